@@ -1,0 +1,1 @@
+"""A plugin-based, multi-provider language-model gateway."""

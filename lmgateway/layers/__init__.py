@@ -1,0 +1,97 @@
+"""Layers: what stands between the user and the provider, and between the provider and the wire.
+
+*Step layers* see a Request and its Completion: observe > fallback > retry > the provider.
+*Effect layers* see each exchange on its way out: the provider > cache > limit > the wire.
+Both are plain functions that wrap the next one, written once as flows for both colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, TypeAlias
+
+from ..deadline import Deadline
+from ..types import Completion, Exchange, Flow, Options, Request
+
+__all__ = ["Call", "EffectLayer", "Scope", "Send", "Step", "StepLayer"]
+
+
+@dataclass(slots=True)
+class Call:
+    """What is known of one call while it runs; every layer may read it.
+
+    Attributes:
+        provider: The provider's name.
+        options: The core options, those of the call merged over those of the LM.
+        deadline: Shared by all attempts, waits and fallbacks of the call.
+        attempt: How many attempts have begun.
+        emitted: How many pieces have been handed to the user.
+        host: Where the last request went, without user information; None if none was sent.
+        cached: Whether the answer came from the cache or a recording.
+        started: ``time.monotonic()`` at the beginning.
+        first_piece: ``time.monotonic()`` of the first piece or of the whole answer.
+    """
+
+    provider: str
+    options: Options
+    deadline: Deadline
+    attempt: int = 0
+    emitted: int = 0
+    host: str | None = None
+    cached: bool = False
+    started: float = field(default_factory=monotonic)
+    first_piece: float | None = None
+
+
+class Scope:
+    """The life of one attempt, for what a layer must do at its end.
+
+    Clean-up is synchronous and yields no effect, so that it works in both colours and while a
+    flow is being closed.
+    """
+
+    __slots__ = ("_commits", "_exits", "base_url", "call", "request")
+
+    def __init__(self, call: Call, request: Request, base_url: str | None) -> None:
+        self.call = call
+        self.request = request
+        #: The configured base URL of the provider, None if none is configured.
+        self.base_url = base_url
+        self._commits: list[Callable[[Completion], None]] = []
+        self._exits: list[Callable[[], None]] = []
+
+    def on_commit(self, action: Callable[[Completion], None]) -> None:
+        """Run once the Completion has been validated, before the exits."""
+        self._commits.append(action)
+
+    def on_exit(self, action: Callable[[], None]) -> None:
+        """Run on every path, the last registered first."""
+        self._exits.append(action)
+
+    def commit(self, completion: Completion) -> None:
+        """Run what waits for a good answer."""
+        for action in self._commits:
+            action(completion)
+
+    def exit(self) -> None:
+        """Run the exits, each whatever becomes of the others."""
+        while self._exits:
+            action = self._exits.pop()
+            try:
+                action()
+            except Exception:
+                self.exit()
+                raise
+
+
+Send: TypeAlias = Callable[[Exchange], Flow[Any]]
+"""Sends an exchange: HTTPRequest -> HTTPResponse, Blocking -> what its function returned."""
+
+EffectLayer: TypeAlias = Callable[[Send, Scope], Send]
+
+Step: TypeAlias = Callable[[Request], Flow[Completion]]
+"""Answers a request: one attempt, or all that a layer makes of one."""
+
+StepLayer: TypeAlias = Callable[[Step, Call], Step]
