@@ -1,1 +1,40 @@
-"""A plugin-based, multi-provider language-model gateway."""
+"""lmgateway: one call, any language-model provider, through plugins.
+
+Importing this package is light: what a name needs is imported when the name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import errors
+from .errors import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from .hookspecs import hookimpl as hookimpl
+    from .lm import LM as LM
+    from .lm import get_lm as get_lm
+    from .registry import providers as providers
+
+_LAZY = {
+    "LM": "lm",
+    "get_lm": "lm",
+    "hookimpl": "hookspecs",
+    "providers": "registry",
+}
+
+__all__ = ["LM", "get_lm", "hookimpl", "providers"]
+__all__ += [name for name in errors.__all__ if name[0].isupper()]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'lmgateway' has no attribute {name!r}")
+    value = getattr(import_module(f"lmgateway.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,6 +7,7 @@
     ├── UnsupportedError                the provider cannot do this; raised before any I/O
     │   └── UnknownParameterError       (InputError as well) no such parameter here
     ├── ConfigError
+    │   ├── InvalidSettingError         (InputError as well) a value that cannot be used
     │   └── MissingCredentialError      raised when a request must really be sent
     ├── PluginError
     │   ├── UnknownProviderError        no such provider is installed
@@ -47,6 +48,7 @@ __all__ = [
     "DuplicateProviderError",
     "InputError",
     "InvalidRequestError",
+    "InvalidSettingError",
     "LMGatewayError",
     "MissingCredentialError",
     "NotFoundError",
@@ -129,6 +131,13 @@ class LMGatewayError(Exception):
                 setattr(self, name, value)
         return self
 
+    def advise(self, advice: str) -> Self:
+        """Add to the message what the user can do."""
+        if advice and advice not in self.message:
+            self.message = f"{self.message}; {advice}" if self.message else advice
+            self.args = (self.message,)
+        return self
+
     def redact(self, secrets: Iterable[str]) -> Self:
         """Mask every secret in the message, for text that came from outside."""
         for secret in secrets:
@@ -161,6 +170,10 @@ class UnknownParameterError(UnsupportedError, InputError):
 
 class ConfigError(LMGatewayError):
     """A setting, a configuration file or a ``.env`` file is wrong."""
+
+
+class InvalidSettingError(ConfigError, InputError):
+    """A setting has a value that cannot be used, wherever it came from. Raised before any I/O."""
 
 
 class MissingCredentialError(ConfigError):
@@ -288,11 +301,16 @@ class ServerError(APIError):
 
 
 class ResponseFormatError(APIError):
-    """A 2xx whose body cannot be read as a completion; the message names the field."""
+    """A 2xx whose body cannot be read as a completion; the message names the field.
+
+    Attributes:
+        text: The answer's text, where it could be read and did not fit the schema.
+    """
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message, **{"status": 200, **details})
         self.retryable = False
+        self.text: str | None = None
 
 
 _BY_STATUS: dict[int, type[APIError]] = {

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from ..deadline import Deadline
-from ..types import Completion, Exchange, Flow, Options, Request
+from ..types import Completion, Exchange, Flow, Options, Request, Source
 
 __all__ = ["Call", "EffectLayer", "Scope", "Send", "Step", "StepLayer"]
 
@@ -31,6 +31,8 @@ class Call:
         host: Where the last request went, without user information; None if none was sent.
         cached: Whether the answer came from the cache or a recording.
         started: ``time.monotonic()`` at the beginning.
+        source: The body of the stream that is being read, to be closed from elsewhere.
+        parse: Puts ``parsed`` into each choice; raises ResponseFormatError where it does not fit.
         first_piece: ``time.monotonic()`` of the first piece or of the whole answer.
     """
 
@@ -43,6 +45,8 @@ class Call:
     cached: bool = False
     started: float = field(default_factory=monotonic)
     first_piece: float | None = None
+    source: Source | None = None
+    parse: Callable[[Completion], None] | None = None
 
 
 class Scope:

@@ -1,0 +1,284 @@
+"""One attempt: the provider's flow, run through the effect layers out to the wire.
+
+provider > effect layers (cache > limit) > the wire. The provider yields an exchange; it goes
+through the layers like through one function; the innermost send fills in what only a request
+that is really sent needs: base URL, credentials, headers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from time import monotonic
+from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
+
+from .errors import (
+    LMGatewayError,
+    PluginContractError,
+    PluginError,
+    ResponseFormatError,
+    excerpt,
+)
+from .layers import Call, EffectLayer, Scope, Send, Step
+from .types import (
+    Blocking,
+    Choice,
+    Completion,
+    Delta,
+    Emit,
+    Exchange,
+    Flow,
+    HTTPRequest,
+    Read,
+    Request,
+    Sleep,
+    Wait,
+)
+
+__all__ = ["Target", "attempt", "complete_error", "exchange", "normalize", "resolve"]
+
+Hook = Callable[[Request], Any]
+
+
+class Target(Protocol):
+    """Where requests go and as whom: what the innermost send asks for."""
+
+    provider: str
+    source: str
+    """What to name in an error about the plugin: its distribution and version."""
+
+    @property
+    def base_url(self) -> str | None:
+        """The configured base URL, None if there is none."""
+
+    def secrets(self) -> Iterable[str]:
+        """What must be masked in any text."""
+
+    def headers(self) -> Mapping[str, str]:
+        """The LM's own headers and the User-Agent."""
+
+    def missing_base(self) -> LMGatewayError:
+        """The error for a request that must be sent and has no base URL."""
+
+    def explain(self, error: LMGatewayError) -> None:
+        """Add to an error what the user can do about it."""
+
+
+def attempt(
+    hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer] = ()
+) -> Step:
+    """The innermost step: one attempt to have a provider answer a request."""
+
+    def step(request: Request) -> Flow[Completion]:
+        if call.attempt > 1 and request.timeout is not None:
+            request = dataclasses.replace(request, timeout=call.deadline.remaining())
+        scope = Scope(call, request, target.base_url)
+        pieces: list[str] = []
+        try:
+            outcome = yield from exchange(hook, request, target, scope, layers, pieces)
+            completion = normalize(outcome, request, target)
+            completion["cached"] = call.cached
+            if call.parse is not None:
+                call.parse(completion)
+            scope.commit(completion)
+            return completion
+        except LMGatewayError as error:
+            complete_error(error, target, call, request.model, pieces)
+            raise
+        finally:
+            scope.exit()
+
+    return step
+
+
+def exchange(
+    hook: Hook,
+    request: Any,
+    target: Target,
+    scope: Scope,
+    layers: Sequence[EffectLayer] = (),
+    pieces: list[str] | None = None,
+) -> Flow[Any]:
+    """Run one hook's flow through the layers out to the wire; its value, unchecked."""
+    send: Send = _Wire(target, scope)
+    for layer in reversed(layers):
+        send = layer(send, scope)
+    try:
+        outcome = hook(request)
+    except LMGatewayError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _fault(error, target) from error
+    if isinstance(outcome, Generator):
+        if pieces is None:
+            pieces = []
+        outcome = yield from _pump(outcome, send, scope.call, target, pieces)
+    return outcome
+
+
+def _pump(
+    flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[str]
+) -> Flow[Any]:
+    """Run the provider's generator; its exchanges take the way through the layers."""
+    resume: Any = flow.send
+    value: Any = None
+    try:
+        while True:
+            try:
+                effect = resume(value)
+            except StopIteration as stop:
+                return stop.value
+            except LMGatewayError:
+                raise
+            except (Exception, SystemExit) as error:
+                if error is value:  # it was thrown in, by a driver or a layer, and came through
+                    raise
+                raise _fault(error, target) from error
+            resume = flow.send
+            try:
+                kind = type(effect)
+                if kind is Emit:
+                    _note(effect, call, pieces)
+                    value = yield effect
+                elif kind is HTTPRequest or kind is Blocking:
+                    value = yield from send(effect)
+                elif kind is Read or kind is Wait or kind is Sleep:
+                    value = yield effect
+                else:
+                    raise _no_effect(effect, target)
+            except GeneratorExit:
+                flow.close()
+                raise
+            except BaseException as error:
+                resume, value = flow.throw, error
+    finally:
+        del value, resume  # an error's traceback holds this frame: leave no cycle behind
+
+
+def _fault(error: BaseException, target: Target) -> PluginError:
+    return PluginError(
+        f"{target.source} raised {type(error).__name__} while it answered: "
+        f"{excerpt(str(error))}; this is a fault of the plugin"
+    )
+
+
+def _no_effect(effect: object, target: Target) -> PluginContractError:
+    return PluginContractError(
+        f"{target.source} yielded a {type(effect).__name__}, which is no effect: "
+        "yield from send(...), read(...), or yield Emit(...)"
+    )
+
+
+def _note(effect: Emit, call: Call, pieces: list[str]) -> None:
+    if not call.emitted:
+        call.first_piece = monotonic()
+    call.emitted += 1
+    delta = effect.delta
+    if type(delta) is str:
+        pieces.append(delta)
+    elif cast(Delta, delta).index == 0:
+        pieces.append(cast(Delta, delta).text)
+
+
+class _Wire:
+    """The innermost send: what a request needs only when it really goes out."""
+
+    __slots__ = ("scope", "target")
+
+    def __init__(self, target: Target, scope: Scope) -> None:
+        self.target = target
+        self.scope = scope
+
+    def __call__(self, exchange: Exchange) -> Flow[Any]:
+        if isinstance(exchange, Blocking):
+            from .workers import run_blocking
+
+            response = yield from run_blocking(exchange)
+        else:
+            request = resolve(exchange, self.target)
+            self.scope.call.host = host_of(request.url)
+            response = yield request
+        source = getattr(response, "source", None)
+        if source is not None:
+            self.scope.on_exit(source.close)
+            self.scope.call.source = source
+        return response
+
+
+def resolve(request: HTTPRequest, target: Target) -> HTTPRequest:
+    """The request as it is sent: with a base URL, credentials and all headers."""
+    base_url = request.base_url if request.base_url is not None else target.base_url
+    if not base_url:
+        raise target.missing_base()
+    headers = {**target.headers(), **request.headers, **credentials(request)}
+    return HTTPRequest(
+        request.method,
+        base_url,
+        request.path,
+        headers=headers,
+        json=request.json,
+        stream=request.stream,
+    )
+
+
+def credentials(request: HTTPRequest) -> Mapping[str, str]:
+    """The headers that say who sends a request; raises MissingCredentialError where needed."""
+    auth = request.auth
+    if auth is None:
+        return {}
+    if callable(auth):
+        return auth()
+    return {"Authorization": f"Bearer {auth.get_secret_value()}"}
+
+
+def host_of(url: str) -> str:
+    """``host[:port]`` of a URL, without user information."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def normalize(outcome: Any, request: Request, target: Target) -> Completion:
+    """Check what a provider returned and make it a Completion of the user's own.
+
+    Raises PluginContractError for a wrong shape and ResponseFormatError for fewer choices than
+    were asked for.
+    """
+    if not isinstance(outcome, dict):
+        raise PluginContractError(
+            f"{target.source} returned {type(outcome).__name__} where the contract wants a dict "
+            '{"prompt": ..., "choices": [{"text": ...}]}'
+        )
+    choices = outcome.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise PluginContractError(
+            f'{target.source} returned {"no" if not choices else "a wrong"} "choices": '
+            'the contract wants a list of {"text": ...}, one or more'
+        )
+    for place, choice in enumerate(choices):
+        if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
+            raise PluginContractError(
+                f'{target.source} returned choices[{place}] without a "text" that is a string'
+            )
+    wanted = request.params.get("n") or 1
+    if len(choices) < wanted:
+        raise ResponseFormatError(f"{wanted} choices were asked for and {len(choices)} came")
+    completion = cast(Completion, {"prompt": request.input, **outcome})
+    completion["prompt"] = request.input
+    completion["choices"] = [cast(Choice, dict(choice)) for choice in choices]
+    completion.setdefault("model", request.model)
+    completion["provider"] = target.provider
+    return completion
+
+
+def complete_error(
+    error: LMGatewayError, target: Target, call: Call, model: str, pieces: Sequence[str] = ()
+) -> None:
+    """Fill in where an error happened and what had already been handed out."""
+    error.locate(provider=target.provider, host=call.host, model=model or None)
+    error.locate(attempt=call.attempt or 1, attempts=call.options.retries + 1)
+    target.explain(error)
+    error.redact(target.secrets())
+    if call.emitted:
+        error.retryable = False
+        if error.partial is None:
+            error.partial = "".join(pieces)

@@ -1,0 +1,296 @@
+"""Composition: from a name and keywords to the flow of one call, all layers in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from . import inputs
+from .attempt import attempt, exchange
+from .config.names import Selection, select
+from .deadline import Deadline
+from .errors import InputError, ResponseFormatError, UnsupportedError
+from .layers import Call, EffectLayer, Scope, Step
+from .registry import Plugin, load
+from .target import Configured
+from .types import Completion, Flow, Options, Request
+
+if TYPE_CHECKING:
+    from .config.settings import Filled
+
+__all__ = ["Spec", "ask", "compose", "prepare", "specify", "varied"]
+
+_OPTION_NAMES = frozenset(Options.__dataclass_fields__)
+#: Where requests go and as whom: fixed for the life of an LM.
+_FIXED = frozenset({"api_base", "api_key", "headers", "verify", "config", "history"})
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """The immutable configuration of an LM.
+
+    Attributes:
+        selection: What the name stands for.
+        plugin: The loaded plugin.
+        model: The model, "" until one is named.
+        options: Core options.
+        filled: The plugin's settings with their origins.
+        params: Default generation parameters.
+        system: A system text for every call.
+        arguments: The keywords it was made with.
+    """
+
+    selection: Selection
+    plugin: Plugin
+    model: str
+    options: Options
+    filled: Filled | None = field(repr=False)
+    params: Mapping[str, Any]
+    system: str | None = field(repr=False)
+    arguments: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def target(self) -> Configured:
+        """Where its requests go and as whom."""
+        return Configured(self.selection.provider, self.plugin.source, self.filled, self.options)
+
+
+@dataclass(slots=True)
+class _Keywords:
+    """Keywords, told apart."""
+
+    options: dict[str, Any]
+    settings: dict[str, Any]
+    params: dict[str, Any]
+    system: str | None
+
+
+def _told_apart(keywords: Mapping[str, Any], plugin: Plugin) -> _Keywords:
+    fields = plugin.settings.model_fields if plugin.settings is not None else {}
+    told = _Keywords({}, {}, {}, None)
+    for name, value in keywords.items():
+        if name in _OPTION_NAMES:
+            told.options[name] = value
+        elif name in fields:
+            told.settings[name] = value
+        elif name == "system":
+            told.system = value
+        else:
+            told.params[name] = value
+    if told.system is not None:
+        if not isinstance(told.system, str):
+            raise InputError(f"system must be a str, not {type(told.system).__name__}")
+        inputs.check_text(told.system, "system")
+    given = {name: value for name, value in told.params.items() if value is not None}
+    inputs.check_params(given, plugin, [*_OPTION_NAMES, *fields, "system", "model", "schema"])
+    return told
+
+
+def specify(
+    name: str | None,
+    model: str | None,
+    arguments: Mapping[str, Any],
+    plugin: Plugin | None = None,
+) -> Spec:
+    """Resolve a name and keywords into the configuration of an LM; opens nothing.
+
+    Args:
+        name: A provider, ``provider/model``, or a name in the configuration; None for its default.
+        model: The model; then ``name`` is a provider.
+        arguments: Core options, the plugin's settings and generation parameters.
+        plugin: Use this one and load none.
+    """
+    arguments = dict(arguments)
+    config = arguments.pop("config", None)
+    selection = select(name, model)
+    plugin = plugin or load(selection.plugin)
+    keywords = {**selection.keywords, **{k: v for k, v in arguments.items() if v is not None}}
+    told = _told_apart(keywords, plugin)
+    filled = None
+    if plugin.settings is not None:
+        from .config.settings import fill
+
+        filled = fill(
+            plugin,
+            selection.provider,
+            told.settings,
+            file=selection.settings,
+            key_variable=selection.key_variable,
+        )
+    elif told.settings:
+        raise InputError(f"{plugin.name} has no settings")
+    chosen = selection.model or plugin.info.default_model or ""
+    if config is not None:
+        arguments["config"] = config
+    return Spec(
+        selection,
+        plugin,
+        inputs.check_model(chosen, selection.provider),
+        inputs.check_options(told.options, Options()),
+        filled,
+        {name: value for name, value in told.params.items() if value is not None},
+        told.system,
+        arguments,
+    )
+
+
+def varied(spec: Spec, keywords: Mapping[str, Any]) -> Spec:
+    """The configuration with a call's keywords laid over it.
+
+    Raises InputError for a keyword that says where requests go or as whom.
+    """
+    if not keywords:
+        return spec
+    fixed = sorted(_FIXED & keywords.keys())
+    if fixed:
+        raise InputError(f"{fixed[0]} belongs to the LM: give it to get_lm, or to lm.copy(...)")
+    told = _told_apart(keywords, spec.plugin)
+    filled = spec.filled
+    if told.settings and filled is not None:
+        from .config.settings import overridden
+
+        filled = overridden(filled, told.settings)
+    params = {**spec.params, **told.params}
+    return replace(
+        spec,
+        options=inputs.check_options(told.options, spec.options) if told.options else spec.options,
+        filled=filled,
+        params={name: value for name, value in params.items() if value is not None},
+        system=spec.system if told.system is None else told.system,
+    )
+
+
+def prepare(
+    spec: Spec,
+    prompt: object,
+    messages: object,
+    schema: object = None,
+    *,
+    stream: bool = False,
+) -> tuple[Request, Call]:
+    """Check what the caller gave and make a request of it, and the record of its call.
+
+    Raises InputError or UnsupportedError, before any I/O.
+    """
+    if (prompt is None) == (messages is None):
+        raise InputError("give either a prompt or messages=, " + ("not both" if prompt else "one"))
+    parse = None
+    json_schema = None
+    if schema is not None:
+        json_schema, parse = _schema(schema)
+    request = Request(
+        spec.model,
+        inputs.check_prompt(prompt) if prompt is not None else None,
+        inputs.check_messages(messages) if messages is not None else None,
+        spec.params,
+        spec.system,
+        json_schema,
+        stream,
+        spec.options.timeout,
+    )
+    inputs.check_capabilities(request, spec.plugin)
+    call = Call(spec.selection.provider, spec.options, Deadline(spec.options.timeout), parse=parse)
+    return request, call
+
+
+def _schema(schema: object) -> tuple[Mapping[str, Any], Callable[[Completion], None]]:
+    """The JSON schema of a pydantic model or any type, and what puts ``parsed`` into choices."""
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter: TypeAdapter[Any]
+    if isinstance(schema, Mapping):
+        inputs.check_json(schema, "schema")
+        wanted: Mapping[str, Any] = schema
+        adapter = TypeAdapter(Any)
+    else:
+        try:
+            adapter = TypeAdapter(schema)
+            wanted = adapter.json_schema()
+        except Exception as error:
+            raise InputError(f"schema must be a pydantic model, a type or a JSON schema: {error}") from None
+
+    def parse(completion: Completion) -> None:
+        for choice in completion["choices"]:
+            problem = None
+            try:
+                choice["parsed"] = adapter.validate_json(choice["text"])
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+                place = ".".join(str(each) for each in first["loc"]) or "the answer"
+                problem = ResponseFormatError(f"the answer does not fit the schema: {place}: {first['msg']}")
+            if problem is not None:
+                problem.text = choice["text"]
+                raise problem
+
+    return wanted, parse
+
+
+def compose(spec: Spec, call: Call, *, stream: bool = False) -> Step:
+    """The step that answers one call: observe > fallback > retry > the provider."""
+    hooks, settings = spec.plugin.hook, spec.filled.values if spec.filled else None
+    hook = hooks.lmgateway_stream if stream else hooks.lmgateway_complete
+    return attempt(
+        lambda request: hook(request=request, settings=settings),
+        spec.target,
+        call,
+        effect_layers(spec),
+    )
+
+
+def effect_layers(spec: Spec) -> tuple[EffectLayer, ...]:
+    """What an exchange passes on its way out: cache > limit."""
+    return ()
+
+
+def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
+    """The flow of a hook that answers no prompt: models, embed."""
+    if hook not in spec.plugin.hooks:
+        what = hook.removeprefix("lmgateway_")
+        raise UnsupportedError(f"{spec.plugin.name} does not support {what}")
+    call = Call(spec.selection.provider, spec.options, Deadline(spec.options.timeout))
+    settings = spec.filled.values if spec.filled else None
+    implementation = getattr(spec.plugin.hook, hook)
+
+    def run(_: Any) -> Any:
+        if request is None:
+            return implementation(settings=settings)
+        return implementation(request=request, settings=settings)
+
+    target = spec.target
+    stand_in = Request(spec.model, "", timeout=spec.options.timeout)
+    scope = Scope(call, stand_in, target.base_url)
+
+    def flow() -> Flow[Any]:
+        from .attempt import complete_error
+        from .errors import LMGatewayError
+
+        try:
+            return (yield from exchange(run, request, target, scope, ()))
+        except LMGatewayError as error:
+            complete_error(error, target, call, spec.model)
+            raise
+        finally:
+            scope.exit()
+
+    return flow(), call
+
+
+_SENSITIVE = ("auth", "key", "token", "secret", "cookie")
+
+
+def recipe(spec: Spec) -> tuple[str, str, dict[str, Any]]:
+    """What makes the LM anew elsewhere, without the secrets it was given as arguments."""
+    secrets: set[str] = set()
+    if spec.plugin.settings is not None:
+        from .config.settings import secret_fields
+
+        secrets = secret_fields(spec.plugin.settings)
+    arguments = {name: value for name, value in spec.arguments.items() if name not in secrets}
+    if "headers" in arguments:
+        arguments["headers"] = {
+            name: value
+            for name, value in arguments["headers"].items()
+            if not any(word in name.lower() for word in _SENSITIVE)
+        }
+    return spec.selection.provider, spec.model, arguments

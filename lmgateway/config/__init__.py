@@ -1,0 +1,1 @@
+"""Configuration: where every value comes from, and what it is."""

@@ -1,0 +1,143 @@
+"""Origins: every value knows where it came from."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from ..errors import ConfigError
+
+__all__ = ["Environment", "Sourced", "folders_upwards", "read_dotenv"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sourced:
+    """A value and where it came from.
+
+    Attributes:
+        value: The value.
+        kind: ``argument``, ``environment``, ``.env``, ``file`` or ``default``.
+        place: The variable, or the file and line; "" for an argument or a default.
+    """
+
+    value: Any = field(repr=False)
+    kind: str
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.place}".strip()
+
+
+def folders_upwards(start: Path) -> Iterator[Path]:
+    """The folder and its parents, up to the repository's root or the home folder."""
+    home = Path.home()
+    for folder in (start, *start.parents):
+        yield folder
+        if folder == home or (folder / ".git").exists():
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class Dotenv:
+    """One ``.env`` file: its values, and the line of each."""
+
+    path: Path
+    values: Mapping[str, str] = field(repr=False)
+    lines: Mapping[str, int]
+
+
+class Environment:
+    """The process's environment and the nearest ``.env`` file, which is read and never loaded."""
+
+    def __init__(self, start: Path | None = None) -> None:
+        self._start = start
+        self._dotenv: Dotenv | None = None
+        self._read = False
+
+    @property
+    def dotenv(self) -> Dotenv | None:
+        """The nearest ``.env`` upwards from the working directory."""
+        if not self._read:
+            self._dotenv = _nearest_dotenv(self._start or Path.cwd())
+            self._read = True
+        return self._dotenv
+
+    def lookup(self, variable: str) -> Sourced | None:
+        """A variable's value, environment before ``.env``; an empty one counts as not set."""
+        value = os.environ.get(variable)
+        if value:
+            return Sourced(value, "environment", variable)
+        dotenv = self.dotenv
+        if dotenv is None or not dotenv.values.get(variable):
+            return None
+        place = f"{variable} in {dotenv.path}:{dotenv.lines.get(variable, '?')}"
+        return Sourced(dotenv.values[variable], ".env", place)
+
+    def looked_in(self) -> str:
+        """The places that ``lookup`` looks in, for a message."""
+        if self.dotenv is None:
+            start = self._start or Path.cwd()
+            return f"the environment (there is no .env in {start} or above it)"
+        return f"the environment and {self.dotenv.path}"
+
+
+_lock = Lock()
+_files: dict[tuple[str, int, int], Dotenv | None] = {}
+
+
+def _nearest_dotenv(start: Path) -> Dotenv | None:
+    for folder in folders_upwards(start):
+        path = folder / ".env"
+        if path.is_file():
+            return read_dotenv(path)
+    return None
+
+
+def read_dotenv(path: Path) -> Dotenv | None:
+    """Read a ``.env`` file; one that cannot be read is warned about and counts as not there.
+
+    Raises ConfigError, with the number of the line and without its content, for a line that is
+    no assignment or whose quote is not closed.
+    """
+    try:
+        stat = path.stat()
+        key = (str(path), stat.st_mtime_ns, stat.st_size)
+        with _lock:
+            if key in _files:
+                return _files[key]
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        warnings.warn(f"{path} was not read: it {reason}", stacklevel=2)
+        return None
+    dotenv = _parse_dotenv(path, text)
+    with _lock:
+        _files.clear()  # at most one file matters to a process at a time
+        _files[key] = dotenv
+    return dotenv
+
+
+def _parse_dotenv(path: Path, text: str) -> Dotenv:
+    from io import StringIO
+
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    lines: dict[str, int] = {}
+    for binding in parse_stream(StringIO(text)):
+        # The line where a statement begins counts from the blank lines that lead up to it.
+        statement = binding.original.string
+        line = binding.original.line + len(statement) - len(statement.lstrip("\n"))
+        if binding.error:
+            raise ConfigError(
+                f"{path}:{line} is no assignment NAME=value, or its quote is not closed; mend that line"
+            )
+        if binding.key is not None:
+            lines[binding.key] = line
+    values = dotenv_values(stream=StringIO(text))
+    return Dotenv(path, {name: value for name, value in values.items() if value is not None}, lines)

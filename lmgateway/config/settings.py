@@ -1,0 +1,210 @@
+"""Settings: a plugin's own model, filled from argument, environment, .env, file and default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional, cast, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, SecretStr, ValidationError, create_model
+
+from ..errors import InvalidSettingError, MissingCredentialError
+from .origins import Environment, Sourced
+
+if TYPE_CHECKING:
+    from ..registry import Plugin
+
+__all__ = ["Filled", "MissingSecret", "fill", "overridden", "secret_fields"]
+
+
+class MissingSecret(SecretStr):
+    """Stands where a required secret is missing: it raises when it is really needed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("")
+        self._message = message
+
+    def get_secret_value(self) -> str:
+        """Raise MissingCredentialError, which names the variable and the files looked in."""
+        raise MissingCredentialError(self._message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._message,)
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A plugin's settings, and where each value came from.
+
+    Attributes:
+        values: An instance of the plugin's settings model.
+        origins: For each field, its value's origin (the values in it are masked).
+        variables: For each field, the variable that would set it.
+        looked_in: Where the variables were looked for, for messages.
+    """
+
+    values: BaseModel
+    origins: Mapping[str, Sourced]
+    variables: Mapping[str, str]
+    looked_in: str
+
+    def secrets(self) -> Iterator[str]:
+        """The secret values, for redaction only."""
+        for name in type(self.values).model_fields:
+            value = getattr(self.values, name, None)
+            if isinstance(value, SecretStr) and not isinstance(value, MissingSecret):
+                yield value.get_secret_value()
+
+
+def variable_for(provider: str, setting: str) -> str:
+    """``<PROVIDER>_<FIELD>``, with every character a variable cannot hold made an underscore."""
+    name = f"{provider}_{setting}".upper()
+    return "".join(each if each.isascii() and each.isalnum() else "_" for each in name)
+
+
+def fill(
+    plugin: Plugin,
+    provider: str,
+    arguments: Mapping[str, Any],
+    *,
+    file: Mapping[str, Sourced] | None = None,
+    key_variable: str | None = None,
+    environment: Environment | None = None,
+) -> Filled | None:
+    """Fill a plugin's settings; None if it has none.
+
+    Args:
+        plugin: The loaded plugin.
+        provider: Whose variables to read: the provider's name, which need not be the plugin's.
+        arguments: What the caller gave.
+        file: What the configuration file says.
+        key_variable: A further variable for ``api_key``, named by file or catalogue.
+        environment: Where to look for variables; the process's own by default.
+
+    Raises:
+        InvalidSettingError: A value cannot be used. A missing one is no error yet.
+    """
+    if plugin.settings is None:
+        return None
+    environment = environment or Environment()
+    names = plugin.settings.model_fields
+    variables = {name: variable_for(provider, name) for name in names}
+    found: dict[str, Sourced] = dict(file or {})
+    if key_variable and "api_key" in names and (value := environment.lookup(key_variable)):
+        found["api_key"] = value
+    for name, variable in variables.items():
+        if value := environment.lookup(variable):
+            found[name] = value
+    given = {k: v for k, v in arguments.items() if v is not None and v != ""}
+    found.update({name: Sourced(value, "argument") for name, value in given.items()})
+    secrets = secret_fields(plugin.settings)
+    found = {name: _tidy(name, value, secrets) for name, value in found.items()}
+    values = _validate(plugin.settings, found, provider)
+    looked_in = environment.looked_in()
+    gaps = {
+        name: MissingSecret(
+            f"{provider} needs a key: set {variables[name]}, or give {name}=; looked in {looked_in}"
+        )
+        for name in secrets - set(found)
+        if names[name].is_required()
+    }
+    if gaps:
+        values = values.model_copy(update=gaps)
+    for name in names:
+        found.setdefault(name, Sourced(getattr(values, name), "default"))
+    if key_variable:
+        variables["api_key"] = key_variable
+    return Filled(values, found, variables, looked_in)
+
+
+def overridden(filled: Filled, changes: Mapping[str, Any]) -> Filled:
+    """The same settings with some of them changed, checked anew."""
+    model = type(filled.values)
+    current = {
+        name: Sourced(getattr(filled.values, name), origin.kind, origin.place)
+        for name, origin in filled.origins.items()
+        if origin.kind != "default"
+    }
+    current.update({name: Sourced(value, "argument") for name, value in changes.items()})
+    values = _validate(model, current, "")
+    return Filled(values, {**filled.origins, **current}, filled.variables, filled.looked_in)
+
+
+def _tidy(name: str, given: Sourced, secrets: set[str]) -> Sourced:
+    """Check what every provider has: a base URL and a key; the value is never shown."""
+    value = given.value
+    if name == "api_base" and isinstance(value, str):
+        return Sourced(_checked_base(value, given), given.kind, given.place)
+    if name in secrets:
+        secret = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(value, MissingSecret) or not isinstance(secret, str):
+            return given
+        return Sourced(_checked_key(secret.strip(), name, given), given.kind, given.place)
+    return given
+
+
+def _checked_base(value: str, given: Sourced) -> str:
+    value = value.strip()
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise _invalid("api_base", given, "it is no URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _invalid("api_base", given, "it must begin with http:// or https:// and a host")
+    if "@" in parts.netloc:
+        raise _invalid("api_base", given, "it must not hold a user or password; give api_key")
+    if parts.query or parts.fragment:
+        raise _invalid("api_base", given, "it must hold neither a query nor a fragment")
+    if any(each.isspace() or not each.isprintable() for each in value):
+        raise _invalid("api_base", given, "it must hold no white space")
+    return value.rstrip("/")
+
+
+def _checked_key(secret: str, name: str, given: Sourced) -> SecretStr:
+    bad = next((n for n, c in enumerate(secret) if not ("\x20" < c <= "\xff") or c == "\x7f"), None)
+    if bad is not None:
+        raise _invalid(
+            name,
+            given,
+            f"its character {bad + 1} cannot stand in an HTTP header "
+            "(white space, a control character or one beyond latin-1); the key is not shown",
+        )
+    return SecretStr(secret)
+
+
+def _invalid(name: str, given: Sourced, why: str) -> InvalidSettingError:
+    return InvalidSettingError(f"{name} (from {given}) cannot be used: {why}")
+
+
+def _validate(
+    model: type[BaseModel], found: Mapping[str, Sourced], provider: str
+) -> BaseModel:
+    """An instance of the model; a required field without a value is None in it."""
+    missing = {
+        name: (Optional[field.annotation], None)
+        for name, field in model.model_fields.items()
+        if field.is_required() and name not in found
+    }
+    if missing:
+        model = create_model(model.__name__, __base__=model, **cast(dict[str, Any], missing))
+    try:
+        return model.model_validate({name: each.value for name, each in found.items()})
+    except ValidationError as error:
+        # pydantic's own message prints the input, which may be a key.
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        given = found.get(name, Sourced(None, "argument"))
+        problem = _invalid(name, given, first["msg"])
+    problem.provider = provider or None
+    raise problem
+
+
+def secret_fields(model: type[BaseModel]) -> set[str]:
+    """Names of the fields that hold a secret."""
+    return {
+        name
+        for name, field in model.model_fields.items()
+        if field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+    }

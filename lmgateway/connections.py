@@ -1,0 +1,87 @@
+"""Connections: the transports an LM uses, opened when a request is first sent and counted."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .deadline import Deadline
+    from .transports import AsyncTransport, Transport, TransportOptions
+    from .types import HTTPRequest, HTTPResponse, Options
+
+__all__ = ["Connections"]
+
+
+class Connections:
+    """What one LM holds of the process's shared pools."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, TransportOptions], Transport | AsyncTransport] = {}
+        self._lock = Lock()
+
+    def blocking(self, options: Options) -> Transport:
+        """A transport for blocking drivers; opens nothing yet."""
+        return _Blocking(self, options)
+
+    def awaiting(self, options: Options) -> AsyncTransport:
+        """A transport for awaiting drivers; opens nothing yet."""
+        return _Awaiting(self, options)
+
+    def hold(self, kind: str, options: Options) -> Transport | AsyncTransport:
+        """The shared transport of that kind, taken once for this LM."""
+        from .transports import TransportOptions, pool
+
+        wanted = TransportOptions(
+            options.verify, options.connect_timeout, options.idle_timeout, options.max_body
+        )
+        key = (kind, wanted)
+        with self._lock:
+            if key not in self._held:
+                self._held[key] = (
+                    pool.acquire_sync(wanted)
+                    if kind == "sync"
+                    else pool.acquire_async(kind or None, wanted)
+                )
+            return self._held[key]
+
+    def close(self) -> None:
+        """Give everything back; a pool that nobody holds any more is closed."""
+        with self._lock:
+            held, self._held = list(self._held.values()), {}
+        if held:
+            from .transports import pool
+
+            for transport in held:
+                pool.release(transport)
+
+
+class _Blocking:
+    __slots__ = ("_connections", "_options")
+
+    def __init__(self, connections: Connections, options: Options) -> None:
+        self._connections = connections
+        self._options = options
+
+    def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        transport: Transport = self._connections.hold("sync", self._options)  # type: ignore[assignment]
+        return transport.send(request, deadline)
+
+    def close(self) -> None:
+        """Nothing of its own to close."""
+
+
+class _Awaiting:
+    __slots__ = ("_connections", "_options")
+
+    def __init__(self, connections: Connections, options: Options) -> None:
+        self._connections = connections
+        self._options = options
+
+    async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        kind = self._options.transport or ""
+        transport: AsyncTransport = self._connections.hold(kind, self._options)  # type: ignore[assignment]
+        return await transport.send(request, deadline)
+
+    async def aclose(self) -> None:
+        """Nothing of its own to close."""

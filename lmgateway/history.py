@@ -1,0 +1,69 @@
+"""History: the last calls of an LM, as copies."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import Any, overload
+
+__all__ = ["History", "copied"]
+
+
+def copied(value: Any) -> Any:
+    """A copy of plain JSON; what is not plain (a parsed object) is shared."""
+    if type(value) is dict:
+        return {key: copied(each) for key, each in value.items()}
+    if type(value) is list:
+        return [copied(each) for each in value]
+    return value
+
+
+class History(Sequence[dict[str, Any]]):
+    """The last calls, oldest first; bounded and safe to use from many threads.
+
+    Each entry is a dict: ``prompt``, ``params``, ``completion`` (None after an error), ``error``
+    (None or the error's text), ``seconds`` and ``time`` (seconds since the epoch).
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._entries: deque[dict[str, Any]] = deque(maxlen=limit)
+        self._lock = Lock()
+
+    @property
+    def limit(self) -> int:
+        """How many entries are kept; 0 for none."""
+        return self._entries.maxlen or 0
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Keep a copy of an entry, dropping the oldest if it is one too many."""
+        if self.limit:
+            kept = copied(entry)
+            with self._lock:
+                self._entries.append(kept)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._entries.clear()
+
+    def _snapshot(self) -> list[dict[str, Any]]:
+        with self._lock:
+            return list(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter([copied(entry) for entry in self._snapshot()])
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        found: dict[str, Any] | list[dict[str, Any]] = copied(self._snapshot()[place])
+        return found
+
+    def __repr__(self) -> str:
+        return f"<History of {len(self)} calls>"

@@ -1,0 +1,94 @@
+"""The plugin contract: the hooks a provider may implement, version 1.
+
+A provider is a module with functions marked ``@hookimpl``, named by an entry point of the group
+``lmgateway.providers``; the entry point's name is the provider's name. A hook may take fewer
+arguments than its spec here, so this contract can grow without breaking anyone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import BaseModel
+
+    from .types import (
+        Completion,
+        Embeddings,
+        EmbedRequest,
+        Flow,
+        Info,
+        ModelCard,
+        Request,
+    )
+
+__all__ = [
+    "API_VERSION",
+    "GROUP",
+    "PROJECT",
+    "hookimpl",
+    "lmgateway_close",
+    "lmgateway_complete",
+    "lmgateway_embed",
+    "lmgateway_info",
+    "lmgateway_models",
+    "lmgateway_settings",
+    "lmgateway_stream",
+]
+
+PROJECT = "lmgateway"
+GROUP = "lmgateway.providers"
+API_VERSION = 1
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a provider plugin as the implementation of the hook it is named after."""
+
+
+@hookspec(firstresult=True)
+def lmgateway_complete(request: Request, settings: BaseModel) -> Flow[Completion] | Completion:  # type: ignore[empty-body]
+    """Answer a request. The only required hook.
+
+    Either a generator that yields effects and returns the Completion, or a function that returns
+    it. ``settings`` is an instance of what ``lmgateway_settings`` named; a required field for
+    which no source has a value is there all the same, and raises MissingCredentialError when it
+    is needed to send something.
+    """
+
+
+@hookspec(firstresult=True)
+def lmgateway_stream(request: Request, settings: BaseModel) -> Flow[Completion]:  # type: ignore[empty-body]
+    """Answer a request piece by piece: ``yield Emit(...)`` each, and return the Completion."""
+
+
+@hookspec(firstresult=True)
+def lmgateway_embed(request: EmbedRequest, settings: BaseModel) -> Flow[Embeddings] | Embeddings:  # type: ignore[empty-body]
+    """Embed texts: one vector for each, in their order."""
+
+
+@hookspec(firstresult=True)
+def lmgateway_models(settings: BaseModel) -> Flow[Sequence[ModelCard]] | Sequence[ModelCard]:  # type: ignore[empty-body]
+    """List the models that the service offers."""
+
+
+@hookspec(firstresult=True)
+def lmgateway_settings() -> type[BaseModel]:  # type: ignore[empty-body]
+    """Name the pydantic model of the plugin's settings; without it the plugin has none.
+
+    The core fills it: argument > environment (``<PROVIDER>_<FIELD>``) > ``.env`` > configuration
+    file > the field's default.
+    """
+
+
+@hookspec(firstresult=True)
+def lmgateway_info() -> Info:  # type: ignore[empty-body]
+    """Say what the plugin can do; without it: API 1, a bare prompt, no parameters."""
+
+
+@hookspec(firstresult=True)
+def lmgateway_close(settings: BaseModel) -> None:
+    """Let go of what was kept for these settings (a loaded model): their last LM was closed."""

@@ -1,0 +1,265 @@
+"""Input: every check of what the caller gave, made before any I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, UnknownParameterError, UnsupportedError
+from .registry import Plugin, nearest
+from .types import Message, Options, Request
+
+__all__ = ["check_capabilities", "check_messages", "check_model", "check_options", "check_params"]
+__all__ += ["check_prompt", "check_text"]
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+def check_text(text: str, name: str) -> None:
+    """Refuse what UTF-8 cannot carry; raises InputError with the offset."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name} holds a lone surrogate at offset {error.start}, which no encoding can carry: "
+            "decode the text it came from with errors='replace'"
+        ) from None
+
+
+def check_prompt(prompt: object) -> str:
+    """A prompt is a string; raises InputError otherwise."""
+    if not isinstance(prompt, str):
+        raise InputError(
+            f"the prompt must be a str, not {type(prompt).__name__}"
+            + ("; give a conversation as messages=" if isinstance(prompt, list) else "")
+        )
+    check_text(prompt, "the prompt")
+    return prompt
+
+
+def check_messages(messages: object) -> list[Message]:
+    """Messages are a list of dicts, each with a role; raises InputError naming the place."""
+    if not isinstance(messages, (list, tuple)) or not messages:
+        what = "empty" if messages in ([], ()) else f"a {type(messages).__name__}"
+        raise InputError(f'messages must be a list of {{"role": ..., "content": ...}}, not {what}')
+    for place, message in enumerate(messages):
+        name = f"messages[{place}]"
+        if not isinstance(message, Mapping):
+            raise InputError(f"{name} must be a dict, not {type(message).__name__}")
+        role = message.get("role")
+        if not isinstance(role, str) or not role:
+            raise InputError(f'{name} has no "role": one of {", ".join(ROLES)}')
+        content = message.get("content")
+        if content is None and role != "assistant":
+            raise InputError(f'{name} has no "content"')
+        if content is not None and not isinstance(content, (str, list)):
+            raise InputError(
+                f"{name}.content must be a str or a list of parts, not {type(content).__name__}"
+            )
+        check_json(message, name)
+    return [dict(message) for message in messages]  # type: ignore[misc]
+
+
+def check_model(model: object, provider: str) -> str:
+    """A model's name is one line of text; raises InputError otherwise."""
+    if not isinstance(model, str) or not model.strip():
+        raise InputError(f"{provider} needs a model: give model=, or a name 'provider/model'")
+    check_text(model, "the model's name")
+    if any(not each.isprintable() for each in model) or model != model.strip():
+        raise InputError(
+            "the model's name must be one line of printable characters without white space around it"
+        )
+    return model
+
+
+def check_json(value: object, name: str, depth: int = 0) -> None:
+    """Refuse what JSON cannot carry; raises InputError naming the place."""
+    if isinstance(value, str):
+        check_text(value, name)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise InputError(f"{name} is {value}, which JSON cannot carry")
+    elif value is None or isinstance(value, (bool, int)):
+        return
+    elif depth > 100:
+        raise InputError(f"{name} is nested more than 100 deep")
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            if not isinstance(key, str):
+                raise InputError(f"{name} has the key {key!r}: JSON's keys are strings")
+            check_text(key, f"a key of {name}")
+            check_json(each, f"{name}[{key!r}]" if len(key) < 40 else name, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for place, each in enumerate(value):
+            check_json(each, f"{name}[{place}]", depth + 1)
+    else:
+        raise InputError(f"{name} is a {type(value).__name__}, which JSON cannot carry")
+
+
+def _count(minimum: int) -> Callable[[object], str | None]:
+    def check(value: object) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+            return f"must be a whole number of at least {minimum}"
+        return None
+
+    return check
+
+
+def _number(value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return "must be a number"
+    return None
+
+
+def _whole(value: object) -> str | None:
+    return "must be a whole number" if isinstance(value, bool) or not isinstance(value, int) else None
+
+
+def _stop(value: object) -> str | None:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(t, str) and t for t in texts):
+        return "must be a text or a list of texts, none of them empty"
+    return None
+
+
+_VALUES: dict[str, Callable[[object], str | None]] = {
+    "n": _count(1),
+    "best_of": _count(1),
+    "max_tokens": _count(0),
+    "max_completion_tokens": _count(1),
+    "temperature": _number,
+    "top_p": _number,
+    "min_p": _number,
+    "presence_penalty": _number,
+    "frequency_penalty": _number,
+    "repetition_penalty": _number,
+    "top_k": _whole,
+    "seed": _whole,
+    "stop": _stop,
+}
+
+
+def check_params(params: Mapping[str, Any], plugin: Plugin, others: Sequence[str] = ()) -> None:
+    """Refuse parameters that the provider does not send, and values that mean nothing.
+
+    Args:
+        params: Generation parameters by name.
+        plugin: Whose Info says which are sent.
+        others: Further keywords that would have been understood, for the nearest name.
+
+    Raises:
+        UnknownParameterError: A name that the provider does not know; the nearest is offered.
+        InputError: A value that no service takes.
+    """
+    for name, value in params.items():
+        if name not in plugin.info.params:
+            known = sorted(plugin.info.params)
+            advice = nearest(name, [*known, *others]) or f"it sends {', '.join(known) or 'none'}"
+            raise UnknownParameterError(f"{plugin.name} has no parameter {name!r}: {advice}")
+        check_json(value, name)
+        problem = _VALUES[name](value) if name in _VALUES else None
+        if problem:
+            raise InputError(f"{name} {problem}, not {value!r:.80}")
+
+
+def check_capabilities(request: Request, plugin: Plugin) -> None:
+    """Refuse what the plugin's Info does not name; raises UnsupportedError."""
+    has = plugin.info.capabilities
+    if request.messages is not None:
+        if "messages" not in has:
+            raise _unsupported(plugin, "messages", "give the prompt as one text")
+        parts = (m.get("content") for m in request.messages)
+        if "images" not in has and any(
+            isinstance(part, dict) and part.get("type") in ("image_url", "image", "input_image")
+            for content in parts
+            if isinstance(content, list)
+            for part in content
+        ):
+            raise _unsupported(plugin, "images", "give text only")
+    if request.system is not None and not has & {"system", "messages"}:
+        raise _unsupported(plugin, "system", "put the system text into the prompt")
+    if request.schema is not None and "schema" not in has:
+        raise _unsupported(plugin, "schema", "ask for JSON in the prompt")
+    if request.stream and "lmgateway_stream" not in plugin.hooks:
+        raise _unsupported(plugin, "streams", "call it without stream")
+
+
+def _unsupported(plugin: Plugin, what: str, advice: str) -> UnsupportedError:
+    return UnsupportedError(f"{plugin.name} does not support {what}: {advice}")
+
+
+def _seconds(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        return "must be a number of seconds above 0, or None for no end"
+    return "must be finite; None means no end" if math.isinf(value) else None
+
+
+def _cache(value: object) -> str | None:
+    if value is None or isinstance(value, bool) or value in ("only", "refresh"):
+        return None
+    return 'must be True, False, "only", "refresh" or None'
+
+
+def _verify(value: object) -> str | None:
+    if value is True:
+        return None
+    if value is False:
+        return "cannot be turned off; give the path of a CA bundle that holds your authority"
+    if isinstance(value, (str, Path)) and Path(value).exists():
+        return None
+    return "must be the path of a CA bundle that exists"
+
+
+def _headers(value: object) -> str | None:
+    if not isinstance(value, Mapping):
+        return "must be a mapping of names to texts"
+    for name, text in value.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            return "must be a mapping of names to texts"
+        token = name.replace("-", "").replace("_", "").replace(".", "")
+        if not token.isascii() or not token.isalnum():
+            return f"holds {name!r:.40}, which is no header's name"
+        if any(not ("\x20" <= c <= "\xff") or c == "\x7f" for c in text):
+            return f"holds a value of {name!r:.40} that cannot stand in a header"
+    return None
+
+
+_OPTIONS: dict[str, Callable[[object], str | None]] = {
+    "timeout": _seconds,
+    "connect_timeout": lambda value: "must not be None" if value is None else _seconds(value),
+    "idle_timeout": _seconds,
+    "retries": _count(0),
+    "sample": _count(0),
+    "history": _count(0),
+    "max_body": _count(1),
+    "cache": _cache,
+    "verify": _verify,
+    "headers": _headers,
+    "transport": lambda value: (
+        None if value in (None, "aiohttp", "threads") else 'must be "aiohttp", "threads" or None'
+    ),
+}
+
+
+def check_options(changes: Mapping[str, Any], base: Options) -> Options:
+    """The options with some of them changed; raises InputError for a value that means nothing."""
+    for name, value in changes.items():
+        problem = _OPTIONS[name](value) if name in _OPTIONS else None
+        if problem:
+            shown = "" if name == "headers" else f", not {value!r:.80}"
+            raise InputError(f"{name} {problem}{shown}")
+    tidy = dict(changes)
+    for name in ("recordings", "fallbacks"):
+        if name in tidy:
+            value = tidy[name] or ()
+            tidy[name] = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if "recordings" in tidy:
+        tidy["recordings"] = tuple(str(each) for each in tidy["recordings"])
+    if "verify" in tidy and tidy["verify"] is not True:
+        tidy["verify"] = str(tidy["verify"])
+    return Options(**{**{f: getattr(base, f) for f in Options.__dataclass_fields__}, **tidy})

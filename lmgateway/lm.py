@@ -1,0 +1,405 @@
+"""LM: a model of a provider, ready to be called, streamed and awaited."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+from . import composition
+from .connections import Connections
+from .drivers import arun, run
+from .errors import InputError, LMGatewayError
+from .history import History
+from .streams import AStream, Stream, show_delta, show_text
+from .types import Completion, Delta, Embeddings, EmbedRequest, Flow, Message, ModelCard, Options
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pydantic import BaseModel
+
+    from .composition import Spec
+    from .layers import Call
+    from .registry import Plugin
+
+__all__ = ["LM", "get_lm"]
+
+Messages = Sequence[Message | Mapping[str, Any]]
+
+
+def get_lm(name: str | None = None, *, model: str | None = None, **keywords: Any) -> LM:
+    """Get a language model by name; no request is sent and nothing is opened.
+
+    Args:
+        name: A provider (``"anyscale"``), a provider and a model (``"anyscale/meta-llama/..."``),
+            or a name from ``lmgateway.toml``; without one, its default.
+        model: The model; ``name`` is then a provider.
+        **keywords: Core options (see ``lmgateway.types.Options``), ``config``, the provider's
+            settings (``api_base``, ``api_key``, ...), ``system`` and generation parameters, which
+            are the defaults of every call.
+
+    Raises:
+        UnknownProviderError: Nothing of that name is installed or configured.
+        InputError: A keyword that nobody knows, or a value that means nothing.
+        ConfigError: The configuration is wrong. A missing key or base URL is no error yet.
+    """
+    return LM(composition.specify(name, model, keywords))
+
+
+class LM:
+    """A model of a provider. Its configuration never changes; ``copy`` gives a changed one.
+
+    It may be shared by threads and event loops. ``get_lm`` makes one.
+    """
+
+    _spec: Spec
+    _connections: Connections
+    _closed: bool
+
+    def __init__(self, spec: Spec, history: History | None = None) -> None:
+        connections = Connections()
+        set_ = object.__setattr__
+        set_(self, "_spec", spec)
+        set_(self, "_connections", connections)
+        set_(self, "_closed", False)
+        set_(self, "_history", History(spec.options.history) if history is None else history)
+        set_(self, "_finalizer", weakref.finalize(self, connections.close))
+        self._finalizer.atexit = False
+
+    # -- what it is ----------------------------------------------------------------------------
+
+    _finalizer: weakref.finalize[Any, LM]
+    _history: History
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self._spec.selection.provider
+
+    @property
+    def model(self) -> str:
+        """The model's name, as the service knows it."""
+        return self._spec.model
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The default generation parameters."""
+        return dict(self._spec.params)
+
+    @property
+    def options(self) -> Options:
+        """The core options."""
+        return self._spec.options
+
+    @property
+    def settings(self) -> BaseModel | None:
+        """The provider's settings; None if it has none."""
+        return self._spec.filled.values if self._spec.filled else None
+
+    @property
+    def history(self) -> History:
+        """The last calls, oldest first, as copies."""
+        return self._history
+
+    # -- one answer ----------------------------------------------------------------------------
+
+    def __call__(
+        self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
+    ) -> list[str]:
+        """Answer a prompt or messages: the texts of the choices. See ``complete``."""
+        completion = self.complete(prompt, messages=messages, **keywords)
+        return [choice["text"] for choice in completion["choices"]]
+
+    def complete(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: Any = None,
+        **keywords: Any,
+    ) -> Completion:
+        """Answer a prompt or messages, with everything the service said.
+
+        Args:
+            prompt: The prompt; or else:
+            messages: A conversation, each turn a dict with ``role`` and ``content``.
+            schema: A pydantic model (or type, or JSON schema) that the answer must fit; the
+                object is in each choice's ``parsed``.
+            **keywords: Generation parameters, core options and settings, for this call.
+
+        Raises:
+            InputError, UnsupportedError: Before any I/O.
+            LMGatewayError: Anything else; see ``lmgateway.errors`` for the tree.
+        """
+        flow, call = self._flow(prompt, messages, schema, keywords)
+        return run(flow, self._connections.blocking(call.options), call.deadline)
+
+    async def acall(
+        self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
+    ) -> list[str]:
+        """As calling the LM, awaited."""
+        completion = await self.acomplete(prompt, messages=messages, **keywords)
+        return [choice["text"] for choice in completion["choices"]]
+
+    async def acomplete(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: Any = None,
+        **keywords: Any,
+    ) -> Completion:
+        """As ``complete``, awaited."""
+        flow, call = self._flow(prompt, messages, schema, keywords)
+        return await arun(flow, self._connections.awaiting(call.options), call.deadline)
+
+    # -- piece by piece ------------------------------------------------------------------------
+
+    @overload
+    def stream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        events: Literal[False] = False,
+        **keywords: Any,
+    ) -> Stream[str]: ...
+    @overload
+    def stream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        events: Literal[True],
+        **keywords: Any,
+    ) -> Stream[Delta]: ...
+    def stream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        events: bool = False,
+        **keywords: Any,
+    ) -> Any:
+        """Answer piece by piece: an iterator of texts, whose ``completion`` is the whole answer.
+
+        With ``events=True`` the pieces are deltas, of every choice. Leave it early with
+        ``close()`` or ``with``; other arguments and errors as for ``complete``.
+        """
+        schema = keywords.pop("schema", None)
+        flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
+        transport = self._connections.blocking(call.options)
+        if events:
+            return Stream(flow, transport, call, show_delta)
+        return Stream(flow, transport, call, show_text)
+
+    @overload
+    def astream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        events: Literal[False] = False,
+        **keywords: Any,
+    ) -> AStream[str]: ...
+    @overload
+    def astream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        events: Literal[True],
+        **keywords: Any,
+    ) -> AStream[Delta]: ...
+    def astream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        events: bool = False,
+        **keywords: Any,
+    ) -> Any:
+        """As ``stream``, for ``async for``."""
+        schema = keywords.pop("schema", None)
+        flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
+        transport = self._connections.awaiting(call.options)
+        if events:
+            return AStream(flow, transport, call, show_delta)
+        return AStream(flow, transport, call, show_text)
+
+    # -- beside answers ------------------------------------------------------------------------
+
+    def preview(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: Any = None,
+        stream: bool = False,
+        **keywords: Any,
+    ) -> dict[str, Any]:
+        """Show the request that a call would send, secrets masked; nothing is sent.
+
+        Returns ``method``, ``url``, ``headers`` and ``json`` of the first request, or what a
+        plugin would run in the process.
+        """
+        from .preview import first_exchange
+
+        spec = composition.varied(self._spec, keywords)
+        request, call = composition.prepare(spec, prompt, messages, schema, stream=stream)
+        return first_exchange(spec, call, request)
+
+    def models(self) -> list[ModelCard]:
+        """List the models that the service offers."""
+        flow, call = self._ask("lmgateway_models")
+        return list(run(flow, self._connections.blocking(call.options), call.deadline))
+
+    async def amodels(self) -> list[ModelCard]:
+        """As ``models``, awaited."""
+        flow, call = self._ask("lmgateway_models")
+        return list(await arun(flow, self._connections.awaiting(call.options), call.deadline))
+
+    def embed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
+        """Embed texts: a vector for each, in their order."""
+        flow, call = self._embed(texts, params)
+        return run(flow, self._connections.blocking(call.options), call.deadline)
+
+    async def aembed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
+        """As ``embed``, awaited."""
+        flow, call = self._embed(texts, params)
+        return await arun(flow, self._connections.awaiting(call.options), call.deadline)
+
+    # -- its life ------------------------------------------------------------------------------
+
+    def copy(self, **changes: Any) -> Self:
+        """An LM with some keywords changed; it has a history and connections of its own.
+
+        Takes what ``get_lm`` takes, ``name`` and ``model`` included.
+        """
+        self._check_open()
+        spec = self._spec
+        arguments = {**spec.arguments, **changes}
+        name = arguments.pop("name", None)
+        model = arguments.pop("model", None) or (spec.model if name is None else None)
+        plugin = spec.plugin if name is None else None
+        return type(self)(composition.specify(name or spec.selection.provider, model, arguments, plugin))
+
+    def close(self) -> None:
+        """Give the connections back; a closed LM raises when it is called."""
+        object.__setattr__(self, "_closed", True)
+        self._finalizer()
+
+    async def aclose(self) -> None:
+        """As ``close``."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an LM's configuration does not change: use lm.copy({name}=...)")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive, composition.recipe(self._spec)
+
+    def __repr__(self) -> str:
+        return f"<LM {self.provider!r} model={self.model!r}>"
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("this LM is closed: get another with get_lm")
+
+    def _flow(
+        self,
+        prompt: object,
+        messages: object,
+        schema: object,
+        keywords: Mapping[str, Any],
+        *,
+        stream: bool = False,
+    ) -> tuple[Flow[Completion], Call]:
+        self._check_open()
+        spec = composition.varied(self._spec, keywords)
+        request, call = composition.prepare(spec, prompt, messages, schema, stream=stream)
+        step = composition.compose(spec, call, stream=stream)
+        if not self._history.limit:
+            return step(request), call
+        return _remembered(step(request), request.input, spec.params, self._history), call
+
+    def _ask(self, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
+        self._check_open()
+        return composition.ask(self._spec, hook, request)
+
+    def _embed(
+        self, texts: str | Sequence[str], params: Mapping[str, Any]
+    ) -> tuple[Flow[Any], Call]:
+        from .inputs import check_prompt
+
+        several = [texts] if isinstance(texts, str) else list(texts)
+        if not several:
+            raise InputError("give at least one text to embed")
+        request = EmbedRequest(
+            self.model, [check_prompt(text) for text in several], params, self.options.timeout
+        )
+        return self._ask("lmgateway_embed", request)
+
+
+def _remembered(
+    flow: Flow[Completion], prompt: Any, params: Mapping[str, Any], history: History
+) -> Flow[Completion]:
+    """Keep what became of a call in the LM's history."""
+    began, moment = time.monotonic(), time.time()
+    completion, problem = None, None
+    try:
+        completion = yield from flow
+        return completion
+    except LMGatewayError as error:
+        problem = str(error)
+        raise
+    finally:
+        if completion is not None or problem is not None:
+            history.append(
+                {
+                    "prompt": prompt,
+                    "params": dict(params),
+                    "completion": completion,
+                    "error": problem,
+                    "seconds": time.monotonic() - began,
+                    "time": moment,
+                }
+            )
+
+
+def _revive(
+    name: str, model: str, arguments: dict[str, Any], plugin: Plugin | None = None
+) -> LM:
+    return LM(composition.specify(name, model, arguments, plugin))

@@ -1,0 +1,272 @@
+"""The registry: from a provider's name to one loaded plugin, each alone in its own PluginManager.
+
+Installed distributions are scanned once per process and ``sys.path``; only the plugin that was
+asked for is imported, so a broken one harms nobody else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import sys
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pluggy
+
+from . import hookspecs
+from .errors import (
+    DuplicateProviderError,
+    PluginContractError,
+    PluginLoadError,
+    PluginVersionError,
+    UnknownProviderError,
+)
+from .types import Info
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from importlib.metadata import EntryPoint
+
+    from pydantic import BaseModel
+
+__all__ = ["Installed", "Plugin", "installed", "load", "nearest", "plugin_from", "providers"]
+
+#: What ``pip install`` would bring a provider that this project itself publishes.
+PUBLISHED = {
+    "anyscale": "lmgateway-anyscale",
+    "local": "lmgateway-local",
+    "anthropic": "lmgateway-anthropic",
+}
+
+
+class Installed(NamedTuple):
+    """One installed provider, known from its distribution's metadata alone."""
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plugin:
+    """One loaded provider plugin.
+
+    Attributes:
+        name: The entry point's name.
+        source: The distribution and its version, for messages.
+        hook: The plugin's hooks; calling one that is not implemented returns None.
+        info: What it said it can do.
+        settings: The pydantic model of its settings, None if it has none.
+        hooks: Names of the hooks that it implements.
+    """
+
+    name: str
+    source: str
+    hook: Any = field(repr=False)
+    info: Info
+    settings: type[BaseModel] | None
+    hooks: frozenset[str]
+
+
+_lock = RLock()
+_scans: dict[tuple[str, ...], list[tuple[Installed, EntryPoint]]] = {}
+_plugins: dict[tuple[str, str, str], Plugin] = {}
+
+
+def providers() -> list[Installed]:
+    """The installed providers by name; imports no plugin."""
+    return [row for row, _ in installed()]
+
+
+def installed(*, afresh: bool = False) -> list[tuple[Installed, EntryPoint]]:
+    """The installed providers with their entry points, from one scan of ``sys.path``."""
+    from importlib.metadata import entry_points
+
+    path = tuple(sys.path)
+    with _lock:
+        if afresh or path not in _scans:
+            rows = []
+            for point in entry_points(group=hookspecs.GROUP):
+                name, version = ("?", "?")
+                if point.dist is not None:
+                    name, version = point.dist.name, point.dist.version
+                rows.append((Installed(point.name, name, version, point.value), point))
+            _scans[path] = sorted(rows, key=lambda row: row[0])
+        return _scans[path]
+
+
+def load(name: str) -> Plugin:
+    """Import and check the plugin of that name, once.
+
+    Raises:
+        UnknownProviderError: No installed distribution offers it; the nearest are named.
+        DuplicateProviderError: Two distributions offer it.
+        PluginLoadError: Its module does not import.
+        PluginVersionError: It was written for another version of the contract.
+        PluginContractError: It breaks the contract.
+    """
+    rows = [pair for pair in installed() if pair[0].name == name]
+    if not rows:  # something may have been installed since the scan, in a notebook say
+        rows = [pair for pair in installed(afresh=True) if pair[0].name == name]
+    if not rows:
+        raise unknown(name, (row.name for row, _ in installed()))
+    if len(rows) > 1:
+        raise DuplicateProviderError(
+            f"the provider name {name!r} is claimed by "
+            + " and by ".join(f"{row.distribution} {row.version}" for row, _ in rows)
+            + "; uninstall one of them",
+            provider=name,
+        )
+    row, point = rows[0]
+    key = (row.name, row.distribution, row.module)
+    with _lock:
+        if key not in _plugins:
+            _plugins[key] = _load(row, point)
+        return _plugins[key]
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A clause that offers the nearest of some names, or "" if none is near."""
+    found = difflib.get_close_matches(name, list(names), n=2, cutoff=0.6)
+    return f"did you mean {' or '.join(repr(each) for each in found)}?" if found else ""
+
+
+def unknown(name: str, known: Iterable[str]) -> UnknownProviderError:
+    """The error for a provider's name that nothing is installed for."""
+    known = sorted(set(known))
+    parts = [f"no provider {name!r} is installed"]
+    if name in PUBLISHED:
+        parts.append(f"it comes with: pip install {PUBLISHED[name]}")
+    else:
+        parts.append(nearest(name, [*known, *PUBLISHED]))
+        parts.append(f"installed are: {', '.join(known) or 'none'}")
+        parts.append(f"others come as distributions with an entry point in {hookspecs.GROUP}")
+    return UnknownProviderError("; ".join(part for part in parts if part), provider=name)
+
+
+def _load(row: Installed, point: EntryPoint) -> Plugin:
+    source = f"plugin {row.name!r} of {row.distribution} {row.version}"
+    try:
+        module = point.load()
+    except (Exception, SystemExit) as error:
+        raise PluginLoadError(
+            f"{source} does not import: {type(error).__name__}: {error}; "
+            f"mend or reinstall {row.distribution}",
+            provider=row.name,
+        ) from error
+    return plugin_from(module, name=row.name, source=source)
+
+
+def plugin_from(module: Any, *, name: str, source: str | None = None) -> Plugin:
+    """Check a module, or any object with marked hooks, against the contract.
+
+    Args:
+        module: What holds the functions marked ``@hookimpl``.
+        name: The provider's name.
+        source: How to name it in messages.
+    """
+    source = source or f"plugin {name!r}"
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module, name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        _check_version(_peek(module), source, name)
+        raise PluginContractError(
+            f"{source} breaks the plugin contract: {error}", provider=name
+        ) from error
+    try:
+        info = manager.hook.lmgateway_info() or Info()
+        settings = manager.hook.lmgateway_settings()
+    except (Exception, SystemExit) as error:
+        raise PluginLoadError(
+            f"{source} raised {type(error).__name__} while it was asked for its info and "
+            f"settings: {error}",
+            provider=name,
+        ) from error
+    if not isinstance(info, Info):
+        raise _broken(source, name, f"lmgateway_info returned {type(info).__name__}, not Info")
+    _check_version(info, source, name)
+    hooks = frozenset(
+        caller.name for caller in (manager.get_hookcallers(module) or ())
+    )
+    if "lmgateway_complete" not in hooks:
+        raise _broken(
+            source, name, "it has no lmgateway_complete; is the function marked with @hookimpl?"
+        )
+    _check_arguments(manager, source, name)
+    _check_settings(settings, info, source, name)
+    return Plugin(name, source, manager.hook, info, settings, hooks)
+
+
+def _broken(source: str, name: str, what: str) -> PluginContractError:
+    return PluginContractError(f"{source} breaks the plugin contract: {what}", provider=name)
+
+
+def _peek(module: Any) -> Any:
+    """A plugin's info without pluggy's checks, which another version may not pass."""
+    try:
+        return module.lmgateway_info()
+    except Exception:
+        return None
+
+
+def _check_version(info: Any, source: str, name: str) -> None:
+    api = getattr(info, "api", hookspecs.API_VERSION)
+    if api == hookspecs.API_VERSION:
+        return
+    newer = isinstance(api, int) and api > hookspecs.API_VERSION
+    raise PluginVersionError(
+        f"{source} was written for version {api} of the plugin API, and this lmgateway speaks "
+        f"version {hookspecs.API_VERSION}: "
+        + ("pip install -U lmgateway" if newer else "install a newer version of the plugin"),
+        provider=name,
+    )
+
+
+def _check_arguments(manager: pluggy.PluginManager, source: str, name: str) -> None:
+    """pluggy passes no argument that has a default: one would silently keep it for ever."""
+    for caller in manager.get_hookcallers(manager.get_plugin(name)) or ():
+        for impl in caller.get_hookimpls():
+            for argument in inspect.signature(impl.function).parameters.values():
+                if argument.default is not argument.empty:
+                    raise _broken(
+                        source,
+                        name,
+                        f"the argument {argument.name!r} of {caller.name} has a default and "
+                        "would never be passed: remove the default",
+                    )
+
+
+def _check_settings(settings: Any, info: Info, source: str, name: str) -> None:
+    if settings is None:
+        return
+    from pydantic import BaseModel
+
+    if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
+        raise _broken(source, name, "lmgateway_settings must return a subclass of BaseModel")
+    taken = RESERVED | info.params
+    shadowing = sorted(set(settings.model_fields) & taken)
+    if shadowing:
+        raise _broken(
+            source,
+            name,
+            f"its setting {shadowing[0]!r} shadows a keyword of the core or a generation "
+            "parameter: rename it",
+        )
+
+
+def _reserved() -> frozenset[str]:
+    from .types import Options, Request
+
+    own = set(Options.__dataclass_fields__) | set(Request.__dataclass_fields__)
+    return frozenset((own - {"params"}) | {"name", "provider", "plugin", "config", "params"})
+
+
+#: Keywords of get_lm and of a call that no setting of a plugin may be named after.
+RESERVED = _reserved()

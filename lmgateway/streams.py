@@ -1,0 +1,170 @@
+"""Streams: an answer piece by piece, blocking or awaiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+
+from .drivers import Done, aadvance, advance
+from .types import Completion, Delta, Emit, Flow
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .layers import Call
+    from .transports import AsyncTransport, Transport
+
+__all__ = ["AStream", "Stream", "show_delta", "show_text"]
+
+Piece = TypeVar("Piece", str, Delta)
+
+
+def show_text(emit: Emit) -> str:
+    """The text of choice 0; the other choices are in the completion, and in events."""
+    delta = emit.delta
+    if isinstance(delta, str):
+        return delta
+    return delta.text if delta.index == 0 else ""
+
+
+def show_delta(emit: Emit) -> Delta:
+    """The delta itself."""
+    delta = emit.delta
+    return Delta(delta) if isinstance(delta, str) else delta
+
+
+class _Reader(Generic[Piece]):
+    """What both colours share: one flow with one reader, and a close that may come from anywhere."""
+
+    def __init__(self, flow: Flow[Completion], call: Call, view: Callable[[Emit], Piece]) -> None:
+        self._flow = flow
+        self._call = call
+        self._view = view
+        self._closed = False
+        #: The whole answer, once the stream has come to its end.
+        self.completion: Completion | None = None
+        call.deadline.pause()  # the clock runs while somebody waits for a piece
+
+    def _accept(self, event: Emit | Done[Completion]) -> Piece | None:
+        if type(event) is Done:
+            self.completion = event.value
+            self._closed = True
+            return None
+        return self._view(cast(Emit, event))
+
+    def _close(self) -> None:
+        self._closed = True
+        try:
+            self._flow.close()
+        except ValueError:  # a reader in another thread is inside: it wakes when the body closes
+            if self._call.source is not None:
+                self._call.source.close()
+
+    def __repr__(self) -> str:
+        state = "ended" if self.completion else "closed" if self._closed else "open"
+        return f"<{type(self).__name__} of {self._call.provider}, {state}>"
+
+
+class Stream(_Reader[Piece]):
+    """An iterator over the pieces of an answer; a context manager that closes its connection.
+
+    With n > 1 the pieces are those of choice 0; ``events=True`` gives the deltas of all. After
+    the last piece ``completion`` is the whole answer.
+    """
+
+    def __init__(
+        self,
+        flow: Flow[Completion],
+        transport: Transport,
+        call: Call,
+        view: Callable[[Emit], Piece],
+    ) -> None:
+        super().__init__(flow, call, view)
+        self._transport = transport
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Piece:
+        deadline = self._call.deadline
+        while not self._closed:
+            deadline.resume()
+            try:
+                event = advance(self._flow, self._transport, deadline)
+            except BaseException:
+                if self._closed and self.completion is None:
+                    break  # closed from elsewhere: the end, and no error of the reader's
+                self._closed = True
+                raise
+            finally:
+                deadline.pause()
+            piece = self._accept(event)
+            if piece:
+                return piece
+        raise StopIteration
+
+    def close(self) -> None:
+        """Close the connection; may be called from another thread, and twice."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AStream(_Reader[Piece]):
+    """An asynchronous iterator over the pieces of an answer; otherwise as Stream."""
+
+    def __init__(
+        self,
+        flow: Flow[Completion],
+        transport: AsyncTransport,
+        call: Call,
+        view: Callable[[Emit], Piece],
+    ) -> None:
+        super().__init__(flow, call, view)
+        self._transport = transport
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece:
+        deadline = self._call.deadline
+        while not self._closed:
+            deadline.resume()
+            try:
+                event = await aadvance(self._flow, self._transport, deadline)
+            except BaseException as error:
+                if self._closed and isinstance(error, Exception):
+                    break
+                self._closed = True
+                raise
+            finally:
+                deadline.pause()
+            piece = self._accept(event)
+            if piece:
+                return piece
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Close the connection; may be called twice."""
+        self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
