@@ -28,7 +28,7 @@ check: $(READY)  ## ruff, mypy --strict, import-linter
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict $(SOURCES)
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-logo
 
 format: $(READY)  ## let ruff format the code and mend what it can
 	$(PY) -m ruff format .
