@@ -1,4 +1,4 @@
-"""Rules for every test, the core's and the plugins': no sockets, unless a test says that it must."""
+"""The rule for every test, the core's or a plugin's: no sockets, unless it says that it must."""
 
 from __future__ import annotations
 
