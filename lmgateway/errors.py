@@ -325,7 +325,12 @@ _BY_STATUS: dict[int, type[APIError]] = {
 # says and never overrule it: the statuses it may refine stand beside it.
 _BY_CODE: dict[str, tuple[frozenset[int], type[APIError]]] = {
     **dict.fromkeys(
-        ("context_length_exceeded", "exceed_context_size_error", "input_tokens", "string_above_max_length"),
+        (
+            "context_length_exceeded",
+            "exceed_context_size_error",
+            "input_tokens",
+            "string_above_max_length",
+        ),
         (frozenset({400, 413, 422}), ContextLengthError),
     ),
     **dict.fromkeys(

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypeAlias, TypeVar, overload
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -24,10 +24,10 @@ __all__ = [
     "Choice",
     "Completion",
     "Delta",
+    "Effect",
     "EmbedRequest",
     "Embeddings",
     "Emit",
-    "Effect",
     "Exchange",
     "Flow",
     "HTTPRequest",
@@ -413,4 +413,3 @@ def read(response: HTTPResponse) -> Flow[bytes]:
     if response.source is None:
         raise ValueError("this response has no source: its body came whole")
     return response.source.read()
-
