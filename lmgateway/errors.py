@@ -9,6 +9,7 @@
     ├── ConfigError
     │   ├── InvalidSettingError         (InputError as well) a value that cannot be used
     │   └── MissingCredentialError      raised when a request must really be sent
+    ├── CacheMissError                  only a stored answer was wanted, and there is none
     ├── PluginError
     │   ├── UnknownProviderError        no such provider is installed
     │   ├── DuplicateProviderError      two distributions claim one name
@@ -41,6 +42,7 @@ from typing import Any, Self
 __all__ = [
     "APIError",
     "AuthenticationError",
+    "CacheMissError",
     "ConfigError",
     "ConnectionFailedError",
     "ContentFilteredError",
@@ -178,6 +180,10 @@ class InvalidSettingError(ConfigError, InputError):
 
 class MissingCredentialError(ConfigError):
     """A key or base URL is needed, because a request must really be sent, and is not there."""
+
+
+class CacheMissError(LMGatewayError):
+    """Only a stored answer was wanted (``cache="only"``, a replayed test), and there is none."""
 
 
 class PluginError(LMGatewayError):
