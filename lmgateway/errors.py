@@ -92,6 +92,8 @@ class LMGatewayError(Exception):
         attempt: Which attempt failed, counted from 1.
         attempts: How many attempts were allowed in all.
         retryable: Whether the same call may succeed when it is made again.
+        max_retries: How often at most this kind of failure is worth another attempt of one call;
+            None for as often as the call's options allow.
         partial: The text a stream had delivered before the error; None if it delivered none.
     """
 
@@ -104,6 +106,7 @@ class LMGatewayError(Exception):
         self.attempt: int | None = None
         self.attempts: int | None = None
         self.retryable = False
+        self.max_retries: int | None = None
         self.partial: str | None = None
 
     def __str__(self) -> str:
@@ -124,7 +127,10 @@ class LMGatewayError(Exception):
         return []
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
+        state = self.__dict__.copy()
+        if "__notes__" in state:  # a copy's notes are its own
+            state["__notes__"] = list(state["__notes__"])
+        return _rebuild, (type(self), self.args, state)
 
     def locate(self, **place: Any) -> Self:
         """Fill in attributes that are not known yet; what the raiser set stays."""
