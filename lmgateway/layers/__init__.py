@@ -29,6 +29,7 @@ class Call:
         attempt: How many attempts have begun.
         emitted: How many pieces have been handed to the user.
         host: Where the last request went, without user information; None if none was sent.
+        path: The path of the last request; None if none was sent.
         cached: Whether the answer came from the cache or a recording.
         started: ``time.monotonic()`` at the beginning.
         source: The body of the stream that is being read, to be closed from elsewhere.
@@ -42,6 +43,7 @@ class Call:
     attempt: int = 0
     emitted: int = 0
     host: str | None = None
+    path: str | None = None
     cached: bool = False
     started: float = field(default_factory=monotonic)
     first_piece: float | None = None
