@@ -65,9 +65,7 @@ class Target(Protocol):
         """Add to an error what the user can do about it."""
 
 
-def attempt(
-    hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer] = ()
-) -> Step:
+def attempt(hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer] = ()) -> Step:
     """The innermost step: one attempt to have a provider answer a request."""
 
     def step(request: Request) -> Flow[Completion]:
@@ -117,9 +115,7 @@ def exchange(
     return outcome
 
 
-def _pump(
-    flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[str]
-) -> Flow[Any]:
+def _pump(flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[str]) -> Flow[Any]:
     """Run the provider's generator; its exchanges take the way through the layers."""
     resume: Any = flow.send
     value: Any = None

@@ -165,7 +165,7 @@ def prepare(
     spec: Spec,
     prompt: object,
     messages: object,
-    schema: object = None,
+    schema: Any = None,
     *,
     stream: bool = False,
 ) -> tuple[Request, Call]:
@@ -174,7 +174,7 @@ def prepare(
     Raises InputError or UnsupportedError, before any I/O.
     """
     if (prompt is None) == (messages is None):
-        raise InputError("give either a prompt or messages=, " + ("not both" if prompt else "one"))
+        raise InputError("give a prompt or messages=" + ("" if prompt is None else ", not both"))
     parse = None
     json_schema = None
     if schema is not None:
@@ -194,7 +194,7 @@ def prepare(
     return request, call
 
 
-def _schema(schema: object) -> tuple[Mapping[str, Any], Callable[[Completion], None]]:
+def _schema(schema: Any) -> tuple[Mapping[str, Any], Callable[[Completion], None]]:
     """The JSON schema of a pydantic model or any type, and what puts ``parsed`` into choices."""
     from pydantic import TypeAdapter, ValidationError
 
@@ -208,7 +208,9 @@ def _schema(schema: object) -> tuple[Mapping[str, Any], Callable[[Completion], N
             adapter = TypeAdapter(schema)
             wanted = adapter.json_schema()
         except Exception as error:
-            raise InputError(f"schema must be a pydantic model, a type or a JSON schema: {error}") from None
+            raise InputError(
+                f"schema must be a pydantic model, a type or a JSON schema: {error}"
+            ) from None
 
     def parse(completion: Completion) -> None:
         for choice in completion["choices"]:
@@ -218,7 +220,9 @@ def _schema(schema: object) -> tuple[Mapping[str, Any], Callable[[Completion], N
             except ValidationError as error:
                 first = error.errors(include_url=False, include_input=False)[0]
                 place = ".".join(str(each) for each in first["loc"]) or "the answer"
-                problem = ResponseFormatError(f"the answer does not fit the schema: {place}: {first['msg']}")
+                problem = ResponseFormatError(
+                    f"the answer does not fit the schema: {place}: {first['msg']}"
+                )
             if problem is not None:
                 problem.text = choice["text"]
                 raise problem

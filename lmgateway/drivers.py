@@ -80,9 +80,7 @@ def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | D
         del value, resume  # an error's traceback holds this frame: leave no cycle behind
 
 
-async def aadvance(
-    flow: Flow[T], transport: AsyncTransport, deadline: Deadline
-) -> Emit | Done[T]:
+async def aadvance(flow: Flow[T], transport: AsyncTransport, deadline: Deadline) -> Emit | Done[T]:
     """Run a flow to its next Emit or its end, awaiting."""
     resume: Any = flow.send
     value: Any = None

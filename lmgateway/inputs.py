@@ -70,7 +70,8 @@ def check_model(model: object, provider: str) -> str:
     check_text(model, "the model's name")
     if any(not each.isprintable() for each in model) or model != model.strip():
         raise InputError(
-            "the model's name must be one line of printable characters without white space around it"
+            "the model's name must be one line of printable characters, "
+            "without white space around it"
         )
     return model
 
@@ -115,7 +116,9 @@ def _number(value: object) -> str | None:
 
 
 def _whole(value: object) -> str | None:
-    return "must be a whole number" if isinstance(value, bool) or not isinstance(value, int) else None
+    return (
+        "must be a whole number" if isinstance(value, bool) or not isinstance(value, int) else None
+    )
 
 
 def _stop(value: object) -> str | None:
@@ -171,13 +174,7 @@ def check_capabilities(request: Request, plugin: Plugin) -> None:
     if request.messages is not None:
         if "messages" not in has:
             raise _unsupported(plugin, "messages", "give the prompt as one text")
-        parts = (m.get("content") for m in request.messages)
-        if "images" not in has and any(
-            isinstance(part, dict) and part.get("type") in ("image_url", "image", "input_image")
-            for content in parts
-            if isinstance(content, list)
-            for part in content
-        ):
+        if "images" not in has and _hold_images(request.messages):
             raise _unsupported(plugin, "images", "give text only")
     if request.system is not None and not has & {"system", "messages"}:
         raise _unsupported(plugin, "system", "put the system text into the prompt")
@@ -185,6 +182,13 @@ def check_capabilities(request: Request, plugin: Plugin) -> None:
         raise _unsupported(plugin, "schema", "ask for JSON in the prompt")
     if request.stream and "lmgateway_stream" not in plugin.hooks:
         raise _unsupported(plugin, "streams", "call it without stream")
+
+
+def _hold_images(messages: Sequence[Any]) -> bool:
+    contents = (message.get("content") for message in messages)
+    parts = (part for content in contents if isinstance(content, list) for part in content)
+    kinds = (part.get("type") for part in parts if isinstance(part, dict))
+    return any(kind in ("image_url", "image", "input_image") for kind in kinds)
 
 
 def _unsupported(plugin: Plugin, what: str, advice: str) -> UnsupportedError:
@@ -215,7 +219,7 @@ def _verify(value: object) -> str | None:
     return "must be the path of a CA bundle that exists"
 
 
-def _headers(value: object) -> str | None:
+def _headers(value: Any) -> str | None:
     if not isinstance(value, Mapping):
         return "must be a mapping of names to texts"
     for name, text in value.items():

@@ -284,7 +284,9 @@ class LM:
         name = arguments.pop("name", None)
         model = arguments.pop("model", None) or (spec.model if name is None else None)
         plugin = spec.plugin if name is None else None
-        return type(self)(composition.specify(name or spec.selection.provider, model, arguments, plugin))
+        return type(self)(
+            composition.specify(name or spec.selection.provider, model, arguments, plugin)
+        )
 
     def close(self) -> None:
         """Give the connections back; a closed LM raises when it is called."""
@@ -361,7 +363,7 @@ class LM:
 
     def _embed(
         self, texts: str | Sequence[str], params: Mapping[str, Any]
-    ) -> tuple[Flow[Any], Call]:
+    ) -> tuple[Flow[Embeddings], Call]:
         from .inputs import check_prompt
 
         several = [texts] if isinstance(texts, str) else list(texts)
@@ -399,7 +401,5 @@ def _remembered(
             )
 
 
-def _revive(
-    name: str, model: str, arguments: dict[str, Any], plugin: Plugin | None = None
-) -> LM:
+def _revive(name: str, model: str, arguments: dict[str, Any], plugin: Plugin | None = None) -> LM:
     return LM(composition.specify(name, model, arguments, plugin))

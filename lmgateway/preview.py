@@ -49,7 +49,9 @@ def _described(spec: Spec, request: HTTPRequest) -> dict[str, Any]:
         proofs = {"Authorization": "<no key>"}
     headers = {**target.headers(), **request.headers}
     masked = {name: _masked(value) for name, value in proofs.items()}
-    own = {name: MASK for name in headers if any(w in name.lower() for w in ("auth", "key", "token"))}
+    own = {
+        name: MASK for name in headers if any(w in name.lower() for w in ("auth", "key", "token"))
+    }
     return {
         "method": request.method,
         "url": base.rstrip("/") + request.path,

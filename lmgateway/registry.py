@@ -7,7 +7,6 @@ asked for is imported, so a broken one harms nobody else.
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import sys
 from dataclasses import dataclass, field
@@ -131,7 +130,7 @@ def load(name: str) -> Plugin:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A clause that offers the nearest of some names, or "" if none is near."""
-    found = difflib.get_close_matches(name, list(names), n=2, cutoff=0.6)
+    found = difflib.get_close_matches(name, sorted(set(names)), n=2, cutoff=0.6)
     return f"did you mean {' or '.join(repr(each) for each in found)}?" if found else ""
 
 
@@ -192,9 +191,7 @@ def plugin_from(module: Any, *, name: str, source: str | None = None) -> Plugin:
     if not isinstance(info, Info):
         raise _broken(source, name, f"lmgateway_info returned {type(info).__name__}, not Info")
     _check_version(info, source, name)
-    hooks = frozenset(
-        caller.name for caller in (manager.get_hookcallers(module) or ())
-    )
+    hooks = frozenset(caller.name for caller in (manager.get_hookcallers(module) or ()))
     if "lmgateway_complete" not in hooks:
         raise _broken(
             source, name, "it has no lmgateway_complete; is the function marked with @hookimpl?"
@@ -230,7 +227,7 @@ def _check_version(info: Any, source: str, name: str) -> None:
 
 
 def _check_arguments(manager: pluggy.PluginManager, source: str, name: str) -> None:
-    """pluggy passes no argument that has a default: one would silently keep it for ever."""
+    """Refuse an argument with a default: pluggy would never pass it, and say nothing."""
     for caller in manager.get_hookcallers(manager.get_plugin(name)) or ():
         for impl in caller.get_hookimpls():
             for argument in inspect.signature(impl.function).parameters.values():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AStream", "Stream", "show_delta", "show_text"]
 
-Piece = TypeVar("Piece", str, Delta)
+Piece = TypeVar("Piece")
 
 
 def show_text(emit: Emit) -> str:
@@ -34,7 +34,7 @@ def show_delta(emit: Emit) -> Delta:
 
 
 class _Reader(Generic[Piece]):
-    """What both colours share: one flow with one reader, and a close that may come from anywhere."""
+    """What both colours share: one flow with one reader, and a close from anywhere."""
 
     def __init__(self, flow: Flow[Completion], call: Call, view: Callable[[Emit], Piece]) -> None:
         self._flow = flow
@@ -44,6 +44,10 @@ class _Reader(Generic[Piece]):
         #: The whole answer, once the stream has come to its end.
         self.completion: Completion | None = None
         call.deadline.pause()  # the clock runs while somebody waits for a piece
+
+    def _left(self) -> bool:
+        """Whether somebody closed it before its end, perhaps while it was being read."""
+        return self._closed and self.completion is None
 
     def _accept(self, event: Emit | Done[Completion]) -> Piece | None:
         if type(event) is Done:
@@ -91,8 +95,8 @@ class Stream(_Reader[Piece]):
             deadline.resume()
             try:
                 event = advance(self._flow, self._transport, deadline)
-            except BaseException:
-                if self._closed and self.completion is None:
+            except BaseException as error:
+                if self._left() and isinstance(error, Exception):
                     break  # closed from elsewhere: the end, and no error of the reader's
                 self._closed = True
                 raise
@@ -142,7 +146,7 @@ class AStream(_Reader[Piece]):
             try:
                 event = await aadvance(self._flow, self._transport, deadline)
             except BaseException as error:
-                if self._closed and isinstance(error, Exception):
+                if self._left() and isinstance(error, Exception):
                     break
                 self._closed = True
                 raise
@@ -167,4 +171,3 @@ class AStream(_Reader[Piece]):
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-

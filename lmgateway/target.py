@@ -39,9 +39,7 @@ class Configured:
 
     __slots__ = ("_filled", "_options", "provider", "source")
 
-    def __init__(
-        self, provider: str, source: str, filled: Filled | None, options: Options
-    ) -> None:
+    def __init__(self, provider: str, source: str, filled: Filled | None, options: Options) -> None:
         self.provider = provider
         self.source = source
         self._filled = filled
@@ -98,5 +96,3 @@ class Configured:
         if origin is None or origin.kind == "default":
             return f"no key was sent: set {variable} (looked in {self._filled.looked_in})"
         return f"the key came from {origin}; check it, or set {variable}"
-
-

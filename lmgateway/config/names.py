@@ -34,7 +34,7 @@ class Selection:
     key_variable: str | None = None
 
 
-def select(name: str | None, model: str | None) -> Selection:
+def select(name: object, model: str | None) -> Selection:
     """Resolve a name; raises InputError where it cannot stand for anything."""
     if name is None:
         raise InputError("give a provider's name: get_lm('anyscale', model=...)")

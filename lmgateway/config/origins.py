@@ -135,7 +135,8 @@ def _parse_dotenv(path: Path, text: str) -> Dotenv:
         line = binding.original.line + len(statement) - len(statement.lstrip("\n"))
         if binding.error:
             raise ConfigError(
-                f"{path}:{line} is no assignment NAME=value, or its quote is not closed; mend that line"
+                f"{path}:{line} is no assignment NAME=value, or its quote is not closed: "
+                "mend that line"
             )
         if binding.key is not None:
             lines[binding.key] = line

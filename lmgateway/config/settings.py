@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError, create_model
@@ -178,12 +178,10 @@ def _invalid(name: str, given: Sourced, why: str) -> InvalidSettingError:
     return InvalidSettingError(f"{name} (from {given}) cannot be used: {why}")
 
 
-def _validate(
-    model: type[BaseModel], found: Mapping[str, Sourced], provider: str
-) -> BaseModel:
+def _validate(model: type[BaseModel], found: Mapping[str, Sourced], provider: str) -> BaseModel:
     """An instance of the model; a required field without a value is None in it."""
     missing = {
-        name: (Optional[field.annotation], None)
+        name: (cast(Any, field.annotation) | None, None)
         for name, field in model.model_fields.items()
         if field.is_required() and name not in found
     }

@@ -1,0 +1,128 @@
+"""A scripted LM: the double that a program's own tests use in place of a real one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
+from threading import Lock
+from typing import Any, TypeAlias
+
+from .. import composition
+from ..errors import LMGatewayError
+from ..hookspecs import hookimpl
+from ..lm import LM
+from ..registry import plugin_from
+from ..types import Completion, Emit, Flow, Info, Request
+
+__all__ = ["ScriptedLM"]
+
+Answer: TypeAlias = str | Mapping[str, Any] | BaseException
+"""A text, a whole Completion (or what differs from a plain one), or an error to raise."""
+
+Script: TypeAlias = Iterable[Answer] | Callable[[Request], Answer]
+
+
+class _Everything(frozenset[str]):
+    """A set that holds every name: a scripted LM takes any parameter."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str)
+
+
+class _Script:
+    """A plugin that answers from a script and notes what it was asked."""
+
+    def __init__(self, script: Script) -> None:
+        self._next = script if callable(script) else _in_turn(script)
+        self._ids = count(1)
+        self._lock = Lock()
+        self.requests: list[Request] = []
+
+    @hookimpl
+    def lmgateway_info(self) -> Info:
+        names = frozenset({"messages", "images", "system", "schema"})
+        return Info(capabilities=names, params=_Everything(), default_model="scripted")
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Completion:
+        with self._lock:
+            self.requests.append(request)
+            answer = self._next(request)
+            number = next(self._ids)
+        if isinstance(answer, BaseException):
+            raise answer
+        said: dict[str, Any] = {"text": answer} if isinstance(answer, str) else dict(answer)
+        if "choices" not in said:
+            text = said.pop("text", "")
+            some = range(request.params.get("n") or 1)
+            said["choices"] = [{"text": text, "index": i, "finish_reason": "stop"} for i in some]
+        completion: Any = {"id": f"scripted-{number}", "usage": {}, **said}
+        return {"prompt": request.input, **completion}
+
+    @hookimpl
+    def lmgateway_stream(self, request: Request) -> Flow[Completion]:
+        completion = self.lmgateway_complete(request)
+        for piece in re.findall(r"\s*\S+\s*|\s+", completion["choices"][0]["text"]):
+            yield Emit(piece)
+        return completion
+
+
+def _in_turn(answers: Iterable[Answer]) -> Callable[[Request], Answer]:
+    if isinstance(answers, str):
+        answers = [answers]
+    waiting = iter(answers)
+
+    def answer(request: Request) -> Answer:
+        for each in waiting:
+            return each
+        raise LMGatewayError(
+            f"the script has no answer left for {str(request.input)[:80]!r}: "
+            "give ScriptedLM more answers, or a function"
+        )
+
+    return answer
+
+
+class ScriptedLM(LM):
+    """An LM that answers from a script, with no provider behind it.
+
+    ::
+
+        lm = ScriptedLM(["Paris.", RateLimitError("slow down", status=429)])
+        lm("What is the capital of France?")     # ["Paris."]
+        lm.requests[0].prompt
+
+    Everything around the provider is real: checks, layers, streams, history.
+
+    Args:
+        script: Answers in turn, or a function from the Request to an answer. An answer is a
+            text, a Completion or part of one, or an error to raise.
+        **keywords: As for get_lm.
+    """
+
+    _script: _Script
+
+    def __init__(self, script: Script, *, model: str = "scripted", **keywords: Any) -> None:
+        double = _Script(script)
+        plugin = plugin_from(double, name="scripted", source="ScriptedLM")
+        # No cache unless asked for: a script is to be followed to the letter.
+        keywords = {"cache": False, **keywords}
+        super().__init__(composition.specify("scripted", model, keywords, plugin))
+        object.__setattr__(self, "_script", double)
+
+    @property
+    def requests(self) -> list[Request]:
+        """What was asked of the provider, in order."""
+        return list(self._script.requests)
+
+    def copy(self, **changes: Any) -> Any:
+        """An LM with some keywords changed that goes on with the same script."""
+        keywords = {**self._spec.arguments, **changes}
+        keywords.pop("name", None)
+        model = keywords.pop("model", self.model)
+        twin = LM.__new__(type(self))
+        spec = composition.specify("scripted", model, keywords, self._spec.plugin)
+        LM.__init__(twin, spec)
+        object.__setattr__(twin, "_script", self._script)
+        return twin
