@@ -1,0 +1,264 @@
+"""Every effect, in both colours, by flows that a provider could have written."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from lmgateway.deadline import Deadline
+from lmgateway.drivers import Done, aadvance, advance, arun, run
+from lmgateway.errors import PluginContractError, RequestTimeoutError
+from lmgateway.transports import BodySource
+from lmgateway.types import Emit, Flow, HTTPRequest, HTTPResponse, Sleep, Wait, read, send
+
+
+class Chunks:
+    """A body of given pieces, for both colours."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = [*pieces, b""]
+
+    def read(self, deadline: Deadline) -> Any:
+        return self.pieces.pop(0)
+
+    def close(self) -> None:
+        return
+
+
+class AChunks(Chunks):
+    async def read(self, deadline: Deadline) -> bytes:  # type: ignore[override]
+        return self.pieces.pop(0)
+
+
+class Answering:
+    """A transport that answers by a function; it stands for the network, not for ourselves."""
+
+    def __init__(self, answer: Callable[[HTTPRequest], HTTPResponse]) -> None:
+        self.answer = answer
+
+    def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        return self.answer(request)
+
+    def close(self) -> None:
+        return
+
+
+class AAnswering(Answering):
+    async def send(  # type: ignore[override]
+        self, request: HTTPRequest, deadline: Deadline
+    ) -> HTTPResponse:
+        return self.answer(request)
+
+    async def aclose(self) -> None:
+        return
+
+
+REQUEST = HTTPRequest("POST", "http://host/v1", "/completions", json={})
+Answer = Callable[[HTTPRequest], HTTPResponse]
+
+
+def nothing(request: HTTPRequest) -> HTTPResponse:
+    raise AssertionError("nothing should have been sent")
+
+
+def blocking(make: Callable[[], Flow[Any]], answer: Answer = nothing, timeout: float = 30) -> Any:
+    return run(make(), Answering(answer), Deadline(timeout))
+
+
+def awaiting(make: Callable[[], Flow[Any]], answer: Answer = nothing, timeout: float = 30) -> Any:
+    async def main() -> Any:
+        return await arun(make(), AAnswering(answer), Deadline(timeout))
+
+    return asyncio.run(main())
+
+
+both = pytest.mark.parametrize("drive", [blocking, awaiting], ids=["sync", "async"])
+
+
+@both
+def test_a_request_is_answered(drive: Any) -> None:
+    def flow() -> Flow[int]:
+        response = yield from send(REQUEST)
+        return response.status
+
+    assert drive(flow, lambda request: HTTPResponse(204)) == 204
+
+
+@both
+def test_an_error_of_the_transport_is_thrown_into_the_flow(drive: Any) -> None:
+    def fail(request: HTTPRequest) -> HTTPResponse:
+        raise KeyboardInterrupt
+
+    def flow() -> Flow[str]:
+        try:
+            yield from send(REQUEST)
+        except KeyboardInterrupt:
+            return "seen"
+        return "unseen"
+
+    assert drive(flow, fail) == "seen"
+
+
+@both
+def test_a_body_is_read_to_its_end(drive: Any) -> None:
+    kind = Chunks if drive is blocking else AChunks
+
+    def flow() -> Flow[bytes]:
+        head = yield from send(REQUEST)
+        whole = b""
+        while chunk := (yield from read(head)):
+            whole += chunk
+        return whole
+
+    source = BodySource(kind(b"a", b"b"))
+    assert drive(flow, lambda request: HTTPResponse(200, source=source)) == b"ab"
+
+
+def test_emits_come_out_one_by_one() -> None:
+    def flow() -> Flow[str]:
+        yield Emit("a")
+        yield Emit("b")
+        return "c"
+
+    running, deadline = flow(), Deadline(None)
+    steps = [advance(running, Answering(nothing), deadline) for _ in range(3)]
+    assert steps == [Emit("a"), Emit("b"), Done("c")]
+
+
+def test_emits_come_out_one_by_one_awaited() -> None:
+    def flow() -> Flow[str]:
+        yield Emit("a")
+        return "c"
+
+    async def main() -> list[Any]:
+        running, deadline = flow(), Deadline(None)
+        return [await aadvance(running, AAnswering(nothing), deadline) for _ in range(2)]
+
+    assert asyncio.run(main()) == [Emit("a"), Done("c")]
+
+
+@both
+def test_a_wait_ends_when_another_thread_completes_the_future(drive: Any) -> None:
+    future: Future[int] = Future()
+
+    def flow() -> Flow[tuple[bool, int]]:
+        threading.Thread(target=future.set_result, args=(7,)).start()
+        done = yield Wait(future)
+        return done, future.result()
+
+    assert drive(flow) == (True, 7)
+
+
+@both
+@pytest.mark.parametrize("settle", ["result", "exception", "cancel"])
+def test_a_wait_for_what_is_done_does_not_wait(drive: Any, settle: str) -> None:
+    future: Future[int] = Future()
+    if settle == "result":
+        future.set_result(1)
+    elif settle == "exception":
+        future.set_exception(ValueError())
+    else:
+        future.cancel()
+
+    def flow() -> Flow[bool]:
+        return (yield Wait(future))
+
+    assert drive(flow) is True
+
+
+@both
+def test_a_wait_gives_up_after_its_own_timeout(drive: Any) -> None:
+    def flow() -> Flow[bool]:
+        return (yield Wait(Future(), 0.01))
+
+    assert drive(flow) is False
+
+
+@both
+def test_a_wait_ends_at_the_deadline(drive: Any) -> None:
+    def flow() -> Flow[bool]:
+        return (yield Wait(Future()))
+
+    with pytest.raises(RequestTimeoutError, match=r"timeout of 0\.01 s"):
+        drive(flow, timeout=0.01)
+
+
+def test_a_wait_for_the_very_thread_that_would_block_is_answered_at_once() -> None:
+    def flow() -> Flow[bool]:
+        return (yield Wait(Future(), owner=threading.get_ident()))
+
+    assert blocking(flow) is False
+
+
+def test_one_waiter_that_gives_up_leaves_the_future_to_the_others() -> None:
+    future: Future[int] = Future()
+
+    def flow(timeout: float) -> Flow[bool]:
+        return (yield Wait(future, timeout))
+
+    async def main() -> list[bool]:
+        async def drive(timeout: float) -> bool:
+            return await arun(flow(timeout), AAnswering(nothing), Deadline(30))
+
+        patient = asyncio.create_task(drive(30))
+        hasty = await drive(0.01)
+        future.set_result(1)
+        return [hasty, await patient]
+
+    assert asyncio.run(main()) == [False, True]
+
+
+@both
+def test_a_sleep_longer_than_the_deadline_ends_at_it(drive: Any) -> None:
+    def flow() -> Flow[None]:
+        yield Sleep(60)
+
+    with pytest.raises(RequestTimeoutError):
+        drive(flow, timeout=0.01)
+
+
+@both
+def test_what_is_no_effect_is_refused(drive: Any) -> None:
+    def flow() -> Flow[None]:
+        yield "a string"  # type: ignore[misc]
+
+    with pytest.raises(PluginContractError, match="'str'"):
+        drive(flow)
+
+
+def test_a_cancelled_task_closes_its_flow() -> None:
+    seen: list[str] = []
+
+    def flow() -> Flow[None]:
+        try:
+            yield Wait(Future())
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    async def main() -> None:
+        task = asyncio.create_task(arun(flow(), AAnswering(nothing), Deadline(30)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert seen == ["cancelled"]
+
+
+def test_the_clock_of_a_deadline_stands_while_it_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("lmgateway.deadline.monotonic", lambda: now[0])
+    deadline = Deadline(10)
+    deadline.pause()
+    now[0] += 60
+    assert deadline.remaining() == 10
+    deadline.resume()
+    now[0] += 4
+    assert deadline.remaining() == 6
