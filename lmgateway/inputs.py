@@ -89,10 +89,10 @@ def check_json(value: object, name: str, depth: int = 0) -> None:
         raise InputError(f"{name} is nested more than 100 deep")
     elif isinstance(value, Mapping):
         for key, each in value.items():
-            if not isinstance(key, str):
-                raise InputError(f"{name} has the key {key!r}: JSON's keys are strings")
-            check_text(key, f"a key of {name}")
-            check_json(each, f"{name}[{key!r}]" if len(key) < 40 else name, depth + 1)
+            if not isinstance(key, (str, int)) or isinstance(key, bool):  # logit_bias has ints
+                raise InputError(f"{name} has the key {key!r:.40}: JSON's keys are strings")
+            check_text(str(key), f"a key of {name}")
+            check_json(each, f"{name}[{key!r:.40}]", depth + 1)
     elif isinstance(value, (list, tuple)):
         for place, each in enumerate(value):
             check_json(each, f"{name}[{place}]", depth + 1)

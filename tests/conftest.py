@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,10 +7,10 @@ from support.distributions import SitePackages
 
 
 @pytest.fixture
-def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SitePackages]:
+def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SitePackages:
     folder = tmp_path / "site-packages"
     folder.mkdir()
-    yield SitePackages(folder, monkeypatch)
+    return SitePackages(folder, monkeypatch)
 
 
 @pytest.fixture(autouse=True)

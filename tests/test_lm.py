@@ -61,7 +61,7 @@ def test_parameters_of_a_call_win_over_those_of_the_lm_and_none_removes_one() ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    "arguments, message",
     [
         pytest.param({}, "give a prompt or messages=", id="neither"),
         pytest.param(

@@ -85,7 +85,7 @@ from lmgateway.types import Info
 
 
 @pytest.mark.parametrize(
-    ("code", "error", "message"),
+    "code, error, message",
     [
         pytest.param(
             "from lmgateway import hookimpl\n@hookimpl\ndef lmgateway_compleat(request): ...",
@@ -171,7 +171,7 @@ def test_a_plugin_that_breaks_the_contract_is_refused_at_load(
 
 
 @pytest.mark.parametrize(
-    ("body", "error", "message"),
+    "body, error, message",
     [
         pytest.param("return 'text'", errors.PluginContractError, "returned str", id="a str"),
         pytest.param("return None", errors.PluginContractError, "NoneType", id="None"),

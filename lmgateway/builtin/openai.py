@@ -1,0 +1,126 @@
+"""OpenAI, and any host that speaks its wire format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from ..errors import MissingCredentialError
+from ..hookspecs import hookimpl
+from ..types import (
+    Auth,
+    Completion,
+    Embeddings,
+    EmbedRequest,
+    Flow,
+    HTTPRequest,
+    Info,
+    ModelCard,
+    Request,
+)
+from ..wire import openai as wire
+
+__all__ = [
+    "Settings",
+    "lmgateway_complete",
+    "lmgateway_embed",
+    "lmgateway_info",
+    "lmgateway_models",
+    "lmgateway_settings",
+    "lmgateway_stream",
+]
+
+OFFICIAL = "https://api.openai.com/v1"
+_DIALECTS = {"openai": wire.OPENAI, "vllm": wire.VLLM}
+
+
+class Settings(BaseModel):
+    """Where the host is and what it takes.
+
+    Attributes:
+        api_base: With the version, as in ``https://host/v1``.
+        api_key: Sent as a Bearer token; a host of your own may need none.
+        use_chat_api: True for ``/chat/completions``; False sends the prompt, as it is, to
+            ``/completions``.
+        dialect: The parameters the host takes: ``openai``'s, or ``vllm``'s longer list.
+        organization: Sent as ``OpenAI-Organization``.
+        project: Sent as ``OpenAI-Project``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    api_base: str = OFFICIAL
+    api_key: SecretStr | None = None
+    use_chat_api: bool = True
+    dialect: Literal["openai", "vllm"] = "openai"
+    organization: str | None = None
+    project: str | None = None
+
+
+@hookimpl
+def lmgateway_settings() -> type[Settings]:
+    """The settings above."""
+    return Settings
+
+
+@hookimpl
+def lmgateway_info() -> Info:
+    """Everything; the endpoint and the dialect decide about each parameter."""
+    return Info(
+        capabilities=frozenset({"messages", "images", "system", "schema"}),
+        params=wire.OPENAI.params | wire.VLLM.params,
+    )
+
+
+@hookimpl
+def lmgateway_complete(request: Request, settings: Settings) -> Flow[Completion]:
+    """One exchange with the endpoint that ``use_chat_api`` chooses."""
+    return (yield from wire.complete(request, build(request, settings)))
+
+
+@hookimpl
+def lmgateway_stream(request: Request, settings: Settings) -> Flow[Completion]:
+    """The same, piece by piece."""
+    return (yield from wire.stream(request, build(request, settings)))
+
+
+@hookimpl
+def lmgateway_embed(request: EmbedRequest, settings: Settings) -> Flow[Embeddings]:
+    """``POST /embeddings``."""
+    return (yield from wire.embed(request, service(settings)))
+
+
+@hookimpl
+def lmgateway_models(settings: Settings) -> Flow[list[ModelCard]]:
+    """``GET /models``."""
+    return (yield from wire.models(service(settings)))
+
+
+def build(request: Request, settings: Settings) -> HTTPRequest:
+    """The request to send, without I/O."""
+    where = service(settings)
+    if settings.use_chat_api or request.messages is not None:
+        return wire.chat_request(request, where)
+    text = request.prompt or ""
+    if request.system is not None:
+        text = f"{request.system}\n\n{text}"
+    return wire.completion_request(request, where, text=text)
+
+
+def service(settings: Settings) -> wire.Service:
+    """The host, and as whom to ask it."""
+    headers = {}
+    if settings.organization:
+        headers["OpenAI-Organization"] = settings.organization
+    if settings.project:
+        headers["OpenAI-Project"] = settings.project
+    auth: Auth | None = settings.api_key
+    if auth is None and settings.api_base == OFFICIAL:
+        auth = _missing_key
+    return wire.Service(settings.api_base, auth, headers, _DIALECTS[settings.dialect])
+
+
+def _missing_key() -> Mapping[str, str]:
+    raise MissingCredentialError("OpenAI's own service needs a key")
