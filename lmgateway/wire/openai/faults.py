@@ -36,7 +36,7 @@ _STATUS_OF = {
     **dict.fromkeys(("unavailable_error", "overloaded_error", "serviceunavailableerror"), 503),
 }  # fmt: skip
 
-_REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid")
+_REQUEST_IDS = ("x-request-id", "request-id")
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,60}")
 _MARKUP = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)

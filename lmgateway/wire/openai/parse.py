@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from math import isfinite
+from typing import cast
 
 from ...errors import APIError, ContentFilteredError, ResponseFormatError
 from ...types import (
@@ -28,6 +29,11 @@ from .logprobs import read_logprobs
 from .params import CHAT, Endpoint
 
 __all__ = ["malformed", "normalize", "parse", "parse_embeddings", "parse_models"]
+
+_DETAILS = (
+    ("cached_tokens", "prompt_tokens_details"),
+    ("reasoning_tokens", "completion_tokens_details"),
+)
 
 
 def parse(request: Request, response: HTTPResponse, endpoint: Endpoint) -> Completion:
@@ -109,6 +115,9 @@ def _chat_choice(raw: JSON, position: int) -> Choice:
     if refusal := get("refusal"):
         choice["refusal"] = _text(refusal, f"choices[{position}].message.refusal")
     content = get("content")
+    if type(content) is str and content.isascii():
+        choice["text"] = content
+        return choice
     if content is None and ("tool_calls" in choice or "refusal" in choice or "reasoning" in choice):
         content = ""
     choice["text"] = _text(content, f"choices[{position}].message.content")
@@ -210,27 +219,22 @@ def read_usage(raw: JSON) -> Usage:
     """Tokens as the service counted them."""
     if type(raw) is not dict:
         raise malformed("usage", raw, "an object")
-    usage: Usage = {}
-    if (count := _count(raw, "prompt_tokens")) is not None:
-        usage["prompt_tokens"] = count
-    if (count := _count(raw, "completion_tokens")) is not None:
-        usage["completion_tokens"] = count
-    if (count := _count(raw, "total_tokens")) is not None:
-        usage["total_tokens"] = count
-    details = raw.get("prompt_tokens_details")
-    if type(details) is dict and (count := _count(details, "cached_tokens")) is not None:
-        usage["cached_tokens"] = count
-    details = raw.get("completion_tokens_details")
-    if type(details) is dict and (count := _count(details, "reasoning_tokens")) is not None:
-        usage["reasoning_tokens"] = count
-    return usage
+    usage: dict[str, int] = {}
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        count = raw.get(name)
+        if count is not None:
+            usage[name] = _tokens(count, name)
+    for name, part in _DETAILS:
+        details = raw.get(part)
+        if type(details) is dict and details.get(name) is not None:
+            usage[name] = _tokens(details[name], f"{part}.{name}")
+    return cast(Usage, usage)
 
 
-def _count(raw: dict[str, JSON], name: str) -> int | None:
-    value = raw.get(name)
-    if value is None or (type(value) is int and value >= 0):
-        return value
-    raise malformed(f"usage.{name}", value, "a number of tokens")
+def _tokens(value: JSON, name: str) -> int:
+    if type(value) is not int or value < 0:
+        raise malformed(f"usage.{name}", value, "a number of tokens")
+    return value
 
 
 def parse_embeddings(request: EmbedRequest, response: HTTPResponse) -> Embeddings:
