@@ -1,0 +1,45 @@
+"""The wire format of OpenAI-compatible hosts: a provider on it is a few lines.
+
+::
+
+    @hookimpl
+    def lmgateway_complete(request, settings):
+        service = Service(settings.api_base, settings.api_key, dialect=VLLM)
+        return (yield from complete(request, chat_request(request, service)))
+"""
+
+from .assembly import Assembly
+from .build import Service, chat_request, completion_request, embed_request, models_request
+from .faults import check, error_in, load, request_id, retry_after
+from .flows import complete, embed, models, stream
+from .params import CHAT, OPENAI, TEXT, VLLM, Dialect, Endpoint, body_params
+from .parse import normalize, parse, parse_embeddings, parse_models
+
+__all__ = [
+    "CHAT",
+    "OPENAI",
+    "TEXT",
+    "VLLM",
+    "Assembly",
+    "Dialect",
+    "Endpoint",
+    "Service",
+    "body_params",
+    "chat_request",
+    "check",
+    "complete",
+    "completion_request",
+    "embed",
+    "embed_request",
+    "error_in",
+    "load",
+    "models",
+    "models_request",
+    "normalize",
+    "parse",
+    "parse_embeddings",
+    "parse_models",
+    "request_id",
+    "retry_after",
+    "stream",
+]

@@ -1,0 +1,241 @@
+"""The pieces of a streamed answer, put together to what the plain answer would have been."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from json import dumps
+
+from ...types import JSON, Delta
+from .logprobs import read_logprobs
+from .params import CHAT, Endpoint
+from .parse import filtered, malformed
+
+__all__ = ["Assembly"]
+
+
+class Assembly:
+    """Takes chunks; gives Deltas as they come, and at the end the whole answer as plain JSON."""
+
+    __slots__ = ("_chat", "_choices", "_id", "_model", "usage")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._chat = endpoint == CHAT
+        self._choices: dict[int, _Choice] = {}
+        self._id: JSON = None
+        self._model: JSON = None
+        self.usage: JSON = None
+
+    @property
+    def partial(self) -> str | None:
+        """The text of the first choice so far; None if no choice has any."""
+        first = next((c for _, c in sorted(self._choices.items()) if c.text), None)
+        return first.text if first is not None else None
+
+    def is_finished(self, expected: int) -> bool:
+        """Whether so many choices have come, each with its finish_reason."""
+        choices = self._choices.values()
+        return len(choices) >= expected and all(choice.finish_reason for choice in choices)
+
+    def add(self, chunk: JSON) -> list[Delta]:
+        """Take a chunk; the new text, reasoning and fragments of tool calls in it.
+
+        Raises:
+            ContentFilteredError: the service filtered a choice.
+            ResponseFormatError: a field is missing or of the wrong type.
+        """
+        if type(chunk) is not dict:
+            raise malformed("an event of the stream", chunk, "an object")
+        usage = chunk.get("usage")
+        if usage is not None:
+            self.usage = usage
+        if not self._model:  # some services leave it empty in the first chunk
+            self._id, self._model = chunk.get("id"), chunk.get("model")
+        choices = chunk.get("choices")
+        if type(choices) is not list:
+            if choices is None and usage is not None:
+                return []
+            raise malformed("choices", choices, "a list")
+        return [delta for raw in choices if (delta := self._add(raw)) is not None]
+
+    def _add(self, raw: JSON) -> Delta | None:
+        if type(raw) is not dict:
+            raise malformed("choices[]", raw, "an object")
+        index = raw.get("index", 0)
+        if type(index) is not int or index < 0:
+            raise malformed("choices[].index", index, "a number from 0")
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = _Choice()
+        choice.read_end(raw)
+        reason: str | None = raw.get("finish_reason")
+        if not self._chat:
+            text = choice.read_text(raw.get("text"), "choices[].text")
+            return Delta(text, index, finish_reason=reason) if text or reason else None
+        delta = raw.get("delta")
+        if delta is None:
+            delta = {}
+        elif type(delta) is not dict:
+            raise malformed("choices[].delta", delta, "an object")
+        content = delta.get("content")
+        text = choice.read_text(content, "choices[].delta.content") if content else ""
+        # Nearly every chunk holds the content and nothing else.
+        if len(delta) == 1 and text:
+            return Delta(text, index, finish_reason=reason)
+        reasoning = choice.read_reasoning(delta)
+        calls = choice.read_tool_calls(delta.get("tool_calls"))
+        if text or reasoning or calls or reason:
+            return Delta(text, index, calls, reasoning, reason)
+        return None
+
+    def answer(self) -> dict[str, JSON]:
+        """The plain answer; what nothing was said of is not in it."""
+        answer = {
+            "id": self._id,
+            "model": self._model,
+            "choices": [
+                choice.plain(index, chat=self._chat)
+                for index, choice in sorted(self._choices.items())
+            ],
+            "usage": self.usage,
+        }
+        return {name: value for name, value in answer.items() if value is not None}
+
+
+class _Choice:
+    __slots__ = ("_calls", "_logprobs", "_reasoning", "_refusal", "_text", "finish_reason")
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self._logprobs: list[dict[str, JSON]] | None = None
+        self._calls: dict[int, _Call] = {}
+        self.finish_reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
+
+    def read_end(self, raw: dict[str, JSON]) -> None:
+        reason = raw.get("finish_reason")
+        if reason is not None:
+            if type(reason) is not str:
+                raise malformed("choices[].finish_reason", reason, "a string")
+            if reason == "content_filter":
+                raise filtered()
+            self.finish_reason = reason
+        logprobs = raw.get("logprobs")
+        if logprobs is not None:
+            tokens = read_logprobs(logprobs, "choices[].logprobs")
+            if tokens:
+                self._logprobs = self._logprobs or []
+                self._logprobs.extend(tokens)
+
+    def read_text(self, piece: JSON, where: str) -> str:
+        if piece is None:
+            return ""
+        if type(piece) is not str:
+            raise malformed(where, piece, "a string")
+        self._text.append(piece)
+        return piece
+
+    def read_reasoning(self, delta: dict[str, JSON]) -> str:
+        """The reasoning in a delta; a refusal is kept for the end."""
+        piece = delta.get("reasoning") or delta.get("reasoning_content")
+        refusal = delta.get("refusal")
+        if refusal:
+            if type(refusal) is not str:
+                raise malformed("choices[].delta.refusal", refusal, "a string")
+            self._refusal.append(refusal)
+        if not piece:
+            return ""
+        if type(piece) is not str:
+            raise malformed("choices[].delta.reasoning", piece, "a string")
+        self._reasoning.append(piece)
+        return piece
+
+    def read_tool_calls(self, raw: JSON) -> Sequence[dict[str, JSON]]:
+        """Take fragments of tool calls: a call's later fragments bring more of its arguments."""
+        if not raw:
+            return ()
+        if type(raw) is not list:
+            raise malformed("choices[].delta.tool_calls", raw, "a list")
+        for fragment in raw:
+            if type(fragment) is not dict:
+                raise malformed("choices[].delta.tool_calls[]", fragment, "an object")
+            self._call_of(fragment).add(fragment)
+        return tuple(raw)
+
+    def _call_of(self, fragment: dict[str, JSON]) -> _Call:
+        function = fragment.get("function")
+        named = type(function) is dict and bool(function.get("name"))
+        index = fragment.get("index")
+        if index is None:  # some hosts number nothing: a name begins a call
+            index = len(self._calls) if named or not self._calls else max(self._calls)
+        elif type(index) is not int or index < 0:
+            raise malformed("choices[].delta.tool_calls[].index", index, "a number from 0")
+        call = self._calls.get(index)
+        if call is not None and named and call.is_other(fragment.get("id")):
+            index = max(self._calls) + 1  # and some number every call 0
+            call = None
+        if call is None:
+            call = self._calls[index] = _Call()
+        return call
+
+    def plain(self, index: int, *, chat: bool) -> dict[str, JSON]:
+        choice: dict[str, JSON] = {"index": index, "finish_reason": self.finish_reason}
+        if self._logprobs is not None:
+            choice["logprobs"] = {"content": self._logprobs}
+        if not chat:
+            return {**choice, "text": self.text}
+        choice["message"] = {
+            "content": self.text,
+            "reasoning": "".join(self._reasoning),
+            "refusal": "".join(self._refusal),
+            "tool_calls": [call.plain() for _, call in sorted(self._calls.items())],
+        }
+        return choice
+
+
+class _Call:
+    __slots__ = ("_arguments", "_id", "_name")
+
+    def __init__(self) -> None:
+        self._id = ""
+        self._name = ""
+        self._arguments: list[str] = []
+
+    def is_other(self, call_id: JSON) -> bool:
+        """Whether a fragment with this id and a name cannot belong to this call."""
+        return bool(call_id) and bool(self._id) and call_id != self._id
+
+    def add(self, fragment: dict[str, JSON]) -> None:
+        self._id = self._id or _string(fragment, "id")
+        function = fragment.get("function")
+        if function is None:
+            return
+        if type(function) is not dict:
+            raise malformed("choices[].delta.tool_calls[].function", function, "an object")
+        name = _string(function, "name")
+        if name != self._name:  # some hosts repeat it in every fragment
+            self._name += name
+        arguments = function.get("arguments")
+        if type(arguments) is dict:  # a whole call at once, as an object
+            arguments = dumps(arguments, ensure_ascii=False)
+        elif arguments is not None and type(arguments) is not str:
+            where = "choices[].delta.tool_calls[].function.arguments"
+            raise malformed(where, arguments, "a string")
+        self._arguments.append(arguments or "")
+
+    def plain(self) -> dict[str, JSON]:
+        function = {"name": self._name, "arguments": "".join(self._arguments)}
+        return {"id": self._id, "type": "function", "function": function}
+
+
+def _string(raw: dict[str, JSON], name: str) -> str:
+    value = raw.get(name)
+    if value is None:
+        return ""
+    if type(value) is not str:
+        raise malformed(f"choices[].delta.tool_calls[].{name}", value, "a string")
+    return value

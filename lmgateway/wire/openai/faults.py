@@ -1,0 +1,257 @@
+"""Errors of OpenAI-compatible hosts, read from whatever shape they come in.
+
+Seen in the wild: ``{"error": {"message", "type", "param", "code"}}`` with a code that is a number
+or a word and a param that is anything; ``{"error": "Unauthorized"}``; ``{"detail": ...}`` with a
+text or a list; the fields of an error at the top; plain text or HTML from a proxy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...errors import APIError, ResponseFormatError, api_error
+from ...types import HTTPResponse, Request
+
+__all__ = ["check", "error_in", "load", "request_id", "retry_after"]
+
+_STATUS_OF = {
+    **dict.fromkeys(
+        ("invalid_request_error", "badrequesterror", "bad request", "invalid_parameter",
+         "exceed_context_size_error", "context_length_exceeded", "string_above_max_length",
+         "content_filter", "content_policy_violation", "vllmvalidationerror"),
+        400,
+    ),
+    **dict.fromkeys(("authentication_error", "invalid_api_key", "unauthorized"), 401),
+    **dict.fromkeys(("permission_error", "permission_denied", "forbidden"), 403),
+    **dict.fromkeys(("not_found_error", "notfounderror", "model_not_found"), 404),
+    **dict.fromkeys(
+        ("rate_limit_error", "rate_limit_exceeded", "insufficient_quota", "quota_exceeded",
+         "too_many_requests", "tokens", "requests"),
+        429,
+    ),
+    "not_supported_error": 501,
+    **dict.fromkeys(("unavailable_error", "overloaded_error", "serviceunavailableerror"), 503),
+}  # fmt: skip
+
+_REQUEST_IDS = ("x-request-id", "request-id")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,60}")
+_MARKUP = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
+# vLLM's validation errors end with what the user sent: 'msg': '...', 'input': '...'
+_INPUT = re.compile(r""",?\s*['"]?input['"]?\s*[:=]\s*['"{\[].*""", re.DOTALL)
+_LONG_ENOUGH = 24  # a text that begins with the same so many characters is no coincidence
+_BODY = 64 * 1024  # bytes of an error's body that are looked at
+
+
+def check(response: HTTPResponse, request: Request | None = None) -> None:
+    """Raise the APIError that the answer is, unless its status is 2xx.
+
+    Args:
+        response: With its whole body.
+        request: What was asked; the service's echo of it is cut from the message.
+    """
+    status = response.status
+    if 200 <= status <= 299:
+        return
+    body = response.body[:_BODY]
+    codes: list[str] = []
+    try:
+        message, codes, _ = _read(load(body))
+    except ResponseFormatError:
+        message = _plain_text(body)
+    raise _error(response.headers, status, message or _phrase(status), codes, request)
+
+
+def error_in(payload: Any, headers: Mapping[str, str], request: Request | None = None) -> APIError:
+    """The error for an error object inside a 2xx, whole or streamed.
+
+    Its status is the one it states or its type stands for, else 500: the service failed.
+    """
+    message, codes, status = _read(payload)
+    if status is None:
+        names = (code.lower() for code in codes)
+        status = next((_STATUS_OF[name] for name in names if name in _STATUS_OF), 500)
+    message = message or "the service reported an error without a message"
+    return _error(headers, status, message, codes, request)
+
+
+def load(body: bytes | str) -> Any:
+    """Decode JSON as the standard says: no NaN, no Infinity, not a thousand levels deep.
+
+    Raises:
+        ResponseFormatError: it is empty, or no JSON (both retryable), or holds a NaN.
+    """
+    if not body or body.isspace():
+        raise _unreadable("the answer is empty")
+    try:
+        return _decode(body if isinstance(body, str) else body.decode("utf-8-sig"))
+    except _NotANumberError as error:
+        raise ResponseFormatError(f"the answer holds {error}, which is not JSON") from None
+    except (ValueError, RecursionError):
+        # The decoder's message would quote the answer; where it went wrong helps nobody.
+        raise _unreadable(f"the answer is not JSON: {_plain_text(body[:1024])!r}") from None
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The service's own id of the request."""
+    for name in _REQUEST_IDS:
+        if name in headers:
+            return headers[name]
+    return None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds the service asks to wait, from ``retry-after-ms`` or both forms of ``Retry-After``.
+
+    None where it says nothing that makes sense: a negative number, NaN, a date gone by, garbage.
+    """
+    milliseconds = headers.get("retry-after-ms", "").strip()
+    if _SECONDS.fullmatch(milliseconds):
+        return float(milliseconds) / 1000
+    value = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(value):
+        return float(value)
+    return _until(value) if value else None
+
+
+def _until(date: str) -> float | None:
+    from email.utils import parsedate_to_datetime
+    from time import time
+
+    try:
+        seconds = parsedate_to_datetime(date).timestamp() - time()
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+    return seconds if seconds >= 0 else None
+
+
+def _error(
+    headers: Mapping[str, str],
+    status: int,
+    message: str,
+    codes: list[str],
+    request: Request | None,
+) -> APIError:
+    error = api_error(
+        status,
+        _without_echo(message, request),
+        codes=codes,
+        request_id=request_id(headers),
+        retry_after=retry_after(headers),
+    )
+    should_retry = headers.get("x-should-retry", "").strip().lower()
+    if should_retry in ("true", "false"):
+        error.retryable = should_retry == "true"
+    return error
+
+
+def _read(payload: Any) -> tuple[str, list[str], int | None]:
+    """The words, the codes (most telling first) and the status of an error in JSON."""
+    error = payload.get("error") if isinstance(payload, dict) else payload
+    fields: Any = error if isinstance(error, dict) else payload
+    if not isinstance(fields, dict):
+        return _words(payload), [], None
+    number, codes = None, []
+    for name in ("code", "status", "type"):
+        value = fields.get(name)
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value[:9])
+        if isinstance(value, int) and not isinstance(value, bool):
+            number = value if number is None else number
+        elif isinstance(value, str) and value:
+            codes.append(value)
+    # Ray puts the offending value itself into param: only a name may pass, and only last.
+    param = fields.get("param")
+    if isinstance(param, str) and _IDENTIFIER.fullmatch(param):
+        codes.append(param)
+    if not codes and number is not None:
+        codes.append(str(number))
+    status = number if number is not None and 400 <= number <= 599 else None
+    return _words(payload), codes, status
+
+
+def _words(value: Any, depth: int = 0) -> str:
+    """The first text meant for people in an error of any shape."""
+    if isinstance(value, str):
+        return _plain_text(value) if value.lstrip().startswith("<") else value
+    if depth > 4:
+        return ""
+    if isinstance(value, list):
+        return "; ".join(filter(None, (_words(item, depth + 1) for item in value[:5])))
+    if not isinstance(value, dict):
+        return ""
+    place = value.get("loc")
+    where = ".".join(map(str, place)) + ": " if isinstance(place, list) and len(place) < 9 else ""
+    for name in ("error", "message", "detail", "msg", "errors", "error_description", "title"):
+        if words := _words(value.get(name), depth + 1):
+            return where + words
+    return ""
+
+
+def _plain_text(body: bytes | str) -> str:
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    if "<" in text:
+        from html import unescape
+
+        title = _TITLE.search(text)
+        text = unescape(_MARKUP.sub(" ", text)).strip() or (unescape(title[1]) if title else "")
+    return " ".join(text.split())[:1000]
+
+
+def _phrase(status: int) -> str:
+    from http import HTTPStatus
+
+    try:
+        return f"{HTTPStatus(status).phrase}, without a word of explanation"
+    except ValueError:
+        return "an answer without a word of explanation"
+
+
+def _without_echo(message: str, request: Request | None) -> str:
+    """The message without what the user sent: a prompt has no place in a log."""
+    message = _INPUT.sub(", …", message)
+    for text in _texts(request) if request is not None else ():
+        beginning = text[:_LONG_ENOUGH]
+        if len(beginning) < _LONG_ENOUGH:
+            continue
+        for form in (beginning, repr(beginning)[1:-1], json.dumps(beginning)[1:-1]):
+            message = message.partition(form)[0] + "…" if form in message else message
+    return message
+
+
+def _texts(request: Request) -> Iterator[str]:
+    """What the user said, message by message."""
+    if request.prompt is not None:
+        yield request.prompt
+    if request.system is not None:
+        yield request.system
+    for turn in request.messages or ():
+        content = turn.get("content")
+        if isinstance(content, str):
+            yield content
+        for part in content if isinstance(content, list) else ():
+            yield from (value for value in part.values() if isinstance(value, str))
+            image = part.get("image_url")
+            if isinstance(image, dict) and isinstance(image.get("url"), str):
+                yield image["url"]
+
+
+class _NotANumberError(ValueError):
+    pass
+
+
+def _refuse(constant: str) -> None:
+    raise _NotANumberError(constant)
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
+
+
+def _unreadable(message: str) -> ResponseFormatError:
+    error = ResponseFormatError(message)
+    error.retryable = True
+    return error

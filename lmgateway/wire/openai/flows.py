@@ -1,0 +1,149 @@
+"""Whole exchanges with OpenAI-compatible hosts, as flows that a hook can return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import APIError, ConnectionFailedError, ResponseFormatError, StreamInterruptedError
+from ...types import (
+    Completion,
+    Delta,
+    Embeddings,
+    EmbedRequest,
+    Emit,
+    Flow,
+    HTTPRequest,
+    HTTPResponse,
+    ModelCard,
+    Request,
+    send,
+)
+from ..sse import Decoder, Event
+from .assembly import Assembly
+from .build import Service, embed_request, models_request
+from .faults import check, error_in, load, request_id
+from .params import CHAT, TEXT, Endpoint
+from .parse import expected_choices, normalize, parse, parse_embeddings, parse_models
+
+__all__ = ["complete", "embed", "models", "stream"]
+
+_DONE = "[DONE]"
+
+
+def complete(request: Request, http_request: HTTPRequest) -> Flow[Completion]:
+    """Send what ``chat_request`` or ``completion_request`` built, and read the answer.
+
+    Raises:
+        APIError, ResponseFormatError: see ``parse``.
+    """
+    response = yield from send(http_request)
+    return parse(request, response, endpoint_of(http_request))
+
+
+def stream(
+    request: Request, http_request: HTTPRequest, *, needs_done: bool = False
+) -> Flow[Completion]:
+    """As ``complete``, and Emit each piece on the way; the answer equals that of ``complete``.
+
+    The end mark is ``[DONE]``, and what comes after it is not read. A host may also close
+    cleanly without it, once every choice that was asked for has its finish_reason and the usage
+    has come, if that was asked for: nothing can be missing then.
+
+    Args:
+        request: What the user asked.
+        http_request: Built for it, with ``stream=True``.
+        needs_done: The host is known to send ``[DONE]``: without it, the stream was cut.
+
+    Raises:
+        StreamInterruptedError: the stream ended before its end mark.
+        APIError: as ``complete``; an error object in the stream is raised as its kind.
+    """
+    head = yield from send(http_request)
+    endpoint = endpoint_of(http_request)
+    if head.source is None:
+        return (yield from _emit_whole(parse(request, head, endpoint)))
+    assembly = Assembly(endpoint)
+    try:
+        check(head, request)
+        done = yield from _read_pieces(request, head, assembly)
+        if not done and (needs_done or not _has_all(request, http_request, assembly)):
+            raise _interrupted("the stream ended before the answer did", assembly)
+        return normalize(request, assembly.answer(), head.headers, endpoint)
+    except ConnectionFailedError as error:
+        interrupted = _interrupted(f"the stream broke off: {error.message}", assembly)
+        raise interrupted.locate(provider=error.provider, host=error.host) from error
+    except APIError as error:
+        error.locate(request_id=request_id(head.headers))
+        raise
+    finally:
+        head.source.close()
+
+
+def models(service: Service) -> Flow[list[ModelCard]]:
+    """The models a service offers."""
+    return parse_models((yield from send(models_request(service))))
+
+
+def embed(request: EmbedRequest, service: Service) -> Flow[Embeddings]:
+    """One vector a text."""
+    return parse_embeddings(request, (yield from send(embed_request(request, service))))
+
+
+def endpoint_of(http_request: HTTPRequest) -> Endpoint:
+    """Which endpoint a request goes to, whatever a host has before it in the path."""
+    path = http_request.path.partition("?")[0].rstrip("/")
+    return CHAT if path.endswith(f"/{CHAT}") else TEXT
+
+
+def _read_pieces(request: Request, head: HTTPResponse, assembly: Assembly) -> Flow[bool]:
+    """Emit piece by piece; True if the end mark came."""
+    decoder = Decoder()
+    while events := (yield from decoder.read(head)):
+        for event in events:
+            if event.data == _DONE:
+                return True
+            for delta in assembly.add(_read_chunk(event, head.headers, request)):
+                yield Emit(delta)
+    return False
+
+
+def _read_chunk(event: Event, headers: Mapping[str, str], request: Request) -> Any:
+    if event.event == "error":
+        try:
+            payload = load(event.data)
+        except ResponseFormatError:
+            payload = event.data
+        raise error_in(payload, headers, request)
+    chunk = load(event.data)
+    if isinstance(chunk, dict) and (chunk.get("error") or chunk.get("object") == "error"):
+        raise error_in(chunk, headers, request)
+    return chunk
+
+
+def _has_all(request: Request, http_request: HTTPRequest, assembly: Assembly) -> bool:
+    options = (http_request.json or {}).get("stream_options") or {}
+    has_usage = assembly.usage is not None or not options.get("include_usage")
+    return has_usage and assembly.is_finished(expected_choices(request))
+
+
+def _interrupted(message: str, assembly: Assembly) -> StreamInterruptedError:
+    error = StreamInterruptedError(message)
+    error.partial = assembly.partial
+    error.retryable = error.partial is None
+    return error
+
+
+def _emit_whole(completion: Completion) -> Flow[Completion]:
+    """A host that does not stream after all: each choice is one piece."""
+    for choice in completion["choices"]:
+        yield Emit(
+            Delta(
+                choice["text"],
+                choice["index"],
+                choice.get("tool_calls", ()),
+                choice.get("reasoning", ""),
+                choice.get("finish_reason"),
+            )
+        )
+    return completion

@@ -1,0 +1,83 @@
+"""Log probabilities in one shape, whatever the server and the endpoint."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from ...errors import ResponseFormatError
+from ...types import JSON
+
+__all__ = ["read_logprobs"]
+
+
+def read_logprobs(raw: JSON, where: str) -> list[dict[str, JSON]] | None:
+    """A list of ``{"token", "logprob", "bytes"?, "top_logprobs": [...]}``, one a token.
+
+    Chat's shape holds ``content``, the legacy one ``tokens`` and ``token_logprobs``; llama.cpp
+    answers in chat's shape on both endpoints, so the shape is told by its fields. The logprob
+    of an echoed prompt's first token is None. None for the whole where there are none.
+
+    Raises:
+        ResponseFormatError: it is neither shape.
+    """
+    if type(raw) is dict:
+        if type(raw.get("tokens")) is list:
+            return _legacy(raw, where)
+        content = raw.get("content")
+        if type(content) is list:
+            return [_token(item, f"{where}.content[{i}]") for i, item in enumerate(content)]
+        if content is None:
+            return None
+    raise ResponseFormatError(f"{where} in the answer holds neither content nor tokens")
+
+
+def _token(raw: JSON, where: str) -> dict[str, JSON]:
+    entry = _entry(raw, where)
+    top = raw.get("top_logprobs")
+    if top is not None and type(top) is not list:
+        raise ResponseFormatError(f"{where}.top_logprobs in the answer is not a list")
+    entry["top_logprobs"] = [
+        _entry(item, f"{where}.top_logprobs[{i}]") for i, item in enumerate(top or ())
+    ]
+    return entry
+
+
+def _entry(raw: JSON, where: str) -> dict[str, JSON]:
+    if type(raw) is not dict:
+        raise ResponseFormatError(f"{where} in the answer is not an object")
+    token = raw.get("token")
+    if type(token) is not str:
+        raise ResponseFormatError(f"{where}.token in the answer is not a string")
+    entry: dict[str, JSON] = {"token": token, "logprob": _number(raw.get("logprob"), where)}
+    if type(raw.get("bytes")) is list:
+        entry["bytes"] = raw["bytes"]
+    return entry
+
+
+def _legacy(raw: dict[str, JSON], where: str) -> list[dict[str, JSON]]:
+    tokens = raw["tokens"]
+    values = raw.get("token_logprobs")
+    tops = raw.get("top_logprobs")
+    if tops is None:
+        tops = [None] * len(tokens)
+    if type(values) is not list or type(tops) is not list:
+        raise ResponseFormatError(f"{where}.token_logprobs in the answer is not a list")
+    if not len(tokens) == len(values) == len(tops):
+        raise ResponseFormatError(f"{where} in the answer holds lists of different lengths")
+    answer = []
+    for token, value, top in zip(tokens, values, tops, strict=True):
+        if type(token) is not str or (top is not None and type(top) is not dict):
+            raise ResponseFormatError(f"{where}.tokens in the answer does not hold strings")
+        others = [
+            {"token": other, "logprob": _number(number, where)}
+            for other, number in (top or {}).items()
+        ]
+        answer.append({"token": token, "logprob": _number(value, where), "top_logprobs": others})
+    return answer
+
+
+def _number(value: JSON, where: str) -> float | None:
+    if value is None or type(value) is int or (type(value) is float and isfinite(value)):
+        number: float | None = value
+        return number
+    raise ResponseFormatError(f"{where}.logprob in the answer is not a finite number")

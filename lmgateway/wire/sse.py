@@ -1,0 +1,156 @@
+"""Server-sent events, decoded from bytes as they arrive.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation::
+
+    decoder = Decoder()
+    while events := (yield from decoder.read(response)):
+        for event in events:
+            ...
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import ResponseFormatError
+from ..types import Flow, HTTPResponse, read
+
+__all__ = ["Decoder", "Event"]
+
+_BOM = b"\xef\xbb\xbf"
+_LIMIT = 8 * 1024 * 1024
+
+
+class Event(NamedTuple):
+    """One event: its type (``message`` unless the stream said otherwise), data and last id."""
+
+    event: str
+    data: str
+    id: str
+
+
+class Decoder:
+    r"""Turns chunks, cut anywhere, into events.
+
+    Lines end with LF, CRLF or CR; bytes that are not UTF-8 become U+FFFD; an event the stream
+    ends in the middle of is dropped: all as the standard says. ``retry`` is ignored, because
+    a stream of a completion cannot be taken up again.
+
+    The time is linear in the bytes, however they are cut; the memory is that of one event.
+    """
+
+    __slots__ = ("_after_cr", "_data", "_event", "_id", "_limit", "_line", "_size", "_start")
+
+    def __init__(self, limit: int = _LIMIT) -> None:
+        """``limit`` is how many bytes one event may have."""
+        self._limit = limit
+        self._id = ""
+        self._event = b""
+        self._data: list[bytes] = []  # the data lines of the event that is being read
+        self._line: list[bytes] = []  # the pieces of the line that is being read
+        self._size = 0  # bytes of both
+        self._after_cr = False  # a LF that comes next belongs to the line before
+        self._start: bytes | None = b""  # the first bytes, until they are known to be no BOM
+
+    def read(self, response: HTTPResponse) -> Flow[list[Event]]:
+        """The next events of a streamed response; an empty list at its end."""
+        while chunk := (yield from read(response)):
+            if events := self.feed(chunk):
+                return events
+        return []
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that these bytes complete.
+
+        Raises:
+            ResponseFormatError: an event is larger than the limit.
+        """
+        size = len(data)
+        # Most chunks of most services are exactly one event of one line.
+        if (
+            data.startswith(b"data: ")
+            and data.find(b"\n") == size - 2
+            and data.endswith(b"\n\n")
+            and not (self._size or self._after_cr or self._start)
+            and b"\r" not in data
+        ):
+            self._start = None
+            if size > self._limit:
+                raise self._too_large()
+            return [Event("message", data[6:-2].decode("utf-8", "replace"), self._id)]
+        return self._decode(data)
+
+    def _decode(self, data: bytes) -> list[Event]:
+        if self._start is not None:
+            data = self._without_bom(data)
+        if self._after_cr and data:
+            self._after_cr = False
+            if data.startswith(b"\n"):
+                data = data[1:]
+        if not data:
+            return []
+        lines = data.splitlines()  # of bytes: at LF, CRLF and CR only
+        if self._line and (len(lines) > 1 or data.endswith((b"\n", b"\r"))):
+            lines[0] = b"".join([*self._line, lines[0]])
+            self._size -= sum(map(len, self._line))
+            self._line.clear()
+        if data.endswith(b"\r"):
+            self._after_cr = True
+        elif not data.endswith(b"\n"):
+            rest = lines.pop()
+            events = self._take(lines)
+            self._line.append(rest)
+            self._grow(len(rest))
+            return events
+        return self._take(lines)
+
+    def _without_bom(self, data: bytes) -> bytes:
+        data = (self._start or b"") + data
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            self._start = data
+            return b""
+        self._start = None
+        return data.removeprefix(_BOM)
+
+    def _take(self, lines: list[bytes]) -> list[Event]:
+        events = []
+        for line in lines:
+            if not line:
+                if self._data:
+                    events.append(self._dispatch())
+                self._data.clear()
+                self._event = b""
+                self._size = 0
+                continue
+            if line.startswith(b":"):
+                continue
+            name, _, value = line.partition(b":")
+            self._set(name, value.removeprefix(b" "))
+        return events
+
+    def _set(self, name: bytes, value: bytes) -> None:
+        if name == b"data":
+            self._grow(len(value) + 1)
+            self._data.append(value)
+        elif name == b"event":
+            self._grow(len(value) - len(self._event))
+            self._event = value
+        elif name == b"id" and b"\0" not in value:
+            if len(value) > self._limit:
+                raise self._too_large()
+            self._id = value.decode("utf-8", "replace")
+
+    def _dispatch(self) -> Event:
+        return Event(
+            self._event.decode("utf-8", "replace") or "message",
+            b"\n".join(self._data).decode("utf-8", "replace"),
+            self._id,
+        )
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > self._limit:
+            raise self._too_large()
+
+    def _too_large(self) -> ResponseFormatError:
+        return ResponseFormatError(f"an event of the stream is larger than {self._limit:,} bytes")
