@@ -255,8 +255,8 @@ class _Watched:
             exchange.take(self)
             exchange.reused = self._used
             exchange.watch()
-        self._used = True
         super().request(*args, **options)  # type: ignore[misc]
+        self._used = True
 
 
 class _PlainConnection(_Watched, HTTPConnection):

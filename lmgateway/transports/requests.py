@@ -223,7 +223,9 @@ class _Body:
         data = b""
         try:
             if exchange.aborted or self._pid != os.getpid():
-                raise ConnectionFailedError("the response was closed, or belongs to another process")
+                raise ConnectionFailedError(
+                    "the response was closed, or belongs to another process"
+                )
             if exchange.deadline.expired:
                 exchange.expire()
             else:
