@@ -1,0 +1,313 @@
+"""The native async transport, on aiohttp: one session an event loop, which ends with the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import inf, isinf
+from typing import Any, NamedTuple
+from weakref import finalize
+
+import aiohttp
+from aiohttp import ClientResponse
+from aiohttp.http_exceptions import ContentEncodingError
+from multidict import CIMultiDict
+from yarl import URL
+
+from ..deadline import Deadline
+from ..errors import InputError, LMGatewayError
+from ..types import HTTPRequest, HTTPResponse
+from . import BodySource, TransportOptions, faults
+from .connector import Connector, PooledRequest, Resolver, resend_unseen
+from .environment import ca_bundle, proxy_for, tls_context
+
+__all__ = ["AiohttpTransport"]
+
+EVENT_STREAM = "text/event-stream"
+KEEPALIVE_SECONDS = 60.0
+ROUTES = 1024
+NEVER = 365 * 86400.0
+
+# Said here, so that aiohttp has none of its own to add.
+_HEADERS = CIMultiDict({"Accept": "*/*", "Accept-Encoding": "gzip, deflate"})
+_AGENT = "User-Agent"
+
+
+class _Route(NamedTuple):
+    url: URL
+    proxy: URL | None
+
+
+class _Lease(NamedTuple):
+    session: aiohttp.ClientSession
+    connector: Connector
+    until: asyncio.TimerHandle
+
+
+class AiohttpTransport:
+    """Sends requests over aiohttp, without limit to how many are in flight.
+
+    It may be used from any number of event loops, one after the other or in several threads.
+
+    Raises:
+        ConfigError: The CA bundle does not exist or cannot be read.
+    """
+
+    def __init__(self, options: TransportOptions) -> None:
+        self.options = options
+        self._tls = tls_context(ca_bundle(options.verify))
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=options.connect_timeout, ceil_threshold=inf
+        )
+        self._leases: dict[asyncio.AbstractEventLoop, _Lease] = {}
+        self._routes: dict[str, _Route] = {}
+        self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.options!r})"
+
+    async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        """Send it and await its answer; cancelled, it closes its socket at once."""
+        with _translated(request, self.options):
+            async with _until(deadline):
+                response = await self._ask(request)
+                try:
+                    return await self._answer(request, response, deadline)
+                except BaseException:
+                    response.close()
+                    raise
+
+    async def aclose(self) -> None:
+        """Close the session of the running event loop."""
+        lease = self._leases.pop(asyncio.get_running_loop(), None)
+        if lease is not None:
+            lease.until.cancel()
+            await lease.session.close()
+
+    def close(self) -> None:
+        """Have every loop close its session as soon as it runs, for when none is at hand."""
+        if self._pid != os.getpid():
+            return
+        for loop in list(self._leases):
+            if (lease := self._leases.pop(loop, None)) is not None:
+                with suppress(RuntimeError):  # that loop is closed, and its session with it
+                    loop.call_soon_threadsafe(lease.connector.drop)
+
+    async def _ask(self, request: HTTPRequest) -> ClientResponse:
+        headers = _HEADERS.copy()
+        body = None
+        if request.json is not None:
+            headers["Content-Type"] = "application/json"
+            body = _encode(request.json)
+        headers.update(request.headers)
+        headers.setdefault(_AGENT, "lmgateway")
+        url, proxy = self._route(request.url)
+        return await self._session().request(
+            request.method, url, data=body, headers=headers, allow_redirects=False, proxy=proxy
+        )
+
+    async def _answer(
+        self, request: HTTPRequest, response: ClientResponse, deadline: Deadline
+    ) -> HTTPResponse:
+        status, headers = response.status, response.headers
+        if 300 <= status < 400:
+            raise faults.redirected(status, headers.get("Location", ""))
+        if request.stream and status < 300:
+            kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if kind == EVENT_STREAM:
+                body = _Body(request, response, self.options)
+                return HTTPResponse(status, headers, source=BodySource(body))
+        return HTTPResponse(status, headers, await self._whole(response, deadline))
+
+    async def _whole(self, response: ClientResponse, deadline: Deadline) -> bytes:
+        content, cap, idle = response.content, self.options.max_body, self.options.idle_timeout
+        pieces: list[bytes] = []
+        size = 0
+        while not content.at_eof():
+            if idle is None:
+                piece = await content.readany()
+            else:
+                async with _until(deadline, idle):
+                    piece = await content.readany()
+            size += len(piece)
+            if size > cap:
+                raise faults.too_large(cap, response.status)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _route(self, url: str) -> _Route:
+        route = self._routes.get(url)
+        if route is None:
+            proxy = proxy_for(url)
+            # Without user information, which would take the place of our own Authorization.
+            route = _Route(URL(url).with_user(None), URL(proxy) if proxy else None)
+            if len(self._routes) >= ROUTES:
+                self._routes.clear()
+            self._routes[url] = route
+        return route
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._pid != os.getpid():  # the sockets are our parent's: keep them, touch them never
+            self._inherited, self._leases, self._pid = self._leases, {}, os.getpid()
+        loop = asyncio.get_running_loop()
+        lease = self._leases.get(loop)
+        if lease is None or lease.session.closed:
+            lease = self._leases[loop] = self._open(loop)
+        return lease.session
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> _Lease:
+        connector = Connector(
+            ssl=self._tls,
+            limit=0,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            resolver=Resolver(),
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            trust_env=False,  # it would read .netrc, and look for a proxy anew for each request
+            request_class=PooledRequest,
+            middlewares=(resend_unseen,),
+        )
+        # asyncio does not say when a loop is closed, but it drops its timers then: what only a
+        # timer keeps alive dies with the loop, and at the exit of the interpreter at the latest.
+        witness = _Witness()
+        finalize(witness, _end, self._leases, loop, connector, os.getpid())
+        return _Lease(session, connector, loop.call_later(NEVER, witness))
+
+
+class _Witness:
+    """Lives as long as the loop that holds a timer for it."""
+
+    def __call__(self) -> None:
+        """Do nothing: a year has gone by."""
+
+
+def _end(
+    leases: dict[asyncio.AbstractEventLoop, _Lease],
+    loop: asyncio.AbstractEventLoop,
+    connector: Connector,
+    pid: int,
+) -> None:
+    if pid == os.getpid() and not connector.closed:
+        leases.pop(loop, None)
+        connector.sever()
+
+
+class _Body:
+    """A body that is still arriving."""
+
+    def __init__(
+        self, request: HTTPRequest, response: ClientResponse, options: TransportOptions
+    ) -> None:
+        self._request = request
+        self._response = response
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+
+    async def read(self, deadline: Deadline) -> bytes:
+        """The next bytes as they come, decompressed; b"" at the end."""
+        content = self._response.content
+        try:
+            with _translated(self._request, self._options):
+                if (piece := content.read_nowait()) or content.at_eof():
+                    return piece
+                async with _until(deadline, self._options.idle_timeout):
+                    return await content.readany()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection unless the body was read to its end; from any thread, at once."""
+        if self._response.closed:
+            return
+        with suppress(RuntimeError):
+            if asyncio.get_running_loop() is self._loop:
+                self._response.close()
+                return
+        with suppress(RuntimeError):  # that loop is closed, and its sockets with it
+            self._loop.call_soon_threadsafe(self._response.close)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _until:  # noqa: N801 - used as a statement
+    """Raise RequestTimeoutError at the deadline, or after ``idle`` seconds if that is sooner."""
+
+    __slots__ = ("_deadline", "_fault", "_timeout")
+
+    def __init__(self, deadline: Deadline, idle: float | None = None) -> None:
+        remaining = deadline.remaining()
+        self._deadline = deadline
+        if idle is not None and idle < remaining:
+            self._fault: LMGatewayError = faults.stalled(idle)
+            remaining = idle
+        else:
+            self._fault = faults.timed_out(deadline)
+        if remaining <= 0:
+            raise self._fault
+        self._timeout = asyncio.timeout(None if isinf(remaining) else remaining)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *exc: Any) -> None:
+        try:
+            await self._timeout.__aexit__(*exc)
+        except TimeoutError:
+            raise self._fault from None
+
+
+def _encode(body: Any) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the request cannot be sent as JSON: {error}") from None
+
+
+@contextmanager
+def _translated(request: HTTPRequest, options: TransportOptions) -> Iterator[None]:
+    fault: LMGatewayError
+    try:
+        yield
+    except LMGatewayError as error:
+        fault = error
+    except (aiohttp.ClientError, OSError) as error:
+        fault = _fault(error, request, options)
+    else:
+        return
+    # Outside of the handler: aiohttp's own error holds the request's headers, and so the key.
+    fault.locate(host=faults.host_of(request.url))
+    raise fault
+
+
+def _fault(error: Exception, request: HTTPRequest, options: TransportOptions) -> LMGatewayError:
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return faults.unknown_host(error.host)
+        case aiohttp.ClientConnectorCertificateError():
+            reason = error.certificate_error
+            return faults.untrusted(getattr(reason, "verify_message", "") or reason)
+        case aiohttp.ClientSSLError():
+            return faults.untrusted(getattr(error.os_error, "reason", "") or error.os_error)
+        case aiohttp.ClientHttpProxyError():
+            return faults.proxy_refused(error.status)
+        case aiohttp.ConnectionTimeoutError():
+            return faults.slow_to_connect(options.connect_timeout)
+        case aiohttp.ClientConnectorError():
+            return faults.failed_to_connect(error.os_error.strerror or error.os_error)
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return InputError("the base URL is not a valid http or https URL")
+        case aiohttp.ClientPayloadError():
+            if isinstance(error.__cause__, ContentEncodingError):
+                return faults.undecodable("compressed")
+            return faults.broke()
+        case aiohttp.ClientResponseError():
+            return faults.answered_garbage(error.message)
+    return faults.broke(error.strerror if isinstance(error, OSError) and error.strerror else "")
