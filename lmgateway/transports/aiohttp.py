@@ -41,12 +41,6 @@ class _Route(NamedTuple):
     proxy: URL | None
 
 
-class _Lease(NamedTuple):
-    session: aiohttp.ClientSession
-    connector: Connector
-    until: asyncio.TimerHandle
-
-
 class AiohttpTransport:
     """Sends requests over aiohttp, without limit to how many are in flight.
 
@@ -62,7 +56,7 @@ class AiohttpTransport:
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=options.connect_timeout, ceil_threshold=inf
         )
-        self._leases: dict[asyncio.AbstractEventLoop, _Lease] = {}
+        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
         self._routes: dict[str, _Route] = {}
         self._pid = os.getpid()
 
@@ -81,20 +75,19 @@ class AiohttpTransport:
                     raise
 
     async def aclose(self) -> None:
-        """Close the session of the running event loop."""
-        lease = self._leases.pop(asyncio.get_running_loop(), None)
-        if lease is not None:
-            lease.until.cancel()
-            await lease.session.close()
+        """Close the session of the running event loop; sending again opens another."""
+        session = self._sessions.get(asyncio.get_running_loop())
+        if session is not None:
+            await session.close()
 
     def close(self) -> None:
         """Have every loop close its session as soon as it runs, for when none is at hand."""
         if self._pid != os.getpid():
             return
-        for loop in list(self._leases):
-            if (lease := self._leases.pop(loop, None)) is not None:
+        for loop, session in list(self._sessions.items()):
+            if isinstance(connector := session.connector, Connector):
                 with suppress(RuntimeError):  # that loop is closed, and its session with it
-                    loop.call_soon_threadsafe(lease.connector.drop)
+                    loop.call_soon_threadsafe(connector.drop)
 
     async def _ask(self, request: HTTPRequest) -> ClientResponse:
         headers = _HEADERS.copy()
@@ -151,21 +144,28 @@ class AiohttpTransport:
 
     def _session(self) -> aiohttp.ClientSession:
         if self._pid != os.getpid():  # the sockets are our parent's: keep them, touch them never
-            self._inherited, self._leases, self._pid = self._leases, {}, os.getpid()
+            self._inherited, self._sessions, self._pid = self._sessions, {}, os.getpid()
         loop = asyncio.get_running_loop()
-        lease = self._leases.get(loop)
-        if lease is None or lease.session.closed:
-            lease = self._leases[loop] = self._open(loop)
-        return lease.session
+        session = self._sessions.get(loop)
+        if session is not None and not session.closed:
+            return session
+        if session is None:
+            self._end_with(loop)
+        self._sessions[loop] = session = self._open()
+        return session
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> _Lease:
+    def _end_with(self, loop: asyncio.AbstractEventLoop) -> None:
+        # asyncio does not say when a loop is closed, but it drops its timers then: what only a
+        # timer keeps alive dies with the loop, or else at the exit of the interpreter.
+        witness = _Witness()
+        loop.call_later(NEVER, witness)
+        finalize(witness, _end, self._sessions, loop, os.getpid())
+
+    def _open(self) -> aiohttp.ClientSession:
         connector = Connector(
-            ssl=self._tls,
-            limit=0,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            resolver=Resolver(),
+            ssl=self._tls, limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=Resolver()
         )
-        session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
@@ -173,11 +173,6 @@ class AiohttpTransport:
             request_class=PooledRequest,
             middlewares=(resend_unseen,),
         )
-        # asyncio does not say when a loop is closed, but it drops its timers then: what only a
-        # timer keeps alive dies with the loop, and at the exit of the interpreter at the latest.
-        witness = _Witness()
-        finalize(witness, _end, self._leases, loop, connector, os.getpid())
-        return _Lease(session, connector, loop.call_later(NEVER, witness))
 
 
 class _Witness:
@@ -188,13 +183,14 @@ class _Witness:
 
 
 def _end(
-    leases: dict[asyncio.AbstractEventLoop, _Lease],
+    sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession],
     loop: asyncio.AbstractEventLoop,
-    connector: Connector,
     pid: int,
 ) -> None:
-    if pid == os.getpid() and not connector.closed:
-        leases.pop(loop, None)
+    if pid != os.getpid():
+        return
+    session = sessions.pop(loop, None)
+    if session is not None and isinstance(connector := session.connector, Connector):
         connector.sever()
 
 
