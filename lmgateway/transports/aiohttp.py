@@ -7,12 +7,13 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from math import inf, isinf
+from io import BytesIO
+from math import inf
 from typing import Any, NamedTuple
 from weakref import finalize
 
 import aiohttp
-from aiohttp import ClientResponse
+from aiohttp import BytesIOPayload, BytesPayload, ClientResponse, Payload
 from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict
 from yarl import URL
@@ -29,11 +30,14 @@ __all__ = ["AiohttpTransport"]
 EVENT_STREAM = "text/event-stream"
 KEEPALIVE_SECONDS = 60.0
 ROUTES = 1024
+LARGE_BODY = 512 * 1024
 NEVER = 365 * 86400.0
 
 # Said here, so that aiohttp has none of its own to add.
 _HEADERS = CIMultiDict({"Accept": "*/*", "Accept-Encoding": "gzip, deflate"})
 _AGENT = "User-Agent"
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class _Route(NamedTuple):
@@ -65,14 +69,13 @@ class AiohttpTransport:
 
     async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
         """Send it and await its answer; cancelled, it closes its socket at once."""
-        with _translated(request, self.options):
-            async with _until(deadline):
-                response = await self._ask(request)
-                try:
-                    return await self._answer(request, response, deadline)
-                except BaseException:
-                    response.close()
-                    raise
+        with _translated(request, self.options), _until(deadline):
+            response = await self._ask(request)
+            try:
+                return await self._answer(request, response, deadline)
+            except BaseException:
+                response.close()
+                raise
 
     async def aclose(self) -> None:
         """Close the session of the running event loop; sending again opens another."""
@@ -91,13 +94,10 @@ class AiohttpTransport:
 
     async def _ask(self, request: HTTPRequest) -> ClientResponse:
         headers = _HEADERS.copy()
-        body = None
-        if request.json is not None:
-            headers["Content-Type"] = "application/json"
-            body = _encode(request.json)
         headers.update(request.headers)
         headers.setdefault(_AGENT, "lmgateway")
         url, proxy = self._route(request.url)
+        body = None if request.json is None else _payload(request.json)
         return await self._session().request(
             request.method, url, data=body, headers=headers, allow_redirects=False, proxy=proxy
         )
@@ -123,7 +123,7 @@ class AiohttpTransport:
             if idle is None:
                 piece = await content.readany()
             else:
-                async with _until(deadline, idle):
+                with _until(deadline, idle):
                     piece = await content.readany()
             size += len(piece)
             if size > cap:
@@ -212,7 +212,7 @@ class _Body:
             with _translated(self._request, self._options):
                 if (piece := content.read_nowait()) or content.at_eof():
                     return piece
-                async with _until(deadline, self._options.idle_timeout):
+                with _until(deadline, self._options.idle_timeout):
                     return await content.readany()
         except BaseException:
             self.close()
@@ -234,37 +234,65 @@ class _Body:
 
 
 class _until:  # noqa: N801 - used as a statement
-    """Raise RequestTimeoutError at the deadline, or after ``idle`` seconds if that is sooner."""
+    """Raise RequestTimeoutError at the deadline, or after ``idle`` seconds if that is sooner.
 
-    __slots__ = ("_deadline", "_fault", "_timeout")
+    ``asyncio.timeout`` in what it does, at half of its cost.
+    """
+
+    __slots__ = ("_cancelling", "_deadline", "_expired", "_idle", "_task", "_timer")
 
     def __init__(self, deadline: Deadline, idle: float | None = None) -> None:
-        remaining = deadline.remaining()
         self._deadline = deadline
-        if idle is not None and idle < remaining:
-            self._fault: LMGatewayError = faults.stalled(idle)
-            remaining = idle
+        self._idle = idle
+        self._expired = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        seconds = self._deadline.remaining()
+        if self._idle is not None and self._idle < seconds:
+            seconds = self._idle
         else:
-            self._fault = faults.timed_out(deadline)
-        if remaining <= 0:
-            raise self._fault
-        self._timeout = asyncio.timeout(None if isinf(remaining) else remaining)
+            self._idle = None
+        if seconds <= 0:
+            raise self._fault()
+        if seconds < inf:
+            loop = asyncio.get_running_loop()
+            self._task = asyncio.current_task(loop)
+            self._cancelling = self._task.cancelling() if self._task else 0
+            self._timer = loop.call_later(seconds, self._expire)
 
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        # As in asyncio.timeout: a cancellation from elsewhere, at the same moment, comes first.
+        if (
+            self._expired
+            and self._task is not None
+            and self._task.uncancel() <= self._cancelling
+            and kind is asyncio.CancelledError
+        ):
+            raise self._fault() from None
 
-    async def __aexit__(self, *exc: Any) -> None:
-        try:
-            await self._timeout.__aexit__(*exc)
-        except TimeoutError:
-            raise self._fault from None
+    def _expire(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _fault(self) -> LMGatewayError:
+        if self._idle is not None:
+            return faults.stalled(self._idle)
+        return faults.timed_out(self._deadline)
 
 
-def _encode(body: Any) -> bytes:
+def _payload(body: Any) -> Payload:
     try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        data = _encoder.encode(body).encode()
     except (TypeError, ValueError) as error:
         raise InputError(f"the request cannot be sent as JSON: {error}") from None
+    if len(data) > LARGE_BODY:  # written in pieces: aiohttp warns of so many bytes at once
+        return BytesIOPayload(BytesIO(data), content_type="application/json")
+    return BytesPayload(data, content_type="application/json")
 
 
 @contextmanager
