@@ -413,4 +413,3 @@ def read(response: HTTPResponse) -> Flow[bytes]:
     if response.source is None:
         raise ValueError("this response has no source: its body came whole")
     return response.source.read()
-
