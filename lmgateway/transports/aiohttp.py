@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -14,7 +15,6 @@ from weakref import finalize
 
 import aiohttp
 from aiohttp import BytesIOPayload, BytesPayload, ClientResponse, Payload
-from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -23,7 +23,8 @@ from ..errors import InputError, LMGatewayError
 from ..types import HTTPRequest, HTTPResponse
 from . import BodySource, TransportOptions, faults
 from .connector import Connector, PooledRequest, Resolver, resend_unseen
-from .environment import ca_bundle, proxy_for, tls_context
+from .decoding import ACCEPT_ENCODING, Decoder, DecodingError, decoder_for
+from .environment import proxy_for, tls_context
 
 __all__ = ["AiohttpTransport"]
 
@@ -33,8 +34,10 @@ ROUTES = 1024
 LARGE_BODY = 512 * 1024
 NEVER = 365 * 86400.0
 
+_TORN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
 # Said here, so that aiohttp has none of its own to add.
-_HEADERS = CIMultiDict({"Accept": "*/*", "Accept-Encoding": "gzip, deflate"})
+_HEADERS = CIMultiDict({"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING})
 _AGENT = "User-Agent"
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -56,7 +59,7 @@ class AiohttpTransport:
 
     def __init__(self, options: TransportOptions) -> None:
         self.options = options
-        self._tls = tls_context(ca_bundle(options.verify))
+        self._tls = tls_context(options.verify)
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=options.connect_timeout, ceil_threshold=inf
         )
@@ -96,7 +99,7 @@ class AiohttpTransport:
         headers = _HEADERS.copy()
         headers.update(request.headers)
         headers.setdefault(_AGENT, "lmgateway")
-        url, proxy = self._route(request.url)
+        url, proxy = self._route(request)
         body = None if request.json is None else _payload(request.json)
         return await self._session().request(
             request.method, url, data=body, headers=headers, allow_redirects=False, proxy=proxy
@@ -106,6 +109,8 @@ class AiohttpTransport:
         self, request: HTTPRequest, response: ClientResponse, deadline: Deadline
     ) -> HTTPResponse:
         status, headers = response.status, response.headers
+        if status == 407 and self._route(request).proxy is not None:
+            raise faults.proxy_refused(status)
         if 300 <= status < 400:
             raise faults.redirected(status, headers.get("Location", ""))
         if request.stream and status < 300:
@@ -117,6 +122,7 @@ class AiohttpTransport:
 
     async def _whole(self, response: ClientResponse, deadline: Deadline) -> bytes:
         content, cap, idle = response.content, self.options.max_body, self.options.idle_timeout
+        decoder = _decoder(response)
         pieces: list[bytes] = []
         size = 0
         while not content.at_eof():
@@ -125,18 +131,22 @@ class AiohttpTransport:
             else:
                 with _until(deadline, idle):
                     piece = await content.readany()
-            size += len(piece)
-            if size > cap:
-                raise faults.too_large(cap, response.status)
-            pieces.append(piece)
+            for plain in (piece,) if decoder is None else decoder.feed(piece):
+                size += len(plain)
+                if size > cap:
+                    raise faults.too_large(cap, response.status)
+                pieces.append(plain)
+        if decoder is not None:
+            decoder.finish()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _route(self, url: str) -> _Route:
+    def _route(self, request: HTTPRequest) -> _Route:
+        url = request.url
         route = self._routes.get(url)
         if route is None:
+            faults.check_base_url(request.base_url or "")
             proxy = proxy_for(url)
-            # Without user information, which would take the place of our own Authorization.
-            route = _Route(URL(url).with_user(None), URL(proxy) if proxy else None)
+            route = _Route(URL(url), URL(proxy) if proxy else None)
             if len(self._routes) >= ROUTES:
                 self._routes.clear()
             self._routes[url] = route
@@ -169,6 +179,7 @@ class AiohttpTransport:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
+            auto_decompress=False,  # it would take a gzip body that was cut short for a whole one
             trust_env=False,  # it would read .netrc, and look for a proxy anew for each request
             request_class=PooledRequest,
             middlewares=(resend_unseen,),
@@ -204,19 +215,36 @@ class _Body:
         self._response = response
         self._options = options
         self._loop = asyncio.get_running_loop()
+        self._decoder = _decoder(response)
+        self._decoded: Iterator[bytes] = iter(())
 
     async def read(self, deadline: Deadline) -> bytes:
         """The next bytes as they come, decompressed; b"" at the end."""
-        content = self._response.content
         try:
             with _translated(self._request, self._options):
-                if (piece := content.read_nowait()) or content.at_eof():
-                    return piece
-                with _until(deadline, self._options.idle_timeout):
-                    return await content.readany()
+                return await self._next(deadline)
         except BaseException:
             self.close()
             raise
+
+    async def _next(self, deadline: Deadline) -> bytes:
+        while True:
+            if plain := next(self._decoded, b""):
+                return plain
+            raw = await self._raw(deadline)
+            if self._decoder is None:
+                return raw
+            if not raw:
+                self._decoder.finish()
+                return b""
+            self._decoded = self._decoder.feed(raw)
+
+    async def _raw(self, deadline: Deadline) -> bytes:
+        content = self._response.content
+        if (piece := content.read_nowait()) or content.at_eof():
+            return piece  # without the price of a timer
+        with _until(deadline, self._options.idle_timeout):
+            return await content.readany()
 
     def close(self) -> None:
         """Close the connection unless the body was read to its end; from any thread, at once."""
@@ -295,6 +323,11 @@ def _payload(body: Any) -> Payload:
     return BytesPayload(data, content_type="application/json")
 
 
+def _decoder(response: ClientResponse) -> Decoder | None:
+    coding = response.headers.get("Content-Encoding")
+    return None if coding is None else decoder_for(coding)
+
+
 @contextmanager
 def _translated(request: HTTPRequest, options: TransportOptions) -> Iterator[None]:
     fault: LMGatewayError
@@ -302,6 +335,8 @@ def _translated(request: HTTPRequest, options: TransportOptions) -> Iterator[Non
         yield
     except LMGatewayError as error:
         fault = error
+    except DecodingError as error:
+        fault = faults.undecodable(200, str(error))
     except (aiohttp.ClientError, OSError) as error:
         fault = _fault(error, request, options)
     else:
@@ -317,9 +352,9 @@ def _fault(error: Exception, request: HTTPRequest, options: TransportOptions) ->
             return faults.unknown_host(error.host)
         case aiohttp.ClientConnectorCertificateError():
             reason = error.certificate_error
-            return faults.untrusted(getattr(reason, "verify_message", "") or reason)
-        case aiohttp.ClientSSLError():
-            return faults.untrusted(getattr(error.os_error, "reason", "") or error.os_error)
+            return faults.untrusted(getattr(reason, "verify_message", "") or str(reason))
+        case aiohttp.ClientConnectorSSLError() if not isinstance(error.os_error, _TORN):
+            return faults.not_tls(getattr(error.os_error, "reason", "") or "TLS failed")
         case aiohttp.ClientHttpProxyError():
             return faults.proxy_refused(error.status)
         case aiohttp.ConnectionTimeoutError():
@@ -327,10 +362,8 @@ def _fault(error: Exception, request: HTTPRequest, options: TransportOptions) ->
         case aiohttp.ClientConnectorError():
             return faults.failed_to_connect(error.os_error.strerror or error.os_error)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return InputError("the base URL is not a valid http or https URL")
+            return InputError("the base URL is not a valid URL: check its host and port")
         case aiohttp.ClientPayloadError():
-            if isinstance(error.__cause__, ContentEncodingError):
-                return faults.undecodable("compressed")
             return faults.broke()
         case aiohttp.ClientResponseError():
             return faults.answered_garbage(error.message)

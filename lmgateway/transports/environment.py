@@ -11,9 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from ..errors import ConfigError
 
-__all__ = ["ca_bundle", "proxy_for", "tls_context"]
-
-_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+__all__ = ["proxy_for", "tls_context"]
 
 
 def proxy_for(url: str) -> str | None:
@@ -56,42 +54,45 @@ def _in_network(host: str, proxies: dict[str, str]) -> bool:
     return False
 
 
-def ca_bundle(verify: bool | str) -> str:
-    """Path of the CA bundle to trust: ``verify``, else the environment's, else certifi's.
+def tls_context(verify: bool | str) -> ssl.SSLContext:
+    """The one TLS context of this process for what is to be trusted; it costs 15 ms.
+
+    Args:
+        verify: Path of a CA bundle, a file or a folder; True for the environment's, or without
+            one certifi's and the system's.
 
     Raises:
-        ConfigError: There is nothing at that path, or ``verify`` is False.
+        ConfigError: The bundle cannot be read, or ``verify`` is False.
     """
     if verify is False:
-        raise ConfigError("certificates are always verified: give verify= the path of a CA bundle")
+        raise ConfigError(
+            "certificates are always verified: give verify= the path of a CA bundle that holds "
+            "the service's authority"
+        )
     if isinstance(verify, str):
-        source, path = "verify=", verify
-    else:
-        named = ((name, os.environ.get(name)) for name in _CA_VARIABLES)
-        source, path = next(((name, path) for name, path in named if path), ("", ""))
-    if not path:
-        import certifi  # requests, which the core needs, brings it
-
-        return certifi.where()
-    if not os.path.exists(path):
-        raise ConfigError(f"{source} names a CA bundle that does not exist: {path}")
-    return path
+        return _context((verify,), "verify=")
+    for names in (("REQUESTS_CA_BUNDLE",), ("CURL_CA_BUNDLE",), ("SSL_CERT_FILE", "SSL_CERT_DIR")):
+        if paths := tuple(path for name in names if (path := os.environ.get(name))):
+            return _context(paths, " and ".join(names))
+    return _context((), "the default")
 
 
 @lru_cache(maxsize=16)
-def tls_context(bundle: str) -> ssl.SSLContext:
-    """The one TLS context of this process for a CA bundle (a file or a folder); it costs 15 ms.
-
-    Raises:
-        ConfigError: The bundle cannot be read.
-    """
-    folder = os.path.isdir(bundle)
-    try:
-        context = ssl.create_default_context(
-            cafile=None if folder else bundle, capath=bundle if folder else None
-        )
-    except OSError as error:
-        reason = error.strerror or error.__class__.__name__
-        raise ConfigError(f"the CA bundle {bundle} cannot be read: {reason}") from None
+def _context(paths: tuple[str, ...], source: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["http/1.1"])
+    for path in paths:
+        folder = os.path.isdir(path)
+        try:
+            context.load_verify_locations(
+                cafile=None if folder else path, capath=path if folder else None
+            )
+        except OSError as error:  # ssl.SSLError is one
+            reason = "no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ConfigError(f"the CA bundle {path} ({source}) cannot be read: {reason}") from None
+    if not paths:
+        import certifi  # requests, which the core needs, brings it
+
+        context.load_verify_locations(certifi.where())
+        context.load_default_certs()
     return context

@@ -8,17 +8,20 @@ from ..deadline import Deadline
 from ..errors import (
     APIError,
     ConnectionFailedError,
+    InputError,
     RequestTimeoutError,
     ResponseFormatError,
-    TransportError,
+    api_error,
     excerpt,
 )
 
 __all__ = [
     "answered_garbage",
     "broke",
+    "check_base_url",
     "failed_to_connect",
     "host_of",
+    "not_tls",
     "proxy_refused",
     "redirected",
     "slow_to_connect",
@@ -32,8 +35,28 @@ __all__ = [
 
 
 def host_of(url: str) -> str:
-    """``host[:port]`` of a URL, without user information."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+    """``host:port`` of a URL, without user information."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_base_url(url: str) -> None:
+    """Raise InputError for a base URL that no request can be sent to."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InputError("the base URL is not a valid URL: check its host and port") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError("a base URL begins with http:// or https:// and a host")
+    if parts.username is not None or parts.password is not None:
+        raise InputError("a base URL may not hold a user name or a password")
+    if parts.query or parts.fragment:
+        raise InputError("a base URL may not hold a query or a fragment")
+    if port == 0:
+        raise InputError("a base URL may not name port 0")
 
 
 def failed_to_connect(reason: object) -> ConnectionFailedError:
@@ -52,26 +75,43 @@ def slow_to_connect(seconds: float) -> ConnectionFailedError:
 
 def unknown_host(host: str) -> ConnectionFailedError:
     """DNS knows no address."""
-    return ConnectionFailedError(
-        f"the name of host {host} cannot be resolved; check the base URL and the network"
-    )
-
-
-def untrusted(reason: object) -> ConnectionFailedError:
-    """TLS failed: another attempt would fail in the same way."""
     error = ConnectionFailedError(
-        f"no trusted TLS connection: {excerpt(str(reason), 160)}; check the scheme and host of the "
-        "base URL, and for a private authority give its CA bundle with verify="
+        f"the host name {host} cannot be resolved: check its spelling, and the network"
     )
+    return error.locate(max_retries=1)
+
+
+def untrusted(reason: str) -> ConnectionFailedError:
+    """The certificate is bad, expired or of another host: it will be so the next time as well."""
+    return _permanent(
+        f"the service's certificate was not accepted: {excerpt(reason.rstrip('.'), 160)}. If an "
+        "authority of your own signed it, give the path of its CA bundle as verify= or in "
+        "REQUESTS_CA_BUNDLE"
+    )
+
+
+def not_tls(reason: str) -> ConnectionFailedError:
+    """The handshake failed for another reason, most often because a port speaks plain HTTP."""
+    return _permanent(
+        f"no TLS connection could be made: {excerpt(reason, 120)}. Does the service speak TLS at "
+        "this port, or is it an http:// URL?"
+    )
+
+
+def _permanent(message: str) -> ConnectionFailedError:
+    error = ConnectionFailedError(message)
     error.retryable = False
     return error
 
 
 def proxy_refused(status: int) -> ConnectionFailedError:
     """The proxy did not open a tunnel."""
-    error = ConnectionFailedError(
-        f"the proxy refused the connection with status {status}; check HTTPS_PROXY and NO_PROXY"
-    )
+    if status == 407:
+        return _permanent(
+            "the proxy wants a user name and a password (407): put them into HTTPS_PROXY or "
+            "HTTP_PROXY"
+        )
+    error = ConnectionFailedError(f"the proxy did not connect to the service: status {status}")
     error.retryable = status >= 500
     return error
 
@@ -87,9 +127,7 @@ def broke(reason: object = "") -> ConnectionFailedError:
 def answered_garbage(reason: object = "") -> ConnectionFailedError:
     """What came back is not HTTP."""
     detail = excerpt(str(reason), 120)
-    return ConnectionFailedError(
-        "the answer is not a valid HTTP response" + (f": {detail}" if detail else "")
-    )
+    return _permanent("the answer is not valid HTTP" + (f": {detail}" if detail else ""))
 
 
 def timed_out(deadline: Deadline) -> RequestTimeoutError:
@@ -100,7 +138,9 @@ def timed_out(deadline: Deadline) -> RequestTimeoutError:
 
 def stalled(seconds: float) -> RequestTimeoutError:
     """The idle timeout ran out between two pieces of a body."""
-    return RequestTimeoutError(f"the response stalled: nothing came for {seconds:g} s")
+    error = RequestTimeoutError(f"nothing arrived for {seconds:g} s (idle_timeout)")
+    error.retryable = True
+    return error
 
 
 def too_large(limit: int, status: int) -> APIError:
@@ -110,11 +150,9 @@ def too_large(limit: int, status: int) -> APIError:
     )
 
 
-def undecodable(encoding: str) -> TransportError:
+def undecodable(status: int, reason: str) -> APIError:
     """The body is not what its Content-Encoding says."""
-    error = TransportError(f"the response is not valid {excerpt(encoding, 40) or 'encoded'} data")
-    error.retryable = True
-    return error
+    return api_error(status, f"the answer cannot be decompressed: {reason}")
 
 
 def redirected(status: int, location: str) -> APIError:
