@@ -1,0 +1,372 @@
+"""urllib3's connections and pools, made so that a deadline holds them and a torn head is an error."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import queue
+import re
+import socket
+import threading
+from collections import deque
+from io import BytesIO
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from ..deadline import Deadline
+from .watchdog import Guard
+
+__all__ = ["POOL_CLASSES", "Exchange", "HeadError", "carry"]
+
+CONNECT, DEADLINE, IDLE = "connect", "deadline", "idle"
+HEAD_LIMIT = 256 * 1024
+
+
+class HeadError(http.client.HTTPException):
+    """What came is not the head of an HTTP response that can be relied on."""
+
+
+class Exchange:
+    """One request on its way: the time it has, and the connection that carries it.
+
+    Attributes:
+        deadline: Of the whole call.
+        connect_timeout: Seconds to make a connection.
+        fresh: It must not go over a connection that carried another before.
+        reused: The connection had carried another request before.
+        began: A byte of the response has arrived.
+        expired: Which limit cut it short: "connect", "deadline" or "idle"; None if none did.
+        aborted: It was cut short on request.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_limit",
+        "_lock",
+        "aborted",
+        "began",
+        "connect_timeout",
+        "deadline",
+        "expired",
+        "fresh",
+        "reused",
+    )
+
+    def __init__(self, deadline: Deadline, connect_timeout: float, *, fresh: bool = False) -> None:
+        self.deadline = deadline
+        self.connect_timeout = connect_timeout
+        self.fresh = fresh
+        self.reused = False
+        self.began = False
+        self.expired: str | None = None
+        self.aborted = False
+        self._limit = DEADLINE
+        self._connection: _Watched | None = None
+        self._lock = threading.Lock()  # held to let go of a connection, and to abort
+
+    def take(self, connection: _Watched) -> None:
+        """Go over this connection from now on."""
+        self._connection = connection
+        connection.exchange = self
+
+    def watch(self, limit: str = DEADLINE, seconds: float | None = None) -> float:
+        """Let the connection be cut at the deadline, or after that many seconds if they end first.
+
+        Returns the ``time.monotonic()`` at which that is.
+        """
+        expires_at = self.deadline.expires_at
+        self._limit = DEADLINE
+        if seconds is not None and (sooner := monotonic() + seconds) < expires_at:
+            expires_at = sooner
+            self._limit = limit
+        if self._connection is not None:
+            self._connection.guard.arm(expires_at)
+        return expires_at
+
+    def settle(self) -> None:
+        """Stop the clock, and note if it was too late."""
+        if self._connection is not None and not self._connection.guard.disarm():
+            self.expire()
+
+    def expire(self) -> None:
+        """Note that the limit being watched has run out."""
+        self.expired = self.expired or self._limit
+
+    def let_go(self) -> None:
+        """Be done with the connection; another exchange may take it."""
+        with self._lock:
+            self.settle()
+            if self._connection is not None:
+                self._connection.exchange = None
+                self._connection = None
+
+    def abort(self) -> None:
+        """Cut the connection if it is still held; from any thread."""
+        with self._lock:
+            self.aborted = True
+            if self._connection is not None:
+                self._connection.cut()
+
+
+class _Current(threading.local):
+    exchange: Exchange | None = None
+
+
+_current = _Current()
+
+
+def carry(exchange: Exchange | None) -> None:
+    """Say which exchange the connections serve that this thread is going to use.
+
+    urllib3 chooses the connection inside its own code and hands nothing through to it.
+    """
+    _current.exchange = exchange
+
+
+class StrictResponse(http.client.HTTPResponse):
+    """A response whose head must be whole, and must say in a known way where the body ends.
+
+    http.client takes the end of the connection for the end of the head, so that a server that
+    dies in the middle of its headers has sent "200 and an empty body"; and a header line that it
+    cannot read makes it forget all that follow, Content-Length among them.
+    """
+
+    def begin(self, **options: Any) -> None:
+        """Read the head, and pass over those of interim responses."""
+        if self.headers is not None:
+            return
+        if self.fp.peek(1) and _current.exchange is not None:
+            _current.exchange.began = True
+        stream, head = self.fp, self._read_head()
+        while re.match(rb"HTTP/1\.\d 1(?!01)", head):
+            head = self._read_head()
+        try:
+            self.fp = BytesIO(head)
+            super().begin(**options)
+        finally:
+            self.fp = stream
+        self._check_framing()
+
+    def _read_head(self) -> bytes:
+        lines: list[bytes] = []
+        size = 0
+        while size <= HEAD_LIMIT:
+            line = self.fp.readline(HEAD_LIMIT)
+            size += len(line)
+            if not line:
+                if lines:
+                    raise ConnectionAbortedError("closed in the middle of the headers")
+                raise http.client.RemoteDisconnected("closed before a response")
+            if not lines and not line.startswith(b"HTTP/"):
+                raise HeadError("what came is not HTTP")
+            lines.append(line)
+            if line in (b"\r\n", b"\n"):
+                return b"".join(lines)
+        raise HeadError(f"the headers are longer than {HEAD_LIMIT} bytes")
+
+    def _check_framing(self) -> None:
+        if self.headers.defects:
+            raise HeadError("a header line cannot be read")
+        coding = self.headers.get("transfer-encoding", "identity").strip().lower()
+        if coding not in ("chunked", "identity"):
+            raise HeadError("the transfer coding is neither chunked nor identity")
+        if not self.chunked:
+            for length in self.headers.get_all("content-length", ()):
+                if not (length.isascii() and length.strip().isdigit()):
+                    raise HeadError("Content-Length is not a number")
+
+    def _read_next_chunk_size(self) -> int:
+        # int(..., 16) would take "-5", "0x5" and "1_0" as well; ValueError is what the caller
+        # makes an IncompleteRead of.
+        line = self.fp.readline(HEAD_LIMIT)
+        size = line.partition(b";")[0].strip()
+        if not re.fullmatch(rb"[0-9a-fA-F]{1,16}", size):
+            raise ValueError("a chunk without a size")
+        return int(size, 16)
+
+
+class _Watched:
+    """What both kinds of connection add to urllib3's: a guard, and a dial tone within its limit."""
+
+    if TYPE_CHECKING:
+        host: str
+        port: int
+        sock: socket.socket | None
+        socket_options: Any
+        _dns_host: str
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.exchange: Exchange | None = None
+        self.guard = Guard(self.cut)
+        self._socket: socket.socket | None = None  # what cut() shuts down
+        self._used = False
+
+    def cut(self) -> None:
+        """Shut the TCP connection down, under whoever is reading from it."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                # Not SSLSocket's own method: it would turn the socket into a plain one, and
+                # the reader would be handed ciphertext.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def connect(self) -> None:
+        """Connect, TLS and proxies included, within the limits of the exchange."""
+        exchange = _current.exchange
+        assert exchange is not None
+        self._used = False
+        exchange.take(self)
+        exchange.watch(CONNECT, exchange.connect_timeout)
+        try:
+            super().connect()  # type: ignore[misc]
+        finally:
+            exchange.settle()
+            duplicate, self._socket = self._socket, getattr(self.sock, "socket", self.sock)
+            if duplicate is not None:
+                duplicate.close()
+        if exchange.expired:
+            raise TimeoutError(f"the {exchange.expired} limit ran out")
+        exchange.watch()
+
+    def _new_conn(self) -> socket.socket:
+        exchange = _current.exchange
+        assert exchange is not None
+        expires_at = exchange.watch(CONNECT, exchange.connect_timeout)
+        try:
+            addresses = _resolve(self._dns_host, self.port, expires_at)
+            sock = _dial(addresses, expires_at, self.socket_options or ())
+        except TimeoutError:
+            exchange.expire()
+            raise
+        # TLS takes the descriptor away from this object and gives it to one of its own, which
+        # is not to be had before the handshake has ended: a duplicate reaches it meanwhile.
+        self._socket = sock.dup()
+        return sock
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send a request, watched until the exchange lets go."""
+        exchange = _current.exchange
+        assert exchange is not None
+        if self.sock is not None:  # else connect() is called from within
+            exchange.take(self)
+            exchange.reused = self._used
+            exchange.watch()
+        self._used = True
+        super().request(*args, **options)  # type: ignore[misc]
+
+
+class _PlainConnection(_Watched, HTTPConnection):
+    response_class = StrictResponse
+
+
+class _TLSConnection(_Watched, HTTPSConnection):
+    response_class = StrictResponse
+
+
+def _resolve(host: str, port: int, expires_at: float) -> list[Any]:
+    """Look a host up in a thread of its own: nothing else can leave a resolver that hangs."""
+    host = host.strip("[]")
+    with contextlib.suppress(socket.gaierror):
+        return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+    outcome: list[Any] = []
+
+    def look_up() -> None:
+        try:
+            outcome.append(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=look_up, name="lmgateway-resolver", daemon=True)
+    thread.start()
+    thread.join(None if expires_at == inf else max(expires_at - monotonic(), 0.0))
+    if not outcome:
+        raise TimeoutError("the host name was not resolved in time")
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return list(outcome[0])
+
+
+def _dial(addresses: list[Any], expires_at: float, options: Any) -> socket.socket:
+    """Connect to the first address that answers; all but the last leave time for the next."""
+    failure: OSError = OSError("the host name has no address")
+    for number, (family, kind, protocol, _name, address) in enumerate(addresses, 1):
+        remaining = expires_at - monotonic()
+        if remaining <= 0:
+            raise TimeoutError("no address answered in time")
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            share = remaining if number == len(addresses) else remaining / 2
+            sock.settimeout(None if share == inf else share)
+            sock.connect(address)
+            sock.settimeout(None)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+    raise failure
+
+
+class _Stack:
+    """A LIFO queue without locks: the ends of a deque are atomic, and a fork leaves none locked."""
+
+    def __init__(self, maxsize: int) -> None:
+        self._maxsize = maxsize
+        self._items: deque[Any] = deque()
+
+    def qsize(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if item is None:  # urllib3's mark of a place where a connection may be made
+            return
+        if len(self._items) >= self._maxsize:
+            raise queue.Full
+        self._items.append(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return self._items.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+
+class _WatchedPool:
+    """What both kinds of pool add to urllib3's."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection = super()._get_conn(timeout)  # type: ignore[misc]
+        exchange = _current.exchange
+        if exchange is not None and exchange.fresh:
+            connection.close()  # it opens anew when it is used
+        return connection
+
+    def _put_conn(self, conn: Any) -> None:
+        exchange = conn and conn.exchange
+        if exchange is not None:
+            exchange.let_go()
+            if exchange.expired or exchange.aborted:
+                conn.close()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class _PlainPool(_WatchedPool, HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+    QueueCls = _Stack  # type: ignore[assignment]  # all that urllib3 needs of a queue
+
+
+class _TLSPool(_WatchedPool, HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+    QueueCls = _Stack  # type: ignore[assignment]  # all that urllib3 needs of a queue
+
+
+POOL_CLASSES = {"http": _PlainPool, "https": _TLSPool}
+"""For ``PoolManager.pool_classes_by_scheme``."""

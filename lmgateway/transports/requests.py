@@ -1,0 +1,359 @@
+"""The blocking transport: requests' adapter, called without requests' session.
+
+A session merges headers, cookies, proxies, .netrc and redirects anew for each call; that is half
+of its time, and none of it is wanted here. ``HTTPAdapter.send`` is where its work ends and urllib3's
+begins, and where the package ``responses`` intercepts a request in somebody's tests: so we stay there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+from weakref import WeakSet
+
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+
+from ..deadline import Deadline
+from ..errors import APIError, ConnectionFailedError, InputError, LMGatewayError, api_error
+from ..types import HTTPRequest, HTTPResponse
+from . import BodySource, TransportOptions
+from .connections import IDLE, Exchange, carry
+from .decoding import ACCEPT_ENCODING, PIECE, Decoder, decoder_for
+from .failures import explain, is_lost_connection, ran_out, refused_by_proxy
+from .targets import Target, find_target, trust
+
+__all__ = ["RequestsTransport"]
+
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "Connection": "keep-alive"}
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class _Prepared(PreparedRequest):
+    """A request of ours in requests' form."""
+
+    target: Target
+    line: str  # the target of the request line
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter with its look-ups answered by what is already known."""
+
+    def get_connection_with_tls_context(self, request: Any, *args: Any, **options: Any) -> Any:
+        return request.target.pool
+
+    def cert_verify(self, *args: Any, **options: Any) -> None:
+        """The pool's TLS context verifies."""
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        line: str = request.line
+        return line
+
+    def build_response(self, req: Any, resp: Any) -> Response:
+        response = Response()
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.reason = resp.reason
+        response.url = req.url
+        response.request = req
+        response.raw = resp
+        return response
+
+
+class RequestsTransport:
+    """Sends requests over pooled connections; any number of threads may use one.
+
+    A connection that was kept alive and turns out to be closed before the first byte of an answer
+    is replaced once, unseen. In a forked child it begins with no connections at all.
+    """
+
+    def __init__(self, options: TransportOptions) -> None:
+        self._options = options
+        self._closed = False
+        self._renew()
+        _transports.add(self)
+
+    def _renew(self) -> None:
+        """Forget every connection, without a word to the servers, and every lock."""
+        self._lock = threading.Lock()
+        self._adapter = _Adapter()
+        self._targets: dict[str, Target] = {}
+        self._context: Any = None
+
+    def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        """Send a request and return its answer, the body whole unless it is a stream.
+
+        Raises:
+            InputError: The URL, a header or the body cannot be sent.
+            ConnectionFailedError: No complete answer; retryable where another attempt may help.
+            RequestTimeoutError: The deadline or the idle timeout ran out.
+            APIError: A redirect, or a body that is too large or cannot be decompressed.
+        """
+        target = self._target(request.base_url or "")
+        prepared = _prepare(request, target)
+        exchange = Exchange(deadline, self._options.connect_timeout)
+        response = self._begin(prepared, exchange)
+        if response is None:
+            exchange = Exchange(deadline, self._options.connect_timeout, fresh=True)
+            response = self._begin(prepared, exchange)
+        assert response is not None
+        body = _Body(response.raw, exchange, target, self._options)
+        try:
+            return self._answer(request, response, body)
+        finally:
+            body.leave()
+
+    def close(self) -> None:
+        """Close the idle connections now, and those in use when they are done."""
+        self._closed = True
+        for target in list(self._targets.values()):
+            target.pool.close()
+
+    def _target(self, base_url: str) -> Target:
+        if self._closed:
+            closed = ConnectionFailedError("the transport was closed: nothing can be sent with it")
+            closed.retryable = False
+            raise closed
+        target = self._targets.get(base_url)
+        if target is None:
+            with self._lock:
+                if self._context is None and base_url[:6].lower() == "https:":
+                    self._context = trust(verify=self._options.verify)
+                target = self._targets.get(base_url) or find_target(
+                    base_url, self._adapter, self._context
+                )
+                self._targets[base_url] = target
+        return target
+
+    def _begin(self, prepared: _Prepared, exchange: Exchange) -> Response | None:
+        """Send it and read the head; None if a reused connection had been closed meanwhile."""
+        target = prepared.target
+        if exchange.deadline.expired:
+            exchange.expire()
+            raise ran_out(exchange).locate(host=target.place)
+        carry(exchange)
+        failure: LMGatewayError | None = None
+        try:
+            return self._adapter.send(prepared, stream=True)
+        except Exception as error:
+            exchange.settle()
+            stale = exchange.reused and not (exchange.began or exchange.expired)
+            if not (stale and is_lost_connection(error)):
+                failure = explain(error, exchange, target)
+        finally:
+            exchange.settle()
+            carry(None)
+        if failure is not None:  # raised here, it has no context that quotes the request
+            raise failure
+        return None
+
+    def _answer(self, request: HTTPRequest, response: Response, body: _Body) -> HTTPResponse:
+        status, headers = response.status_code, dict(response.headers.items())
+        target = body.target
+        if 300 <= status <= 399:
+            raise _redirected(status, response.headers.get("location"), target)
+        if status == 407 and target.in_full:
+            raise refused_by_proxy(target)
+        if request.stream and 200 <= status <= 299 and _is_event_stream(response.headers):
+            body.keep()
+            return HTTPResponse(status, headers, source=BodySource(body))
+        return HTTPResponse(status, headers, body.read_whole(self._options.max_body))
+
+
+class _Body:
+    """The body of one response as it arrives: lmgateway.transports.Body."""
+
+    def __init__(
+        self, raw: Any, exchange: Exchange, target: Target, options: TransportOptions
+    ) -> None:
+        self.target = target
+        self._raw = raw
+        self._exchange = exchange
+        self._idle_timeout = options.idle_timeout
+        self._pid = os.getpid()
+        self._reading = threading.Lock()
+        self._kept = False
+        self._complete = False
+        self._pieces = self._decompressed()
+
+    def read(self, deadline: Deadline) -> bytes:
+        """The next bytes as they come, decompressed; b"" at the end."""
+        if self._complete:
+            return b""
+        self._exchange.deadline = deadline
+        with self._reading:
+            return self._guarded(self._next)
+
+    def read_whole(self, limit: int) -> bytes:
+        """All of it, if that is no more than ``limit`` bytes after decompression."""
+        return self._guarded(lambda: self._all(limit))
+
+    def keep(self) -> None:
+        """Do not close on ``leave()``: somebody will read it."""
+        self._kept = True
+
+    def leave(self) -> None:
+        """Close unless it was read to its end or is kept."""
+        if not self._kept:
+            self.close()
+
+    def close(self) -> None:
+        """Drop the connection unless the body is complete; a reader in another thread wakes."""
+        if self._complete:
+            return
+        self._exchange.abort()
+        if self._reading.acquire(blocking=False):  # else its reader will close it
+            try:
+                self._raw.close()
+            finally:
+                self._reading.release()
+
+    def _guarded(self, receive: Any) -> bytes:
+        """Receive within the limits, and raise whatever goes wrong as one of ours."""
+        exchange = self._exchange
+        failure: LMGatewayError | None = None
+        data = b""
+        try:
+            if exchange.aborted or self._pid != os.getpid():
+                raise ConnectionFailedError("the response was closed, or belongs to another process")
+            if exchange.deadline.expired:
+                exchange.expire()
+            else:
+                exchange.watch(IDLE, self._idle_timeout)
+                data = receive()
+        except Exception as error:
+            exchange.settle()
+            failure = self._explain(error)
+        finally:
+            exchange.settle()
+            if failure is not None or exchange.expired:
+                self._raw.close()
+        if failure is None and exchange.expired:
+            failure = ran_out(exchange, idle_timeout=self._idle_timeout)
+            failure.locate(host=self.target.place)
+        if failure is not None:
+            raise failure
+        return data
+
+    def _explain(self, error: Exception) -> LMGatewayError:
+        return explain(
+            error,
+            self._exchange,
+            self.target,
+            idle_timeout=self._idle_timeout,
+            status=self._raw.status,
+        )
+
+    def _next(self) -> bytes:
+        piece = next(self._pieces, b"")
+        self._complete = not piece
+        return piece
+
+    def _all(self, limit: int) -> bytes:
+        length, encoding = self._raw.length_remaining, self._raw.headers.get("content-encoding")
+        if length is not None and length > limit:
+            raise self._too_large(limit)
+        if length is not None and not encoding:
+            data: bytes = self._raw.read(decode_content=False)
+            if len(data) < length:
+                raise ConnectionResetError("closed before Content-Length bytes had come")
+        else:
+            pieces, size = [], 0
+            for piece in self._pieces:
+                pieces.append(piece)
+                size += len(piece)
+                self._exchange.watch(IDLE, self._idle_timeout)
+                if size > limit:
+                    raise self._too_large(limit)
+            data = b"".join(pieces)
+        self._complete = True
+        return data
+
+    def _too_large(self, limit: int) -> APIError:
+        error = api_error(
+            self._raw.status, f"the answer is larger than {limit} bytes (max_body) and was not read"
+        )
+        error.retryable = False
+        return error
+
+    def _decompressed(self) -> Iterator[bytes]:
+        decoder: Decoder | None = decoder_for(self._raw.headers.get("content-encoding", ""))
+        while data := self._raw.read1(PIECE, decode_content=False):
+            if decoder is None:
+                yield data
+            else:
+                yield from decoder.feed(data)
+        if decoder is not None:
+            decoder.finish()
+
+
+def _prepare(request: HTTPRequest, target: Target) -> _Prepared:
+    headers = CaseInsensitiveDict(_HEADERS)
+    for name, value in request.headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise InputError(f"{name[:40]!r} cannot be the name of a header")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise InputError(
+                f"the value of the header {name} has a character in it that HTTP cannot send "
+                "(a line break, a control character, or one beyond latin-1)"
+            )
+        headers[name] = value
+    prepared = _Prepared()
+    prepared.target = target
+    prepared.method = request.method
+    prepared.url = target.url_of(request.path)
+    prepared.line = target.line_of(request.path)
+    prepared.headers = headers
+    if request.json is not None:
+        prepared.body = body = _encoded(request.json)
+        headers["Content-Type"] = "application/json"
+        headers["Content-Length"] = str(len(body))
+    return prepared
+
+
+def _encoded(document: Any) -> bytes:
+    try:
+        return _encode(document).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        # The text of a UnicodeEncodeError quotes the prompt.
+        reason = "a lone surrogate" if isinstance(error, UnicodeError) else str(error)
+    raise InputError(f"the request's body cannot be written as JSON: {reason}")
+
+
+def _is_event_stream(headers: Mapping[str, str]) -> bool:
+    media_type: str = headers.get("content-type", "").partition(";")[0]
+    return media_type.strip().lower() == "text/event-stream"
+
+
+def _redirected(status: int, location: str | None, target: Target) -> APIError:
+    try:
+        there = urlsplit(urljoin(target.url, location or "")).netloc.rpartition("@")[2]
+    except ValueError:
+        there = ""
+    where = f"redirects to {there[:255]}" if location and there else "redirects"
+    return APIError(
+        f"the service {where}, and a redirect is not followed: nothing was sent there. If it is "
+        "the right place, make it the base URL",
+        status=status,
+    ).locate(host=target.place)
+
+
+_transports: WeakSet[RequestsTransport] = WeakSet()
+
+
+def _forget_connections() -> None:
+    """A child process may not write on the connections of its parent."""
+    for transport in _transports:
+        transport._renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connections)
