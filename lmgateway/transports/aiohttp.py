@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from math import inf
@@ -25,6 +24,7 @@ from . import BodySource, TransportOptions, faults
 from .connector import Connector, PooledRequest, Resolver, resend_unseen
 from .decoding import ACCEPT_ENCODING, Decoder, DecodingError, decoder_for
 from .environment import proxy_for, tls_context
+from .outgoing import check_base_url, check_headers, encode
 
 __all__ = ["AiohttpTransport"]
 
@@ -39,8 +39,6 @@ _TORN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 # Said here, so that aiohttp has none of its own to add.
 _HEADERS = CIMultiDict({"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING})
 _AGENT = "User-Agent"
-
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class _Route(NamedTuple):
@@ -96,6 +94,7 @@ class AiohttpTransport:
                     loop.call_soon_threadsafe(connector.drop)
 
     async def _ask(self, request: HTTPRequest) -> ClientResponse:
+        check_headers(request.headers)
         headers = _HEADERS.copy()
         headers.update(request.headers)
         headers.setdefault(_AGENT, "lmgateway")
@@ -112,7 +111,7 @@ class AiohttpTransport:
         if status == 407 and self._route(request).proxy is not None:
             raise faults.proxy_refused(status)
         if 300 <= status < 400:
-            raise faults.redirected(status, headers.get("Location", ""))
+            raise faults.redirected(status, headers.get("Location", ""), request.url)
         if request.stream and status < 300:
             kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
             if kind == EVENT_STREAM:
@@ -122,7 +121,9 @@ class AiohttpTransport:
 
     async def _whole(self, response: ClientResponse, deadline: Deadline) -> bytes:
         content, cap, idle = response.content, self.options.max_body, self.options.idle_timeout
-        decoder = _decoder(response)
+        if (response.content_length or 0) > cap:
+            raise faults.too_large(cap, response.status)
+        decoder = _Decoding(response)
         pieces: list[bytes] = []
         size = 0
         while not content.at_eof():
@@ -131,20 +132,19 @@ class AiohttpTransport:
             else:
                 with _until(deadline, idle):
                     piece = await content.readany()
-            for plain in (piece,) if decoder is None else decoder.feed(piece):
+            for plain in decoder.feed(piece):
                 size += len(plain)
                 if size > cap:
                     raise faults.too_large(cap, response.status)
                 pieces.append(plain)
-        if decoder is not None:
-            decoder.finish()
+        decoder.finish()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _route(self, request: HTTPRequest) -> _Route:
         url = request.url
         route = self._routes.get(url)
         if route is None:
-            faults.check_base_url(request.base_url or "")
+            check_base_url(request.base_url or "")
             proxy = proxy_for(url)
             route = _Route(URL(url), URL(proxy) if proxy else None)
             if len(self._routes) >= ROUTES:
@@ -215,7 +215,7 @@ class _Body:
         self._response = response
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._decoder = _decoder(response)
+        self._decoder = _Decoding(response)
         self._decoded: Iterator[bytes] = iter(())
 
     async def read(self, deadline: Deadline) -> bytes:
@@ -232,12 +232,10 @@ class _Body:
             if plain := next(self._decoded, b""):
                 return plain
             raw = await self._raw(deadline)
-            if self._decoder is None:
-                return raw
             if not raw:
                 self._decoder.finish()
                 return b""
-            self._decoded = self._decoder.feed(raw)
+            self._decoded = iter(self._decoder.feed(raw))
 
     async def _raw(self, deadline: Deadline) -> bytes:
         content = self._response.content
@@ -313,19 +311,44 @@ class _until:  # noqa: N801 - used as a statement
         return faults.timed_out(self._deadline)
 
 
-def _payload(body: Any) -> Payload:
-    try:
-        data = _encoder.encode(body).encode()
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the request cannot be sent as JSON: {error}") from None
+def _payload(document: Any) -> Payload:
+    data = encode(document)
     if len(data) > LARGE_BODY:  # written in pieces: aiohttp warns of so many bytes at once
         return BytesIOPayload(BytesIO(data), content_type="application/json")
     return BytesPayload(data, content_type="application/json")
 
 
-def _decoder(response: ClientResponse) -> Decoder | None:
-    coding = response.headers.get("Content-Encoding")
-    return None if coding is None else decoder_for(coding)
+class _Decoding:
+    """The decoder of a response; it lets through what was not encoded."""
+
+    __slots__ = ("_decoder", "_status")
+
+    def __init__(self, response: ClientResponse) -> None:
+        self._status = response.status
+        self._decoder: Decoder | None = None
+        coding = response.headers.get("Content-Encoding")
+        if coding is not None:
+            with self._translated():
+                self._decoder = decoder_for(coding)
+
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        return (data,) if self._decoder is None else self._feed(self._decoder, data)
+
+    def _feed(self, decoder: Decoder, data: bytes) -> Iterator[bytes]:
+        with self._translated():
+            yield from decoder.feed(data)
+
+    def finish(self) -> None:
+        if self._decoder is not None:
+            with self._translated():
+                self._decoder.finish()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DecodingError as error:
+            raise faults.undecodable(self._status, str(error)) from None
 
 
 @contextmanager
@@ -335,8 +358,6 @@ def _translated(request: HTTPRequest, options: TransportOptions) -> Iterator[Non
         yield
     except LMGatewayError as error:
         fault = error
-    except DecodingError as error:
-        fault = faults.undecodable(200, str(error))
     except (aiohttp.ClientError, OSError) as error:
         fault = _fault(error, request, options)
     else:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ..deadline import Deadline
 from ..errors import (
     APIError,
     ConnectionFailedError,
-    InputError,
     RequestTimeoutError,
-    ResponseFormatError,
     api_error,
     excerpt,
 )
@@ -18,7 +16,6 @@ from ..errors import (
 __all__ = [
     "answered_garbage",
     "broke",
-    "check_base_url",
     "failed_to_connect",
     "host_of",
     "not_tls",
@@ -40,23 +37,6 @@ def host_of(url: str) -> str:
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def check_base_url(url: str) -> None:
-    """Raise InputError for a base URL that no request can be sent to."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise InputError("the base URL is not a valid URL: check its host and port") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("a base URL begins with http:// or https:// and a host")
-    if parts.username is not None or parts.password is not None:
-        raise InputError("a base URL may not hold a user name or a password")
-    if parts.query or parts.fragment:
-        raise InputError("a base URL may not hold a query or a fragment")
-    if port == 0:
-        raise InputError("a base URL may not name port 0")
 
 
 def failed_to_connect(reason: object) -> ConnectionFailedError:
@@ -145,9 +125,11 @@ def stalled(seconds: float) -> RequestTimeoutError:
 
 def too_large(limit: int, status: int) -> APIError:
     """The body is larger than the cap, counted after decompression."""
-    return ResponseFormatError(
-        f"the response is larger than {limit} bytes and was not read to its end", status=status
+    error = api_error(
+        status, f"the answer is larger than {limit} bytes (max_body) and was not read"
     )
+    error.retryable = False
+    return error
 
 
 def undecodable(status: int, reason: str) -> APIError:
@@ -155,12 +137,15 @@ def undecodable(status: int, reason: str) -> APIError:
     return api_error(status, f"the answer cannot be decompressed: {reason}")
 
 
-def redirected(status: int, location: str) -> APIError:
+def redirected(status: int, location: str, url: str) -> APIError:
     """A redirect, which is never followed: it would take key and prompt to another host."""
-    target = host_of(location)
-    where = f"to host {excerpt(target, 120)}" if target else "to another path"
+    try:
+        there = urlsplit(urljoin(url, location)).netloc.rpartition("@")[2]
+    except ValueError:
+        there = ""
+    where = f"redirects to {excerpt(there, 255)}" if location and there else "redirects"
     return APIError(
-        f"the service redirects {where}; neither key nor prompt was sent there. If that is right, "
-        "make it the base URL",
+        f"the service {where}, and a redirect is not followed: nothing was sent there. If it is "
+        "the right place, make it the base URL",
         status=status,
     )
