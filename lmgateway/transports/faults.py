@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ..deadline import Deadline
 from ..errors import (
     APIError,
     ConnectionFailedError,
     RequestTimeoutError,
-    ResponseFormatError,
-    TransportError,
+    api_error,
     excerpt,
 )
 
@@ -19,6 +18,7 @@ __all__ = [
     "broke",
     "failed_to_connect",
     "host_of",
+    "not_tls",
     "proxy_refused",
     "redirected",
     "slow_to_connect",
@@ -32,8 +32,11 @@ __all__ = [
 
 
 def host_of(url: str) -> str:
-    """``host[:port]`` of a URL, without user information."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+    """``host:port`` of a URL, without user information."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def failed_to_connect(reason: object) -> ConnectionFailedError:
@@ -52,26 +55,43 @@ def slow_to_connect(seconds: float) -> ConnectionFailedError:
 
 def unknown_host(host: str) -> ConnectionFailedError:
     """DNS knows no address."""
-    return ConnectionFailedError(
-        f"the name of host {host} cannot be resolved; check the base URL and the network"
-    )
-
-
-def untrusted(reason: object) -> ConnectionFailedError:
-    """TLS failed: another attempt would fail in the same way."""
     error = ConnectionFailedError(
-        f"no trusted TLS connection: {excerpt(str(reason), 160)}; check the scheme and host of the "
-        "base URL, and for a private authority give its CA bundle with verify="
+        f"the host name {host} cannot be resolved: check its spelling, and the network"
     )
+    return error.locate(max_retries=1)
+
+
+def untrusted(reason: str) -> ConnectionFailedError:
+    """The certificate is bad, expired or of another host: it will be so the next time as well."""
+    return _permanent(
+        f"the service's certificate was not accepted: {excerpt(reason.rstrip('.'), 160)}. If an "
+        "authority of your own signed it, give the path of its CA bundle as verify= or in "
+        "REQUESTS_CA_BUNDLE"
+    )
+
+
+def not_tls(reason: str) -> ConnectionFailedError:
+    """The handshake failed for another reason, most often because a port speaks plain HTTP."""
+    return _permanent(
+        f"no TLS connection could be made: {excerpt(reason, 120)}. Does the service speak TLS at "
+        "this port, or is it an http:// URL?"
+    )
+
+
+def _permanent(message: str) -> ConnectionFailedError:
+    error = ConnectionFailedError(message)
     error.retryable = False
     return error
 
 
 def proxy_refused(status: int) -> ConnectionFailedError:
     """The proxy did not open a tunnel."""
-    error = ConnectionFailedError(
-        f"the proxy refused the connection with status {status}; check HTTPS_PROXY and NO_PROXY"
-    )
+    if status == 407:
+        return _permanent(
+            "the proxy wants a user name and a password (407): put them into HTTPS_PROXY or "
+            "HTTP_PROXY"
+        )
+    error = ConnectionFailedError(f"the proxy did not connect to the service: status {status}")
     error.retryable = status >= 500
     return error
 
@@ -87,9 +107,7 @@ def broke(reason: object = "") -> ConnectionFailedError:
 def answered_garbage(reason: object = "") -> ConnectionFailedError:
     """What came back is not HTTP."""
     detail = excerpt(str(reason), 120)
-    return ConnectionFailedError(
-        "the answer is not a valid HTTP response" + (f": {detail}" if detail else "")
-    )
+    return _permanent("the answer is not valid HTTP" + (f": {detail}" if detail else ""))
 
 
 def timed_out(deadline: Deadline) -> RequestTimeoutError:
@@ -100,29 +118,34 @@ def timed_out(deadline: Deadline) -> RequestTimeoutError:
 
 def stalled(seconds: float) -> RequestTimeoutError:
     """The idle timeout ran out between two pieces of a body."""
-    return RequestTimeoutError(f"the response stalled: nothing came for {seconds:g} s")
-
-
-def too_large(limit: int, status: int) -> APIError:
-    """The body is larger than the cap, counted after decompression."""
-    return ResponseFormatError(
-        f"the response is larger than {limit} bytes and was not read to its end", status=status
-    )
-
-
-def undecodable(encoding: str) -> TransportError:
-    """The body is not what its Content-Encoding says."""
-    error = TransportError(f"the response is not valid {excerpt(encoding, 40) or 'encoded'} data")
+    error = RequestTimeoutError(f"nothing arrived for {seconds:g} s (idle_timeout)")
     error.retryable = True
     return error
 
 
-def redirected(status: int, location: str) -> APIError:
+def too_large(limit: int, status: int) -> APIError:
+    """The body is larger than the cap, counted after decompression."""
+    error = api_error(
+        status, f"the answer is larger than {limit} bytes (max_body) and was not read"
+    )
+    error.retryable = False
+    return error
+
+
+def undecodable(status: int, reason: str) -> APIError:
+    """The body is not what its Content-Encoding says."""
+    return api_error(status, f"the answer cannot be decompressed: {reason}")
+
+
+def redirected(status: int, location: str, url: str) -> APIError:
     """A redirect, which is never followed: it would take key and prompt to another host."""
-    target = host_of(location)
-    where = f"to host {excerpt(target, 120)}" if target else "to another path"
+    try:
+        there = urlsplit(urljoin(url, location)).netloc.rpartition("@")[2]
+    except ValueError:
+        there = ""
+    where = f"redirects to {excerpt(there, 255)}" if location and there else "redirects"
     return APIError(
-        f"the service redirects {where}; neither key nor prompt was sent there. If that is right, "
-        "make it the base URL",
+        f"the service {where}, and a redirect is not followed: nothing was sent there. If it is "
+        "the right place, make it the base URL",
         status=status,
     )

@@ -1,0 +1,391 @@
+"""The native async transport, on aiohttp: one session an event loop, which ends with the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from math import inf
+from typing import Any, NamedTuple
+from weakref import finalize
+
+import aiohttp
+from aiohttp import BytesIOPayload, BytesPayload, ClientResponse, Payload
+from multidict import CIMultiDict
+from yarl import URL
+
+from ..deadline import Deadline
+from ..errors import InputError, LMGatewayError
+from ..types import HTTPRequest, HTTPResponse
+from . import BodySource, TransportOptions, faults
+from .connector import Connector, PooledRequest, Resolver, resend_unseen
+from .decoding import ACCEPT_ENCODING, Decoder, DecodingError, decoder_for
+from .environment import proxy_for, tls_context
+from .outgoing import check_base_url, check_headers, encode
+
+__all__ = ["AiohttpTransport"]
+
+EVENT_STREAM = "text/event-stream"
+KEEPALIVE_SECONDS = 60.0
+ROUTES = 1024
+LARGE_BODY = 512 * 1024
+NEVER = 365 * 86400.0
+
+_TORN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+# Said here, so that aiohttp has none of its own to add.
+_HEADERS = CIMultiDict({"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING})
+_AGENT = "User-Agent"
+
+
+class _Route(NamedTuple):
+    url: URL
+    proxy: URL | None
+
+
+class AiohttpTransport:
+    """Sends requests over aiohttp, without limit to how many are in flight.
+
+    It may be used from any number of event loops, one after the other or in several threads.
+
+    Raises:
+        ConfigError: The CA bundle does not exist or cannot be read.
+    """
+
+    def __init__(self, options: TransportOptions) -> None:
+        self.options = options
+        self._tls = tls_context(options.verify)
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=options.connect_timeout, ceil_threshold=inf
+        )
+        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._routes: dict[str, _Route] = {}
+        self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.options!r})"
+
+    async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        """Send it and await its answer; cancelled, it closes its socket at once."""
+        with _translated(request, self.options), _until(deadline):
+            response = await self._ask(request)
+            try:
+                return await self._answer(request, response, deadline)
+            except BaseException:
+                response.close()
+                raise
+
+    async def aclose(self) -> None:
+        """Close the session of the running event loop; sending again opens another."""
+        session = self._sessions.get(asyncio.get_running_loop())
+        if session is not None:
+            await session.close()
+
+    def close(self) -> None:
+        """Have every loop close its session as soon as it runs, for when none is at hand."""
+        if self._pid != os.getpid():
+            return
+        for loop, session in list(self._sessions.items()):
+            if isinstance(connector := session.connector, Connector):
+                with suppress(RuntimeError):  # that loop is closed, and its session with it
+                    loop.call_soon_threadsafe(connector.drop)
+
+    async def _ask(self, request: HTTPRequest) -> ClientResponse:
+        check_headers(request.headers)
+        headers = _HEADERS.copy()
+        headers.update(request.headers)
+        headers.setdefault(_AGENT, "lmgateway")
+        url, proxy = self._route(request)
+        body = None if request.json is None else _payload(request.json)
+        return await self._session().request(
+            request.method, url, data=body, headers=headers, allow_redirects=False, proxy=proxy
+        )
+
+    async def _answer(
+        self, request: HTTPRequest, response: ClientResponse, deadline: Deadline
+    ) -> HTTPResponse:
+        status, headers = response.status, response.headers
+        if status == 407 and self._route(request).proxy is not None:
+            raise faults.proxy_refused(status)
+        if 300 <= status < 400:
+            raise faults.redirected(status, headers.get("Location", ""), request.url)
+        if request.stream and status < 300:
+            kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if kind == EVENT_STREAM:
+                body = _Body(request, response, self.options)
+                return HTTPResponse(status, headers, source=BodySource(body))
+        return HTTPResponse(status, headers, await self._whole(response, deadline))
+
+    async def _whole(self, response: ClientResponse, deadline: Deadline) -> bytes:
+        content, cap, idle = response.content, self.options.max_body, self.options.idle_timeout
+        if (response.content_length or 0) > cap:
+            raise faults.too_large(cap, response.status)
+        decoder = _Decoding(response)
+        pieces: list[bytes] = []
+        size = 0
+        while not content.at_eof():
+            if idle is None:
+                piece = await content.readany()
+            else:
+                with _until(deadline, idle):
+                    piece = await content.readany()
+            for plain in decoder.feed(piece):
+                size += len(plain)
+                if size > cap:
+                    raise faults.too_large(cap, response.status)
+                pieces.append(plain)
+        decoder.finish()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _route(self, request: HTTPRequest) -> _Route:
+        url = request.url
+        route = self._routes.get(url)
+        if route is None:
+            check_base_url(request.base_url or "")
+            proxy = proxy_for(url)
+            route = _Route(URL(url), URL(proxy) if proxy else None)
+            if len(self._routes) >= ROUTES:
+                self._routes.clear()
+            self._routes[url] = route
+        return route
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._pid != os.getpid():  # the sockets are our parent's: keep them, touch them never
+            self._inherited, self._sessions, self._pid = self._sessions, {}, os.getpid()
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is not None and not session.closed:
+            return session
+        if session is None:
+            self._end_with(loop)
+        self._sessions[loop] = session = self._open()
+        return session
+
+    def _end_with(self, loop: asyncio.AbstractEventLoop) -> None:
+        # asyncio does not say when a loop is closed, but it drops its timers then: what only a
+        # timer keeps alive dies with the loop, or else at the exit of the interpreter.
+        witness = _Witness()
+        loop.call_later(NEVER, witness)
+        finalize(witness, _end, self._sessions, loop, os.getpid())
+
+    def _open(self) -> aiohttp.ClientSession:
+        connector = Connector(
+            ssl=self._tls, limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=Resolver()
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            auto_decompress=False,  # it would take a gzip body that was cut short for a whole one
+            trust_env=False,  # it would read .netrc, and look for a proxy anew for each request
+            request_class=PooledRequest,
+            middlewares=(resend_unseen,),
+        )
+
+
+class _Witness:
+    """Lives as long as the loop that holds a timer for it."""
+
+    def __call__(self) -> None:
+        """Do nothing: a year has gone by."""
+
+
+def _end(
+    sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession],
+    loop: asyncio.AbstractEventLoop,
+    pid: int,
+) -> None:
+    if pid != os.getpid():
+        return
+    session = sessions.pop(loop, None)
+    if session is not None and isinstance(connector := session.connector, Connector):
+        connector.sever()
+
+
+class _Body:
+    """A body that is still arriving."""
+
+    def __init__(
+        self, request: HTTPRequest, response: ClientResponse, options: TransportOptions
+    ) -> None:
+        self._request = request
+        self._response = response
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._decoder = _Decoding(response)
+        self._decoded: Iterator[bytes] = iter(())
+
+    async def read(self, deadline: Deadline) -> bytes:
+        """The next bytes as they come, decompressed; b"" at the end."""
+        try:
+            with _translated(self._request, self._options):
+                return await self._next(deadline)
+        except BaseException:
+            self.close()
+            raise
+
+    async def _next(self, deadline: Deadline) -> bytes:
+        while True:
+            if plain := next(self._decoded, b""):
+                return plain
+            raw = await self._raw(deadline)
+            if not raw:
+                self._decoder.finish()
+                return b""
+            self._decoded = iter(self._decoder.feed(raw))
+
+    async def _raw(self, deadline: Deadline) -> bytes:
+        content = self._response.content
+        if (piece := content.read_nowait()) or content.at_eof():
+            return piece  # without the price of a timer
+        with _until(deadline, self._options.idle_timeout):
+            return await content.readany()
+
+    def close(self) -> None:
+        """Close the connection unless the body was read to its end; from any thread, at once."""
+        if self._response.closed:
+            return
+        with suppress(RuntimeError):
+            if asyncio.get_running_loop() is self._loop:
+                self._response.close()
+                return
+        with suppress(RuntimeError):  # that loop is closed, and its sockets with it
+            self._loop.call_soon_threadsafe(self._response.close)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _until:  # noqa: N801 - used as a statement
+    """Raise RequestTimeoutError at the deadline, or after ``idle`` seconds if that is sooner.
+
+    ``asyncio.timeout`` in what it does, at half of its cost.
+    """
+
+    __slots__ = ("_cancelling", "_deadline", "_expired", "_idle", "_task", "_timer")
+
+    def __init__(self, deadline: Deadline, idle: float | None = None) -> None:
+        self._deadline = deadline
+        self._idle = idle
+        self._expired = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        seconds = self._deadline.remaining()
+        if self._idle is not None and self._idle < seconds:
+            seconds = self._idle
+        else:
+            self._idle = None
+        if seconds <= 0:
+            raise self._fault()
+        if seconds < inf:
+            loop = asyncio.get_running_loop()
+            self._task = asyncio.current_task(loop)
+            self._cancelling = self._task.cancelling() if self._task else 0
+            self._timer = loop.call_later(seconds, self._expire)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        # As in asyncio.timeout: a cancellation from elsewhere, at the same moment, comes first.
+        if (
+            self._expired
+            and self._task is not None
+            and self._task.uncancel() <= self._cancelling
+            and kind is asyncio.CancelledError
+        ):
+            raise self._fault() from None
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _fault(self) -> LMGatewayError:
+        if self._idle is not None:
+            return faults.stalled(self._idle)
+        return faults.timed_out(self._deadline)
+
+
+def _payload(document: Any) -> Payload:
+    data = encode(document)
+    if len(data) > LARGE_BODY:  # written in pieces: aiohttp warns of so many bytes at once
+        return BytesIOPayload(BytesIO(data), content_type="application/json")
+    return BytesPayload(data, content_type="application/json")
+
+
+class _Decoding:
+    """The decoder of a response; it lets through what was not encoded."""
+
+    __slots__ = ("_decoder", "_status")
+
+    def __init__(self, response: ClientResponse) -> None:
+        self._status = response.status
+        self._decoder: Decoder | None = None
+        coding = response.headers.get("Content-Encoding")
+        if coding is not None:
+            with self._translated():
+                self._decoder = decoder_for(coding)
+
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        return (data,) if self._decoder is None else self._feed(self._decoder, data)
+
+    def _feed(self, decoder: Decoder, data: bytes) -> Iterator[bytes]:
+        with self._translated():
+            yield from decoder.feed(data)
+
+    def finish(self) -> None:
+        if self._decoder is not None:
+            with self._translated():
+                self._decoder.finish()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DecodingError as error:
+            raise faults.undecodable(self._status, str(error)) from None
+
+
+@contextmanager
+def _translated(request: HTTPRequest, options: TransportOptions) -> Iterator[None]:
+    fault: LMGatewayError
+    try:
+        yield
+    except LMGatewayError as error:
+        fault = error
+    except (aiohttp.ClientError, OSError) as error:
+        fault = _fault(error, request, options)
+    else:
+        return
+    # Outside of the handler: aiohttp's own error holds the request's headers, and so the key.
+    fault.locate(host=faults.host_of(request.url))
+    raise fault
+
+
+def _fault(error: Exception, request: HTTPRequest, options: TransportOptions) -> LMGatewayError:
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return faults.unknown_host(error.host)
+        case aiohttp.ClientConnectorCertificateError():
+            reason = error.certificate_error
+            return faults.untrusted(getattr(reason, "verify_message", "") or str(reason))
+        case aiohttp.ClientConnectorSSLError() if not isinstance(error.os_error, _TORN):
+            return faults.not_tls(getattr(error.os_error, "reason", "") or "TLS failed")
+        case aiohttp.ClientHttpProxyError():
+            return faults.proxy_refused(error.status)
+        case aiohttp.ConnectionTimeoutError():
+            return faults.slow_to_connect(options.connect_timeout)
+        case aiohttp.ClientConnectorError():
+            return faults.failed_to_connect(error.os_error.strerror or error.os_error)
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return InputError("the base URL is not a valid URL: check its host and port")
+        case aiohttp.ClientPayloadError():
+            return faults.broke()
+        case aiohttp.ClientResponseError():
+            return faults.answered_garbage(error.message)
+    return faults.broke(error.strerror if isinstance(error, OSError) and error.strerror else "")

@@ -1,0 +1,148 @@
+"""The connections under the native async transport: one pool an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp import ClientConnectorError, ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from ..workers import Workers
+from .threads import outcome
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+__all__ = ["Connector", "PooledRequest", "Resolver", "resend_unseen"]
+
+_resolvers = Workers(32)
+
+
+class PooledRequest(ClientRequest):
+    """A request that knows whether its connection was made for it."""
+
+    is_first = False
+
+
+class Connector(aiohttp.TCPConnector):
+    """A pool that hands out no dead connection and closes what it must without a last word."""
+
+    async def connect(
+        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """A connection of the pool that is still good, or a new one."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if getattr(req, "is_first", True) or not _is_readable(connection):
+                return connection
+            connection.close()
+
+    async def _create_connection(
+        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        protocol = await super()._create_connection(req, traces, timeout)
+        if isinstance(req, PooledRequest):
+            req.is_first = True
+        return protocol
+
+    def _release(
+        self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
+    ) -> None:
+        if should_close:  # a plain close would first send what is left of a long prompt
+            protocol.abort()
+        super()._release(key, protocol, should_close=should_close)
+
+    def drop(self) -> None:
+        """Close every connection; in the thread of a living loop."""
+        self._close()
+
+    def sever(self) -> None:
+        """Close every socket without the help of the loop, which is gone."""
+        protocols = [protocol for pool in self._conns.values() for protocol, _ in pool]
+        for protocol in [*protocols, *self._acquired]:
+            if protocol.transport is not None:
+                _sever(protocol.transport)
+        self._close()
+
+
+def _sever(transport: asyncio.BaseTransport) -> None:
+    # asyncio offers no public way to close a transport once its loop is closed, and its
+    # finalizer complains. Other loops (uvloop) close their sockets themselves.
+    tls: Any = getattr(transport, "_ssl_protocol", None)
+    if tls is not None:
+        with suppress(Exception):
+            transport.abort()  # type: ignore[attr-defined]
+    raw: Any = transport if tls is None else getattr(tls, "_transport", None)
+    with suppress(Exception):
+        raw._call_connection_lost(None)
+
+
+def _is_readable(connection: Connection) -> bool:
+    """Whether an idle connection has something to say, which can only be good-bye."""
+    transport = connection.transport
+    sock = None if transport is None else transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([sock.fileno()], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def resend_unseen(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Send once more what a kept-alive connection lost before any byte of an answer."""
+    # The server may have closed a kept-alive connection while our request was on its way.
+    try:
+        return await handler(request)
+    except ClientConnectorError:
+        raise
+    except aiohttp.ServerDisconnectedError as error:
+        if request.is_first or not isinstance(error.message, str):  # type: ignore[attr-defined]
+            raise
+    except aiohttp.ClientOSError:
+        if request.is_first:  # type: ignore[attr-defined]
+            raise
+    await request.close()
+    return await handler(request)
+
+
+class Resolver(AbstractResolver):
+    """Looks names up in daemon workers: one that hangs must not hold up the end of the loop."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of a host."""
+
+        def look_up() -> list[tuple[Any, ...]]:
+            flags = socket.AI_ADDRCONFIG
+            found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, flags)
+            return [
+                (found_family, proto, *socket.getnameinfo(address, numeric))
+                for found_family, _, proto, _, address in found
+            ]
+
+        numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=int(service),
+                family=found_family,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found_family, proto, address, service in await outcome(_resolvers.submit(look_up))
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""

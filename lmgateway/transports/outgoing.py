@@ -1,0 +1,56 @@
+"""What is checked and written before a request leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import InputError
+
+__all__ = ["check_base_url", "check_headers", "encode"]
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")  # beyond ASCII, aiohttp would send UTF-8
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def encode(document: Any) -> bytes:
+    """A JSON document in UTF-8; InputError, which does not quote it, if it is none."""
+    try:
+        return _encode(document).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = "a lone surrogate" if isinstance(error, UnicodeError) else str(error)
+    raise InputError(f"the request's body cannot be written as JSON: {reason}")
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raise InputError for a header that HTTP cannot send; it does not quote the value."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise InputError(f"{name[:40]!r} cannot be the name of a header")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise InputError(
+                f"the value of the header {name} has a character in it that HTTP cannot send "
+                "(a line break, a control character, or one beyond ASCII)"
+            )
+
+
+def check_base_url(url: str) -> None:
+    """Raise InputError for a base URL that no request can be sent to."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InputError("the base URL is not a valid URL: check its host and port") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError("a base URL begins with http:// or https:// and a host")
+    if parts.username is not None or parts.password is not None:
+        raise InputError("a base URL may not hold a user name or a password")
+    if parts.query or parts.fragment:
+        raise InputError("a base URL may not hold a query or a fragment")
+    if port == 0:
+        raise InputError("a base URL may not name port 0")
