@@ -1,0 +1,254 @@
+"""A chat template: where it comes from, and what a conversation looks like through it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError, InputError, UnsupportedError, excerpt
+from .conversation import find_tokens, flatten, plain, with_reasoning
+from .families import FAMILIES, Family, family_named
+
+__all__ = ["MAX_SOURCE", "Template", "find_control_tokens", "holds_bos", "render", "resolve"]
+
+#: Characters of a template's source at most; the longest in use have some 20,000.
+MAX_SOURCE = 256 * 1024
+
+_CONTROL_TOKEN = re.compile(
+    r"<\|[^|<>\s'\"]{1,60}\|>|<｜[^｜<>]{1,60}｜>|\[/?[A-Z][A-Z_]{2,40}\]|<</?SYS>>"
+    r"|</?s>|<[be]os>|<(?:start|end)_of_(?:turn|text|image|utterance)>"
+)
+_DATES = ("%d %b %Y", "%d %B %Y", "%Y-%m-%d", "%b %d, %Y", "%B %d, %Y", "%d/%m/%Y")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A chat template that is ready to render.
+
+    Attributes:
+        name: A family's name, a file's path, ``"inline"`` or ``"none"``.
+        source: The jinja source; None for ``"none"``: the text goes as it is.
+        family: The bundled family it is, if it is one.
+    """
+
+    name: str
+    source: str | None = field(repr=False)
+    family: Family | None = field(default=None, repr=False)
+
+    @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """What the model reads as structure: the family's list, or what the source spells out."""
+        if self.family is not None:
+            return self.family.control_tokens
+        return tuple(dict.fromkeys(_CONTROL_TOKEN.findall(self.source or "")))
+
+    @property
+    def bos_token(self) -> str:
+        """The token a family's prompts begin with; "" where there is none or none is known."""
+        return self.family.bos_token if self.family else ""
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        **variables: Any,
+    ) -> str:
+        """The text of a conversation; see ``render``, the function."""
+        if self.source is None:
+            return _bare(messages)
+        context = self._context(messages, variables)
+        context["add_generation_prompt"] = add_generation_prompt
+        try:
+            from .engine import execute
+        except ImportError as error:
+            raise UnsupportedError(
+                "chat templates need jinja2 3.1.6 or later: pip install 'lmgateway[templates]'"
+            ) from error
+        return execute(self.source, context, self.name)
+
+    def _context(
+        self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        family = self.family
+        if family is not None:
+            if variables.get("tools") and not family.tools:
+                raise UnsupportedError(
+                    f"the chat template {family.name} takes no tools; "
+                    f"send them to the chat endpoint (use_chat_api=True)"
+                )
+            if not family.parts:
+                messages = flatten(messages)
+            variables = {
+                "bos_token": family.bos_token,
+                "eos_token": family.eos_token,
+                **variables,
+            }
+        try:
+            context = {"tools": None, "documents": None, **plain(dict(variables))}
+            context["messages"] = [with_reasoning(m) for m in _checked(plain(list(messages)))]
+        except RecursionError:
+            raise InputError("the conversation is nested too deeply, or holds itself") from None
+        for name in ("tools", "documents"):
+            _check_dicts(name, context[name])
+        if isinstance(context.get("date_string"), str):
+            context["lm today"] = _clock(context["date_string"])
+        return context
+
+
+def _checked(messages: list[Any]) -> list[Any]:
+    for at, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise InputError(f"messages[{at}] is no mapping with a role and a content")
+    return messages
+
+
+def _check_dicts(name: str, values: Any) -> None:
+    if values is None:
+        return
+    if not isinstance(values, (list, tuple)) or not all(isinstance(v, dict) for v in values):
+        raise InputError(f"{name} is a list of mappings: JSON, no functions")
+
+
+def _clock(date: str) -> Callable[[str], str]:
+    """``strftime`` on the day that ``date_string`` names, or that very string in any format."""
+    for form in _DATES:
+        try:
+            return datetime.strptime(date, form).strftime
+        except ValueError:
+            continue
+    return lambda format: date
+
+
+def _bare(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The only user message, as it is; what has a structure needs a template."""
+    (text,) = [m.get("content") for m in flatten(messages)] if len(messages) == 1 else (None,)
+    if isinstance(text, str) and messages[0].get("role") == "user":
+        return text
+    raise InputError(
+        'template="none" sends one user message as it is; for a conversation give a template, '
+        f"such as one of {_names()}, or use the chat endpoint (use_chat_api=True)"
+    )
+
+
+def _names() -> str:
+    return ", ".join(family.name for family in FAMILIES)
+
+
+# -- finding it --------------------------------------------------------------------------------
+
+
+def resolve(template: str | Template | Family) -> Template:
+    """The template that ``template=`` means.
+
+    Text that holds ``{{`` or ``{%`` is jinja; else it is the name of a family or ``"none"``; else
+    the path of an existing file.
+
+    Raises:
+        ConfigError: It is none of these, or the file cannot be read.
+    """
+    if isinstance(template, Template):
+        return template
+    if isinstance(template, Family):
+        return Template(template.name, template.source, template)
+    if not isinstance(template, str):
+        raise ConfigError(
+            f"template= takes jinja, a path or one of {_names()}; not {type(template).__name__}"
+        )
+    if "{{" in template or "{%" in template:
+        return Template("inline", _limited(template, "the template"))
+    family = family_named(template)
+    if family is not None:
+        return Template(family.name, family.source, family)
+    if template.strip().lower() == "none":
+        return Template("none", None)
+    path = Path(template).expanduser() if "\0" not in template else Path()
+    try:
+        if path.is_file():
+            return Template(str(path), _read(path))
+    except OSError as error:
+        raise ConfigError(f"the chat template {path} cannot be read: {error.strerror}") from None
+    raise ConfigError(_unknown(template))
+
+
+def _read(path: Path) -> str:
+    if os.stat(path).st_size > 4 * MAX_SOURCE:
+        raise ConfigError(f"{path} is too long for a chat template ({MAX_SOURCE} characters)")
+    try:
+        return _limited(path.read_text(encoding="utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the chat template {path} is not UTF-8 at byte {error.start}"
+        ) from None
+
+
+def _limited(source: str, name: str) -> str:
+    if len(source) > MAX_SOURCE:
+        raise ConfigError(f"{name} is too long for a chat template ({MAX_SOURCE} characters)")
+    return source
+
+
+def _unknown(template: str) -> str:
+    names = [name for family in FAMILIES for name in (family.name, *family.aliases)]
+    close = get_close_matches(template.strip().lower(), [*names, "none"], 1)
+    nearest = f"; did you mean {close[0]!r}?" if close else ""
+    return (
+        f"template={excerpt(repr(template), 80)} is no family, no existing file, and no jinja"
+        f'{nearest} The families are {_names()}, and "none" sends the prompt as it is'
+    ).replace("jinja The", "jinja. The")
+
+
+# -- using it ----------------------------------------------------------------------------------
+
+
+def render(
+    template: str | Template | Family,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    add_generation_prompt: bool = True,
+    **variables: Any,
+) -> str:
+    """The text of a conversation, exactly as Hugging Face's ``apply_chat_template`` gives it.
+
+    Args:
+        template: See ``resolve``.
+        messages: The conversation; it is not changed.
+        add_generation_prompt: End with the header of the assistant's turn.
+        variables: What else the template reads: ``bos_token``, ``eos_token`` (a family has its
+            own), ``tools``, ``documents``, ``date_string`` (which also sets the day of
+            ``strftime_now``), ...
+
+    Raises:
+        InputError: The template refuses the conversation, or wants more time or memory than a
+            template may have; the message says what to do.
+        UnsupportedError: The template takes no tools or no images; or jinja2 is not installed.
+        ConfigError: There is no such template, or it is broken: the message has the line.
+    """
+    return resolve(template).render(
+        messages, add_generation_prompt=add_generation_prompt, **variables
+    )
+
+
+def find_control_tokens(
+    template: str | Template | Family, messages: Sequence[Mapping[str, Any]] | str
+) -> list[str]:
+    """The template's control tokens that stand in what the user said.
+
+    A model obeys them wherever they stand: ``<|im_end|>`` in a user's text ends their turn.
+    """
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    return find_tokens(resolve(template).control_tokens, messages)
+
+
+def holds_bos(text: str, bos_token: str | None) -> bool:
+    """Whether a rendered text begins with BOS already, so that the server must not add it
+    (``add_special_tokens=false``).
+    """
+    return bool(bos_token) and text.startswith(str(bos_token))
