@@ -33,7 +33,7 @@ from lmgateway.errors import (
 )
 from lmgateway.transports import TransportOptions
 from lmgateway.types import HTTPRequest
-from tests.support.fault_server import (
+from support.fault_server import (
     FaultServer,
     Script,
     chunk,

@@ -8,7 +8,7 @@ from lmgateway.deadline import Deadline
 from lmgateway.transports import BodySource, TransportOptions
 from lmgateway.transports.requests import RequestsTransport
 from lmgateway.types import HTTPRequest
-from tests.transports.contract import CASES, Answer, Authority, Case, check
+from transports.contract import CASES, Answer, Authority, Case, check
 
 pytestmark = pytest.mark.loopback
 

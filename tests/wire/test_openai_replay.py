@@ -18,7 +18,7 @@ from lmgateway.errors import (
 )
 from lmgateway.types import EmbedRequest
 from lmgateway.wire.openai import Service, complete, embed, models, stream
-from tests.support.exchanges import Recorded, exchanges, run
+from support.exchanges import Recorded, exchanges, run
 
 RECORDED = {recorded.name: recorded for recorded in exchanges()}
 SERVICE = Service("http://service.example")

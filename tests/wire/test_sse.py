@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lmgateway.errors import ResponseFormatError
 from lmgateway.types import HTTPResponse
 from lmgateway.wire.sse import Decoder, Event
-from tests.support.exchanges import Pieces, run
+from support.exchanges import Pieces, run
 
 # From the standard's own examples, and what servers do.
 CASES = {

@@ -183,9 +183,7 @@ def _read(path: Path) -> str:
     try:
         return _limited(path.read_text(encoding="utf-8-sig"), str(path))
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"the chat template {path} is not UTF-8 at byte {error.start}"
-        ) from None
+        raise ConfigError(f"the chat template {path} is not UTF-8 at byte {error.start}") from None
 
 
 def _limited(source: str, name: str) -> str:

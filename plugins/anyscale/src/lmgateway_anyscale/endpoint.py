@@ -7,8 +7,17 @@ from typing import Any
 
 from lmgateway.errors import ConfigError
 from lmgateway.types import HTTPRequest, Request
-from lmgateway.wire import chat_template
 from lmgateway.wire import openai as wire
+from lmgateway.wire.chat_template import (
+    FAMILIES,
+    Template,
+    check_control_tokens,
+    family_for,
+    find_control_tokens,
+    holds_bos,
+    merge_system,
+    resolve,
+)
 
 from .settings import Settings
 
@@ -16,6 +25,8 @@ __all__ = ["DEFAULT_MAX_TOKENS", "build", "service"]
 
 #: vLLM stops a text completion after 16 tokens unless it is told otherwise.
 DEFAULT_MAX_TOKENS = 1024
+#: How the templates of the common models begin, for one given as jinja that spells it out.
+BOS_TOKENS = ("<s>", "<|begin_of_text|>", "<bos>", "<｜begin▁of▁sentence｜>")
 
 
 def build(request: Request, settings: Settings) -> HTTPRequest:
@@ -29,13 +40,12 @@ def build(request: Request, settings: Settings) -> HTTPRequest:
     template = _text_template(request, settings)
     if template is None:
         if settings.merge_system:
-            request = _merged(request)
+            messages = merge_system(_messages(request))
+            request = replace(request, prompt=None, messages=messages, system=None)
         return wire.chat_request(request, where)
-    text, begins_with_bos = _rendered(request, settings, template)
-    params: dict[str, Any] = dict(request.params)
-    if "max_tokens" not in params:
-        params["max_tokens"] = DEFAULT_MAX_TOKENS
-    if begins_with_bos:
+    text = _rendered(request, settings, template)
+    params = {"max_tokens": DEFAULT_MAX_TOKENS, **request.params}
+    if _begins_with_bos(text, template):
         # vLLM would put a second BOS before it.
         params.setdefault("add_special_tokens", False)
     return wire.completion_request(replace(request, params=params), where, text=text)
@@ -47,29 +57,41 @@ def service(settings: Settings, timeout: float | None = None) -> wire.Service:
     return wire.Service(settings.api_base, settings.api_key, headers, wire.VLLM)
 
 
-def _text_template(request: Request, settings: Settings) -> str | None:
+def _text_template(request: Request, settings: Settings) -> Template | None:
     """The template when the request goes to ``/completions``, None when it goes to chat."""
     if settings.use_chat_api is True:
         return None
     needs_chat = request.messages is not None or "tools" in request.params
     if settings.use_chat_api is None and needs_chat:
         return None
-    template = settings.template
-    if template is None:
-        family = chat_template.family_for(request.model)
-        template = None if family is None else family.name
-    if template is None and settings.use_chat_api is False:
+    if settings.template is not None:
+        return resolve(settings.template)
+    family = family_for(request.model)
+    if family is not None:
+        return resolve(family)
+    if settings.use_chat_api is False:
         raise ConfigError(
             f"use_chat_api=False needs a chat template, and the model's name {request.model!r} "
-            "does not say which: give template= a family's name "
-            f"({', '.join(chat_template.FAMILIES)}), jinja source, a path, or 'none' for the "
-            "prompt as it is; or let use_chat_api be True"
+            "does not say which: give template= the name of a family "
+            f"({', '.join(each.name for each in FAMILIES)}), jinja source, a path, or 'none' for "
+            "the prompt as it is; or let use_chat_api be True"
         )
-    return template
+    return None
+
+
+def _rendered(request: Request, settings: Settings, template: Template) -> str:
+    """The text to continue."""
+    messages = _messages(request)
+    if settings.merge_system or template.source is None:
+        messages = list(merge_system(messages))  # "none" has no roles to tell apart
+    found = find_control_tokens(template, messages)
+    if found:
+        check_control_tokens(found, settings.control_tokens)
+    return template.render(messages)
 
 
 def _messages(request: Request) -> list[Any]:
-    """The conversation to render, its system text before it."""
+    """The conversation, its system text before it."""
     messages: list[Any] = list(request.messages or ())
     if request.prompt is not None:
         messages = [{"role": "user", "content": request.prompt}]
@@ -78,11 +100,5 @@ def _messages(request: Request) -> list[Any]:
     return messages
 
 
-def _merged(request: Request) -> Request:
-    messages = chat_template.merge_system(_messages(request))
-    return replace(request, prompt=None, messages=messages, system=None)
-
-
-def _rendered(request: Request, settings: Settings, template: str) -> tuple[str, bool]:
-    """The text to continue, and whether it begins with the template's BOS."""
-    ...
+def _begins_with_bos(text: str, template: Template) -> bool:
+    return any(holds_bos(text, token) for token in (template.bos_token, *BOS_TOKENS))
