@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -32,8 +33,15 @@ class ThreadedTransport:
     then; one that had not begun never does.
     """
 
-    def __init__(self, transport: Transport, *, limit: int = THREADS) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        limit: int = THREADS,
+        close: Callable[[], None] | None = None,
+    ) -> None:
         self.transport = transport
+        self._close = close or transport.close
         self._workers = Workers(limit)
 
     def __repr__(self) -> str:
@@ -53,12 +61,11 @@ class ThreadedTransport:
         return response
 
     async def aclose(self) -> None:
-        """Close what is idle; what is in use closes as it ends."""
-        self.transport.close()
+        """Do nothing: the blocking transport belongs to no event loop. See close."""
 
     def close(self) -> None:
-        """As aclose."""
-        self.transport.close()
+        """Close what is idle; what is in use closes as it ends."""
+        self._close()
 
 
 class _ThreadedBody:

@@ -1,0 +1,131 @@
+"""Transports shared by everything in a process that asks for equal ones."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Hashable
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from ..errors import ConfigError
+from . import AsyncTransport, Transport, TransportOptions
+
+__all__ = ["ASYNC_TRANSPORTS", "acquire_async", "acquire_sync", "release"]
+
+ASYNC_TRANSPORTS = ("aiohttp", "threads")
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class _Shared:
+    """What is open in this process, and how many hold it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # to open the threads, their blocking transport is acquired
+        self.open: dict[Hashable, Any] = {}
+        self.holders: dict[int, int] = {}
+
+    def acquire(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        with self.lock:
+            transport = self.open.get(key)
+            if transport is None:
+                transport = self.open[key] = make()
+            self.holders[id(transport)] = self.holders.get(id(transport), 0) + 1
+            return transport
+
+    def release(self, transport: _Closable) -> None:
+        with self.lock:
+            left = self.holders.get(id(transport), 0) - 1
+            if left > 0:
+                self.holders[id(transport)] = left
+            if left != 0:
+                return
+            del self.holders[id(transport)]
+            self.open = {key: other for key, other in self.open.items() if other is not transport}
+        transport.close()
+
+
+def acquire_sync(options: TransportOptions) -> Transport:
+    """The blocking transport with these options, to be given back to ``release``.
+
+    Raises:
+        ConfigError: The options cannot be met.
+    """
+
+    def make() -> Transport:
+        from .requests import RequestsTransport
+
+        return RequestsTransport(options)
+
+    transport: Transport = _shared.acquire(("sync", options), make)
+    return transport
+
+
+def acquire_async(name: str | None, options: TransportOptions) -> AsyncTransport:
+    """The async transport of that name with these options, to be given back to ``release``.
+
+    Args:
+        name: "aiohttp" or "threads"; None takes aiohttp where it is installed, else threads.
+        options: Equal ones share a transport.
+
+    Raises:
+        ConfigError: There is no such transport, or the options cannot be met.
+    """
+    if name is None:
+        name = "aiohttp" if find_spec("aiohttp") is not None else "threads"
+    make = _MAKERS.get(name)
+    if make is None:
+        raise ConfigError(
+            f"there is no transport {name!r}: transport= is one of {', '.join(ASYNC_TRANSPORTS)}"
+        )
+    transport: AsyncTransport = _shared.acquire((name, options), lambda: make(options))
+    return transport
+
+
+def _make_aiohttp(options: TransportOptions) -> AsyncTransport:
+    try:
+        from .aiohttp import AiohttpTransport
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"transport='aiohttp' needs the package {error.name}: pip install 'lmgateway[async]', "
+            "or take transport='threads'"
+        ) from error
+    return AiohttpTransport(options)
+
+
+def _make_threads(options: TransportOptions) -> AsyncTransport:
+    from .threads import ThreadedTransport
+
+    blocking = acquire_sync(options)
+    return ThreadedTransport(blocking, close=lambda: release(blocking))
+
+
+_MAKERS: dict[str, Callable[[TransportOptions], AsyncTransport]] = {
+    "aiohttp": _make_aiohttp,
+    "threads": _make_threads,
+}
+
+
+def release(transport: Any) -> None:
+    """Give back what was acquired; who is last closes it. Safe in any thread, never blocks.
+
+    A transport of another process, or one that was given back too often, is left alone.
+    """
+    _shared.release(transport)
+
+
+_shared = _Shared()
+_inherited: list[_Shared] = []
+
+
+def _begin_anew() -> None:
+    global _shared
+    _inherited.append(_shared)  # kept, so that nothing closes the sockets of the parent
+    _shared = _Shared()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

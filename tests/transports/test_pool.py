@@ -1,0 +1,123 @@
+"""Who shares a transport with whom, and who closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lmgateway.deadline import Deadline
+from lmgateway.errors import ConfigError, ConnectionFailedError
+from lmgateway.transports import TransportOptions
+from lmgateway.transports.pool import acquire_async, acquire_sync, release
+from lmgateway.types import HTTPRequest
+
+OPTIONS = TransportOptions(max_body=12345)  # of nobody else
+OTHER = TransportOptions(max_body=54321)
+
+
+def is_closed(transport: object) -> bool:
+    request = HTTPRequest("GET", "http://127.0.0.1:1", "/")
+    try:
+        transport.send(request, Deadline(5))  # type: ignore[attr-defined]
+    except ConnectionFailedError as error:
+        return "was closed" in str(error)
+    return False
+
+
+@pytest.mark.parametrize("name", ["aiohttp", "threads", None])
+def test_equal_options_share_a_transport(name: str | None) -> None:
+    first, second = acquire_async(name, OPTIONS), acquire_async(name, OPTIONS)
+    assert first is second
+    other = acquire_async(name, OTHER)
+    assert other is not first
+    for transport in (first, second, other):
+        release(transport)
+
+
+def test_aiohttp_is_chosen_where_it_is_installed() -> None:
+    transport, chosen = acquire_async("aiohttp", OPTIONS), acquire_async(None, OPTIONS)
+    assert chosen is transport
+    release(transport)
+    release(chosen)
+
+
+def test_threads_are_chosen_where_aiohttp_is_not_installed() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['aiohttp'] = None\n"
+        "import importlib.util as util\n"
+        "find = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'aiohttp' else find(name, *rest)\n"
+        "from lmgateway.transports.pool import acquire_async, release\n"
+        "from lmgateway.transports import TransportOptions\n"
+        "print(type(acquire_async(None, TransportOptions())).__name__)\n"
+        "try: acquire_async('aiohttp', TransportOptions())\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    chosen, refused = done.stdout.splitlines()
+    assert chosen == "ThreadedTransport"
+    assert refused.startswith("ConfigError")
+    assert "pip install 'lmgateway[async]'" in refused
+
+
+def test_an_unknown_name_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"'httpx'.*aiohttp, threads"):
+        acquire_async("httpx", OPTIONS)
+
+
+@pytest.mark.loopback
+def test_the_last_holder_closes() -> None:
+    first, second = acquire_sync(OPTIONS), acquire_sync(OPTIONS)
+    release(first)
+    assert not is_closed(second)
+    release(second)
+    assert is_closed(second)
+    fresh = acquire_sync(OPTIONS)
+    assert fresh is not first
+    release(fresh)
+
+
+@pytest.mark.loopback
+def test_threads_hold_the_blocking_transport_that_they_share() -> None:
+    threads, blocking = acquire_async("threads", OPTIONS), acquire_sync(OPTIONS)
+    release(threads)
+    assert not is_closed(blocking)
+    release(blocking)
+    assert is_closed(blocking)
+
+
+def test_giving_back_too_often_is_harmless() -> None:
+    transport = acquire_sync(OPTIONS)
+    release(transport)
+    release(transport)
+    release(object())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of a fork with threads")
+def test_a_forked_child_shares_nothing_with_its_parent() -> None:
+    transport = acquire_sync(OPTIONS)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = 0 if acquire_sync(OPTIONS) is not transport else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    release(transport)
+
+
+def test_an_event_loop_may_release_what_another_used() -> None:
+    async def use() -> None:
+        release(acquire_async("aiohttp", OPTIONS))
+
+    asyncio.run(use())
+    asyncio.run(use())
