@@ -14,10 +14,13 @@ from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from .errors import (
+    ConfigError,
+    InputError,
     LMGatewayError,
     PluginContractError,
     PluginError,
     ResponseFormatError,
+    UnsupportedError,
     excerpt,
 )
 from .layers import Call, EffectLayer, Scope, Send, Step
@@ -271,7 +274,8 @@ def complete_error(
 ) -> None:
     """Fill in where an error happened and what had already been handed out."""
     error.locate(provider=target.provider, host=call.host, model=model or None)
-    error.locate(attempt=call.attempt or 1, attempts=call.options.retries + 1)
+    if not isinstance(error, (InputError, UnsupportedError, ConfigError)):
+        error.locate(attempt=call.attempt or 1, attempts=call.options.retries + 1)
     target.explain(error)
     error.redact(target.secrets())
     if call.emitted:

@@ -30,7 +30,9 @@ class Sourced:
     place: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.place}".strip()
+        if self.kind == "argument":
+            return "an argument"
+        return f"the {self.kind}: {self.place}" if self.place else f"the {self.kind}"
 
 
 def folders_upwards(start: Path) -> Iterator[Path]:

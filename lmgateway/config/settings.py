@@ -194,7 +194,7 @@ def _validate(model: type[BaseModel], found: Mapping[str, Sourced], provider: st
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         given = found.get(name, Sourced(None, "argument"))
-        problem = _invalid(name, given, first["msg"])
+        problem = _invalid(name, given, first["msg"].removeprefix("Value error, "))
     problem.provider = provider or None
     raise problem
 

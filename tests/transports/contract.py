@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzip
 import ssl
-import threading
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -22,17 +21,6 @@ from typing import Protocol, TypeAlias
 
 import pytest
 import trustme
-
-from lmgateway.errors import (
-    APIError,
-    ConnectionFailedError,
-    InputError,
-    LMGatewayError,
-    RequestTimeoutError,
-    ResponseFormatError,
-)
-from lmgateway.transports import TransportOptions
-from lmgateway.types import HTTPRequest
 from support.fault_server import (
     FaultServer,
     Script,
@@ -47,6 +35,16 @@ from support.fault_server import (
     stall,
     start_tls,
 )
+
+from lmgateway.errors import (
+    APIError,
+    ConnectionFailedError,
+    LMGatewayError,
+    RequestTimeoutError,
+    ResponseFormatError,
+)
+from lmgateway.transports import TransportOptions
+from lmgateway.types import HTTPRequest
 
 __all__ = ["CASES", "KEY", "PROMPT", "Answer", "Authority", "Case", "Client", "OpenClient", "check"]
 

@@ -7,6 +7,7 @@ import re
 from itertools import pairwise
 
 import pytest
+from support.exchanges import Recorded, exchanges, run
 
 from lmgateway.errors import (
     APIError,
@@ -18,7 +19,6 @@ from lmgateway.errors import (
 )
 from lmgateway.types import EmbedRequest
 from lmgateway.wire.openai import Service, complete, embed, models, stream
-from support.exchanges import Recorded, exchanges, run
 
 RECORDED = {recorded.name: recorded for recorded in exchanges()}
 SERVICE = Service("http://service.example")

@@ -8,11 +8,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.exchanges import Pieces, run
 
 from lmgateway.errors import ResponseFormatError
 from lmgateway.types import HTTPResponse
 from lmgateway.wire.sse import Decoder, Event
-from support.exchanges import Pieces, run
 
 # From the standard's own examples, and what servers do.
 CASES = {
