@@ -12,6 +12,8 @@ import pytest
 
 RESERVED = (".invalid", ".test", ".example")  # RFC 6761: names that no resolver may know
 
+pytest_plugins = ["support.fixtures"]
+
 _loopback_allowed = False
 _armed = False
 

@@ -12,14 +12,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from support import llama_server as module
+from support.llama_server import LlamaServer
 
-from .support import llama_server as module
-from .support.fixtures import llama_server
-from .support.llama_server import LlamaServer
-
-__all__ = ["llama_server"]
-
-pytestmark = pytest.mark.enable_socket
+pytestmark = pytest.mark.real
 
 
 def post(server: LlamaServer, path: str, key: str | None = None, **body: object) -> bytes:
