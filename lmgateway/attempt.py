@@ -278,7 +278,20 @@ def complete_error(
         error.locate(attempt=call.attempt or 1, attempts=call.options.retries + 1)
     target.explain(error)
     error.redact(target.secrets())
+    if not isinstance(error, PluginError):
+        _forget_frames(error)
     if call.emitted:
         error.retryable = False
         if error.partial is None:
             error.partial = "".join(pieces)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Drop the frames of the inside: their locals hold headers and bodies, and a traceback that
+    is printed with its locals would show the key. A plugin's own fault keeps its frames.
+    """
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -118,8 +118,7 @@ def specify(
             file=selection.settings,
             key_variable=selection.key_variable,
         )
-    elif told.settings:
-        raise InputError(f"{plugin.name} has no settings")
+        arguments = _veiled(arguments, plugin)
     chosen = selection.model or plugin.info.default_model or ""
     if config is not None:
         arguments["config"] = config
@@ -278,6 +277,20 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
             scope.exit()
 
     return flow(), call
+
+
+def _veiled(arguments: Mapping[str, Any], plugin: Plugin) -> dict[str, Any]:
+    """The arguments with their secrets wrapped, so that no look at an LM shows one."""
+    from pydantic import SecretStr
+
+    from .config.settings import secret_fields
+
+    assert plugin.settings is not None
+    secrets = secret_fields(plugin.settings)
+    return {
+        name: SecretStr(value) if name in secrets and isinstance(value, str) else value
+        for name, value in arguments.items()
+    }
 
 
 _SENSITIVE = ("auth", "key", "token", "secret", "cookie")

@@ -147,11 +147,12 @@ class LMGatewayError(Exception):
         return self
 
     def redact(self, secrets: Iterable[str]) -> Self:
-        """Mask every secret in the message, for text that came from outside."""
-        for secret in secrets:
-            if secret and secret in self.message:
-                self.message = self.message.replace(secret, MASK)
-                self.args = (self.message,)
+        """Mask every secret in every text of the error, for text that came from outside."""
+        for secret in filter(None, secrets):
+            for name, value in vars(self).items():
+                if isinstance(value, str) and secret in value:
+                    setattr(self, name, value.replace(secret, MASK))
+            self.args = (self.message,)
         return self
 
 

@@ -1,0 +1,160 @@
+"""A canary key is nowhere but in the header of the request that needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import json
+import logging
+import pickle
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fault_server import FaultServer, close, receive, reply, reset
+
+import lmgateway
+from lmgateway import LM, get_lm
+
+pytestmark = pytest.mark.loopback
+
+CANARY = "sk-canary-0123456789abcdef"
+ANSWER = json.dumps(
+    {"choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}], "model": "m"}
+).encode()
+JSON = {"Content-Type": "application/json"}
+PROVIDERS = ["anyscale", "openai"]
+
+
+def walk(value: Any, seen: set[int], depth: int = 0) -> Iterator[str]:
+    """The repr of a value and of everything that hangs on it."""
+    if id(value) in seen or depth > 12:
+        return
+    seen.add(id(value))
+    yield repr(value)
+    if isinstance(value, (str, bytes, int, float, type(None))):
+        return
+    if isinstance(value, dict):
+        children = [*value.keys(), *value.values()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        children = list(value)
+    else:
+        if type(value).__module__.startswith(("pydantic", "builtins")):
+            return  # SecretStr is where a secret may be
+        slots = [s for k in type(value).__mro__ for s in getattr(k, "__slots__", ()) or ()]
+        children = [getattr(value, name, None) for name in slots]
+        children += list(getattr(value, "__dict__", {}).values())
+    for child in children:
+        yield from walk(child, seen, depth + 1)
+
+
+def assert_clean(*texts: object) -> None:
+    for text in texts:
+        assert CANARY not in str(text), "the key is shown"
+
+
+def traces(error: BaseException) -> str:
+    """The traceback with every local of every frame, causes and contexts included."""
+    whole = traceback.TracebackException.from_exception(error, capture_locals=True)
+    text = "".join(whole.format())
+    if error.__context__ is not None:  # suppressed ones too
+        text += traces(error.__context__)
+    return text
+
+
+@pytest.fixture(params=["argument", "environment", ".env"])
+def keyed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The canary, given in each of the ways there are."""
+    if request.param == "argument":
+        return {"api_key": CANARY}
+    if request.param == "environment":
+        for provider in PROVIDERS:
+            monkeypatch.setenv(f"{provider.upper()}_API_KEY", CANARY)
+    else:
+        lines = [f"{provider.upper()}_API_KEY={CANARY}\n" for provider in PROVIDERS]
+        Path(".env").write_text("".join(lines), encoding="utf-8")
+    return {}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_no_look_at_an_lm_shows_its_key(provider: str, keyed: dict[str, str]) -> None:
+    lm = get_lm(provider, model="m", api_base="http://127.0.0.1:9/v1", **keyed)
+    assert_clean(*walk(lm, set()), *walk(vars(lm), set()))
+    assert_clean(lm, lm.options, lm.settings, lm.params)
+    assert_clean(lm.preview("hi"), json.dumps(lm.preview("hi")))
+    assert CANARY.encode() not in pickle.dumps(lm)
+    assert_clean(*walk(lm.copy(temperature=1), set()))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_pickled_lm_resolves_its_key_anew(
+    provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = get_lm(provider, model="m", api_key=CANARY, api_base="http://127.0.0.1:9/v1")
+    monkeypatch.setenv(f"{provider.upper()}_API_KEY", "another-key")
+    revived: Any = pickle.loads(pickle.dumps(lm))
+    assert revived.settings.api_key.get_secret_value() == "another-key"
+
+
+def call_sync(lm: LM) -> None:
+    lm("hi", retries=0)
+
+
+def call_async(lm: LM) -> None:
+    asyncio.run(lm.acall("hi", retries=0))
+
+
+def call_stream(lm: LM) -> None:
+    list(lm.stream("hi", retries=0))
+
+
+FAULTS = {
+    "reset": [receive(), reset()],
+    "closed": [receive(), close()],
+    "401 that repeats the key": [
+        reply(json.dumps({"error": f"bad key {CANARY}"}).encode(), 401, JSON)
+    ],
+    "500 with the key as text": [reply(CANARY.encode() * 3, 500)],
+    "garbage": [reply(f'{{"choices": "{CANARY}"}}'.encode(), 200, JSON)],
+    "redirect": [reply(b"", 307, {"Location": f"http://other.example/{CANARY}"})],
+}
+
+
+@pytest.mark.parametrize("call", [call_sync, call_async, call_stream])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_error_log_or_traceback_shows_the_key(
+    fault: str, call: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    caplog.set_level(logging.DEBUG)
+    try:
+        with FaultServer(*[FAULTS[fault]] * 4) as server:
+            lm = get_lm("anyscale", model="m", api_base=server.url, api_key=CANARY)
+            with pytest.raises(lmgateway.LMGatewayError) as caught:
+                call(lm)
+    finally:
+        logging.getLogger().removeHandler(handler)
+    error = caught.value
+    assert_clean(error, repr(error), traces(error), log.getvalue(), *walk(error, set()))
+    assert_clean(*walk(list(lm.history), set()))
+    assert CANARY.encode() not in pickle.dumps(error)
+    gc.collect()
+
+
+@pytest.mark.parametrize("call", [call_sync, call_async])
+def test_a_netrc_entry_does_not_replace_the_key(
+    call: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password something\n", encoding="utf-8")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    (tmp_path / "home" / ".netrc").write_bytes(netrc.read_bytes())
+    with FaultServer([reply(ANSWER, 200, JSON)]) as server:
+        call(get_lm("anyscale", model="Llama-2-7b-chat", api_base=server.url, api_key=CANARY))
+    assert server.requests[0].headers["authorization"] == f"Bearer {CANARY}"
