@@ -90,9 +90,7 @@ def test_no_look_at_an_lm_shows_its_key(provider: str, keyed: dict[str, str]) ->
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_pickled_lm_resolves_its_key_anew(
-    provider: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pickled_lm_resolves_its_key_anew(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = get_lm(provider, model="m", api_key=CANARY, api_base="http://127.0.0.1:9/v1")
     monkeypatch.setenv(f"{provider.upper()}_API_KEY", "another-key")
     revived: Any = pickle.loads(pickle.dumps(lm))
