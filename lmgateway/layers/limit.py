@@ -137,6 +137,10 @@ class _Limited:
                 response = dataclasses.replace(response, source=held)
                 place = None
             return response
+        except BaseException as error:
+            if place is not None:
+                _keep_while_running(place, error)
+            raise
         finally:
             if place is not None:
                 place.leave()
@@ -227,6 +231,17 @@ def _leaving_after(place: Place, exchange: Blocking) -> Callable[..., Any]:
             place.gate.leave(place)
 
     return work
+
+
+def _keep_while_running(place: Place, error: BaseException) -> None:
+    """Let a thread that the transport could not stop keep the place until it ends.
+
+    Such a transport says so by the attribute ``running``, a future, of what it raises.
+    """
+    running = getattr(error, "running", None)
+    if isinstance(running, Future) and place.claim():
+        place.thread = None
+        running.add_done_callback(lambda _: place.gate.leave(place))
 
 
 def _reserve(pace: Pace, units: float, deadline: Deadline, what: str) -> Slot:

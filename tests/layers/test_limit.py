@@ -28,6 +28,7 @@ from lmgateway.types import (
     Sleep,
     Wait,
 )
+from lmgateway.workers import run_blocking
 
 POST = HTTPRequest("POST", "http://host.test", "/completions")
 OK = HTTPResponse(200, body=b"{}")
@@ -262,6 +263,34 @@ async def test_blocking_in_a_loop_whose_tasks_hold_the_places_is_an_error() -> N
     assert await task == OK
 
 
+@pytest.mark.parametrize("ends", ["later", "at-once"])
+@awaited
+async def test_a_thread_that_cannot_be_stopped_keeps_the_place_of_its_cancelled_task(
+    ends: str,
+) -> None:
+    thread: Future[None] = Future()
+    call = call_of()
+
+    def threaded(exchange: Exchange) -> Flow[Any]:
+        try:
+            yield Wait(Future())
+        except asyncio.CancelledError as error:
+            error.running = thread  # type: ignore[attr-defined]
+            raise
+
+    if ends == "at-once":
+        thread.set_result(None)
+    task = asyncio.create_task(arun(exchange_of(ONE, threaded, call=call), ANY, call.deadline))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    if ends == "later":
+        assert flying(ONE) == 1
+        thread.set_result(None)
+    assert flying(ONE) == 0
+
+
 # -- streams -----------------------------------------------------------------------------------
 
 
@@ -348,16 +377,8 @@ def test_an_answer_that_came_whole_holds_nothing() -> None:
 
 
 def in_worker(exchange: Exchange) -> Flow[Any]:
-    """Runs a Blocking in a thread of its own, as the innermost send does."""
     assert isinstance(exchange, Blocking)
-    done: Future[Any] = Future()
-
-    def work() -> None:
-        done.set_result(exchange.fn())
-
-    threading.Thread(target=work, daemon=True).start()
-    yield Wait(done)
-    return done.result()
+    return run_blocking(exchange)
 
 
 def test_work_in_the_process_takes_a_place_until_it_ends() -> None:
