@@ -508,7 +508,7 @@ def test_an_image_is_not_text() -> None:
     ],
 )
 def test_usage_corrects_the_estimate(usage: Any) -> None:
-    limits, scope = Limits(tpm=600), Scope(call_of(), Request("m", "Hi"), None)
+    limits, scope = Limits(tpm=600), Scope(call_of(), Request("m", "x" * 400), None)
     Pump().run(limit(limits)(at_once, scope)(POST))
     scope.commit(answer(usage=usage))
     assert sleeps(limits, 1) == pytest.approx([59.0], abs=0.5)
@@ -516,6 +516,7 @@ def test_usage_corrects_the_estimate(usage: Any) -> None:
 
 def test_an_answer_that_was_not_sent_for_corrects_nothing() -> None:
     limits, scope = Limits(tpm=600), Scope(call_of(), Request("m", "Hi"), None)
+    sleeps(limits, 1)
     limit(limits)(at_once, scope)
     scope.commit(answer(usage={"total_tokens": 600}))
     assert sleeps(limits, 1) == []

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from lmgateway.layers import permits
+from lmgateway.layers.limit import Limiter, Limits
 from lmgateway.layers.permits import Gate, Pace, Place, Slot
 
 
@@ -92,6 +93,15 @@ def test_a_correction_moves_what_comes_next(clock: Clock, units: float, due: flo
     seconds(pace, 10)
     pace.correct(units)
     assert seconds(pace) == pytest.approx(due)
+
+
+@pytest.mark.parametrize("rpm", [1, 7, 59, 61, 150, 600])
+def test_no_minute_sees_more_requests_than_the_limit(clock: Clock, rpm: int) -> None:
+    pace = Limiter("p", Limits(rpm=rpm)).requests
+    assert pace is not None
+    times = [seconds(pace) for _ in range(2 * rpm + 1)]
+    assert all(late - early > 59.999 for early, late in zip(times, times[rpm:], strict=False))
+    assert times[rpm] < 66  # and it is made good use of
 
 
 # -- gates -------------------------------------------------------------------------------------
