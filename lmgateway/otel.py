@@ -121,8 +121,8 @@ class _Instruments:
 
 def _shared(event: CallEvent) -> dict[str, Any]:
     """The attributes that spans and metrics have in common."""
-    endpoint = event.endpoint or ""
-    plain = endpoint.endswith("/completions") and not endpoint.endswith("/chat/completions")
+    *above, endpoint = (event.endpoint or "").split("/")
+    plain = endpoint == "completions" and above[-1:] != ["chat"]
     address, port = _address(event.host)
     return _known(
         {

@@ -38,7 +38,7 @@ class CallEvent:
         attempts: How many attempts were made.
         streamed: Whether pieces were asked for.
         cached: Whether the answer came from the cache or a recording.
-        endpoint: Path of the endpoint that was asked, such as ``/chat/completions``.
+        endpoint: Which endpoint was asked, such as ``chat/completions``.
         host: ``host[:port]`` of the last request; None if none was sent.
         response_model: The model that answered, by its own account.
         response_id: The service's id of the answer.
@@ -49,7 +49,8 @@ class CallEvent:
         params: The generation parameters that are numbers; texts stay out.
         error: Name of the error's class.
         status: HTTP status of the error, if the service answered.
-        fallback_from: Who failed before: see ``Completion``.
+        fallback_from: Who failed before: see ``Completion``, but without the messages, in which a
+            service may quote the prompt.
         prompt: The prompt or messages, only with ``include_prompt=True``.
     """
 
@@ -201,7 +202,7 @@ def _event(
         return CallEvent(
             provider=getattr(error, "provider", None) or provider,
             outcome=_outcome(error),
-            endpoint=call.path,
+            endpoint=_endpoint(call.path),
             error=None if isinstance(error, GeneratorExit) else type(error).__name__,
             status=getattr(error, "status", None) or None,
             request_id=getattr(error, "request_id", None),
@@ -211,13 +212,16 @@ def _event(
         provider=completion.get("provider") or provider,
         outcome="ok",
         cached=bool(completion.get("cached")),
-        endpoint=completion.get("endpoint") or call.path,
+        endpoint=_endpoint(completion.get("endpoint") or call.path),
         response_model=completion.get("model"),
         response_id=completion.get("id"),
         request_id=completion.get("request_id"),
         usage=completion.get("usage") or {},
         finish_reasons=tuple(each.get("finish_reason") for each in completion["choices"]),
-        fallback_from=tuple(completion.get("fallback_from", ())),
+        fallback_from=tuple(
+            {name: value for name, value in failure.items() if name != "message"}
+            for failure in completion.get("fallback_from", ())
+        ),
         **shared,
     )
 
@@ -226,6 +230,10 @@ def _outcome(error: BaseException | None) -> Outcome:
     if isinstance(error, GeneratorExit):
         return "abandoned"
     return "error" if isinstance(error, Exception) else "cancelled"
+
+
+def _endpoint(path: str | None) -> str | None:
+    return path.lstrip("/") if path else None
 
 
 def _number(value: object) -> bool:

@@ -62,7 +62,7 @@ def test_an_answer_is_told_of(events: list[CallEvent]) -> None:
             id="chat-1",
             request_id="r-1",
             provider="p",
-            endpoint="/completions",
+            endpoint="completions",
             cached=True,
         )
         yield
@@ -78,7 +78,7 @@ def test_an_answer_is_told_of(events: list[CallEvent]) -> None:
         duration=0.0,
         attempts=0,
         cached=True,
-        endpoint="/completions",
+        endpoint="completions",
         host="host.test",
         response_model="m-1",
         response_id="chat-1",
@@ -95,7 +95,7 @@ def test_an_error_is_told_of(events: list[CallEvent]) -> None:
         run_step(watched(Script(error)))
     event = only(events)
     assert (event.outcome, event.error, event.status) == ("error", "InvalidRequestError", 422)
-    assert (event.request_id, event.endpoint) == ("r-1", "/chat/completions")
+    assert (event.request_id, event.endpoint) == ("r-1", "chat/completions")
 
 
 @pytest.mark.parametrize(

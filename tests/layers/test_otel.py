@@ -79,7 +79,7 @@ def whole(request: Request) -> Flow[Completion]:
         usage={"prompt_tokens": 3, "completion_tokens": 40, "cached_tokens": 1},
         id="chat-1",
         provider="mistral",
-        endpoint="/chat/completions",
+        endpoint="chat/completions",
     )
     yield
 
