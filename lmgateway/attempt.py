@@ -197,6 +197,7 @@ class _Wire:
         else:
             request = resolve(exchange, self.target)
             self.scope.call.host = host_of(request.url)
+            self.scope.call.path = request.path
             response = yield request
         source = getattr(response, "source", None)
         if source is not None:

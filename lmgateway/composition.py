@@ -12,6 +12,9 @@ from .config.names import Selection, select
 from .deadline import Deadline
 from .errors import InputError, ResponseFormatError, UnsupportedError
 from .layers import Call, EffectLayer, Scope, Step
+from .layers.fallback import fallback
+from .layers.observe import observe
+from .layers.retry import retry
 from .registry import Plugin, load
 from .target import Configured
 from .types import Completion, Flow, Options, Request
@@ -231,14 +234,45 @@ def _schema(schema: Any) -> tuple[Mapping[str, Any], Callable[[Completion], None
 
 def compose(spec: Spec, call: Call, *, stream: bool = False) -> Step:
     """The step that answers one call: observe > fallback > retry > the provider."""
+    alternatives = [
+        (_name_of(each), _alternative(each, spec, call, stream)) for each in spec.options.fallbacks
+    ]
+    return observe(fallback(_retried(spec, call, stream), call, alternatives), call)
+
+
+def _retried(spec: Spec, call: Call, stream: bool) -> Step:
     hooks, settings = spec.plugin.hook, spec.filled.values if spec.filled else None
     hook = hooks.lmgateway_stream if stream else hooks.lmgateway_complete
-    return attempt(
+    step = attempt(
         lambda request: hook(request=request, settings=settings),
         spec.target,
         call,
         effect_layers(spec),
     )
+    return retry(step, call)
+
+
+def _name_of(choice: Any) -> str:
+    return choice if isinstance(choice, str) else f"{choice.provider}/{choice.model}"
+
+
+def _alternative(choice: Any, asked: Spec, call: Call, stream: bool) -> Step:
+    """The step that asks another LM, given by a name or itself, within the same call."""
+
+    def step(request: Request) -> Flow[Completion]:
+        if isinstance(choice, str):
+            config = {k: v for k, v in asked.arguments.items() if k == "config"}
+            spec = specify(choice, None, config)
+        else:
+            spec = choice._spec
+        params = {**spec.params, **request.params}
+        inputs.check_params(params, spec.plugin, [])
+        request = replace(request, model=spec.model, params=params)
+        inputs.check_capabilities(request, spec.plugin)
+        call.provider, call.options, call.host = spec.selection.provider, spec.options, None
+        return (yield from _retried(spec, call, stream)(request))
+
+    return step
 
 
 def effect_layers(spec: Spec) -> tuple[EffectLayer, ...]:

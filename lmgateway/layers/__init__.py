@@ -83,6 +83,7 @@ class Scope:
 
     def exit(self) -> None:
         """Run the exits, each whatever becomes of the others."""
+        self._commits.clear()  # they refer to the scope in turn: leave no cycle behind
         while self._exits:
             action = self._exits.pop()
             try:

@@ -1,0 +1,396 @@
+"""The layers around a real provider, over real sockets: what the server saw is what counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from layers.flows import notes
+from support.fault_server import (
+    FaultServer,
+    await_event,
+    chunk,
+    head,
+    receive,
+    reply,
+    reset,
+    send,
+    stall,
+)
+
+from lmgateway import composition, get_lm
+from lmgateway.errors import (
+    ConnectionFailedError,
+    InvalidRequestError,
+    LMGatewayError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+)
+from lmgateway.layers import limit as limiting
+from lmgateway.layers import retry as retrying
+from lmgateway.layers.limit import Limits, limit, limiter_for
+from lmgateway.layers.observe import CallEvent, on_call
+
+pytestmark = pytest.mark.loopback
+
+ANSWER = json.dumps(
+    {
+        "id": "chat-1",
+        "model": "m-1",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "yes"},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+).encode()
+JSON = {"Content-Type": "application/json"}
+BUSY = [reply(b'{"error": {"message": "busy"}}', 503, JSON)]
+FINE = [reply(ANSWER, 200, JSON)]
+
+
+def event(text: str, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, **more}
+    data = json.dumps({"id": "chat-1", "model": "m-1", "choices": [choice]})
+    return chunk(f"data: {data}\n\n".encode())
+
+
+OPEN = head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+END = event("", finish_reason="stop") + chunk(b"data: [DONE]\n\n") + chunk(b"")
+STREAM = [receive(), send(OPEN + event("ye") + event("s") + END)]
+
+Colour = Callable[[Any, str], Any]
+
+
+def plain(lm: Any, prompt: str) -> Any:
+    return lm.complete(prompt)
+
+
+def plain_async(lm: Any, prompt: str) -> Any:
+    return asyncio.run(lm.acomplete(prompt))
+
+
+def streamed(lm: Any, prompt: str) -> Any:
+    with lm.stream(prompt) as stream:
+        assert "".join(stream) == "yes"
+    return stream.completion
+
+
+def streamed_async(lm: Any, prompt: str) -> Any:
+    async def main() -> Any:
+        async with lm.astream(prompt) as stream:
+            assert "".join([piece async for piece in stream]) == "yes"
+        return stream.completion
+
+    return asyncio.run(main())
+
+
+COLOURS = [
+    pytest.param(plain, FINE, id="sync"),
+    pytest.param(plain_async, FINE, id="async"),
+    pytest.param(streamed, STREAM, id="stream"),
+    pytest.param(streamed_async, STREAM, id="async-stream"),
+]
+
+
+@pytest.fixture(autouse=True)
+def fresh_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    retrying._budgets.clear()
+    limiting._limiters.clear()
+    monkeypatch.setattr(retrying, "FIRST_BACKOFF", 0.01)
+
+
+@pytest.fixture
+def events() -> Iterator[list[CallEvent]]:
+    seen: list[CallEvent] = []
+    with on_call(seen.append):
+        yield seen
+
+
+def lm_at(server: FaultServer, **keywords: Any) -> Any:
+    return get_lm("openai/m", api_base=server.url, api_key="sk-not-real", cache=False, **keywords)
+
+
+# -- retries -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ask, fine", COLOURS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(BUSY, id="503"),
+        pytest.param([receive(), reset()], id="reset-before-the-head"),
+        pytest.param([receive(), send(head(200, JSON, length=99) + b'{"'), reset()], id="in-body"),
+    ],
+)
+def test_two_failures_and_an_answer_are_an_answer(
+    ask: Colour, fine: Any, fault: Any, events: list[CallEvent]
+) -> None:
+    with FaultServer(fault, fault, fine) as server, lm_at(server) as lm:
+        completion = ask(lm, "Hi")
+        assert completion["choices"][0]["text"] == "yes"
+        assert len(server.requests) == 3
+    (seen,) = events
+    assert (seen.outcome, seen.attempts, seen.endpoint) == ("ok", 3, "chat/completions")
+
+
+@pytest.mark.parametrize("ask, fine", COLOURS)
+def test_attempts_are_counted_over_the_whole_stack(ask: Colour, fine: Any) -> None:
+    with FaultServer([receive(), reset()]) as server, lm_at(server) as lm:
+        with pytest.raises(ConnectionFailedError, match="attempt 3 of 3") as caught:
+            ask(lm, "Hi")
+        assert len(server.requests) == 3
+    assert "attempt 2 failed" in notes(caught.value)
+
+
+@pytest.mark.parametrize("ask, fine", COLOURS)
+def test_a_refusal_is_asked_once(ask: Colour, fine: Any) -> None:
+    with FaultServer([reply(b"{}", 400, JSON)]) as server, lm_at(server) as lm:
+        with pytest.raises(InvalidRequestError):
+            ask(lm, "Hi")
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("ask, fine", COLOURS)
+def test_retry_after_is_waited(ask: Colour, fine: Any) -> None:
+    slow = [reply(b"{}", 429, {**JSON, "Retry-After": "1"})]
+    with FaultServer(slow, fine) as server, lm_at(server) as lm:
+        ask(lm, "Hi")
+        first, second = server.requests
+    assert 1.0 <= second.at - first.at < 5.0
+
+
+@pytest.mark.parametrize("ask, fine", COLOURS)
+def test_a_retry_after_beyond_the_deadline_is_raised_at_once(ask: Colour, fine: Any) -> None:
+    slow = [reply(b"{}", 429, {**JSON, "Retry-After": "50"})]
+    with FaultServer(slow) as server, lm_at(server, timeout=20) as lm:
+        with pytest.raises(RateLimitError) as caught:
+            ask(lm, "Hi")
+        assert len(server.requests) == 1
+    assert caught.value.retry_after == 50
+
+
+def test_nothing_is_attempted_again_after_a_piece() -> None:
+    cut = [receive(), send(OPEN + event("ye")), reset()]
+    with FaultServer(cut, STREAM) as server, lm_at(server) as lm:
+        stream = lm.stream("Hi")
+        assert next(stream) == "ye"
+        with pytest.raises(LMGatewayError) as caught:
+            next(stream)
+        assert len(server.requests) == 1
+    assert caught.value.partial == "ye"
+    assert not caught.value.retryable
+
+
+# -- fallbacks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ask, fine", COLOURS)
+def test_a_dead_provider_falls_back_and_the_answer_says_so(
+    ask: Colour, fine: Any, events: list[CallEvent]
+) -> None:
+    with FaultServer(BUSY) as dead, FaultServer(fine) as alive:
+        other = lm_at(alive)
+        with lm_at(dead, retries=1, fallbacks=[other]) as lm:
+            completion = ask(lm, "Hi")
+        other.close()
+        assert (len(dead.requests), len(alive.requests)) == (2, 1)
+    assert completion["choices"][0]["text"] == "yes"
+    (failure,) = completion["fallback_from"]
+    assert (failure["provider"], failure["error"]) == ("openai", "ServerError")
+    (seen,) = events
+    assert seen.outcome == "ok"
+    assert seen.host == alive.host
+    assert seen.attempts == 3
+
+
+def test_a_fallback_may_be_a_name() -> None:
+    with FaultServer(BUSY) as dead, lm_at(dead, retries=0, fallbacks=["echo"]) as lm:
+        completion = lm.complete("Hi")
+    assert (completion["provider"], completion["choices"][0]["text"]) == ("echo", "Hi")
+
+
+def test_a_parameter_that_a_fallback_would_drop_passes_it_over() -> None:
+    with (
+        FaultServer(BUSY) as dead,
+        lm_at(dead, retries=0, fallbacks=["echo"]) as lm,
+        pytest.raises(ServerError) as caught,
+    ):
+        lm.complete("Hi", top_p=0.5)
+    assert "fallback echo failed" in notes(caught.value)
+    assert "top_p" in notes(caught.value)
+
+
+# -- limits ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[Limits], None]:
+    def set_limits(limits: Limits) -> None:
+        monkeypatch.setattr(composition, "effect_layers", lambda spec: (limit(limits),))
+
+    return set_limits
+
+
+def flying(limits: Limits) -> int:
+    gate = limiter_for("openai", limits).gate
+    assert gate is not None
+    assert not gate._queue
+    return len(gate._flying)
+
+
+def test_threads_and_a_loop_never_have_more_at_the_server_than_the_limit(
+    limited: Callable[[Limits], None],
+) -> None:
+    limits = Limits(in_flight=3)
+    limited(limits)
+    lock, inside, most = threading.Lock(), 0, 0
+
+    def count(step: int) -> Callable[[Any], None]:
+        def change(_peer: Any) -> None:
+            nonlocal inside, most
+            with lock:
+                inside += step
+                most = max(most, inside)
+
+        return change
+
+    pause = threading.Event()
+    script = [
+        receive(),
+        count(+1),
+        lambda peer: pause.wait(0.02),
+        count(-1),
+        send(head(200, {**JSON, "Connection": "close"}, length=len(ANSWER)) + ANSWER),
+    ]
+    with FaultServer(script) as server, lm_at(server) as lm:
+
+        def many() -> None:
+            for _ in range(5):
+                lm("Hi")
+
+        async def amany() -> None:
+            await asyncio.gather(*(lm.acall("Hi") for _ in range(20)))
+
+        threads = [threading.Thread(target=many) for _ in range(6)]
+        threads.append(threading.Thread(target=lambda: asyncio.run(amany())))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(server.requests) == 50
+    assert most == 3
+    assert flying(limits) == 0
+
+
+@pytest.mark.parametrize("how", ["left", "dropped", "failed", "read"])
+def test_a_stream_gives_its_place_back_however_it_ends(
+    how: str, limited: Callable[[Limits], None]
+) -> None:
+    limits = Limits(in_flight=1)
+    limited(limits)
+    rest = {"failed": [reset()], "read": [send(event("s") + END)]}.get(how, [stall()])
+    with (
+        FaultServer([receive(), send(OPEN + event("ye")), *rest], FINE) as server,
+        lm_at(server) as lm,
+    ):
+        stream = lm.stream("Hi")
+        assert next(stream) == "ye"
+        assert flying(limits) == 1
+        if how == "left":
+            stream.close()
+        elif how == "read":
+            assert list(stream) == ["s"]
+        elif how == "failed":
+            with pytest.raises(LMGatewayError):
+                next(stream)
+        del stream
+        assert flying(limits) == 0
+        assert lm("Hi") == ["yes"]
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "threads"])
+def test_a_cancelled_task_gives_its_place_back(
+    transport: str, limited: Callable[[Limits], None]
+) -> None:
+    limits, go_on = Limits(in_flight=1), threading.Event()
+    limited(limits)
+
+    async def main(server: FaultServer, lm: Any) -> None:
+        task = asyncio.create_task(lm.acall("Hi"))
+        await asyncio.to_thread(server.await_requests, 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        assert await lm.acall("Hi") == ["yes"]
+
+    with (
+        FaultServer([receive(), await_event(go_on), reset()], FINE) as server,
+        lm_at(server, transport=transport) as lm,
+    ):
+        asyncio.run(main(server, lm))
+    assert flying(limits) == 0
+
+
+def test_a_call_in_a_stream_of_the_same_thread_is_no_deadlock(
+    limited: Callable[[Limits], None],
+) -> None:
+    limited(Limits(in_flight=1))
+    with (
+        FaultServer([receive(), send(OPEN + event("ye")), stall()]) as server,
+        lm_at(server, timeout=None) as lm,
+        lm.stream("Hi") as stream,
+    ):
+        next(stream)
+        with pytest.raises(RequestTimeoutError, match="this very thread"):
+            lm("Hi")
+
+
+# -- observation -------------------------------------------------------------------------------
+
+
+def test_a_stream_that_is_left_early_is_abandoned(events: list[CallEvent]) -> None:
+    with (
+        FaultServer([receive(), send(OPEN + event("ye")), stall()]) as server,
+        lm_at(server) as lm,
+        lm.stream("Hi") as stream,
+    ):
+        next(stream)
+    (seen,) = events
+    assert (seen.outcome, seen.streamed, seen.host) == ("abandoned", True, server.host)
+    assert seen.time_to_first_piece is not None
+
+
+def test_a_cancelled_task_is_told_of(events: list[CallEvent]) -> None:
+    async def main(server: FaultServer, lm: Any) -> None:
+        task = asyncio.create_task(lm.acall("Hi"))
+        await asyncio.to_thread(server.await_requests, 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with FaultServer([receive(), stall()]) as server, lm_at(server) as lm:
+        asyncio.run(main(server, lm))
+    assert [seen.outcome for seen in events] == ["cancelled"]
+
+
+def test_no_event_and_no_log_line_holds_the_key_or_the_prompt(
+    events: list[CallEvent], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "lmgateway")
+    echoing = [reply(b'{"error": {"message": "no: a secret prompt"}}', 503, JSON)]
+    with FaultServer(echoing) as server, lm_at(server, fallbacks=["echo"]) as lm:
+        lm("a secret prompt")
+    text = caplog.text + repr(events)
+    assert "asking echo instead" in text
+    assert "sk-not-real" not in text
+    assert "secret prompt" not in text

@@ -1,0 +1,222 @@
+"""Gates and paces by themselves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import pytest
+
+from lmgateway.layers import permits
+from lmgateway.layers.limit import Limiter, Limits
+from lmgateway.layers.permits import Gate, Pace, Place, Slot
+
+
+class Clock:
+    """Stands in for the clock of the machine, not for anything of ours."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(permits, "monotonic", clock)
+    return clock
+
+
+def seconds(pace: Pace, units: float = 1, patience: float = 1e9) -> float:
+    slot = pace.reserve(units, patience)
+    assert isinstance(slot, Slot)
+    return slot.seconds
+
+
+# -- paces -------------------------------------------------------------------------------------
+
+
+def test_units_are_spread_evenly(clock: Clock) -> None:
+    pace = Pace(0.5, 0)
+    assert [seconds(pace) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_a_burst_leaves_at_once_and_then_the_pace_holds(clock: Clock) -> None:
+    pace = Pace(0.5, 2)
+    assert [seconds(pace) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
+
+
+def test_time_that_passed_unused_is_no_credit(clock: Clock) -> None:
+    pace = Pace(0.5, 1)
+    clock.now += 3600
+    assert [seconds(pace) for _ in range(3)] == [0.0, 0.0, 0.5]
+
+
+def test_more_than_the_burst_is_let_through_and_paid_afterwards(clock: Clock) -> None:
+    pace = Pace(0.1, 10)
+    assert seconds(pace, 1000) == 0.0
+    assert seconds(pace, 1) == pytest.approx(99.0)
+
+
+def test_nothing_is_reserved_for_who_cannot_wait_so_long(clock: Clock) -> None:
+    pace = Pace(1.0, 0)
+    seconds(pace)
+    assert pace.reserve(1, patience=0.5) == pytest.approx(1.0)
+    assert seconds(pace) == pytest.approx(1.0)
+
+
+def test_the_last_slot_can_be_given_back(clock: Clock) -> None:
+    pace = Pace(1.0, 0)
+    seconds(pace)
+    slot = pace.reserve(1, 10)
+    assert isinstance(slot, Slot)
+    slot.cancel()
+    assert seconds(pace) == pytest.approx(1.0)
+
+
+def test_a_slot_before_others_is_not_given_back(clock: Clock) -> None:
+    pace = Pace(1.0, 0)
+    slot = pace.reserve(1, 10)
+    assert isinstance(slot, Slot)
+    seconds(pace)
+    slot.cancel()
+    assert seconds(pace) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("units, due", [(5, 15.0), (-5, 5.0)])
+def test_a_correction_moves_what_comes_next(clock: Clock, units: float, due: float) -> None:
+    pace = Pace(1.0, 0)
+    seconds(pace, 10)
+    pace.correct(units)
+    assert seconds(pace) == pytest.approx(due)
+
+
+@pytest.mark.parametrize("rpm", [1, 7, 59, 61, 150, 600])
+def test_no_minute_sees_more_requests_than_the_limit(clock: Clock, rpm: int) -> None:
+    pace = Limiter("p", Limits(rpm=rpm)).requests
+    assert pace is not None
+    times = [seconds(pace) for _ in range(2 * rpm + 1)]
+    assert all(late - early > 59.999 for early, late in zip(times, times[rpm:], strict=False))
+    assert times[rpm] < 66  # and it is made good use of
+
+
+# -- gates -------------------------------------------------------------------------------------
+
+
+def granted(place: Place) -> bool:
+    return place.granted is None or place.granted.done()
+
+
+def test_a_gate_lets_in_as_many_as_it_has_places() -> None:
+    gate = Gate(2)
+    assert [granted(gate.enter()) for _ in range(4)] == [True, True, False, False]
+
+
+def test_a_place_is_handed_to_the_first_in_the_queue() -> None:
+    gate = Gate(1)
+    first, second, third = gate.enter(), gate.enter(), gate.enter()
+    first.leave()
+    assert (granted(second), granted(third)) == (True, False)
+    second.leave()
+    assert granted(third)
+
+
+def test_nobody_overtakes_the_queue() -> None:
+    gate = Gate(1)
+    first, waiting = gate.enter(), gate.enter()
+    first.leave()
+    assert granted(waiting)
+    assert not granted(gate.enter())
+
+
+def test_who_leaves_the_queue_is_passed_over() -> None:
+    gate = Gate(1)
+    first, second, third = gate.enter(), gate.enter(), gate.enter()
+    second.leave()
+    first.leave()
+    assert granted(third)
+
+
+def test_who_was_granted_a_place_unseen_gives_it_back() -> None:
+    gate = Gate(1)
+    first, second, third = gate.enter(), gate.enter(), gate.enter()
+    first.leave()
+    second.leave()
+    assert granted(third)
+
+
+def test_leaving_twice_frees_one_place() -> None:
+    gate = Gate(1)
+    first, second, third = gate.enter(), gate.enter(), gate.enter()
+    first.leave()
+    first.leave()
+    assert (granted(second), granted(third)) == (True, False)
+
+
+def test_leaving_never_waits_for_the_lock() -> None:
+    """As in a finalizer that runs while this very thread is inside the gate."""
+    gate = Gate(1)
+    first, second = gate.enter(), gate.enter()
+    with gate._lock:
+        first.leave()
+        assert not granted(second)
+    gate.enter()  # whoever had the lock looks again
+    assert granted(second)
+
+
+def in_thread(action: Callable[[], Place]) -> Place:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(action).result()
+
+
+def test_a_wait_for_places_of_ones_own_thread_could_never_end() -> None:
+    gate = Gate(2)
+    gate.enter(), gate.enter()
+    assert gate.enter().owner == threading.get_ident()
+    assert in_thread(gate.enter).owner is None
+
+
+def test_a_wait_for_another_threads_place_can_end() -> None:
+    gate = Gate(2)
+    gate.enter(), in_thread(gate.enter)
+    assert gate.enter().owner is None
+
+
+def test_ones_own_in_the_queue_before_count_for_they_come_first() -> None:
+    gate = Gate(1)
+    in_thread(gate.enter), gate.enter()
+    assert gate.enter().owner == threading.get_ident()
+
+
+def test_threads_that_come_and_go_at_random_never_exceed_the_size_and_none_is_lost() -> None:
+    gate, size, inside, most = Gate(3), 3, 0, 0
+    lock = threading.Lock()
+
+    def visit(seed: int) -> int:
+        nonlocal inside, most
+        random, visits = Random(seed), 0
+        for _ in range(100):
+            place = gate.enter()
+            if place.granted is not None:
+                if random.random() < 0.2:  # gives up while it waits
+                    place.leave()
+                    continue
+                place.granted.result(30)
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            with lock:
+                inside -= 1
+            place.leave()
+            visits += 1
+        return visits
+
+    with ThreadPoolExecutor(8) as pool:
+        visits = sum(pool.map(visit, range(8)))
+    assert visits > 0
+    assert most <= size
+    assert all(granted(gate.enter()) for _ in range(size))
