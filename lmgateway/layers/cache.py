@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from os.path import abspath, expanduser
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -48,8 +49,9 @@ _MISSING: Any = object()
 Use: TypeAlias = Literal["share", "only", "refresh"]
 
 
+@lru_cache(maxsize=64)
 def cache(settings: CacheSettings | None = None) -> EffectLayer:
-    """The layer for one configuration; LMs of equal settings share one store.
+    """The layer for one configuration: one for equal settings.
 
     Nothing is opened before the first exchange that may be cached. ``LMGATEWAY_CACHE=off`` is
     looked at in every call, and turns off the cache, not recordings.
@@ -59,23 +61,24 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
     """
     settings = settings or CacheSettings()
     shared = tuple(abspath(expanduser(path)) for path in settings.recordings)
-    store: Store | None = None
 
     def opened() -> Store:
-        nonlocal store
-        if store is None:
-            from ..store.sqlite import MEBIBYTE, open_store
-
-            store = open_store(settings.file, settings.size_mb * MEBIBYTE)
-        return store
+        return _open(settings, os.environ.get("LMGATEWAY_CACHE_DIR"))
 
     def layer(send: Send, scope: Scope) -> Send:
         own = tuple(abspath(expanduser(path)) for path in scope.call.options.recordings)
-        may_store = settings.enabled and not _is_off()
-        attempt = _Attempt(send, scope, (*own, *shared), opened if may_store else None)
-        return attempt.exchange
+        usable = settings.enabled and not _is_off()
+        return _Attempt(send, scope, (*own, *shared), opened if usable else None).exchange
 
     return layer
+
+
+@lru_cache(maxsize=64)
+def _open(settings: CacheSettings, folder: str | None) -> Store:
+    """The store; ``folder`` only tells a changed environment from the one before."""
+    from ..store.sqlite import MEBIBYTE, open_store
+
+    return open_store(settings.file, settings.size_mb * MEBIBYTE)
 
 
 def _is_off() -> bool:
