@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigError
-from .schema import APPLICATION, SCHEMA, is_sound
+from .schema import APPLICATION, SCHEMA, is_busy, is_sound
 
 __all__ = ["Stats", "Verdict", "clear", "stats", "verify"]
 
@@ -117,8 +117,10 @@ def _open(file: Path) -> sqlite3.Connection:
 
 
 def _complaint(file: Path, error: sqlite3.Error) -> ConfigError:
+    if is_busy(error):
+        return ConfigError(f"another process keeps the cache {file} locked; try again later")
     return ConfigError(
-        f"the cache {file} cannot be read: {error}; delete the file to begin a new one"
+        f"the cache {file} cannot be used: {error}; if it is damaged, delete it and begin anew"
     )
 
 
