@@ -44,6 +44,7 @@ _OF_THE_KEY = frozenset({401, 402, 403})
 
 _ON = frozenset({"", "on", "1", "true", "yes"})
 _OFF = frozenset({"off", "0", "false", "no"})
+_FOLDER_VARIABLES = ("LMGATEWAY_CACHE_DIR", "XDG_CACHE_HOME")
 _MISSING: Any = object()
 
 Use: TypeAlias = Literal["share", "only", "refresh"]
@@ -63,7 +64,7 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
     shared = tuple(abspath(expanduser(path)) for path in settings.recordings)
 
     def opened() -> Store:
-        return _open(settings, os.environ.get("LMGATEWAY_CACHE_DIR"))
+        return _open(settings, *map(os.environ.get, _FOLDER_VARIABLES))
 
     def layer(send: Send, scope: Scope) -> Send:
         own = tuple(abspath(expanduser(path)) for path in scope.call.options.recordings)
@@ -74,8 +75,8 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
 
 
 @lru_cache(maxsize=64)
-def _open(settings: CacheSettings, folder: str | None) -> Store:
-    """The store; ``folder`` only tells a changed environment from the one before."""
+def _open(settings: CacheSettings, *folders: str | None) -> Store:
+    """The store; ``folders`` only tell a changed environment from the one before."""
     from ..store.sqlite import MEBIBYTE, open_store
 
     return open_store(settings.file, settings.size_mb * MEBIBYTE)
@@ -246,7 +247,7 @@ class _Attempt:
     def _share(self, asked: _Asked, store: Store, key: Key) -> Flow[Any]:
         """Send it unless the same is on its way; then wait for that."""
         while True:
-            flight, leads = join((store, key))
+            flight, leads = join((store.file, key))
             if leads:
                 return (yield from self._lead(asked, store, key, flight))
             in_time = yield Wait(flight.future, None, flight.owner)

@@ -43,6 +43,7 @@ from .schema import (
 __all__ = ["Store", "open_store"]
 
 IDLE = 8  # connections kept open while nobody uses them
+FILES = 16  # caches that one process keeps open
 TOUCH_AFTER = 3600  # seconds; a hit within this time of the last noted one is not noted
 MEBIBYTE = 1024 * 1024
 
@@ -124,6 +125,9 @@ class Store:
     def close(self) -> None:
         """Write what was postponed and close what is idle; the store opens again when used."""
         self._housekeeping.finish()
+        self._let_go()
+
+    def _let_go(self) -> None:
         with self._lock:
             self._close_idle()
 
@@ -193,8 +197,7 @@ class Store:
             transient = True  # what is in it can still be read
         if not transient:
             self._unusable = True
-            with self._lock:
-                self._close_idle()
+            self._let_go()
         if self._complained or is_recovery(error):
             return
         self._complained = True
@@ -217,8 +220,7 @@ class Store:
         end = monotonic() + 1.0
         while self._out and monotonic() < end:
             sleep(0.001)
-        with self._lock:
-            self._close_idle()
+        self._let_go()
 
     def _in_child(self) -> None:
         self._lock = Lock()
@@ -270,5 +272,7 @@ def open_store(file: Path, size_limit: int = 1024 * MEBIBYTE) -> Store:
             if not _opened:
                 atexit.register(close_all)
             store = _opened[file] = Store(file, size_limit)
+            if len(_opened) > FILES:  # who still holds it may go on using it
+                _opened.pop(next(iter(_opened)))._let_go()
         store.size_limit = size_limit
         return store
