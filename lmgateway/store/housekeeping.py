@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock, Thread
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from .schema import PUT, TROUBLE, is_busy
+from .schema import PUT, TROUBLE
 
 if TYPE_CHECKING:
     from .sqlite import Store
@@ -77,14 +76,13 @@ class Housekeeping:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is not None:
+            if self._thread is not None and self._thread.is_alive():
                 return
-            thread = Thread(target=self._work, name="lmgateway-cache", daemon=True)
+            self._thread = Thread(target=self._work, name="lmgateway-cache", daemon=True)
             try:
-                thread.start()
+                self._thread.start()
             except RuntimeError:  # at the interpreter's end, or out of threads: close() does it
-                return
-            self._thread = thread
+                self._thread = None
 
     def _work(self) -> None:
         while True:
@@ -108,16 +106,7 @@ class Housekeeping:
             self._store.complain(error)
 
     def _insist(self, step: Callable[[sqlite3.Connection], T]) -> T:
-        """Take a step, again and again while the file is locked."""
-        end = monotonic() + PATIENCE
-        while True:
-            try:
-                with self._store.connection() as db:
-                    return step(db)
-            except sqlite3.Error as error:
-                if not is_busy(error) or monotonic() > end:
-                    raise
-            sleep(0.005)  # without a connection, so that a fork need not wait
+        return self._store.insist(step, PATIENCE)
 
     def _note_hits(self, db: sqlite3.Connection) -> None:
         touched, self._touched = self._touched, {}

@@ -2,9 +2,9 @@
 
 A cache is there to help and may never harm. Whatever is wrong with the file (read-only, locked,
 full, damaged, written by a newer version) a lookup is a miss, a write is left out, one warning is
-logged, and nothing is deleted. No call ever waits for a lock: what cannot be written at once is
-written by a housekeeping thread, which also evicts and checkpoints, so that no fsync ever stands
-on an event loop.
+logged, and nothing is deleted. Nothing waits for a lock on an event loop, and no call for more
+than a moment: what cannot be written is left to a housekeeping thread, which also evicts and
+checkpoints, so that no fsync ever stands on an event loop either.
 
 An entry is *acknowledged* when ``put`` has returned True; it then survives ``kill -9`` of any
 process (not a power cut: that may take the last entries, never the file).
@@ -16,11 +16,14 @@ import atexit
 import contextlib
 import os
 import sqlite3
+import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import uniform
 from threading import Lock
 from time import monotonic, sleep, time
+from typing import TypeVar
 from weakref import WeakSet
 
 from .exchange import Key
@@ -42,8 +45,11 @@ from .schema import (
 
 __all__ = ["Store", "open_store"]
 
+T = TypeVar("T")
+
 IDLE = 8  # connections kept open while nobody uses them
 FILES = 16  # caches that one process keeps open
+PATIENCE = 0.1  # seconds that a write may wait for another process, but never on an event loop
 TOUCH_AFTER = 3600  # seconds; a hit within this time of the last noted one is not noted
 MEBIBYTE = 1024 * 1024
 
@@ -63,6 +69,7 @@ class Store:
         self.file = file
         self.size_limit = size_limit
         self._lock = Lock()
+        self._writing = Lock()  # threads of one process queue here, where waiting is fair
         self._idle: list[sqlite3.Connection] = []
         self._out = 0
         self._unusable = False
@@ -104,15 +111,20 @@ class Store:
         if self._unusable or base is None or len(value) > self.size_limit // 8:
             return False
         row = (request, base, seal(request, base, value), int(time()), len(value), value)
+        patience = 0.0 if self._complained or _is_on_loop() else PATIENCE
+        if not self._writing.acquire(timeout=patience):
+            self._housekeeping.postpone(row)
+            return False
         try:
-            with self.connection() as db:
-                db.execute(PUT, row)
+            self.insist(lambda db: db.execute(PUT, row), patience)
         except TROUBLE as error:
             if is_busy(error):
                 self._housekeeping.postpone(row)
             else:
                 self.complain(error)
             return False
+        finally:
+            self._writing.release()
         if self._distrusted and key in self._distrusted:
             self._distrusted.remove(key)
         self._housekeeping.count(len(value))
@@ -156,6 +168,21 @@ class Store:
                     self._idle.append(db)
             if db is not None and not keep:
                 db.close()
+
+    def insist(self, step: Callable[[sqlite3.Connection], T], patience: float) -> T:
+        """Take a step, again and again for so many seconds while another process holds the lock.
+
+        Raises what SQLite raises.
+        """
+        end = monotonic() + patience
+        while True:
+            try:
+                with self.connection() as db:
+                    return step(db)
+            except sqlite3.Error as error:
+                if not is_busy(error) or monotonic() >= end:
+                    raise
+            sleep(uniform(0.001, 0.005))  # without a connection, so that a fork need not wait
 
     def _connect(self) -> sqlite3.Connection:
         if not self._checked:
@@ -223,12 +250,23 @@ class Store:
         self._let_go()
 
     def _in_child(self) -> None:
-        self._lock = Lock()
+        self._lock, self._writing = Lock(), Lock()
         self._housekeeping = Housekeeping(self)
         if self._out or self._idle:  # one did cross: it is never touched, and nothing is cached
             self._unusable = True
             _crossed.append(self._idle)
             self._idle, self._out = [], 0
+
+
+def _is_on_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def is_recovery(error: Exception) -> bool:

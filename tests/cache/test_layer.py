@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.service import BASE, CANARY, DONE, Service, Where, World, embedded, says, streams
+from support.service import BASE, CANARY, DONE, Where, World, embedded, says, streams
 
 from lmgateway import errors
 from lmgateway.drivers import advance
@@ -288,5 +288,3 @@ def test_only_harmless_headers_are_kept(world: World) -> None:
     world.ask()
     world.ask()
     assert seen[1] == {"content-type": "application/json", "x-request-id": "r1"}
-
-
