@@ -107,12 +107,12 @@ def price(completion: Completion) -> Decimal | None:
         prices = import_module("genai_prices")
     except ImportError:
         return None
-    counted = prices.Usage(
-        input_tokens=used["prompt_tokens"],  # those read from the service's own cache included
-        cache_read_tokens=used.get("cached_tokens"),
-        output_tokens=used["completion_tokens"],
-    )
     try:
+        counted = prices.Usage(
+            input_tokens=used["prompt_tokens"],  # those from the service's own cache included
+            cache_read_tokens=used.get("cached_tokens"),
+            output_tokens=used["completion_tokens"],
+        )
         found = prices.calc_price(
             counted,
             model_ref=completion.get("model", ""),

@@ -33,7 +33,7 @@ def nearest(asked: Mapping[str, JSON], recorded: Sequence[Mapping[str, JSON]]) -
     )
     told = "; ".join(differences[:SHOWN])
     if len(differences) > SHOWN:
-        told += f"; and {len(differences) - SHOWN} more differences"
+        told += f"; and {len(differences) - SHOWN} more"
     return f"the nearest, number {number} of {len(recorded)}, differs: {told}"
 
 
