@@ -1,0 +1,361 @@
+"""The effect layer that answers what was answered before, and keeps what is answered now.
+
+In order: a ``replay`` block answers alone; recordings, which are the same on every machine; the
+cache. What none of them knows is sent, once for all who ask it at the same time, and kept when
+the completion made of it has been validated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from os.path import abspath, expanduser
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from ..errors import (
+    CacheMissError,
+    ConfigError,
+    InputError,
+    LMGatewayError,
+    RequestTimeoutError,
+    excerpt,
+)
+from ..store import CacheSettings
+from ..store.exchange import Key, Replay, decode, describe, encode, identify
+from ..store.recorder import recorders, replayer
+from ..store.recordings import Recording, open_recording, portray
+from ..types import JSON, Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Source, Wait
+from . import EffectLayer, Scope, Send
+from .flight import NOTHING, Flight, Landing, join
+
+if TYPE_CHECKING:
+    from ..store.sqlite import Store
+
+__all__ = ["cache"]
+
+# A stream's pieces are held in memory until its end; past this many bytes it is not kept.
+STREAM_CAP = 8 * 1024 * 1024
+
+# Statuses that speak of the key that was sent: who waited may hold a better one.
+_OF_THE_KEY = frozenset({401, 402, 403})
+
+_ON = frozenset({"", "on", "1", "true", "yes"})
+_OFF = frozenset({"off", "0", "false", "no"})
+_FOLDER_VARIABLES = ("LMGATEWAY_CACHE_DIR", "XDG_CACHE_HOME")
+_MISSING: Any = object()
+
+Use: TypeAlias = Literal["share", "only", "refresh"]
+
+
+@lru_cache(maxsize=64)
+def cache(settings: CacheSettings | None = None) -> EffectLayer:
+    """The layer for one configuration: one for equal settings.
+
+    Nothing is opened before the first exchange that may be cached. ``LMGATEWAY_CACHE=off`` is
+    looked at in every call, and turns off the cache, not recordings.
+
+    Args:
+        settings: The ``[cache]`` table.
+    """
+    settings = settings or CacheSettings()
+    shared = tuple(abspath(expanduser(path)) for path in settings.recordings)
+
+    def opened() -> Store:
+        return _open(settings, *map(os.environ.get, _FOLDER_VARIABLES))
+
+    def layer(send: Send, scope: Scope) -> Send:
+        own = tuple(abspath(expanduser(path)) for path in scope.call.options.recordings)
+        usable = settings.enabled and not _is_off()
+        return _Attempt(send, scope, (*own, *shared), opened if usable else None).exchange
+
+    return layer
+
+
+@lru_cache(maxsize=64)
+def _open(settings: CacheSettings, *folders: str | None) -> Store:
+    """The store; ``folders`` only tell a changed environment from the one before."""
+    from ..store.sqlite import MEBIBYTE, open_store
+
+    return open_store(settings.file, settings.size_mb * MEBIBYTE)
+
+
+def _is_off() -> bool:
+    value = os.environ.get("LMGATEWAY_CACHE", "").strip().lower()
+    if value in _OFF:
+        return True
+    if value not in _ON:
+        raise ConfigError(f"LMGATEWAY_CACHE is {excerpt(value, 20)!r}; set it to on or off")
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One exchange, what is asked in it, and under which key; None for what has no identity."""
+
+    exchange: Exchange
+    request: Mapping[str, JSON] | None
+    key: Key | None
+
+
+class _Attempt:
+    """The cache's part in one attempt."""
+
+    __slots__ = ("_files", "_leave", "_open", "_scope", "_send", "_sent")
+
+    def __init__(
+        self, send: Send, scope: Scope, files: Sequence[str], opened: Callable[[], Store] | None
+    ) -> None:
+        self._send = send
+        self._scope = scope
+        self._files = files
+        self._open = opened
+        self._sent = False
+        self._leave: Callable[[], None] | None = None
+
+    def exchange(self, exchange: Exchange) -> Flow[Any]:
+        """Answer one exchange, from what is kept or from the service."""
+        if self._leave is not None:
+            self._leave()  # or two providers of several steps might wait for each other
+        call = self._scope.call
+        request = describe(exchange, provider=call.provider, sample=call.options.sample)
+        base = getattr(exchange, "base_url", None) or self._scope.base_url
+        key = identify(request, base) if request is not None else None
+        asked = _Asked(exchange, request, key)
+        use = self._use(exchange)
+        outcome = self._recall(asked, use)
+        if outcome is not _MISSING:
+            return self._answer(asked, outcome)
+        if use == "only":
+            raise CacheMissError(
+                "nothing is stored for this request, and cache='only' forbids to send it; ask "
+                "once without, or check that prompt, model, parameters and sample are the same"
+            )
+        if use == "share" and key is not None and self._open is not None and not exchange.stream:
+            return (yield from self._share(asked, self._open(), key))
+        return (yield from self._ask(asked, use))
+
+    def _use(self, exchange: Exchange) -> Use | None:
+        """What this exchange makes of the cache; None: nothing."""
+        wanted = self._scope.call.options.cache
+        if wanted is None:
+            wanted = _is_repeatable(exchange, self._scope.request.params)
+        if wanted is False:
+            return None
+        if wanted is not True and wanted not in ("only", "refresh"):
+            raise InputError(
+                f"cache is {excerpt(repr(wanted), 30)}; give True, False, 'only' or 'refresh'"
+            )
+        if wanted == "only":
+            return "only"
+        fresh = any(recorder.fresh for recorder in recorders())
+        return "refresh" if fresh or wanted == "refresh" else "share"
+
+    # -- what is known -------------------------------------------------------------------------
+
+    def _recall(self, asked: _Asked, use: Use | None) -> Any:
+        """The outcome as it is kept somewhere, or _MISSING."""
+        strict = replayer()
+        if strict is not None:
+            return strict.answer(asked.key, asked.request)
+        if asked.key is None:
+            return _MISSING
+        for recording in self._recordings(use):
+            outcome = recording.find(asked.key.request)
+            if outcome is not None:
+                return outcome
+        if self._open is not None and use in ("share", "only"):
+            return self._look_up(self._open(), asked.key)
+        return _MISSING
+
+    def _recordings(self, use: Use | None) -> Iterator[Recording]:
+        fresh = [recorder.recording for recorder in recorders() if recorder.fresh]
+        if fresh or use == "refresh":
+            return iter(fresh)
+        return map(open_recording, self._files)
+
+    def _look_up(self, store: Store, key: Key) -> Any:
+        value = store.get(key)
+        if value is None:
+            return _MISSING
+        try:
+            outcome = decode(value)
+        except ValueError:
+            return _MISSING
+        validated = False
+
+        def confirm(_: Completion) -> None:
+            nonlocal validated
+            validated = True
+
+        def doubt() -> None:
+            # A provider that has since become stricter must not fail on it for ever. A stream
+            # the user left half-way says nothing.
+            source = getattr(outcome, "source", None)
+            if not validated and (source is None or source.exhausted):
+                store.distrust(key)
+
+        self._scope.on_commit(confirm)
+        self._scope.on_exit(doubt)
+        return outcome
+
+    def _answer(self, asked: _Asked, outcome: Any) -> Any:
+        """Hand out what nobody had to be asked for."""
+        if not self._sent:
+            self._scope.call.cached = True
+        if recorders():
+            self._scope.on_commit(lambda _: _record(asked, outcome))
+        return outcome
+
+    # -- what must be sent ---------------------------------------------------------------------
+
+    def _forward(self, exchange: Exchange) -> Flow[Any]:
+        self._sent = True
+        self._scope.call.cached = False
+        return (yield from self._send(exchange))
+
+    def _ask(self, asked: _Asked, use: Use | None) -> Flow[Any]:
+        """Send it, and keep what comes once it is validated."""
+        outcome = yield from self._forward(asked.exchange)
+        if asked.key is None or not (use or recorders()) or not _is_good(outcome):
+            return outcome
+        source = getattr(outcome, "source", None)
+        if source is None:
+            self._scope.on_commit(lambda _: self._keep(asked, use, outcome))
+            return outcome
+        tee = _Tee(source)
+
+        def keep(_: Completion) -> None:
+            if tee.chunks is not None:
+                whole = HTTPResponse(outcome.status, outcome.headers, source=Replay(tee.chunks))
+                self._keep(asked, use, whole)
+
+        self._scope.on_commit(keep)
+        return HTTPResponse(outcome.status, outcome.headers, source=tee)
+
+    def _keep(self, asked: _Asked, use: Use | None, outcome: Any) -> None:
+        if use and self._open is not None and asked.key is not None:
+            value = encode(outcome)
+            if value is not None:
+                self._open().put(asked.key, value)
+        _record(asked, outcome)
+
+    # -- single-flight -------------------------------------------------------------------------
+
+    def _share(self, asked: _Asked, store: Store, key: Key) -> Flow[Any]:
+        """Send it unless the same is on its way; then wait for that."""
+        while True:
+            flight, leads = join((store.file, key))
+            if leads:
+                return (yield from self._lead(asked, store, key, flight))
+            in_time = yield Wait(flight.future, None, flight.owner)
+            if not in_time:  # the leader runs on the very thread that would wait, or time is up
+                return (yield from self._ask(asked, "share"))
+            landing = flight.future.result()
+            if landing is NOTHING:
+                continue
+            return (yield from self._follow(asked, landing))
+
+    def _follow(self, asked: _Asked, landing: Landing) -> Flow[Any]:
+        if landing.error is not None:
+            raise copy(landing.error)
+        if landing.alone:
+            return (yield from self._ask(asked, "share"))
+        outcome = landing.outcome
+        if not isinstance(outcome, HTTPResponse) and landing.value is not None:
+            outcome = decode(landing.value)  # nobody may change what another one holds
+        if not landing.stored and _is_good(outcome):
+            self._scope.on_commit(lambda _: self._keep(asked, "share", outcome))
+        return self._answer(asked, outcome)
+
+    def _lead(self, asked: _Asked, store: Store, key: Key, flight: Flight) -> Flow[Any]:
+        """Send for all who join, and land whatever becomes of it."""
+        landing = NOTHING
+
+        def leave() -> None:
+            flight.land(landing)
+
+        self._leave = leave
+        self._scope.on_exit(leave)  # on every path: no flight outlives its leader
+        outcome = self._look_up(store, key)  # it may have landed since this call looked first
+        if outcome is not _MISSING:
+            leave()
+            return self._answer(asked, outcome)
+        try:
+            outcome = yield from self._forward(asked.exchange)
+        except Exception as error:
+            flight.land(self._judge(error))
+            raise
+        if not _is_good(outcome):
+            flight.land(Landing(outcome, alone=outcome.status in _OF_THE_KEY))
+            return outcome
+        landing = Landing(outcome, encode(outcome))
+        if landing.value is None:
+            flight.land(Landing(alone=True))
+            return outcome
+
+        def commit(_: Completion) -> None:
+            self._keep(asked, "share", outcome)
+            flight.land(replace(landing, stored=True))
+
+        self._scope.on_commit(commit)
+        return outcome
+
+    def _judge(self, error: Exception) -> Landing:
+        """What a leader's failure means to those who wait for it."""
+        if isinstance(error, ConfigError) or not isinstance(error, LMGatewayError):
+            return Landing(alone=True)
+        if isinstance(error, RequestTimeoutError) and self._scope.call.deadline.expired:
+            return NOTHING
+        return Landing(error=error)
+
+
+class _Tee:
+    """A stream's source that remembers what passes, up to STREAM_CAP."""
+
+    __slots__ = ("_size", "_source", "chunks")
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._size = 0
+        self.chunks: list[bytes] | None = []
+
+    def read(self) -> Flow[bytes]:
+        """The next bytes, b"" at the end."""
+        chunk = yield from self._source.read()
+        if self.chunks is not None:
+            self._size += len(chunk)
+            if self._size > STREAM_CAP:
+                self.chunks = None
+            else:
+                self.chunks.append(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._source.close()
+
+
+def _is_repeatable(exchange: Exchange, params: Mapping[str, Any]) -> bool:
+    """Whether the same answer is to be expected again: temperature 0, or a seed."""
+    body = exchange.json if isinstance(exchange, HTTPRequest) else None
+    for given in (params, body):
+        if isinstance(given, Mapping) and (
+            given.get("temperature") == 0 or given.get("seed") is not None
+        ):
+            return True
+    return False
+
+
+def _is_good(outcome: Any) -> bool:
+    return not isinstance(outcome, HTTPResponse) or 200 <= outcome.status <= 299
+
+
+def _record(asked: _Asked, outcome: Any) -> None:
+    active = recorders()
+    if active and asked.request is not None:
+        response = portray(outcome)
+        for recorder in active:
+            recorder.append(asked.request, response)

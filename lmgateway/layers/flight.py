@@ -1,0 +1,85 @@
+"""Single-flight: of calls that ask the same thing at the same time, one sends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable
+from concurrent.futures import Future
+from copy import copy
+from dataclasses import dataclass
+from threading import Lock, get_ident
+from typing import Any
+
+from ..errors import LMGatewayError
+
+__all__ = ["NOTHING", "Flight", "Landing", "join"]
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """What a leader leaves to its followers.
+
+    Attributes:
+        outcome: What the exchange brought; shared only where nobody can change it.
+        value: The same as bytes, where it is worth keeping.
+        stored: Whether a completion made of it was validated, and the cache given it.
+        error: The typed error it failed with.
+        alone: The outcome may be the leader's own, such as a wrong key: nobody waits again.
+    """
+
+    outcome: Any = None
+    value: bytes | None = None
+    stored: bool = False
+    error: LMGatewayError | None = None
+    alone: bool = False
+
+
+NOTHING = Landing()
+"""The leader was cancelled or ran out of its own time: one follower takes over."""
+
+
+class Flight:
+    """One exchange on its way, and the future its followers wait for."""
+
+    __slots__ = ("_key", "future", "owner")
+
+    def __init__(self, key: Hashable) -> None:
+        self._key = key
+        self.future: Future[Landing] = Future()
+        self.owner = get_ident()
+
+    def land(self, landing: Landing) -> None:
+        """End the flight; only the first landing counts."""
+        with _lock:
+            if _flights.get(self._key) is not self:
+                return
+            del _flights[self._key]
+        if landing.error is not None:
+            # A copy, for the leader's own goes on to be told where it happened.
+            landing = Landing(error=copy(landing.error))
+        self.future.set_result(landing)
+
+
+_flights: dict[Hashable, Flight] = {}
+_lock = Lock()
+
+
+def join(key: Hashable) -> tuple[Flight, bool]:
+    """The flight of this key, and whether the caller leads it and must land it."""
+    with _lock:
+        flight = _flights.get(key)
+        if flight is not None:
+            return flight, False
+        flight = _flights[key] = Flight(key)
+        return flight, True
+
+
+def _forget() -> None:
+    """In a forked child nobody is left to land what the parent's threads lead."""
+    global _lock
+    _lock = Lock()
+    _flights.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,167 @@
+"""An exchange as data: what identifies it, and its outcome as bytes and back."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from hashlib import sha256
+from operator import length_hint
+from typing import Any, NamedTuple
+
+from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
+
+__all__ = ["Key", "Replay", "decode", "describe", "encode", "identify", "kept_headers"]
+
+# Part of every key: raise it when what is stored under a key changes its meaning.
+SCHEMA = b"lmgateway exchange 1\n"
+
+# A row shorter than a database page saves no page by being compressed, and reads slower.
+COMPRESS_FROM = 4096
+
+_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
+_RAW, _ZLIB = b"\x00", b"\x01"
+
+
+class Key(NamedTuple):
+    """What an answer is stored under.
+
+    Attributes:
+        request: Digest of the request without its host, as recordings are matched.
+        base: Digest of the base URL; None when none is configured.
+    """
+
+    request: bytes
+    base: bytes | None
+
+
+def describe(exchange: Exchange, *, provider: str, sample: int) -> dict[str, JSON] | None:
+    """What is asked, as plain JSON without host, headers or secret; None if it has no identity.
+
+    Only POST requests and Blocking calls with a key ask for an answer worth keeping.
+    """
+    if isinstance(exchange, HTTPRequest):
+        if exchange.method != "POST":
+            return None
+        asked = {"method": "POST", "path": exchange.path, "body": exchange.json}
+    elif exchange.key is None:
+        return None
+    else:
+        asked = {"blocking": exchange.key}
+    return {"provider": provider, "sample": sample, "stream": exchange.stream, **asked}
+
+
+def identify(description: Mapping[str, JSON], base_url: str | None = None) -> Key | None:
+    """The key of a described request; None if it is not JSON, so that the sender may object."""
+    try:
+        text = _canonical(description)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    base = b"" if "blocking" in description else _digest_base(base_url)
+    return Key(sha256(SCHEMA + text.encode()).digest(), base)
+
+
+@lru_cache(maxsize=256)
+def _digest_base(base_url: str | None) -> bytes | None:
+    # A digest, because a base may hold what its owner would not want to find in a file.
+    return None if base_url is None else sha256(base_url.rstrip("/").encode()).digest()[:16]
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers worth keeping; any other may hold a cookie or a token."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name == "content-type" or name.endswith("request-id")
+    }
+
+
+def encode(outcome: Any) -> bytes | None:
+    """The outcome of an exchange as bytes; None if it is of a kind that cannot be kept.
+
+    Args:
+        outcome: An HTTPResponse that came whole or whose source is a Replay, bytes, or JSON that
+            survives being written and read.
+    """
+    head: dict[str, JSON]
+    if isinstance(outcome, HTTPResponse):
+        head = {"status": outcome.status, "headers": kept_headers(outcome.headers)}
+        body: bytes | None = outcome.body
+        if isinstance(outcome.source, Replay):
+            head["chunks"] = [len(chunk) for chunk in outcome.source.chunks]
+            body = b"".join(outcome.source.chunks)
+        elif outcome.source is not None:
+            return None
+    elif isinstance(outcome, bytes):
+        head, body = {"kind": "bytes"}, outcome
+    else:
+        head, body = {"kind": "json"}, _write_json(outcome)
+    if body is None:
+        return None
+    payload = json.dumps(head, separators=(",", ":")).encode() + b"\n" + body
+    if len(payload) < COMPRESS_FROM:
+        return _RAW + payload
+    return _ZLIB + zlib.compress(payload, 1)
+
+
+def _write_json(outcome: Any) -> bytes | None:
+    if outcome is None:  # no answer
+        return None
+    try:
+        text = json.dumps(outcome, allow_nan=False)
+        return text.encode() if json.loads(text) == outcome else None
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def decode(value: bytes) -> Any:
+    """The outcome anew from its bytes; a streamed one with a source that replays it.
+
+    Raises ValueError if they are not what ``encode`` wrote.
+    """
+    try:
+        payload = value[1:] if value[:1] == _RAW else zlib.decompress(value[1:])
+        end = payload.index(b"\n")
+        head, body = json.loads(payload[:end]), payload[end + 1 :]
+        if "status" in head:
+            return _respond(head, body)
+        return body if head["kind"] == "bytes" else json.loads(body)
+    except (zlib.error, LookupError, TypeError) as error:
+        raise ValueError(f"not a stored exchange: {error}") from None
+
+
+def _respond(head: dict[str, JSON], body: bytes) -> HTTPResponse:
+    lengths = head.get("chunks")
+    if lengths is None:
+        return HTTPResponse(head["status"], head["headers"], body)
+    chunks, start = [], 0
+    for length in lengths:
+        chunks.append(body[start : start + length])
+        start += length
+    return HTTPResponse(head["status"], head["headers"], source=Replay(chunks))
+
+
+class Replay:
+    """The source of a stored stream: its pieces as they once came, without waiting."""
+
+    __slots__ = ("_left", "chunks")
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self.chunks = [chunk for chunk in chunks if chunk]
+        self._left = iter(self.chunks)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every piece has been read."""
+        return length_hint(self._left) == 0
+
+    def read(self) -> Flow[bytes]:
+        """The next piece, b"" at the end."""
+        yield from ()  # what makes it a flow; it has nothing to ask for
+        return next(self._left, b"")
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

@@ -1,0 +1,151 @@
+"""Recording what is answered, and replaying nothing but what was recorded.
+
+Both hold for the whole process while their block runs, whichever thread or task asks: a call from
+a thread pool inside the block belongs to it as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from ..errors import CacheMissError, ConfigError
+from ..types import JSON
+from .difference import nearest
+from .exchange import Key, identify
+from .recordings import Recording
+
+__all__ = ["Recorder", "Replayer", "record", "recorders", "replay", "replayer"]
+
+_recorders: tuple[Recorder, ...] = ()
+_replayers: tuple[Replayer, ...] = ()
+_lock = Lock()
+
+
+class Recorder:
+    """Appends exchanges to a file, each request once.
+
+    Args:
+        path: The file; made when it is not there.
+        fresh: Answer from this file or the service only, never from the cache, so that a file
+            recorded anew holds nothing old.
+    """
+
+    def __init__(self, path: str, *, fresh: bool = False) -> None:
+        self.recording = Recording(path)
+        self.fresh = fresh
+        self.error: OSError | None = None
+        self._lock = Lock()
+        try:
+            open(path, "ab").close()
+        except OSError as error:
+            raise ConfigError(f"cannot record to {path}: {error.strerror}") from None
+        self._written = self.recording.digests()
+
+    def append(self, request: Mapping[str, JSON], response: Mapping[str, JSON]) -> None:
+        """Write one exchange, unless that request is in the file already."""
+        key = identify(request)
+        if key is None:
+            return
+        with self._lock:
+            if key.request in self._written:
+                return
+            try:
+                append_line(self.recording.path, {"request": request, "response": response})
+            except OSError as error:  # the answer is good and paid for: the block's end tells
+                self.error = self.error or error
+            else:
+                self._written.add(key.request)
+
+
+def append_line(path: str, entry: Mapping[str, JSON]) -> None:
+    """Append one line in one write, so that writers side by side leave whole lines."""
+    text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+    # What UTF-8 cannot hold, a lone surrogate, becomes the escape that JSON has for it.
+    line = text.encode("utf-8", "backslashreplace") + b"\n"
+    with open(path, "ab+", buffering=0) as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # an editor's last line
+                line = b"\n" + line
+        file.write(line)
+
+
+class Replayer:
+    """Answers from one recording and from nothing else."""
+
+    def __init__(self, path: str) -> None:
+        self.recording = Recording(path)
+
+    def answer(self, key: Key | None, request: Mapping[str, JSON] | None) -> Any:
+        """The recorded outcome. Raises CacheMissError that says what differs."""
+        path = self.recording.path
+        if key is None or request is None:
+            raise CacheMissError(f"only {path} may answer here, and this exchange has no identity")
+        outcome = self.recording.find(key.request)
+        if outcome is None:
+            raise CacheMissError(
+                f"this request is not in {path}: {nearest(request, self.recording.requests())}; "
+                "record it again if the change is meant"
+            )
+        return outcome
+
+
+@contextmanager
+def record(path: str | os.PathLike[str], *, fresh: bool = False) -> Iterator[Recorder]:
+    """Append every exchange answered inside the block to a file of JSON lines.
+
+    What is appended was validated; a request the file holds already is not appended again. The
+    file holds neither key nor host, but prompts and answers in full.
+
+    Args:
+        path: The file; its folder must exist.
+        fresh: Ask the service for what this file does not hold, not the cache.
+
+    Raises:
+        ConfigError: The file cannot be written, or holds a line that is not a recording.
+    """
+    global _recorders
+    recorder = Recorder(os.path.abspath(os.path.expanduser(path)), fresh=fresh)
+    with _lock:
+        _recorders = (*_recorders, recorder)
+    try:
+        yield recorder
+    finally:
+        with _lock:
+            _recorders = tuple(one for one in _recorders if one is not recorder)
+    if recorder.error is not None:
+        raise ConfigError(
+            f"not everything was recorded to {recorder.recording.path}: {recorder.error.strerror}"
+        )
+
+
+@contextmanager
+def replay(path: str | os.PathLike[str]) -> Iterator[Replayer]:
+    """Answer every exchange inside the block from a recording, and never from anywhere else.
+
+    A request that is not recorded raises CacheMissError, which says what differs.
+    """
+    global _replayers
+    replayer = Replayer(os.path.abspath(os.path.expanduser(path)))
+    with _lock:
+        _replayers = (*_replayers, replayer)
+    try:
+        yield replayer
+    finally:
+        with _lock:
+            _replayers = tuple(one for one in _replayers if one is not replayer)
+
+
+def recorders() -> tuple[Recorder, ...]:
+    """Those of the blocks that run now."""
+    return _recorders
+
+
+def replayer() -> Replayer | None:
+    """That of the innermost ``replay`` block, if one runs."""
+    return _replayers[-1] if _replayers else None

@@ -1,0 +1,178 @@
+"""Recordings: exchanges as readable JSON lines, which a project commits and replays.
+
+A line holds what was asked (without host, headers or secret) and what was answered::
+
+    {"request": {"provider": "anyscale", "sample": 0, "stream": false, "method": "POST",
+                 "path": "/chat/completions", "body": {...}},
+     "response": {"status": 200, "headers": {"content-type": "application/json"}, "json": {...}}}
+
+A body that is not JSON stands under ``text`` or ``base64``, the pieces of a stream under
+``chunks``. A file is read when it is first asked, and again when it has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64decode, b64encode
+from codecs import getincrementaldecoder
+from collections.abc import Mapping
+from functools import lru_cache
+from threading import Lock
+from typing import IO, Any
+
+from ..errors import ConfigError
+from ..types import JSON, HTTPResponse
+from .exchange import Replay, identify, kept_headers
+
+__all__ = ["Recording", "open_recording", "portray", "revive"]
+
+
+class Recording:
+    """A file of recorded exchanges, matched by request without host."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._lock = Lock()
+        self._stamp: tuple[int, int] | None = None
+        self._places: dict[bytes, tuple[int, int]] = {}
+
+    def find(self, request: bytes) -> Any | None:
+        """The recorded outcome of a request, anew each time; None if it is not recorded.
+
+        Raises ConfigError when the file cannot be read or a line of it is not a recording.
+        """
+        with self._lock:
+            self._refresh()
+            place = self._places.get(request)
+            if place is None:
+                return None
+            with self._open() as file:
+                file.seek(place[0])
+                line = file.read(place[1])
+        return revive(json.loads(line)["response"])
+
+    def digests(self) -> set[bytes]:
+        """Of all recorded requests."""
+        with self._lock:
+            self._refresh()
+            return set(self._places)
+
+    def requests(self) -> list[dict[str, JSON]]:
+        """All recorded requests, in order."""
+        with self._lock, self._open() as file:
+            return [json.loads(line)["request"] for line in file if line.strip()]
+
+    def _refresh(self) -> None:
+        """Index the file unless it is as it was."""
+        try:
+            status = os.stat(self.path)
+        except OSError as error:
+            raise self._complaint(error) from None
+        stamp = (status.st_mtime_ns, status.st_size)
+        if stamp == self._stamp:
+            return
+        places: dict[bytes, tuple[int, int]] = {}
+        start = 0
+        with self._open() as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    # The first answer counts, as it did when it was recorded.
+                    places.setdefault(self._check(line, number), (start, len(line)))
+                start += len(line)
+        self._places, self._stamp = places, stamp
+
+    def _check(self, line: bytes, number: int) -> bytes:
+        """The digest of a line's request, when the whole line is sound."""
+        try:
+            entry = json.loads(line)
+            key = identify(entry["request"])
+            revive(entry["response"])
+        except (ValueError, LookupError, TypeError, AttributeError):
+            key = None
+        if key is None:
+            raise ConfigError(
+                f"line {number} of {self.path} is not a recorded exchange; delete it and record "
+                "it again"
+            )
+        return key.request
+
+    def _open(self) -> IO[bytes]:
+        try:
+            return open(self.path, "rb")
+        except OSError as error:
+            raise self._complaint(error) from None
+
+    def _complaint(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"the recordings {self.path} cannot be read ({error.strerror}); give the path of a "
+            "file that lmgateway.record() wrote"
+        )
+
+
+@lru_cache(maxsize=64)
+def open_recording(path: str) -> Recording:
+    """The process's one Recording for an absolute path."""
+    return Recording(path)
+
+
+def portray(outcome: Any) -> dict[str, JSON]:
+    """The outcome of an exchange as JSON for people to read; ``revive`` reads it back.
+
+    Args:
+        outcome: What ``encode`` takes as well.
+    """
+    if not isinstance(outcome, HTTPResponse):
+        return _portray_bytes(outcome) if isinstance(outcome, bytes) else {"value": outcome}
+    head: dict[str, JSON] = {"status": outcome.status, "headers": kept_headers(outcome.headers)}
+    if isinstance(outcome.source, Replay):
+        return {**head, "chunks": _split_text(outcome.source.chunks)}
+    try:
+        body = json.loads(outcome.body, parse_constant=_refuse)
+        json.dumps(body, allow_nan=False)  # 1e999 reads as infinity
+    except ValueError:
+        return {**head, **_portray_bytes(outcome.body)}
+    return {**head, "json": body}
+
+
+def revive(response: Mapping[str, JSON]) -> Any:
+    """The outcome anew from its portrait. Raises ValueError, LookupError or TypeError."""
+    if "value" in response:
+        return response["value"]
+    if "status" not in response:
+        return _revive_bytes(response)
+    status, headers = int(response["status"]), dict(response["headers"])
+    if "chunks" in response:
+        chunks = [_revive_bytes(chunk) for chunk in response["chunks"]]
+        return HTTPResponse(status, headers, source=Replay(chunks))
+    if "json" in response:
+        return HTTPResponse(status, headers, json.dumps(response["json"]).encode())
+    return HTTPResponse(status, headers, _revive_bytes(response))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _portray_bytes(body: bytes) -> dict[str, JSON]:
+    try:
+        return {"text": body.decode()}
+    except UnicodeDecodeError:
+        return {"base64": b64encode(body).decode()}
+
+
+def _revive_bytes(body: JSON) -> bytes:
+    if isinstance(body, str):
+        return body.encode()
+    return body["text"].encode() if "text" in body else b64decode(body["base64"], validate=True)
+
+
+def _split_text(chunks: list[bytes]) -> list[JSON]:
+    """The pieces as strings; a character cut in two goes whole with its later half."""
+    decoder = getincrementaldecoder("utf-8")()
+    try:
+        texts = [decoder.decode(chunk) for chunk in chunks]
+        texts.append(decoder.decode(b"", final=True))
+    except UnicodeDecodeError:
+        return [_portray_bytes(chunk) for chunk in chunks]
+    return [text for text in texts if text]

@@ -1,0 +1,80 @@
+"""The cache's tables, the statements on them, and what SQLite's errors mean for a cache."""
+
+from __future__ import annotations
+
+import sqlite3
+from hashlib import sha256
+
+__all__ = [
+    "APPLICATION",
+    "CREATE",
+    "GET",
+    "GET_ANY",
+    "PUT",
+    "SCHEMA",
+    "TROUBLE",
+    "UnusableFileError",
+    "code_of",
+    "is_busy",
+    "is_sound",
+    "seal",
+]
+
+SCHEMA = 1
+APPLICATION = 0x6C6D6777  # "lmgw": no other program's database is taken for a cache
+
+CREATE = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY,
+    request BLOB NOT NULL,   -- digest of what was asked, without host
+    base BLOB NOT NULL,      -- digest of the base URL that answered
+    digest BLOB NOT NULL,    -- of request, base and value: SQLite does not notice damaged blobs
+    used INTEGER NOT NULL,   -- seconds since the epoch, to the hour
+    size INTEGER NOT NULL,   -- bytes of the value
+    value BLOB NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS entries_key ON entries (request, base);
+CREATE INDEX IF NOT EXISTS entries_used ON entries (used, size);
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {SCHEMA};
+COMMIT;
+"""
+GET = "SELECT id, base, digest, used, value FROM entries WHERE request = ? AND base = ?"
+GET_ANY = "SELECT id, base, digest, used, value FROM entries WHERE request = ? LIMIT 2"
+PUT = """
+INSERT INTO entries (request, base, digest, used, size, value) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (request, base) DO UPDATE
+SET digest = excluded.digest, used = excluded.used, size = excluded.size, value = excluded.value
+"""
+
+
+class UnusableFileError(Exception):
+    """The file cannot serve as a cache; the message says why."""
+
+
+# MemoryError is how Python tells of a row whose damaged length no memory could hold.
+TROUBLE = (sqlite3.Error, OSError, MemoryError, UnusableFileError)
+
+
+def seal(request: bytes, base: bytes, value: bytes) -> bytes:
+    """The digest that a row carries; it covers the key, for a damaged index may mistake rows."""
+    return sha256(request + base + value).digest()
+
+
+def is_sound(request: bytes, base: bytes, digest: bytes, value: bytes) -> bool:
+    """Whether a row is what was once written."""
+    try:
+        return seal(request, base, value) == digest
+    except TypeError:  # damage can turn a blob into a number
+        return False
+
+
+def code_of(error: BaseException) -> int:
+    """SQLite's primary error code, 0 if it is none of its errors."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether somebody else holds a lock."""
+    return code_of(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -1,0 +1,316 @@
+"""The cache's database: one SQLite file, shared by threads, event loops and processes.
+
+A cache is there to help and may never harm. Whatever is wrong with the file (read-only, locked,
+full, damaged, written by a newer version) a lookup is a miss, a write is left out, one warning is
+logged, and nothing is deleted. Nothing waits for a lock on an event loop, and no call for more
+than a moment: what cannot be written is left to a housekeeping thread, which also evicts and
+checkpoints, so that no fsync ever stands on an event loop either.
+
+An entry is *acknowledged* when ``put`` has returned True; it then survives ``kill -9`` of any
+process (not a power cut: that may take the last entries, never the file).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sqlite3
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import uniform
+from threading import Lock
+from time import monotonic, sleep, time
+from typing import TypeVar
+from weakref import WeakSet
+
+from .exchange import Key
+from .housekeeping import Housekeeping
+from .schema import (
+    APPLICATION,
+    CREATE,
+    GET,
+    GET_ANY,
+    PUT,
+    SCHEMA,
+    TROUBLE,
+    UnusableFileError,
+    code_of,
+    is_busy,
+    is_sound,
+    seal,
+)
+
+__all__ = ["Store", "open_store"]
+
+T = TypeVar("T")
+
+IDLE = 8  # connections kept open while nobody uses them
+FILES = 16  # caches that one process keeps open
+PATIENCE = 0.1  # seconds that a write may wait for another process, but never on an event loop
+TOUCH_AFTER = 3600  # seconds; a hit within this time of the last noted one is not noted
+MEBIBYTE = 1024 * 1024
+
+
+class Store:
+    """One cache file. Every method may be called from any thread and never raises.
+
+    Connections are handed from thread to thread instead of belonging to one, so that thousands
+    of short threads open no more of them than ever run at once, and none outlives its use.
+
+    Args:
+        file: The database; it and its folder are made when they are first needed.
+        size_limit: Bytes it may take.
+    """
+
+    def __init__(self, file: Path, size_limit: int = 1024 * MEBIBYTE) -> None:
+        self.file = file
+        self.size_limit = size_limit
+        self._lock = Lock()
+        self._writing = Lock()  # threads of one process queue here, where waiting is fair
+        self._idle: list[sqlite3.Connection] = []
+        self._out = 0
+        self._unusable = False
+        self._complained = False
+        self._checked = False
+        self._distrusted: deque[Key] = deque(maxlen=64)
+        self._housekeeping = Housekeeping(self)
+        _stores.add(self)
+
+    def get(self, key: Key) -> bytes | None:
+        """The value under a key, None if there is none that is sound.
+
+        Without a base it is found only if exactly one base ever answered that request.
+        """
+        if self._unusable or (self._distrusted and key in self._distrusted):
+            return None
+        request, base = key
+        try:
+            with self.connection() as db:
+                if base is None:
+                    rows = db.execute(GET_ANY, (request,)).fetchall()
+                else:
+                    rows = db.execute(GET, key).fetchall()
+        except TROUBLE as error:
+            self.complain(error)
+            return None
+        if len(rows) != 1:
+            return None
+        row, base, digest, used, value = rows[0]
+        if not is_sound(request, base, digest, value) or not isinstance(used, int):
+            return None
+        if (now := int(time())) - used > TOUCH_AFTER:
+            self._housekeeping.touch(row, now)
+        return bytes(value)
+
+    def put(self, key: Key, value: bytes) -> bool:
+        """Store a value; True when it is written, False when it may be later or never."""
+        request, base = key
+        if self._unusable or base is None or len(value) > self.size_limit // 8:
+            return False
+        row = (request, base, seal(request, base, value), int(time()), len(value), value)
+        patience = 0.0 if self._complained or _is_on_loop() else PATIENCE
+        if not self._writing.acquire(timeout=patience):
+            self._housekeeping.postpone(row)
+            return False
+        try:
+            self.insist(lambda db: db.execute(PUT, row), patience)
+        except TROUBLE as error:
+            if is_busy(error):
+                self._housekeeping.postpone(row)
+            else:
+                self.complain(error)
+            return False
+        finally:
+            self._writing.release()
+        if self._distrusted and key in self._distrusted:
+            self._distrusted.remove(key)
+        self._housekeeping.count(len(value))
+        return True
+
+    def distrust(self, key: Key) -> None:
+        """Do not find this entry until it is written anew: a provider could not read it."""
+        self._distrusted.append(key)
+
+    def close(self) -> None:
+        """Write what was postponed and close what is idle; the store opens again when used."""
+        self._housekeeping.finish()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._close_idle()
+
+    # -- connections ---------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for the time of one short statement. Raises what SQLite raises."""
+        with self._lock:
+            self._out += 1
+            db = self._idle.pop() if self._idle else None
+        keep = False
+        try:
+            if db is None:
+                db = self._connect()
+            yield db
+            keep = True
+        except sqlite3.Error as error:
+            keep = is_busy(error)
+            raise
+        finally:
+            with self._lock:
+                self._out -= 1
+                keep = keep and len(self._idle) < IDLE and not self._unusable
+                if keep and db is not None:
+                    self._idle.append(db)
+            if db is not None and not keep:
+                db.close()
+
+    def insist(self, step: Callable[[sqlite3.Connection], T], patience: float) -> T:
+        """Take a step, again and again for so many seconds while another process holds the lock.
+
+        Raises what SQLite raises.
+        """
+        end = monotonic() + patience
+        while True:
+            try:
+                with self.connection() as db:
+                    return step(db)
+            except sqlite3.Error as error:
+                if not is_busy(error) or monotonic() >= end:
+                    raise
+            sleep(uniform(0.001, 0.005))  # without a connection, so that a fork need not wait
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self._checked:
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        db = sqlite3.connect(self.file, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(db)
+        except BaseException:
+            db.close()
+            raise
+        self._checked = True
+        return db
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        # One transaction, or another process may make the file between two of these.
+        db.execute("BEGIN")
+        [(version,)] = db.execute("PRAGMA user_version")
+        [(application,)] = db.execute("PRAGMA application_id")
+        [(tables,)] = db.execute("SELECT count(*) FROM sqlite_master")
+        db.execute("COMMIT")
+        if not (version or application or tables):
+            # Only while several processes make one new file does anyone wait here.
+            db.execute("PRAGMA busy_timeout = 250")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(CREATE)
+            db.execute("PRAGMA busy_timeout = 0")
+        elif application != APPLICATION:
+            raise UnusableFileError("it is a database of another program")
+        elif version > SCHEMA:
+            raise UnusableFileError(f"it has schema {version}, which a newer lmgateway wrote")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA wal_autocheckpoint = 0")  # housekeeping does it, off the loop
+
+    def complain(self, error: Exception) -> None:
+        """Log the first trouble with this file; give it up if it cannot get better by itself."""
+        transient = is_busy(error) or code_of(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+        if code_of(error) == sqlite3.SQLITE_READONLY and self._checked:
+            transient = True  # what is in it can still be read
+        if not transient:
+            self._unusable = True
+            self._let_go()
+        if self._complained or is_recovery(error):
+            return
+        self._complained = True
+        import logging
+
+        logging.getLogger("lmgateway.cache").warning(
+            "the cache %s is not used: %s; nothing in it was deleted", self.file, error
+        )
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            with contextlib.suppress(sqlite3.Error):
+                self._idle.pop().close()
+
+    # -- forks ---------------------------------------------------------------------------------
+
+    def _before_fork(self) -> None:
+        # No connection may cross a fork: SQLite's table of locks would come with it, and the
+        # child believe it held locks that the system knows nothing of.
+        end = monotonic() + 1.0
+        while self._out and monotonic() < end:
+            sleep(0.001)
+        self._let_go()
+
+    def _in_child(self) -> None:
+        self._lock, self._writing = Lock(), Lock()
+        self._housekeeping = Housekeeping(self)
+        if self._out or self._idle:  # one did cross: it is never touched, and nothing is cached
+            self._unusable = True
+            _crossed.append(self._idle)
+            self._idle, self._out = [], 0
+
+
+def _is_on_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def is_recovery(error: Exception) -> bool:
+    """Whether another process is mending the file after a crash: a matter of milliseconds."""
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY_RECOVERY
+
+
+def close_all() -> None:
+    """Close every store of this process."""
+    for store in list(_stores):
+        store.close()
+
+
+_stores: WeakSet[Store] = WeakSet()
+_opened: dict[Path, Store] = {}
+_opening = Lock()
+_crossed: list[list[sqlite3.Connection]] = []  # closing them would harm the parent's
+
+
+def _before_fork() -> None:
+    for store in list(_stores):
+        store._before_fork()
+
+
+def _in_child() -> None:
+    global _opening
+    _opening = Lock()
+    for store in list(_stores):
+        store._in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+
+
+def open_store(file: Path, size_limit: int = 1024 * MEBIBYTE) -> Store:
+    """The process's one Store for a file; its size limit is the one last asked for."""
+    with _opening:
+        store = _opened.get(file)
+        if store is None:
+            if not _opened:
+                atexit.register(close_all)
+            store = _opened[file] = Store(file, size_limit)
+            if len(_opened) > FILES:  # who still holds it may go on using it
+                _opened.pop(next(iter(_opened)))._let_go()
+        store.size_limit = size_limit
+        return store

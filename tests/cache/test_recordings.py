@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.service import BASE, CANARY, DONE, Service, Where, World, embedded, says, streams
+
+import lmgateway.store.recorder
+from lmgateway import errors
+from lmgateway.layers.cache import cache
+from lmgateway.store import CacheSettings
+from lmgateway.store.difference import nearest
+from lmgateway.store.recorder import record, replay
+from lmgateway.store.recordings import portray, revive
+from lmgateway.types import HTTPRequest, HTTPResponse
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "examples.jsonl"
+
+
+@pytest.fixture
+def elsewhere(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    """Another machine: no cache, no base, and a service that must not be asked."""
+
+    def fail(request: HTTPRequest) -> HTTPResponse:
+        raise AssertionError("something was sent")
+
+    monkeypatch.setenv("LMGATEWAY_CACHE_DIR", str(tmp_path / "elsewhere"))
+    return World(cache(), Service(fail), Where(base_url=None))
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_a_recording_is_json_lines_for_people_to_read(world: World, path: Path) -> None:
+    with record(path):
+        world.ask("What is 1 + 1?", max_tokens=5)
+    [line] = lines(path)
+    asked = {"prompt": "What is 1 + 1?", "temperature": 0, "max_tokens": 5, "stream": False}
+    assert line["request"] == {
+        "provider": "one",
+        "sample": 0,
+        "stream": False,
+        "method": "POST",
+        "path": "/completions",
+        "body": asked,
+    }
+    assert line["response"]["json"]["usage"] == {"prompt_tokens": 3, "completion_tokens": 5}
+
+
+def test_it_answers_elsewhere_with_neither_key_nor_base(
+    world: World, path: Path, elsewhere: World
+) -> None:
+    with record(path):
+        first = world.ask(temperature=0.7)
+    again = elsewhere.ask(temperature=0.7, recordings=(str(path),))
+    assert again.pop("cached")
+    assert not first.pop("cached")
+    assert again == first
+
+
+def test_the_configuration_names_recordings_for_all(
+    world: World, path: Path, elsewhere: World
+) -> None:
+    with record(path):
+        world.ask()
+    elsewhere.layer = cache(CacheSettings(recordings=(str(path),)))
+    assert elsewhere.ask()["cached"]
+
+
+@pytest.mark.parametrize("options", [{"cache": False}, {"cache": "only"}, {"cache": True}])
+def test_recordings_answer_whatever_the_cache_may_do(
+    world: World, path: Path, elsewhere: World, options: dict[str, Any]
+) -> None:
+    with record(path):
+        world.ask()
+    assert elsewhere.ask(recordings=(str(path),), **options)["cached"]
+
+
+def test_refresh_passes_recordings_by(world: World, path: Path) -> None:
+    with record(path):
+        world.ask()
+    assert not world.ask(recordings=(str(path),), cache="refresh")["cached"]
+
+
+def test_streams_are_recorded_and_replayed(world: World, path: Path, elsewhere: World) -> None:
+    pieces = ["one ", "zwölf ", "\u2028", '"']
+    chunks = [piece.encode() for piece in pieces]
+    world.service.answer = lambda request: streams(*chunks, DONE)
+    with record(path):
+        world.stream()
+    assert elsewhere.stream(recordings=(str(path),))[0] == pieces
+    assert lines(path)[0]["response"]["chunks"] == [*pieces, DONE.decode()]
+
+
+def test_work_in_the_process_is_recorded(world: World, path: Path, elsewhere: World) -> None:
+    world.provider = embedded(lambda: {"tokens": [1, 2]}, {"model": "sha"})
+    with record(path):
+        world.ask()
+    elsewhere.provider = embedded(lambda: pytest.fail("it ran"), {"model": "sha"})
+    raw = elsewhere.ask(recordings=(str(path),))["raw"]  # type: ignore[typeddict-item]
+    assert raw == {"tokens": [1, 2]}
+
+
+def test_what_the_cache_answers_is_recorded_too_and_nothing_twice(world: World, path: Path) -> None:
+    world.ask()
+    for _ in range(2):
+        with record(path):
+            assert world.ask()["cached"]
+            world.ask("another")
+    assert len(lines(path)) == 2
+
+
+def test_what_fails_is_not_recorded(world: World, path: Path) -> None:
+    world.service.answer = lambda request: says("x", 500)
+    with record(path), pytest.raises(errors.ServerError):
+        world.ask()
+    assert lines(path) == []
+
+
+def test_neither_key_nor_host_nor_cookie_is_in_it(world: World, path: Path) -> None:
+    with record(path):
+        world.ask()
+    text = path.read_text()
+    assert CANARY not in text
+    assert BASE not in text
+    assert "one.example" not in text
+
+
+def test_a_changed_file_is_read_again(world: World, path: Path, elsewhere: World) -> None:
+    with record(path):
+        world.ask("a")
+    assert elsewhere.ask("a", recordings=(str(path),))["cached"]
+    with record(path):
+        world.ask("b")
+    assert elsewhere.ask("b", recordings=(str(path),))["cached"]
+
+
+def test_a_last_line_without_its_end_is_not_run_into(world: World, path: Path) -> None:
+    with record(path):
+        world.ask("a")
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    with record(path):
+        world.ask("b")
+    assert len(lines(path)) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"{", id="no JSON"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b"{}", id="empty"),
+        pytest.param(b'{"request": {"a": 1}, "response": {"status": 200}}', id="no headers"),
+        pytest.param(b'{"request": 5, "response": {"value": 1}}', id="a number asked"),
+        pytest.param(
+            b'{"request": {}, "response": {"status": 200, "headers": {}, "base64": "?"}}',
+            id="no base64",
+        ),
+        pytest.param(b"\xff\xfe", id="no UTF-8"),
+    ],
+)
+def test_a_line_that_is_no_recording_is_named(
+    world: World, path: Path, elsewhere: World, line: bytes
+) -> None:
+    with record(path):
+        world.ask()
+    path.write_bytes(path.read_bytes() + b"\n" + line + b"\n")
+    with pytest.raises(errors.ConfigError, match=r"line 3 of .*examples\.jsonl"):
+        elsewhere.ask(recordings=(str(path),))
+
+
+def test_a_file_that_is_not_there_is_an_error(elsewhere: World) -> None:
+    with pytest.raises(errors.ConfigError, match=r"nowhere\.jsonl cannot be read"):
+        elsewhere.ask(recordings=("nowhere.jsonl",))
+
+
+def test_a_place_that_cannot_be_written_is_an_error_before_anything_is_asked(
+    tmp_path: Path,
+) -> None:
+    with (
+        pytest.raises(errors.ConfigError, match="cannot record to"),
+        record(tmp_path / "no" / "x.jsonl"),
+    ):
+        pytest.fail("the block was entered")
+
+
+def test_a_write_that_fails_spoils_no_answer_and_is_told_at_the_end(
+    world: World, path: Path
+) -> None:
+    def append() -> None:
+        with record(path):
+            path.unlink()
+            path.mkdir()
+            assert world.ask()["choices"]
+
+    with pytest.raises(errors.ConfigError, match="not everything was recorded"):
+        append()
+
+
+# -- replay ------------------------------------------------------------------------------------
+
+
+def test_a_replay_answers_alone_and_says_what_differs(world: World, path: Path) -> None:
+    with record(path):
+        world.ask("What is the capital of France?", max_tokens=5)
+    world.ask("What is the capital of Spain?", max_tokens=5)  # in the cache, but not recorded
+    sent = len(world.service.requests)
+    with replay(path):
+        assert world.ask("What is the capital of France?", max_tokens=5, cache=False)["cached"]
+        with pytest.raises(errors.CacheMissError) as caught:
+            world.ask("What is the capital of Spain?", max_tokens=6)
+    assert len(world.service.requests) == sent
+    assert str(path) in str(caught.value)
+    assert "body.max_tokens: recorded 5, asked 6" in str(caught.value)
+    assert not caught.value.retryable
+
+
+def test_a_replay_lets_nothing_without_identity_out(world: World, path: Path) -> None:
+    path.touch()
+    world.provider = embedded(lambda: {"a": 1}, None)
+    with replay(path), pytest.raises(errors.CacheMissError, match="no identity"):
+        world.ask()
+
+
+def test_a_fresh_recording_passes_the_cache_by_but_not_itself(world: World, path: Path) -> None:
+    world.ask()
+    with record(path, fresh=True):
+        assert not world.ask(cache=True)["cached"]
+        assert world.ask(temperature=0.0)
+        assert world.ask()["cached"]
+    assert len(lines(path)) == 2
+
+
+def test_blocks_leave_nothing_behind(path: Path) -> None:
+    with record(path), replay(path):
+        pass
+    assert lmgateway.store.recorder.recorders() == ()
+    assert lmgateway.store.recorder.replayer() is None
+
+
+# -- the form ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"a": [1, 2.5, null, "\\u00fc"]}', id="JSON"),
+        pytest.param(b'{"a": NaN}', id="NaN"),
+        pytest.param(b'{"a": 1e999}', id="infinity"),
+        pytest.param("grüße".encode(), id="text"),
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xff\x00\xfe", id="bytes"),
+    ],
+)
+def test_every_body_survives(body: bytes) -> None:
+    response = HTTPResponse(200, {"Content-Type": "x"}, body)
+    again = revive(json.loads(json.dumps(portray(response), allow_nan=False)))
+    assert again.status == 200
+    assert again.headers["content-type"] == "x"
+    if b"NaN" in body or b"1e999" in body or not body.startswith(b"{"):
+        assert again.body == body
+    else:
+        assert json.loads(again.body) == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param([b"gr\xc3", b"\xbc\xc3", b"\x9fe"], id="characters cut in two"),
+        pytest.param([b"\xff", b"a"], id="no text"),
+        pytest.param([b"ends in \xc3"], id="a character without its end"),
+    ],
+)
+def test_every_stream_survives(chunks: list[bytes]) -> None:
+    from lmgateway.store.exchange import Replay, decode, encode
+
+    response = HTTPResponse(200, source=Replay(chunks))
+    for again in (
+        revive(json.loads(json.dumps(portray(response)))),
+        decode(encode(response) or b""),
+    ):
+        assert b"".join(again.source.chunks) == b"".join(chunks)
+
+
+# -- what differs ------------------------------------------------------------------------------
+
+ASKED = {"provider": "one", "sample": 0, "path": "/p", "body": {"prompt": "x", "n": 1}}
+
+
+@pytest.mark.parametrize(
+    "recorded, told",
+    [
+        pytest.param([], "nothing is recorded there", id="nothing"),
+        pytest.param(
+            [{**ASKED, "body": {"prompt": "y"}}, {**ASKED, "sample": 1}],
+            "the nearest, number 2 of 2, differs: sample: recorded 1, asked 0",
+            id="the nearest of two",
+        ),
+        pytest.param(
+            [{**ASKED, "body": {"prompt": "x"}}], "body.n: recorded nothing, asked 1", id="added"
+        ),
+        pytest.param(
+            [{**ASKED, "body": {"prompt": "x", "n": True}}], "recorded true, asked 1", id="a type"
+        ),
+        pytest.param(
+            [{"provider": "two", "sample": 1, "path": "/q", "body": {"prompt": "z", "n": 1}}],
+            "; and 1 more",
+            id="more than three",
+        ),
+    ],
+)
+def test_what_differs_is_told(recorded: list[dict[str, Any]], told: str) -> None:
+    assert told in nearest(ASKED, recorded)
+
+
+def test_long_texts_are_told_from_where_they_differ() -> None:
+    recorded = {**ASKED, "body": {"prompt": "a" * 5000 + "b" * 5000, "n": 1}}
+    asked = {**ASKED, "body": {"prompt": "a" * 5000 + "c" * 5000, "n": 1}}
+    told = nearest(asked, [recorded])
+    assert "body.prompt from character 5000" in told
+    assert len(told) < 300
