@@ -293,6 +293,7 @@ MALFORMED = {
     "index": (event({"choices": [{"index": "0"}]}), r"choices\[\]\.index"),
     "delta": (event({"choices": [{"delta": "a"}]}), r"choices\[\]\.delta"),
     "content": (piece(content=5), r"delta\.content"),
+    "content_that_is_falsy": (piece(content=[]), r"delta\.content"),
     "reasoning": (piece(reasoning=5), r"delta\.reasoning"),
     "refusal": (piece(refusal=5), r"delta\.refusal"),
     "reason": (piece(reason=5), "finish_reason"),

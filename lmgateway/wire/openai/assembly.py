@@ -77,7 +77,7 @@ class Assembly:
         elif type(delta) is not dict:
             raise malformed("choices[].delta", delta, "an object")
         content = delta.get("content")
-        text = choice.read_text(content, "choices[].delta.content") if content else ""
+        text = choice.read_text(content, "choices[].delta.content")
         # Nearly every chunk holds the content and nothing else.
         if len(delta) == 1 and text:
             return Delta(text, index, finish_reason=reason)
@@ -93,8 +93,7 @@ class Assembly:
             "id": self._id,
             "model": self._model,
             "choices": [
-                choice.plain(index, chat=self._chat)
-                for index, choice in sorted(self._choices.items())
+                choice.plain(index, chat=self._chat) for index, choice in self._choices.items()
             ],
             "usage": self.usage,
         }
@@ -137,7 +136,8 @@ class _Choice:
             return ""
         if type(piece) is not str:
             raise malformed(where, piece, "a string")
-        self._text.append(piece)
+        if piece:
+            self._text.append(piece)
         return piece
 
     def read_reasoning(self, delta: dict[str, JSON]) -> str:
@@ -176,11 +176,11 @@ class _Choice:
         elif type(index) is not int or index < 0:
             raise malformed("choices[].delta.tool_calls[].index", index, "a number from 0")
         call = self._open.get(index)
-        other = call is not None and named and (index < 0 or call.is_other(fragment.get("id")))
-        if call is None or other:  # and some number every call 0
+        ended = call is not None and named and (index < 0 or call.is_other(fragment.get("id")))
+        if call is None or ended:  # and some number every call 0
             call = self._open[index] = _Call()
-            place = max(self._calls, default=-1) + 1 if other or index < 0 else index
-            self._calls[place] = call
+            taken = index < 0 or index in self._calls
+            self._calls[max(self._calls, default=-1) + 1 if taken else index] = call
         return call
 
     def plain(self, index: int, *, chat: bool) -> dict[str, JSON]:
