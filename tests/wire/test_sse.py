@@ -24,6 +24,8 @@ CASES = {
     "cr": (b"data: a\r\rdata: b\r\r", ["a", "b"]),
     "all_line_ends": (b"data: a\r\n\ndata: b\r\rdata: c\n\r\n", ["a", "b", "c"]),
     "lines_are_joined": (b"data: YHOO\ndata: +2\ndata: 10\n\n", ["YHOO\n+2\n10"]),
+    "lines_are_joined_over_crlf": (b"data: a\r\ndata: b\r\n\r\n", ["a\nb"]),
+    "lines_are_joined_over_cr": (b"data: a\rdata: b\n\n", ["a\nb"]),
     "field_without_colon": (b"data\n\ndata\ndata\n\n", ["", "\n"]),
     "comment": (b": ping\n\ndata: a\n: ping\n\n:\n\n", ["a"]),
     "bom": (b"\xef\xbb\xbfdata: a\n\n", ["a"]),

@@ -77,7 +77,7 @@ class Assembly:
         elif type(delta) is not dict:
             raise malformed("choices[].delta", delta, "an object")
         content = delta.get("content")
-        text = choice.read_text(content, "choices[].delta.content") if content else ""
+        text = choice.read_text(content, "choices[].delta.content")
         # Nearly every chunk holds the content and nothing else.
         if len(delta) == 1 and text:
             return Delta(text, index, finish_reason=reason)
@@ -93,8 +93,7 @@ class Assembly:
             "id": self._id,
             "model": self._model,
             "choices": [
-                choice.plain(index, chat=self._chat)
-                for index, choice in sorted(self._choices.items())
+                choice.plain(index, chat=self._chat) for index, choice in self._choices.items()
             ],
             "usage": self.usage,
         }
@@ -102,14 +101,15 @@ class Assembly:
 
 
 class _Choice:
-    __slots__ = ("_calls", "_logprobs", "_reasoning", "_refusal", "_text", "finish_reason")
+    __slots__ = ("_calls", "_logprobs", "_open", "_reasoning", "_refusal", "_text", "finish_reason")
 
     def __init__(self) -> None:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
         self._logprobs: list[dict[str, JSON]] | None = None
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, _Call] = {}  # by place
+        self._open: dict[int, _Call] = {}  # by the index that fragments give
         self.finish_reason: str | None = None
 
     @property
@@ -136,7 +136,8 @@ class _Choice:
             return ""
         if type(piece) is not str:
             raise malformed(where, piece, "a string")
-        self._text.append(piece)
+        if piece:
+            self._text.append(piece)
         return piece
 
     def read_reasoning(self, delta: dict[str, JSON]) -> str:
@@ -171,15 +172,15 @@ class _Choice:
         named = type(function) is dict and bool(function.get("name"))
         index = fragment.get("index")
         if index is None:  # some hosts number nothing: a name begins a call
-            index = len(self._calls) if named or not self._calls else max(self._calls)
+            index = -1
         elif type(index) is not int or index < 0:
             raise malformed("choices[].delta.tool_calls[].index", index, "a number from 0")
-        call = self._calls.get(index)
-        if call is not None and named and call.is_other(fragment.get("id")):
-            index = max(self._calls) + 1  # and some number every call 0
-            call = None
-        if call is None:
-            call = self._calls[index] = _Call()
+        call = self._open.get(index)
+        ended = call is not None and named and (index < 0 or call.is_other(fragment.get("id")))
+        if call is None or ended:  # and some number every call 0
+            call = self._open[index] = _Call()
+            taken = index < 0 or index in self._calls
+            self._calls[max(self._calls, default=-1) + 1 if taken else index] = call
         return call
 
     def plain(self, index: int, *, chat: bool) -> dict[str, JSON]:

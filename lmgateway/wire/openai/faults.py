@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...errors import APIError, ResponseFormatError, api_error
+from ...errors import APIError, ResponseFormatError, api_error, excerpt
 from ...types import HTTPResponse, Request
 
-__all__ = ["check", "error_in", "load", "request_id", "retry_after"]
+__all__ = ["check", "error_in", "load", "mend", "request_id", "retry_after"]
 
 _STATUS_OF = {
     **dict.fromkeys(
@@ -63,7 +63,7 @@ def check(response: HTTPResponse, request: Request | None = None) -> None:
         message, codes, _ = _read(load(body))
     except ResponseFormatError:
         message = _plain_text(body)
-    raise _error(response.headers, status, message or _phrase(status), codes, request)
+    raise _error(response.headers, status, message, codes, request)
 
 
 def error_in(payload: Any, headers: Mapping[str, str], request: Request | None = None) -> APIError:
@@ -75,7 +75,6 @@ def error_in(payload: Any, headers: Mapping[str, str], request: Request | None =
     if status is None:
         names = (code.lower() for code in codes)
         status = next((_STATUS_OF[name] for name in names if name in _STATUS_OF), 500)
-    message = message or "the service reported an error without a message"
     return _error(headers, status, message, codes, request)
 
 
@@ -136,10 +135,11 @@ def _error(
     codes: list[str],
     request: Request | None,
 ) -> APIError:
+    message = _without_echo(mend(message), request)
     error = api_error(
         status,
-        _without_echo(message, request),
-        codes=codes,
+        message if excerpt(message) else _phrase(status),
+        codes=map(mend, codes),
         request_id=request_id(headers),
         retry_after=retry_after(headers),
     )
@@ -238,6 +238,18 @@ def _texts(request: Request) -> Iterator[str]:
             image = part.get("image_url")
             if isinstance(image, dict) and isinstance(image.get("url"), str):
                 yield image["url"]
+
+
+def mend(text: str) -> str:
+    r"""The text with pairs of ``\ud83d``-like escapes joined and lone ones replaced.
+
+    JSON can say half a character; a text that holds one can be neither printed nor stored.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 class _NotANumberError(ValueError):

@@ -23,7 +23,7 @@ def read_logprobs(raw: JSON, where: str) -> list[dict[str, JSON]] | None:
     if type(raw) is dict:
         if type(raw.get("tokens")) is list:
             return _legacy(raw, where)
-        content = raw.get("content")
+        content = raw.get("content", raw)  # itself is neither a list nor None
         if type(content) is list:
             return [_token(item, f"{where}.content[{i}]") for i, item in enumerate(content)]
         if content is None:

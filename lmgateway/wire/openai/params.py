@@ -280,7 +280,10 @@ def _unsupported(name: str, dialect: Dialect, endpoint: Endpoint) -> Unsupported
         offers.append(f"the nearest is {near}")
     if name in dialect.of(other):
         offers.append(f"/{other} takes it")
-    offers.append(f"extra_body={{'{name}': ...}} sends it as it is")
+    if name in _RESERVED:
+        offers = [_RESERVED[name]]
+    else:
+        offers.append(f"extra_body={{'{name}': ...}} sends it as it is")
     return UnsupportedError(
         f"/{endpoint} of {dialect.name} takes no parameter {name}; {'; '.join(offers)}"
     )

@@ -24,7 +24,7 @@ from ...types import (
     Request,
     Usage,
 )
-from .faults import check, error_in, load, request_id
+from .faults import check, error_in, load, mend, request_id
 from .logprobs import read_logprobs
 from .params import CHAT, Endpoint
 
@@ -93,7 +93,7 @@ def normalize(
 def expected_choices(request: Request) -> int:
     """How many choices the request asks for."""
     extra = request.params.get("extra_body")
-    n = extra.get("n") if isinstance(extra, Mapping) else None
+    n = extra.get("n") if extra and isinstance(extra, Mapping) else None
     n = request.params.get("n") if n is None else n
     return n if isinstance(n, int) and n > 1 else 1
 
@@ -354,18 +354,6 @@ def _text(value: JSON, where: str) -> str:
     if type(value) is not str:
         raise malformed(where, value, "a string")
     return value if value.isascii() else mend(value)
-
-
-def mend(text: str) -> str:
-    r"""The text with pairs of ``\ud83d``-like escapes joined and lone ones replaced.
-
-    JSON can say half a character; a text that holds one can be neither printed nor stored.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def malformed(where: str, value: JSON, expected: str) -> ResponseFormatError:
