@@ -1,4 +1,4 @@
-"""urllib3's connections and pools, made so that a deadline holds them and a torn head is an error."""
+"""urllib3's connections and pools, held by a deadline and strict about the head of a response."""
 
 from __future__ import annotations
 
