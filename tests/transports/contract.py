@@ -24,6 +24,7 @@ from lmgateway.errors import (
 from lmgateway.transports import TransportOptions
 from tests.support.fault_server import (
     Script,
+    Step,
     chunk,
     close,
     drip,
@@ -181,6 +182,26 @@ def _not_http() -> list[Case]:
             REFUSED,
         ),
         Case(
+            "two lengths",
+            [[start, send(head(200, [("Content-Length", "1"), ("Content-Length", "2")])), stall()]],
+            REFUSED,
+        ),
+        Case(
+            "a hundred and one headers",
+            [[start, send(head(200, {f"X-{n}": "x" for n in range(101)}, length=0)), stall()]],
+            REFUSED,
+        ),
+        Case(
+            "a header without a colon",
+            [[start, send(b"HTTP/1.1 200 OK\r\nnonsense\r\nContent-Length: 2\r\n\r\n{}"), stall()]],
+            REFUSED,
+        ),
+        Case(
+            "an unknown transfer coding",
+            [[start, send(head(200, {"Transfer-Encoding": "gzip"})), stall()]],
+            REFUSED,
+        ),
+        Case(
             "a negative length",
             [[start, send(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}"), close()]],
             REFUSED,
@@ -196,54 +217,44 @@ def _not_http() -> list[Case]:
 def _deadlines() -> list[Case]:
     start = receive()
     slow = b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 1000
-    cases = [
-        Case("stalls before the head", [[start, stall()]], LATE, requests=1),
-        Case("drips the head", [[start, drip(slow, 0.1)]], LATE),
-        Case("stalls in the head", [[start, send(slow), stall()]], LATE),
-        Case("stalls in the body", [[start, send(head(length=9), b"x"), stall()]], LATE),
-        Case("drips the body", [[start, send(head(length=999)), drip(b"x" * 999, 0.1)]], LATE),
-        Case(
-            "drips chunks", [[start, send(head(200, CHUNKED)), drip(chunk(b"x") * 200, 0.05)]], LATE
+    endless = head(length=999)
+
+    def late(id: str, *steps: Step) -> Case:
+        return Case(id, [[start, *steps]], LATE, timeout=0.6, requests=1)
+
+    return [
+        late("stalls before the head", stall()),
+        late("drips the head", drip(slow, 0.1)),
+        late("stalls in the head", send(slow), stall()),
+        late("stalls in the body", send(head(length=9), b"x"), stall()),
+        late("drips the body", send(endless), drip(b"x" * 999, 0.1)),
+        late("drips chunks", send(head(200, CHUNKED)), drip(chunk(b"x") * 200, 0.05)),
+        late("drips until close", send(head(200)), drip(b"x" * 999, 0.1)),
+        replace(
+            late("drips a stream", send(head(200, SSE)), drip(b"data: x\n\n" * 200, 0.05)),
+            stream=True
         ),
-        Case(
-            "drips a stream",
-            [[start, send(head(200, SSE)), drip(b"data: x\n\n" * 200, 0.05)]],
-            LATE,
-            stream=True,
-        ),
-        Case(
-            "drips until close",
-            [[start, send(head(200, {"Connection": "close"})), drip(b"x" * 999, 0.1)]],
-            LATE,
-        ),
-        Case(
-            "idle in the body",
-            [[start, send(head(length=9), b"x"), stall()]],
-            Failure(RequestTimeoutError, True, ("0.4 s", "idle_timeout"), 0.4 + SLACK),
-            options=IDLE,
-        ),
-        Case(
-            "idle in a stream",
-            [[start, send(head(200, SSE), EVENTS[0]), stall()]],
-            Failure(RequestTimeoutError, True, ("0.4 s", "idle_timeout"), 0.4 + SLACK),
-            options=IDLE,
-            stream=True,
-        ),
-        Case(
-            "stalls in the TLS handshake",
-            [[stall()]],
-            Failure(ConnectionFailedError, True, ("0.4 s", "connect_timeout"), 0.4 + SLACK),
-            options=TransportOptions(connect_timeout=0.4),
-            certificate="plain",
-        ),
-        Case(
-            "drips in the TLS handshake",
-            [[drip(b"\x16\x03\x03\x40\x00" + b"x" * 999, 0.1)]],
-            LATE,
-            certificate="plain",
-        ),
-    ]
-    return [replace(case, timeout=0.6) if case.expect is LATE else case for case in cases]
+        Case("TLS, drips the body", [[start, send(endless), drip(b"x" * 999, 0.1)]], LATE,
+             timeout=0.6, certificate="good"),
+        Case("TLS, drips the handshake", [[drip(b"\x16\x03\x03\x40\x00" + b"x" * 999, 0.1)]], LATE,
+             timeout=0.6, certificate="plain"),
+    ]  # fmt: skip
+
+
+def _other_limits() -> list[Case]:
+    start, one = receive(), send(head(length=9), b"x")
+    idle = Failure(RequestTimeoutError, True, ("0.4 s", "idle_timeout"), 0.4 + SLACK)
+    unconnected = Failure(ConnectionFailedError, True, ("0.4 s", "connect_timeout"), 0.4 + SLACK)
+    short = TransportOptions(connect_timeout=0.4)
+    return [
+        Case("slow, but never idle", [[start, send(head(length=8)), drip(BODY, 0.1)]], OK,
+             options=IDLE),
+        Case("idle in the body", [[start, one, stall()]], idle, options=IDLE),
+        Case("idle in a stream", [[start, send(head(200, SSE), EVENTS[0]), stall()]], idle,
+             options=IDLE, stream=True),
+        Case("stalls in the TLS handshake", [[stall()]], unconnected, options=short,
+             certificate="plain"),
+    ]  # fmt: skip
 
 
 def _streams() -> list[Case]:
@@ -358,13 +369,6 @@ def _tls() -> list[Case]:
             certificate="good",
         ),
         Case(
-            "TLS, drips the body",
-            [[receive(), send(head(length=999)), drip(b"x" * 999, 0.1)]],
-            LATE,
-            timeout=0.6,
-            certificate="good",
-        ),
-        Case(
             "TLS on a plain port",
             [[send(b"\x15\x03\x03\x00\x02\x02\x46"), receive(), close()]],
             REFUSED,
@@ -378,6 +382,7 @@ CASES: list[Case] = [
     *_reconnects(),
     *_not_http(),
     *_deadlines(),
+    *_other_limits(),
     *_streams(),
     *_sizes_and_codings(),
     *_redirects(),
