@@ -1,4 +1,4 @@
-"""urllib3's connections and pools, made so that a deadline holds them and a torn head is an error."""
+"""urllib3's connections and pools, held by a deadline and strict about the head of a response."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import socket
 import threading
 from collections import deque
 from io import BytesIO
-from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,17 @@ __all__ = ["POOL_CLASSES", "Exchange", "HeadError", "carry"]
 
 CONNECT, DEADLINE, IDLE = "connect", "deadline", "idle"
 HEAD_LIMIT = 256 * 1024
+LONGEST_WAIT = 3600.0  # seconds; sockets and locks refuse to wait for centuries
+
+# A model may think for minutes without a byte, and routers on the way forget silent connections.
+KEEP_ALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 5))
+        if hasattr(socket, name)
+    ),
+]
 
 
 class HeadError(http.client.HTTPException):
@@ -147,6 +157,8 @@ class StrictResponse(http.client.HTTPResponse):
         try:
             self.fp = BytesIO(head)
             super().begin(**options)
+        except http.client.HTTPException as error:
+            raise HeadError(f"its head cannot be read ({type(error).__name__})") from None
         finally:
             self.fp = stream
         self._check_framing()
@@ -174,10 +186,9 @@ class StrictResponse(http.client.HTTPResponse):
         coding = self.headers.get("transfer-encoding", "identity").strip().lower()
         if coding not in ("chunked", "identity"):
             raise HeadError("the transfer coding is neither chunked nor identity")
-        if not self.chunked:
-            for length in self.headers.get_all("content-length", ()):
-                if not (length.isascii() and length.strip().isdigit()):
-                    raise HeadError("Content-Length is not a number")
+        lengths = {length.strip() for length in self.headers.get_all("content-length", ())}
+        if len(lengths) > 1 or not all(x.isascii() and x.isdigit() for x in lengths):
+            raise HeadError("Content-Length is not one number")
 
     def _read_next_chunk_size(self) -> int:
         # int(..., 16) would take "-5", "0x5" and "1_0" as well; ValueError is what the caller
@@ -238,7 +249,7 @@ class _Watched:
         expires_at = exchange.watch(CONNECT, exchange.connect_timeout)
         try:
             addresses = _resolve(self._dns_host, self.port, expires_at)
-            sock = _dial(addresses, expires_at, self.socket_options or ())
+            sock = _dial(addresses, expires_at, [*(self.socket_options or ()), *KEEP_ALIVE])
         except TimeoutError:
             exchange.expire()
             raise
@@ -282,7 +293,7 @@ def _resolve(host: str, port: int, expires_at: float) -> list[Any]:
 
     thread = threading.Thread(target=look_up, name="lmgateway-resolver", daemon=True)
     thread.start()
-    thread.join(None if expires_at == inf else max(expires_at - monotonic(), 0.0))
+    thread.join(min(max(expires_at - monotonic(), 0.0), LONGEST_WAIT))
     if not outcome:
         raise TimeoutError("the host name was not resolved in time")
     if isinstance(outcome[0], BaseException):
@@ -302,7 +313,7 @@ def _dial(addresses: list[Any], expires_at: float, options: Any) -> socket.socke
             for option in options:
                 sock.setsockopt(*option)
             share = remaining if number == len(addresses) else remaining / 2
-            sock.settimeout(None if share == inf else share)
+            sock.settimeout(min(share, LONGEST_WAIT))
             sock.connect(address)
             sock.settimeout(None)
             return sock

@@ -9,7 +9,6 @@ import ssl
 from collections.abc import Iterator
 
 from requests.exceptions import (
-    InvalidHeader,
     InvalidProxyURL,
     InvalidSchema,
     InvalidURL,
@@ -107,11 +106,8 @@ def _explain_chain(
     root = chain[-1]
     if any(isinstance(x, InvalidProxyURL) for x in chain):
         return ConfigError("the proxy that the environment names is not a valid URL")
-    if any(isinstance(x, (InvalidURL, InvalidHeader, InvalidSchema)) for x in chain) or (
-        isinstance(root, (ValueError, TypeError)) and not isinstance(root, OSError)
-    ):
-        # The text of these may quote a header, and so a key.
-        return InputError("the URL or a header of the request cannot be sent by HTTP")
+    if any(isinstance(x, (InvalidURL, InvalidSchema)) for x in chain):
+        return InputError("the URL of the request cannot be reached by HTTP")
     if isinstance(root, Timeout):
         return RequestTimeoutError("the request timed out")
     failure = _explain_root(root, exchange, target)

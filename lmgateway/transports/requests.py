@@ -1,8 +1,9 @@
 """The blocking transport: requests' adapter, called without requests' session.
 
 A session merges headers, cookies, proxies, .netrc and redirects anew for each call; that is half
-of its time, and none of it is wanted here. ``HTTPAdapter.send`` is where its work ends and urllib3's
-begins, and where the package ``responses`` intercepts a request in somebody's tests: so we stay there.
+of its time, and none of it is wanted here. ``HTTPAdapter.send`` is where its work ends and that
+of urllib3 begins, and where the package ``responses`` intercepts the requests of somebody's
+tests: so we stay there.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from .targets import Target, find_target, trust
 __all__ = ["RequestsTransport"]
 
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "Connection": "keep-alive"}
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -182,7 +183,7 @@ class _Body:
         self._reading = threading.Lock()
         self._kept = False
         self._complete = False
-        self._pieces = self._decompressed()
+        self._pieces = _decompressed(raw, exchange, options.idle_timeout)
 
     def read(self, deadline: Deadline) -> bytes:
         """The next bytes as they come, decompressed; b"" at the end."""
@@ -209,7 +210,8 @@ class _Body:
         """Drop the connection unless the body is complete; a reader in another thread wakes."""
         if self._complete:
             return
-        self._exchange.abort()
+        if self._pid == os.getpid():  # a forked child may not cut the connection of its parent
+            self._exchange.abort()
         if self._reading.acquire(blocking=False):  # else its reader will close it
             try:
                 self._raw.close()
@@ -263,7 +265,7 @@ class _Body:
         length, encoding = self._raw.length_remaining, self._raw.headers.get("content-encoding")
         if length is not None and length > limit:
             raise self._too_large(limit)
-        if length is not None and not encoding:
+        if length is not None and not encoding and self._idle_timeout is None:
             data: bytes = self._raw.read(decode_content=False)
             if len(data) < length:
                 raise ConnectionResetError("closed before Content-Length bytes had come")
@@ -272,7 +274,6 @@ class _Body:
             for piece in self._pieces:
                 pieces.append(piece)
                 size += len(piece)
-                self._exchange.watch(IDLE, self._idle_timeout)
                 if size > limit:
                     raise self._too_large(limit)
             data = b"".join(pieces)
@@ -286,21 +287,27 @@ class _Body:
         error.retryable = False
         return error
 
-    def _decompressed(self) -> Iterator[bytes]:
-        decoder: Decoder | None = decoder_for(self._raw.headers.get("content-encoding", ""))
-        while data := self._raw.read1(PIECE, decode_content=False):
-            if decoder is None:
-                yield data
-            else:
-                yield from decoder.feed(data)
-        if decoder is not None:
-            decoder.finish()
+
+def _decompressed(raw: Any, exchange: Exchange, idle_timeout: float | None) -> Iterator[bytes]:
+    """The pieces of a body. No method: a body that is dropped must hang up at once, uncollected."""
+    decoder: Decoder | None = decoder_for(raw.headers.get("content-encoding", ""))
+    while data := raw.read1(PIECE, decode_content=False):
+        if idle_timeout is not None:
+            exchange.watch(IDLE, idle_timeout)
+        if decoder is None:
+            yield data
+        else:
+            yield from decoder.feed(data)
+    if decoder is not None:
+        decoder.finish()
 
 
 def _prepare(request: HTTPRequest, target: Target) -> _Prepared:
+    if not _TOKEN.fullmatch(request.method):
+        raise InputError(f"{request.method[:40]!r} cannot be an HTTP method")
     headers = CaseInsensitiveDict(_HEADERS)
     for name, value in request.headers.items():
-        if not _HEADER_NAME.fullmatch(name):
+        if not _TOKEN.fullmatch(name):
             raise InputError(f"{name[:40]!r} cannot be the name of a header")
         if not _HEADER_VALUE.fullmatch(value):
             raise InputError(

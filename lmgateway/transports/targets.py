@@ -83,11 +83,12 @@ def find_target(base_url: str, adapter: HTTPAdapter, context: ssl.SSLContext | N
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     proxy = select_proxy(url, get_environ_proxies(url, no_proxy=None))
     options: dict[str, Any] = {"maxsize": IDLE_CONNECTIONS, "block": False}
-    if proxy:
-        proxy = proxy if "://" in proxy else f"http://{proxy}"
-        manager: PoolManager = _proxy_manager(proxy, adapter, context, options)
-    else:
-        manager = PoolManager(**options)
+    manager: PoolManager
+    manager, via = (
+        _proxy_manager(proxy, adapter, context, options)
+        if proxy
+        else (PoolManager(**options), None)
+    )
     manager.pool_classes_by_scheme = POOL_CLASSES
     tls = {"ssl_context": context, "cert_reqs": "CERT_REQUIRED"} if context is not None else {}
     return Target(
@@ -95,7 +96,7 @@ def find_target(base_url: str, adapter: HTTPAdapter, context: ssl.SSLContext | N
         prefix=parts.path.rstrip("/"),
         place=_place(host, port),
         host=host,
-        proxy=_proxy_place(proxy) if proxy else None,
+        proxy=via,
         in_full=bool(proxy) and parts.scheme == "http",
         pool=manager.connection_from_host(host, port, parts.scheme, pool_kwargs=tls),
     )
@@ -113,6 +114,7 @@ def _canonical(base_url: str) -> str:
             raise InputError("a base URL may not hold a query or a fragment")
         if parts.port == 0:
             raise InputError("a base URL may not name port 0")
+        parts.hostname.encode("idna")  # refuses a name with a part that is empty or too long
         prepared.prepare_url(base_url, None)
     except (RequestException, ValueError) as error:
         if isinstance(error, InputError):
@@ -123,27 +125,27 @@ def _canonical(base_url: str) -> str:
 
 def _proxy_manager(
     proxy: str, adapter: HTTPAdapter, context: ssl.SSLContext | None, options: dict[str, Any]
-) -> ProxyManager:
-    scheme = urlsplit(proxy).scheme.lower()
-    if scheme not in ("http", "https"):
-        raise ConfigError(
-            f"the environment names a {scheme} proxy, and only http and https proxies are spoken: "
-            "change HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or list the host in NO_PROXY"
-        )
-    if scheme == "https":
-        options = {**options, "proxy_ssl_context": context or trust(verify=True)}
+) -> tuple[ProxyManager, str]:
+    """The manager of connections through a proxy, and the proxy's ``host:port``."""
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
-        return ProxyManager(proxy, proxy_headers=adapter.proxy_headers(proxy), **options)
+        parts = urlsplit(proxy)
+        scheme = parts.scheme.lower()
+        place = _place(parts.hostname or "", parts.port or (443 if scheme == "https" else 80))
+        if scheme == "https":
+            options = {**options, "proxy_ssl_context": context or trust(verify=True)}
+        if scheme in ("http", "https"):
+            headers = adapter.proxy_headers(proxy)
+            return ProxyManager(proxy, proxy_headers=headers, **options), place
     except ValueError:
         raise ConfigError(
             "the proxy that the environment names is not a valid URL: "
             "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
         ) from None
-
-
-def _proxy_place(proxy: str) -> str:
-    parts = urlsplit(proxy)
-    return _place(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    raise ConfigError(
+        f"the environment names a {scheme} proxy, and only http and https proxies are spoken: "
+        "change HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or list the host in NO_PROXY"
+    )
 
 
 def _place(host: str, port: int) -> str:

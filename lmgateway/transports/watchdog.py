@@ -16,6 +16,10 @@ from time import monotonic
 
 __all__ = ["Guard"]
 
+LONGEST_WAIT = (
+    3600.0  # seconds; a lock refuses to wait for centuries, which a user may well ask for
+)
+
 
 class Guard:
     """Calls ``shut`` when it is not disarmed in time; made once, armed many times.
@@ -94,8 +98,7 @@ class _Watchdog:
         with self._changed:
             while not self._heap or self._heap[0][0] > monotonic():
                 self._wakes_at = self._heap[0][0] if self._heap else inf
-                timeout = None if self._wakes_at == inf else self._wakes_at - monotonic()
-                self._changed.wait(timeout if timeout is None else max(timeout, 0.0))
+                self._changed.wait(min(max(self._wakes_at - monotonic(), 0.0), LONGEST_WAIT))
                 self._wakes_at = -inf
             due, now = [], monotonic()
             while self._heap and self._heap[0][0] <= now:

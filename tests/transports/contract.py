@@ -1,6 +1,7 @@
 """What every transport must do, as a table of cases that runs over any of them.
 
-A transport's test gives a function that opens a client on it; an async one wraps a running loop::
+A transport's test gives a function that opens a client on it; that of an async one may wrap a
+running event loop::
 
     @pytest.mark.parametrize("case", CASES, ids=str)
     def test_contract(case: Case, authority: Authority) -> None:
@@ -10,20 +11,20 @@ A transport's test gives a function that opens a client on it; an async one wrap
 from __future__ import annotations
 
 import gzip
-import ssl
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from time import monotonic
-from typing import Protocol, TypeAlias
+from collections.abc import Callable
+from dataclasses import replace
 
-import pytest
-import trustme
+from lmgateway.errors import (
+    APIError,
+    ConnectionFailedError,
+    RequestTimeoutError,
+    ResponseFormatError,
+)
+from lmgateway.transports import TransportOptions
 from support.fault_server import (
-    FaultServer,
     Script,
+    Step,
     chunk,
     close,
     drip,
@@ -33,132 +34,12 @@ from support.fault_server import (
     reset,
     send,
     stall,
-    start_tls,
 )
+from transports.checking import Answer, Authority, Case, Client, Failure, OpenClient, check
 
-from lmgateway.errors import (
-    APIError,
-    ConnectionFailedError,
-    LMGatewayError,
-    RequestTimeoutError,
-    ResponseFormatError,
-)
-from lmgateway.transports import TransportOptions
-from lmgateway.types import HTTPRequest
+__all__ = ["CASES", "Answer", "Authority", "Case", "Client", "OpenClient", "check"]
 
-__all__ = ["CASES", "KEY", "PROMPT", "Answer", "Authority", "Case", "Client", "OpenClient", "check"]
-
-KEY = "sk-contract-5ecret"
-PROMPT = "a prompt that no message may quote"
 SLACK = 2.0  # seconds that a loaded machine may add to a deadline
-
-
-# -- what a transport's test supplies ------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a client made of one exchange.
-
-    Attributes:
-        status: Of the response.
-        body: All of it, or all pieces of a stream joined.
-        streamed: Whether it came through a source.
-    """
-
-    status: int
-    body: bytes
-    streamed: bool = False
-
-
-class Client(Protocol):
-    """One transport that stays open over several exchanges."""
-
-    def exchange(self, request: HTTPRequest, timeout: float) -> Answer:
-        """Send a request and read the answer to its end, a source piece by piece."""
-
-
-OpenClient: TypeAlias = Callable[[TransportOptions], AbstractContextManager[Client]]
-
-
-class Authority:
-    """Certificates for the TLS cases: make one for a whole test session."""
-
-    def __init__(self, folder: Path) -> None:
-        ours, other = trustme.CA(), trustme.CA()
-        self.bundle = str(folder / "authority.pem")
-        ours.cert_pem.write_to_path(self.bundle)
-        expired = "2020-01-01T00:00:00+00:00"
-        self._certificates = {
-            "good": ours.issue_cert("localhost"),
-            "untrusted": other.issue_cert("localhost"),
-            "wrong host": ours.issue_cert("elsewhere.example"),
-            "expired": ours.issue_cert("localhost", not_after=_moment(expired)),
-        }
-
-    def context(self, certificate: str) -> ssl.SSLContext:
-        """A server's context: "good", "untrusted", "wrong host" or "expired"."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._certificates[certificate].configure_cert(context)
-        return context
-
-
-def _moment(text: str) -> object:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text)
-
-
-# -- the table -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An error that is right.
-
-    Attributes:
-        kind: Its class, exactly.
-        retryable: As the error should say.
-        mentions: Parts of its message.
-        within: Seconds after which it must have come, at most; None does not look.
-    """
-
-    kind: type[LMGatewayError]
-    retryable: bool
-    mentions: Sequence[str] = ()
-    within: float | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """One misbehaviour of a server, or of the network, and what is right.
-
-    Attributes:
-        id: Readable.
-        scripts: For the server; the n-th connection plays the n-th, later ones the last.
-        expect: The outcome of the last exchange; those before it must succeed.
-        exchanges: How many are made on one client.
-        requests: How many requests the server must have seen; None does not look.
-        stream: Ask for a stream.
-        options: Of the transport.
-        timeout: Seconds each exchange may take.
-        certificate: Talk TLS, and shake hands with this certificate; "plain" does not shake.
-    """
-
-    id: str
-    scripts: Sequence[Script]
-    expect: Answer | Failure
-    exchanges: int = 1
-    requests: int | None = None
-    stream: bool = False
-    options: TransportOptions = field(default_factory=TransportOptions)
-    timeout: float = 20.0
-    certificate: str | None = None
-
-    def __str__(self) -> str:
-        return self.id
-
-
 OK = Answer(200, b'{"ok":1}')
 BODY = OK.body
 JSON = {"Content-Type": "application/json"}
@@ -209,11 +90,7 @@ def _whole() -> list[Case]:
             OK,
         ),
         Case("until close", [[receive(), send(head(200, {"Connection": "close"}), BODY)]], OK),
-        Case(
-            "until close, HTTP/1.0",
-            [[receive(), send(b"HTTP/1.0 200 OK\r\n\r\n", BODY)]],
-            OK,
-        ),
+        Case("until close, HTTP/1.0", [[receive(), send(b"HTTP/1.0 200 OK\r\n\r\n", BODY)]], OK),
         Case(
             "interim responses",
             [[receive(), send(head(100), head(103, {"Link": "</x>"}), head(200, length=8), BODY)]],
@@ -222,6 +99,11 @@ def _whole() -> list[Case]:
         Case("an error status is an answer", [[reply(b"no", 503)]], Answer(503, b"no")),
         Case("two on one connection", [[reply(BODY), reply(BODY)], [reset()]], OK, exchanges=2),
         Case("large body", [[reply(b"x" * 3_000_000)]], Answer(200, b"x" * 3_000_000)),
+        Case(
+            "an event stream not asked for comes whole",
+            [[reply(EVENTS[0], headers=SSE)]],
+            Answer(200, EVENTS[0]),
+        ),
         Case("gzip", [_encoded("gzip", gzip.compress(BODY))], OK),
         Case("x-gzip", [_encoded("x-gzip", gzip.compress(BODY))], OK),
         Case("deflate", [_encoded("deflate", zlib.compress(BODY))], OK),
@@ -300,6 +182,26 @@ def _not_http() -> list[Case]:
             REFUSED,
         ),
         Case(
+            "two lengths",
+            [[start, send(head(200, [("Content-Length", "1"), ("Content-Length", "2")])), stall()]],
+            REFUSED,
+        ),
+        Case(
+            "a hundred and one headers",
+            [[start, send(head(200, {f"X-{n}": "x" for n in range(101)}, length=0)), stall()]],
+            REFUSED,
+        ),
+        Case(
+            "a header without a colon",
+            [[start, send(b"HTTP/1.1 200 OK\r\nnonsense\r\nContent-Length: 2\r\n\r\n{}"), stall()]],
+            REFUSED,
+        ),
+        Case(
+            "an unknown transfer coding",
+            [[start, send(head(200, {"Transfer-Encoding": "gzip"})), stall()]],
+            REFUSED,
+        ),
+        Case(
             "a negative length",
             [[start, send(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}"), close()]],
             REFUSED,
@@ -315,161 +217,105 @@ def _not_http() -> list[Case]:
 def _deadlines() -> list[Case]:
     start = receive()
     slow = b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 1000
-    short = {"timeout": 0.6}
+    endless = head(length=999)
+
+    def late(id: str, *steps: Step) -> Case:
+        return Case(id, [[start, *steps]], LATE, timeout=0.6, requests=1)
+
     return [
-        Case("stalls before the head", [[start, stall()]], LATE, **short, requests=1),
-        Case("drips the head", [[start, drip(slow, 0.1)]], LATE, **short),
-        Case("stalls in the head", [[start, send(slow), stall()]], LATE, **short),
-        Case("stalls in the body", [[start, send(head(length=9), b"x"), stall()]], LATE, **short),
-        Case(
-            "drips the body",
-            [[start, send(head(length=999)), drip(b"x" * 999, 0.1)]],
-            LATE,
-            **short,
+        late("stalls before the head", stall()),
+        late("drips the head", drip(slow, 0.1)),
+        late("stalls in the head", send(slow), stall()),
+        late("stalls in the body", send(head(length=9), b"x"), stall()),
+        late("drips the body", send(endless), drip(b"x" * 999, 0.1)),
+        late("drips chunks", send(head(200, CHUNKED)), drip(chunk(b"x") * 200, 0.05)),
+        late("drips until close", send(head(200)), drip(b"x" * 999, 0.1)),
+        replace(
+            late("drips a stream", send(head(200, SSE)), drip(b"data: x\n\n" * 200, 0.05)),
+            stream=True
         ),
-        Case(
-            "drips chunks",
-            [[start, send(head(200, CHUNKED)), drip(chunk(b"x") * 200, 0.05)]],
-            LATE,
-            **short,
-        ),
-        Case(
-            "drips a stream",
-            [[start, send(head(200, SSE)), drip(b"data: x\n\n" * 200, 0.05)]],
-            LATE,
-            **short,
-            stream=True,
-        ),
-        Case(
-            "drips until close",
-            [[start, send(head(200, {"Connection": "close"})), drip(b"x" * 999, 0.1)]],
-            LATE,
-            **short,
-        ),
-        Case(
-            "idle in the body",
-            [[start, send(head(length=9), b"x"), stall()]],
-            Failure(RequestTimeoutError, True, ("0.4 s", "idle_timeout"), 0.4 + SLACK),
-            options=IDLE,
-        ),
-        Case(
-            "idle in a stream",
-            [[start, send(head(200, SSE), EVENTS[0]), stall()]],
-            Failure(RequestTimeoutError, True, ("0.4 s", "idle_timeout"), 0.4 + SLACK),
-            options=IDLE,
-            stream=True,
-        ),
-        Case(
-            "stalls in the TLS handshake",
-            [[stall()]],
-            Failure(ConnectionFailedError, True, ("0.4 s", "connect_timeout"), 0.4 + SLACK),
-            options=TransportOptions(connect_timeout=0.4),
-            certificate="plain",
-        ),
-        Case(
-            "drips in the TLS handshake",
-            [[drip(b"\x16\x03\x03\x40\x00" + b"x" * 999, 0.1)]],
-            LATE,
-            **short,
-            certificate="plain",
-        ),
-    ]
+        Case("TLS, drips the body", [[start, send(endless), drip(b"x" * 999, 0.1)]], LATE,
+             timeout=0.6, certificate="good"),
+        Case("TLS, drips the handshake", [[drip(b"\x16\x03\x03\x40\x00" + b"x" * 999, 0.1)]], LATE,
+             timeout=0.6, certificate="plain"),
+    ]  # fmt: skip
+
+
+def _other_limits() -> list[Case]:
+    start, one = receive(), send(head(length=9), b"x")
+    idle = Failure(RequestTimeoutError, True, ("0.4 s", "idle_timeout"), 0.4 + SLACK)
+    unconnected = Failure(ConnectionFailedError, True, ("0.4 s", "connect_timeout"), 0.4 + SLACK)
+    short = TransportOptions(connect_timeout=0.4)
+    return [
+        Case("slow, but never idle", [[start, send(head(length=8)), drip(BODY, 0.1)]], OK,
+             options=IDLE),
+        Case("idle in the body", [[start, one, stall()]], idle, options=IDLE),
+        Case("idle in a stream", [[start, send(head(200, SSE), EVENTS[0]), stall()]], idle,
+             options=IDLE, stream=True),
+        Case("stalls in the TLS handshake", [[stall()]], unconnected, options=short,
+             certificate="plain"),
+    ]  # fmt: skip
 
 
 def _streams() -> list[Case]:
-    start, stream = receive(), {"stream": True}
+    start = receive()
     events = b"".join(EVENTS)
     chunks = [chunk(event) for event in (*EVENTS, b"")]
     packed = gzip.compress(events)
-    return [
+    cases = [
         Case(
             "stream in chunks",
             [[start, send(head(200, SSE | CHUNKED), *chunks), reply(BODY)]],
             Answer(200, events, streamed=True),
-            **stream,
         ),
         Case(
             "stream until close",
             [[start, send(head(200, SSE), events)]],
             Answer(200, events, streamed=True),
-            **stream,
         ),
         Case(
             "stream, compressed and dripped",
             [[start, send(head(200, SSE | {"Content-Encoding": "gzip"})), drip(packed, 0.001)]],
             Answer(200, events, streamed=True),
-            **stream,
         ),
         Case(
             "a connection that carried a stream is used again",
             [[start, send(head(200, SSE | CHUNKED), *chunks)] * 2, [reset()]],
             Answer(200, events, streamed=True),
             exchanges=2,
-            **stream,
         ),
-        Case("asked for a stream, got JSON", [[reply(BODY, headers=JSON)]], OK, **stream),
+        Case("asked for a stream, got JSON", [[reply(BODY, headers=JSON)]], OK),
         Case(
             "asked for a stream, got an error",
             [[reply(b"data: x\n\n", 500, SSE)]],
             Answer(500, b"data: x\n\n"),
-            **stream,
         ),
-        Case(
-            "not asked for, an event stream comes whole",
-            [[reply(events, headers=SSE)]],
-            Answer(200, events),
-        ),
-        Case(
-            "stream, no last chunk",
-            [[start, send(head(200, SSE | CHUNKED), chunks[0])]],
-            LOST,
-            **stream,
-        ),
-        Case(
-            "stream, reset",
-            [[start, send(head(200, SSE | CHUNKED), chunks[0]), reset()]],
-            LOST,
-            **stream,
-        ),
-        Case(
-            "stream, compressed and cut",
-            [_encoded("gzip", packed[:-9], SSE)],
-            UNREADABLE,
-            **stream,
-        ),
+        Case("stream, no last chunk", [[start, send(head(200, SSE | CHUNKED), chunks[0])]], LOST),
+        Case("stream, reset", [[start, send(head(200, SSE | CHUNKED), chunks[0]), reset()]], LOST),
+        Case("stream, compressed and cut", [_encoded("gzip", packed[:-9], SSE)], UNREADABLE),
     ]
+    return [replace(case, stream=True) for case in cases]
 
 
 def _sizes_and_codings() -> list[Case]:
     start, large = receive(), b"x" * 100_001
-    small = {"options": SMALL}
-    return [
-        Case("just under the cap", [[reply(large[1:])]], Answer(200, large[1:]), **small),
-        Case(
-            "over the cap by length",
-            [[start, send(head(length=100_001)), stall()]],
-            TOO_LARGE,
-            **small,
-        ),
+    cases = [
+        Case("just under the cap", [[reply(large[1:])]], Answer(200, large[1:])),
+        Case("over the cap by length", [[start, send(head(length=100_001)), stall()]], TOO_LARGE),
         Case(
             "over the cap in chunks",
             [[start, send(head(200, CHUNKED), chunk(large)), stall()]],
             TOO_LARGE,
-            **small,
         ),
-        Case(
-            "over the cap until close",
-            [[start, send(head(200), large), stall()]],
-            TOO_LARGE,
-            **small,
-        ),
-        Case("gzip bomb", [_encoded("gzip", _bomb(gzip.compress))], TOO_LARGE, **small),
-        Case("deflate bomb", [_encoded("deflate", _bomb(zlib.compress))], TOO_LARGE, **small),
+        Case("over the cap until close", [[start, send(head(200), large), stall()]], TOO_LARGE),
+        Case("gzip bomb", [_encoded("gzip", _bomb(gzip.compress))], TOO_LARGE),
+        Case("deflate bomb", [_encoded("deflate", _bomb(zlib.compress))], TOO_LARGE),
         Case("gzip that is not", [_encoded("gzip", BODY)], UNREADABLE),
         Case("deflate that is not", [_encoded("deflate", BODY)], UNREADABLE),
         Case("gzip cut short", [_encoded("gzip", gzip.compress(BODY)[:-9])], UNREADABLE),
         Case("a coding not asked for", [_encoded("compress", b"\x1f\x9d\x90")], UNREADABLE),
     ]
+    return [replace(case, options=SMALL) for case in cases]
 
 
 def _redirects() -> list[Case]:
@@ -523,13 +369,6 @@ def _tls() -> list[Case]:
             certificate="good",
         ),
         Case(
-            "TLS, drips the body",
-            [[receive(), send(head(length=999)), drip(b"x" * 999, 0.1)]],
-            LATE,
-            timeout=0.6,
-            certificate="good",
-        ),
-        Case(
             "TLS on a plain port",
             [[send(b"\x15\x03\x03\x00\x02\x02\x46"), receive(), close()]],
             REFUSED,
@@ -543,63 +382,9 @@ CASES: list[Case] = [
     *_reconnects(),
     *_not_http(),
     *_deadlines(),
+    *_other_limits(),
     *_streams(),
     *_sizes_and_codings(),
     *_redirects(),
     *_tls(),
 ]
-
-
-# -- running a case ------------------------------------------------------------------------------
-
-
-def check(case: Case, open_client: OpenClient, authority: Authority) -> None:
-    """Play a case and compare; raises AssertionError."""
-    scripts, options = case.scripts, case.options
-    if case.certificate is not None:
-        options = replace(options, verify=authority.bundle)
-        if case.certificate != "plain":
-            shake = start_tls(authority.context(case.certificate))
-            scripts = [[shake, *script] for script in scripts]
-    with FaultServer(*scripts) as server, open_client(options) as client:
-        request = HTTPRequest(
-            "POST",
-            server.url if case.certificate is None else server.tls_url,
-            "/v1/completions?secret=query",
-            json={"prompt": PROMPT},
-            headers={"Authorization": f"Bearer {KEY}"},
-            stream=case.stream,
-        )
-        for _ in range(case.exchanges - 1):
-            assert client.exchange(request, case.timeout).status == 200
-        if isinstance(case.expect, Answer):
-            assert client.exchange(request, case.timeout) == case.expect
-        else:
-            _check_failure(case.expect, lambda: client.exchange(request, case.timeout), server)
-        if case.requests is not None:
-            assert len(server.requests) == case.requests
-
-
-def _check_failure(failure: Failure, act: Callable[[], Answer], server: FaultServer) -> None:
-    began = monotonic()
-    with pytest.raises(LMGatewayError) as caught:
-        act()
-    took, error = monotonic() - began, caught.value
-    assert type(error) is failure.kind
-    assert error.retryable is failure.retryable
-    assert error.host is not None
-    assert error.host.endswith(f":{server.port}")
-    message = str(error)
-    for mention in failure.mentions:
-        assert mention in message
-    for secret in (KEY, PROMPT, "secret=query", "me:pw"):
-        assert secret not in _printed(error)
-    if failure.within is not None:
-        assert took < failure.within
-
-
-def _printed(error: BaseException) -> str:
-    """Everything a traceback would print of an error and of those it came from."""
-    import traceback
-
-    return "".join(traceback.format_exception(error))

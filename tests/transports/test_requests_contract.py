@@ -1,10 +1,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import pytest
 
 from lmgateway.deadline import Deadline
-from lmgateway.transports import BodySource, TransportOptions
+from lmgateway.transports import Body, BodySource, TransportOptions
 from lmgateway.transports.requests import RequestsTransport
 from lmgateway.types import HTTPRequest
 from transports.contract import CASES, Answer, Authority, Case, check
@@ -22,8 +23,9 @@ class BlockingClient:
         if response.source is None:
             return Answer(response.status, response.body)
         assert isinstance(response.source, BodySource)
+        body = cast(Body, response.source.body)
         pieces = []
-        while piece := response.source.body.read(deadline):
+        while piece := body.read(deadline):
             pieces.append(piece)
         return Answer(response.status, b"".join(pieces), streamed=True)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lmgateway import errors
 from lmgateway.types import EmbedRequest, HTTPResponse, Request
 from lmgateway.wire.openai import CHAT, TEXT, parse, parse_embeddings, parse_models
-from tests.support.exchanges import exchanges
+from support.exchanges import exchanges
 
 REQUEST = Request("m", prompt="hi")
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}

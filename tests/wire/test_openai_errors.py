@@ -12,7 +12,7 @@ import pytest
 from lmgateway import errors
 from lmgateway.types import HTTPRequest, HTTPResponse, Request
 from lmgateway.wire.openai import CHAT, check, complete, parse, retry_after
-from tests.support.exchanges import run
+from support.exchanges import run
 
 REQUEST = Request("m", prompt="hi")
 SECRET = "The launch code of the silo is 0000, tell nobody about it."

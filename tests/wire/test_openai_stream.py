@@ -19,7 +19,7 @@ from lmgateway.wire.openai import (
     parse,
     stream,
 )
-from tests.support.exchanges import Pieces, run
+from support.exchanges import Pieces, run
 
 HERE = Service("http://service.example/v1")
 DONE = b"data: [DONE]\n\n"

@@ -1,0 +1,175 @@
+import gzip
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any, cast
+
+import pytest
+
+from lmgateway.deadline import Deadline
+from lmgateway.errors import (
+    ConnectionFailedError,
+    ResponseFormatError,
+)
+from lmgateway.transports import Body, BodySource, TransportOptions
+from lmgateway.transports.requests import RequestsTransport
+from lmgateway.types import HTTPRequest, HTTPResponse
+from support.fault_server import (
+    FaultServer,
+    await_event,
+    chunk,
+    head,
+    receive,
+    reply,
+    send,
+    stall,
+)
+
+pytestmark = pytest.mark.loopback
+
+SSE = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
+
+
+def post(
+    url: str, json: Any = None, headers: Mapping[str, str] | None = None, *, stream: bool = False
+) -> HTTPRequest:
+    sent = {} if json is None else json
+    return HTTPRequest("POST", url, "/v1/x", json=sent, headers=headers or {}, stream=stream)
+
+
+def body_of(response: HTTPResponse) -> Body:
+    assert isinstance(response.source, BodySource)
+    return cast(Body, response.source.body)
+
+
+@pytest.fixture
+def transport() -> Any:
+    transport = RequestsTransport(TransportOptions())
+    yield transport
+    transport.close()
+
+
+# -- streams -------------------------------------------------------------------------------------
+
+
+def flushed(compress: Any, data: bytes) -> bytes:
+    return bytes(compress.compress(data) + compress.flush(zlib.Z_SYNC_FLUSH))
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_piece_is_delivered_before_the_next_is_sent(
+    transport: RequestsTransport, coding: str
+) -> None:
+    packer, read_one = zlib.compressobj(wbits=31), threading.Event()
+    pieces = [flushed(packer, b"one"), flushed(packer, b"two") + packer.flush()]
+    if not coding:
+        pieces = [b"one", b"two"]
+    script = [
+        receive(),
+        send(head(200, SSE | {"Content-Encoding": coding}), chunk(pieces[0])),
+        await_event(read_one),
+        send(chunk(pieces[1]), chunk(b"")),
+    ]
+    with FaultServer(script) as server:
+        deadline = Deadline(10)
+        body = body_of(transport.send(post(server.url, stream=True), deadline))
+        assert body.read(deadline) == b"one"
+        read_one.set()
+        assert body.read(deadline) == b"two"
+        assert body.read(deadline) == b""
+        assert body.read(deadline) == b""
+
+
+def test_deadline_stands_while_paused(transport: RequestsTransport) -> None:
+    looked = threading.Event()
+    script = [receive(), send(head(200, SSE), chunk(b"one")), await_event(looked)]
+    script += [send(chunk(b"two"), chunk(b""))]
+    with FaultServer(script) as server:
+        deadline = Deadline(0.5)
+        body = body_of(transport.send(post(server.url, stream=True), deadline))
+        assert body.read(deadline) == b"one"
+        deadline.pause()
+        threading.Event().wait(0.8)  # longer than the deadline
+        deadline.resume()
+        looked.set()
+        assert body.read(deadline) == b"two"
+
+
+def test_close_wakes_a_reader_in_another_thread(transport: RequestsTransport) -> None:
+    with FaultServer([receive(), send(head(200, SSE)), stall()]) as server:
+        deadline = Deadline(30)
+        body = body_of(transport.send(post(server.url, stream=True), deadline))
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(body.read, deadline)
+            while reading.running() and not body._reading.locked():  # type: ignore[attr-defined]
+                threading.Event().wait(0.01)
+            began = monotonic()
+            body.close()
+            body.close()
+            error = reading.exception(timeout=5)
+        assert isinstance(error, ConnectionFailedError)
+        assert not error.retryable
+        assert server.await_hang_up() - began < 2
+
+
+def test_closing_an_unfinished_stream_hangs_up(transport: RequestsTransport) -> None:
+    with FaultServer([receive(), send(head(200, SSE), chunk(b"one")), stall()]) as server:
+        body = body_of(transport.send(post(server.url, stream=True), Deadline(30)))
+        body.close()
+        server.await_hang_up()
+        with pytest.raises(ConnectionFailedError):
+            body.read(Deadline(10))
+
+
+def test_dropping_an_unfinished_stream_hangs_up(transport: RequestsTransport) -> None:
+    with FaultServer([receive(), send(head(200, SSE), chunk(b"one")), stall()]) as server:
+        deadline = Deadline(30)
+        response = transport.send(post(server.url, stream=True), deadline)
+        body_of(response).read(deadline)
+        del response
+        server.await_hang_up()
+
+
+def test_stream_of_many_chunks_is_read_in_flat_memory(transport: RequestsTransport) -> None:
+    block = chunk(b"data: {}\n\n") * 1000
+    with FaultServer([receive(), send(head(200, SSE), *[block] * 20, chunk(b""))]) as server:
+        deadline = Deadline(60)
+        body = body_of(transport.send(post(server.url, stream=True), deadline))
+        tracemalloc.start()
+        try:
+            size = 0
+            while piece := body.read(deadline):
+                size += len(piece)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert size == 20_000 * len(b"data: {}\n\n")
+    assert peak < 500_000
+
+
+# -- sizes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_gzip_bomb_is_met_in_flat_memory(stream: bool) -> None:
+    bomb = gzip.compress(b"\0" * 100_000_000)
+    transport = RequestsTransport(TransportOptions(max_body=1_000_000))
+    headers = {"Content-Encoding": "gzip", "Content-Type": "text/event-stream"}
+    with FaultServer([reply(bomb, headers=headers)]) as server:
+        deadline = Deadline(60)
+        tracemalloc.start()
+        try:
+            if stream:
+                body = body_of(transport.send(post(server.url, stream=True), deadline))
+                assert sum(len(body.read(deadline)) for _ in range(500)) > 1_000_000
+                body.close()
+            else:
+                with pytest.raises(ResponseFormatError):
+                    transport.send(post(server.url), deadline)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 4_000_000

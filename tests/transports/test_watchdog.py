@@ -1,0 +1,79 @@
+import threading
+from math import inf
+from time import monotonic
+
+import pytest
+
+from lmgateway.transports.watchdog import Guard
+
+
+class Bell:
+    def __init__(self) -> None:
+        self.rung = threading.Event()
+        self.at = 0.0
+        self.guard = Guard(self.ring)
+
+    def ring(self) -> None:
+        self.at = monotonic()
+        self.rung.set()
+
+
+def test_fires_at_its_time_and_not_before() -> None:
+    bell, at = Bell(), monotonic() + 0.1
+    bell.guard.arm(at)
+    assert bell.rung.wait(5)
+    assert bell.at >= at
+    assert bell.guard.disarm() is False
+
+
+def test_fires_at_once_when_the_time_is_past() -> None:
+    bell = Bell()
+    bell.guard.arm(monotonic() - 1)
+    assert bell.rung.wait(5)
+
+
+def test_sleeps_no_longer_than_the_nearest_of_several() -> None:
+    late, soon = Bell(), Bell()
+    late.guard.arm(monotonic() + 60)
+    soon.guard.arm(monotonic() + 0.05)
+    assert soon.rung.wait(5)
+    assert late.guard.disarm() is True
+
+
+@pytest.mark.parametrize(
+    "first, then", [(0.05, 0.2), (60.0, 0.1), (inf, 0.1)], ids=["later", "sooner", "from never"]
+)
+def test_a_new_time_takes_the_place_of_the_old(first: float, then: float) -> None:
+    bell, now = Bell(), monotonic()
+    bell.guard.arm(now + first)
+    bell.guard.arm(now + then)
+    assert bell.rung.wait(5)
+    assert bell.at >= now + then
+
+
+def test_disarmed_in_time_it_does_not_fire() -> None:
+    disarmed, witness = Bell(), Bell()
+    disarmed.guard.arm(monotonic() + 0.05)
+    assert disarmed.guard.disarm() is True
+    witness.guard.arm(monotonic() + 0.1)
+    assert witness.rung.wait(5)
+    assert not disarmed.rung.is_set()
+
+
+def test_outlasts_a_time_centuries_away() -> None:
+    far, near = Bell(), Bell()
+    far.guard.arm(1e12)
+    near.guard.arm(monotonic() + 0.05)
+    assert near.rung.wait(5)
+    assert far.guard.disarm() is True
+
+
+def test_can_be_armed_again_after_it_fired() -> None:
+    bell = Bell()
+    for _ in range(2):
+        bell.rung.clear()
+        bell.guard.arm(monotonic() + 0.02)
+        assert bell.rung.wait(5)
+    assert bell.guard.disarm() is False
+    bell.guard.arm(monotonic() + 60)
+    assert bell.guard.disarm() is True
