@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 READY := $(VENV)/.ready
 
-EXTRAS := async,cli,templates
+EXTRAS := async,cli,otel,prices,templates
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 SOURCES := lmgateway $(patsubst %/__init__.py,%,$(wildcard plugins/*/src/*/__init__.py))
 # The weights of SmolLM2-135M-Instruct. What this package depends on needs a compiler, and only

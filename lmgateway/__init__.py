@@ -12,19 +12,27 @@ from . import errors
 from .errors import *  # noqa: F403
 
 if TYPE_CHECKING:
+    from .accounting import usage as usage
     from .hookspecs import hookimpl as hookimpl
+    from .layers.observe import on_call as on_call
     from .lm import LM as LM
     from .lm import get_lm as get_lm
     from .registry import providers as providers
+    from .store.recorder import record as record
+    from .store.recorder import replay as replay
 
 _LAZY = {
     "LM": "lm",
     "get_lm": "lm",
     "hookimpl": "hookspecs",
+    "on_call": "layers.observe",
     "providers": "registry",
+    "record": "store.recorder",
+    "replay": "store.recorder",
+    "usage": "accounting",
 }
 
-__all__ = ["LM", "get_lm", "hookimpl", "providers"]
+__all__ = ["LM", "get_lm", "hookimpl", "on_call", "providers", "record", "replay", "usage"]
 __all__ += [name for name in errors.__all__ if name[0].isupper()]
 
 

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
+from .accounting import account
 from .errors import (
     ConfigError,
     InputError,
@@ -83,6 +84,7 @@ def attempt(hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer
             if call.parse is not None:
                 call.parse(completion)
             scope.commit(completion)
+            account(completion)
             return completion
         except LMGatewayError as error:
             complete_error(error, target, call, request.model, pieces)
@@ -198,6 +200,7 @@ class _Wire:
             request = resolve(exchange, self.target)
             self.scope.call.host = host_of(request.url)
             self.scope.call.path = request.path
+            self.scope.call.path = request.path
             response = yield request
         source = getattr(response, "source", None)
         if source is not None:
@@ -288,8 +291,9 @@ def complete_error(
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    """Drop the frames of the inside: their locals hold headers and bodies, and a traceback that
-    is printed with its locals would show the key. A plugin's own fault keeps its frames.
+    """Drop the frames of the inside; those of a plugin's own fault are kept.
+
+    Their locals hold headers and bodies: a traceback printed with its locals would show the key.
     """
     seen = set()
     while error is not None and id(error) not in seen:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from . import inputs
-from .attempt import attempt, exchange
+from .attempt import attempt, complete_error, exchange
 from .config.names import Selection, select
 from .deadline import Deadline
-from .errors import InputError, ResponseFormatError, UnsupportedError
+from .errors import InputError, LMGatewayError, ResponseFormatError, UnsupportedError
 from .layers import Call, EffectLayer, Scope, Step
-from .layers.fallback import fallback
+from .layers.cache import cache
+from .layers.fallback import Alternative, fallback
 from .layers.observe import observe
 from .layers.retry import retry
 from .registry import Plugin, load
@@ -42,6 +43,7 @@ class Spec:
         params: Default generation parameters.
         system: A system text for every call.
         arguments: The keywords it was made with.
+        layers: What an exchange passes on its way out: cache > limit.
     """
 
     selection: Selection
@@ -52,6 +54,7 @@ class Spec:
     params: Mapping[str, Any]
     system: str | None = field(repr=False)
     arguments: Mapping[str, Any] = field(repr=False)
+    layers: tuple[EffectLayer, ...] = field(repr=False)
 
     @property
     def target(self) -> Configured:
@@ -134,6 +137,7 @@ def specify(
         {name: value for name, value in told.params.items() if value is not None},
         told.system,
         arguments,
+        (cache(),),
     )
 
 
@@ -232,52 +236,41 @@ def _schema(schema: Any) -> tuple[Mapping[str, Any], Callable[[Completion], None
     return wanted, parse
 
 
-def compose(spec: Spec, call: Call, *, stream: bool = False) -> Step:
+def compose(spec: Spec, call: Call) -> Step:
     """The step that answers one call: observe > fallback > retry > the provider."""
-    alternatives = [
-        (_name_of(each), _alternative(each, spec, call, stream)) for each in spec.options.fallbacks
-    ]
-    return observe(fallback(_retried(spec, call, stream), call, alternatives), call)
+    step = _asking(spec, call)
+    if spec.options.fallbacks:
+        step = fallback(step, call, [_alternative(each, call) for each in spec.options.fallbacks])
+    return observe(step, call)
 
 
-def _retried(spec: Spec, call: Call, stream: bool) -> Step:
+def _asking(spec: Spec, call: Call) -> Step:
+    """The step that asks one provider, as often as its retries allow."""
     hooks, settings = spec.plugin.hook, spec.filled.values if spec.filled else None
-    hook = hooks.lmgateway_stream if stream else hooks.lmgateway_complete
-    step = attempt(
-        lambda request: hook(request=request, settings=settings),
-        spec.target,
-        call,
-        effect_layers(spec),
-    )
-    return retry(step, call)
+
+    def hook(request: Request) -> Any:
+        if request.stream:
+            return hooks.lmgateway_stream(request=request, settings=settings)
+        return hooks.lmgateway_complete(request=request, settings=settings)
+
+    return retry(attempt(hook, spec.target, call, spec.layers), call)
 
 
-def _name_of(choice: Any) -> str:
-    return choice if isinstance(choice, str) else f"{choice.provider}/{choice.model}"
-
-
-def _alternative(choice: Any, asked: Spec, call: Call, stream: bool) -> Step:
-    """The step that asks another LM, given by a name or itself, within the same call."""
+def _alternative(name: str, call: Call) -> Alternative:
+    """A model to ask when another fails; resolved only then."""
 
     def step(request: Request) -> Flow[Completion]:
-        if isinstance(choice, str):
-            config = {k: v for k, v in asked.arguments.items() if k == "config"}
-            spec = specify(choice, None, config)
-        else:
-            spec = choice._spec
+        spec = specify(name, None, {})
         params = {**spec.params, **request.params}
-        inputs.check_params(params, spec.plugin, [])
-        request = replace(request, model=spec.model, params=params)
-        inputs.check_capabilities(request, spec.plugin)
-        call.provider, call.options, call.host = spec.selection.provider, spec.options, None
-        return (yield from _retried(spec, call, stream)(request))
+        inputs.check_params(params, spec.plugin)
+        asked = replace(
+            request, model=spec.model, params=params, system=request.system or spec.system
+        )
+        inputs.check_capabilities(asked, spec.plugin)
+        call.provider, call.options = spec.selection.provider, spec.options
+        return (yield from _asking(spec, call)(asked))
 
-    return step
-
-
-def effect_layers(spec: Spec) -> tuple[EffectLayer, ...]:
-    """What an exchange passes on its way out: cache > limit."""
-    return ()
+    return name, step
 
 
 def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
@@ -288,29 +281,28 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
     call = Call(spec.selection.provider, spec.options, Deadline(spec.options.timeout))
     settings = spec.filled.values if spec.filled else None
     implementation = getattr(spec.plugin.hook, hook)
+    target = spec.target
 
     def run(_: Any) -> Any:
         if request is None:
             return implementation(settings=settings)
         return implementation(request=request, settings=settings)
 
-    target = spec.target
-    stand_in = Request(spec.model, "", timeout=spec.options.timeout)
-    scope = Scope(call, stand_in, target.base_url)
-
-    def flow() -> Flow[Any]:
-        from .attempt import complete_error
-        from .errors import LMGatewayError
-
+    def step(stand_in: Request) -> Flow[Any]:
+        scope = Scope(call, stand_in, target.base_url)
         try:
-            return (yield from exchange(run, request, target, scope, ()))
+            outcome = yield from exchange(run, request, target, scope, spec.layers)
+            scope.commit(outcome)
+            return outcome
         except LMGatewayError as error:
             complete_error(error, target, call, spec.model)
             raise
         finally:
             scope.exit()
 
-    return flow(), call
+    params = getattr(request, "params", {})
+    stand_in = Request(spec.model, "", params=params, timeout=spec.options.timeout)
+    return retry(step, call)(stand_in), call
 
 
 def _veiled(arguments: Mapping[str, Any], plugin: Plugin) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .deadline import Deadline
+    from .layers import Call
     from .transports import AsyncTransport, Transport, TransportOptions
     from .types import HTTPRequest, HTTPResponse, Options
 
@@ -20,13 +21,13 @@ class Connections:
         self._held: dict[tuple[str, TransportOptions], Transport | AsyncTransport] = {}
         self._lock = Lock()
 
-    def blocking(self, options: Options) -> Transport:
+    def blocking(self, call: Call) -> Transport:
         """A transport for blocking drivers; opens nothing yet."""
-        return _Blocking(self, options)
+        return _Blocking(self, call)
 
-    def awaiting(self, options: Options) -> AsyncTransport:
+    def awaiting(self, call: Call) -> AsyncTransport:
         """A transport for awaiting drivers; opens nothing yet."""
-        return _Awaiting(self, options)
+        return _Awaiting(self, call)
 
     def hold(self, kind: str, options: Options) -> Transport | AsyncTransport:
         """The shared transport of that kind, taken once for this LM."""
@@ -57,14 +58,14 @@ class Connections:
 
 
 class _Blocking:
-    __slots__ = ("_connections", "_options")
+    __slots__ = ("_call", "_connections")
 
-    def __init__(self, connections: Connections, options: Options) -> None:
+    def __init__(self, connections: Connections, call: Call) -> None:
         self._connections = connections
-        self._options = options
+        self._call = call  # a fallback changes its options under way
 
     def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
-        transport: Transport = self._connections.hold("sync", self._options)  # type: ignore[assignment]
+        transport: Transport = self._connections.hold("sync", self._call.options)  # type: ignore[assignment]
         return transport.send(request, deadline)
 
     def close(self) -> None:
@@ -72,15 +73,15 @@ class _Blocking:
 
 
 class _Awaiting:
-    __slots__ = ("_connections", "_options")
+    __slots__ = ("_call", "_connections")
 
-    def __init__(self, connections: Connections, options: Options) -> None:
+    def __init__(self, connections: Connections, call: Call) -> None:
         self._connections = connections
-        self._options = options
+        self._call = call  # a fallback changes its options under way
 
     async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
-        kind = self._options.transport or ""
-        transport: AsyncTransport = self._connections.hold(kind, self._options)  # type: ignore[assignment]
+        kind = self._call.options.transport or ""
+        transport: AsyncTransport = self._connections.hold(kind, self._call.options)  # type: ignore[assignment]
         return await transport.send(request, deadline)
 
     async def aclose(self) -> None:

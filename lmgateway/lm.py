@@ -134,7 +134,7 @@ class LM:
             LMGatewayError: Anything else; see ``lmgateway.errors`` for the tree.
         """
         flow, call = self._flow(prompt, messages, schema, keywords)
-        return run(flow, self._connections.blocking(call.options), call.deadline)
+        return run(flow, self._connections.blocking(call), call.deadline)
 
     async def acall(
         self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
@@ -153,7 +153,7 @@ class LM:
     ) -> Completion:
         """As ``complete``, awaited."""
         flow, call = self._flow(prompt, messages, schema, keywords)
-        return await arun(flow, self._connections.awaiting(call.options), call.deadline)
+        return await arun(flow, self._connections.awaiting(call), call.deadline)
 
     # -- piece by piece ------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class LM:
         """
         schema = keywords.pop("schema", None)
         flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
-        transport = self._connections.blocking(call.options)
+        transport = self._connections.blocking(call)
         if events:
             return Stream(flow, transport, call, show_delta)
         return Stream(flow, transport, call, show_text)
@@ -224,7 +224,7 @@ class LM:
         """As ``stream``, for ``async for``."""
         schema = keywords.pop("schema", None)
         flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
-        transport = self._connections.awaiting(call.options)
+        transport = self._connections.awaiting(call)
         if events:
             return AStream(flow, transport, call, show_delta)
         return AStream(flow, transport, call, show_text)
@@ -254,22 +254,28 @@ class LM:
     def models(self) -> list[ModelCard]:
         """List the models that the service offers."""
         flow, call = self._ask("lmgateway_models")
-        return list(run(flow, self._connections.blocking(call.options), call.deadline))
+        return list(run(flow, self._connections.blocking(call), call.deadline))
 
     async def amodels(self) -> list[ModelCard]:
         """As ``models``, awaited."""
         flow, call = self._ask("lmgateway_models")
-        return list(await arun(flow, self._connections.awaiting(call.options), call.deadline))
+        return list(await arun(flow, self._connections.awaiting(call), call.deadline))
 
     def embed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
         """Embed texts: a vector for each, in their order."""
         flow, call = self._embed(texts, params)
-        return run(flow, self._connections.blocking(call.options), call.deadline)
+        return run(flow, self._connections.blocking(call), call.deadline)
 
     async def aembed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
         """As ``embed``, awaited."""
         flow, call = self._embed(texts, params)
-        return await arun(flow, self._connections.awaiting(call.options), call.deadline)
+        return await arun(flow, self._connections.awaiting(call), call.deadline)
+
+    def inspect_history(self, n: int = 1) -> None:
+        """Print the last ``n`` calls readably."""
+        from .transcript import show
+
+        show(list(self._history), n)
 
     # -- its life ------------------------------------------------------------------------------
 
@@ -352,7 +358,7 @@ class LM:
         self._check_open()
         spec = composition.varied(self._spec, keywords)
         request, call = composition.prepare(spec, prompt, messages, schema, stream=stream)
-        step = composition.compose(spec, call, stream=stream)
+        step = composition.compose(spec, call)
         if not self._history.limit:
             return step(request), call
         return _remembered(step(request), request.input, spec.params, self._history), call

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from .. import composition
 from ..errors import LMGatewayError
@@ -57,8 +57,8 @@ class _Script:
             text = said.pop("text", "")
             some = range(request.params.get("n") or 1)
             said["choices"] = [{"text": text, "index": i, "finish_reason": "stop"} for i in some]
-        completion: Any = {"id": f"scripted-{number}", "usage": {}, **said}
-        return {"prompt": request.input, **completion}
+        completion: Any = {"prompt": request.input, "id": f"scripted-{number}", "usage": {}, **said}
+        return cast(Completion, completion)
 
     @hookimpl
     def lmgateway_stream(self, request: Request) -> Flow[Completion]:
