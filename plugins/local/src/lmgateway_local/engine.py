@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from lmgateway.errors import ConfigError, LMGatewayError, UnsupportedError
 
-__all__ = ["INSTALL_ENGINE", "Engine", "Spec", "Take", "load"]
+__all__ = ["INSTALL_ENGINE", "Engine", "Spec", "Take", "let_go", "load"]
 
 INSTALL_ENGINE = "pip install xllamacpp"
 
@@ -90,6 +90,9 @@ class Engine:
 _loading = threading.Lock()
 _engines: WeakValueDictionary[Spec, Engine] = WeakValueDictionary()
 _process: int | None = None  # the one that llama.cpp was started in
+# Settings changed for one call live as long as that call: without this reference, each such call
+# of an LM that makes no other would load the model anew.
+_latest: Engine | None = None
 
 
 def load(spec: Spec) -> Engine:
@@ -99,7 +102,7 @@ def load(spec: Spec) -> Engine:
         ConfigError: llama.cpp is missing, or cannot load these weights.
         UnsupportedError: this process was forked from one that had used llama.cpp.
     """
-    global _process
+    global _latest, _process
     if _process not in (None, os.getpid()):
         raise UnsupportedError(
             "this process was forked from one that had already used llama.cpp, which does not "
@@ -113,7 +116,14 @@ def load(spec: Spec) -> Engine:
                     engine = Engine(spec)
                 _process = os.getpid()
                 _engines[spec] = engine
+    _latest = engine
     return engine
+
+
+def let_go() -> None:
+    """Keep no engine beyond those that somebody holds."""
+    global _latest
+    _latest = None
 
 
 def _start(spec: Spec) -> Any:

@@ -73,3 +73,8 @@ class Settings(BaseModel):
     )
 
     _holds: Holds = PrivateAttr(default_factory=Holds)
+
+    @property
+    def holds(self) -> Holds:
+        """What these settings keep loaded."""
+        return self._holds

@@ -1,0 +1,151 @@
+"""The provider ``local``: llama.cpp in the process, on any ``.gguf`` file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from lmgateway import hookimpl
+from lmgateway.errors import InputError
+from lmgateway.types import Blocking, Completion, Flow, Info, Request, send
+from lmgateway.wire.openai import (
+    CHAT,
+    TEXT,
+    Dialect,
+    Endpoint,
+    Service,
+    chat_request,
+    completion_request,
+    parse,
+    read_stream,
+)
+
+from .weights import DEFAULT_MODEL, find
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from .calls import Call
+    from .settings import Settings
+
+__all__ = [
+    "lmgateway_close",
+    "lmgateway_complete",
+    "lmgateway_info",
+    "lmgateway_settings",
+    "lmgateway_stream",
+]
+
+MAX_TOKENS = 512
+"""Tokens of an answer unless ``max_tokens`` says otherwise: a small model may never stop."""
+
+_BOTH = frozenset(
+    "temperature top_p top_k min_p max_tokens n stop seed presence_penalty frequency_penalty "
+    "repeat_penalty logit_bias logprobs top_logprobs response_format".split()
+)
+_LLAMA = Dialect("llama.cpp", chat=_BOTH, text=_BOTH)
+_SERVICE = Service(base_url=None, dialect=_LLAMA)
+
+
+@hookimpl
+def lmgateway_info() -> Info:
+    """Conversations, a system text and JSON schemas; SmolLM2 when no model is named."""
+    return Info(
+        capabilities=frozenset({"messages", "system", "schema"}),
+        params=_LLAMA.params,
+        default_model=DEFAULT_MODEL,
+    )
+
+
+@hookimpl
+def lmgateway_settings() -> type[BaseModel]:
+    """See ``Settings``."""
+    from .settings import Settings
+
+    return Settings
+
+
+@hookimpl
+def lmgateway_complete(request: Request, settings: Settings) -> Flow[Completion]:
+    """The whole answer."""
+    endpoint, call = _prepare(request, settings)
+    response = yield from send(Blocking(call.answer, call.key(streamed=False)))
+    return parse(request, response, endpoint)
+
+
+@hookimpl
+def lmgateway_stream(request: Request, settings: Settings) -> Flow[Completion]:
+    """The answer token by token; a reader who leaves stops the computation."""
+    endpoint, call = _prepare(request, settings)
+    head = yield from send(Blocking(call.stream, call.key(streamed=True), stream=True))
+    return (yield from read_stream(request, head, endpoint, needs_done=True))
+
+
+@hookimpl
+def lmgateway_close(settings: Settings) -> None:
+    """Free what these settings kept loaded, unless others keep it too."""
+    from .engine import let_go
+
+    settings.holds.release()
+    let_go()
+
+
+def _prepare(request: Request, settings: Settings) -> tuple[Endpoint, Call]:
+    """The request as llama.cpp wants it; raises InputError or ConfigError before any work."""
+    from .calls import Call
+    from .engine import Spec
+
+    n = request.params.get("n") or 1
+    if n > settings.n_parallel:
+        raise InputError(
+            f"n={n} needs n_parallel={n} or more, and it is {settings.n_parallel}: "
+            f"get_lm(..., n_parallel={n}), which costs memory"
+        )
+    weights = find(request.model)
+    spec = Spec(
+        weights.path,
+        weights.digest(),
+        weights.name,
+        settings.n_ctx,
+        settings.n_parallel,
+        settings.threads,
+    )
+    endpoint, body = _body(request, settings)
+    body["model"] = weights.name
+    expires_at = inf if request.timeout is None else monotonic() + request.timeout
+    return endpoint, Call(spec, settings.holds.add, endpoint, body, expires_at)
+
+
+def _body(request: Request, settings: Settings) -> tuple[Endpoint, dict[str, Any]]:
+    request = replace(request, stream=False)  # how it is streamed is the call's affair
+    if request.prompt is None or settings.use_chat_api:
+        endpoint, exchange = CHAT, chat_request(request, _SERVICE)
+    elif request.system is not None:
+        raise InputError(
+            "use_chat_api=False continues the prompt as it is: put the system text into it"
+        )
+    else:
+        endpoint, exchange = TEXT, completion_request(request, _SERVICE, text=request.prompt)
+    body: dict[str, Any] = {"max_tokens": MAX_TOKENS, **exchange.json}
+    if endpoint == TEXT and "response_format" in body:
+        body.update(_as_schema(body.pop("response_format")))
+    return endpoint, body
+
+
+def _as_schema(response_format: dict[str, Any]) -> dict[str, Any]:
+    """llama.cpp ignores ``response_format`` in ``/completions`` and obeys ``json_schema``."""
+    match response_format:
+        case {"type": "json_schema", "json_schema": {"schema": schema}}:
+            return {"json_schema": schema}
+        case {"type": "json_object", "schema": schema}:
+            return {"json_schema": schema}
+        case {"type": "json_object"}:
+            return {"json_schema": {"type": "object"}}
+        case {"type": "text"}:
+            return {}
+    raise InputError(
+        "response_format is {'type': 'json_schema', 'json_schema': {'schema': ...}}, "
+        "{'type': 'json_object'} or {'type': 'text'}"
+    )
