@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmgateway import hookimpl
 from lmgateway.errors import InputError
-from lmgateway.types import Blocking, Completion, Flow, Info, Request, send
+from lmgateway.types import Blocking, Completion, Flow, HTTPRequest, Info, Request, send
 from lmgateway.wire.openai import (
     CHAT,
     TEXT,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from .calls import Call
+    from .engine import Spec
     from .settings import Settings
 
 __all__ = [
@@ -70,17 +71,17 @@ def lmgateway_settings() -> type[BaseModel]:
 @hookimpl
 def lmgateway_complete(request: Request, settings: Settings) -> Flow[Completion]:
     """The whole answer."""
-    endpoint, call = _prepare(request, settings)
+    _, call = _prepare(request, settings)
     response = yield from send(Blocking(call.answer, call.key(streamed=False)))
-    return parse(request, response, endpoint)
+    return parse(request, response, call.endpoint)
 
 
 @hookimpl
 def lmgateway_stream(request: Request, settings: Settings) -> Flow[Completion]:
     """The answer token by token; a reader who leaves stops the computation."""
-    endpoint, call = _prepare(request, settings)
+    http_request, call = _prepare(request, settings)
     head = yield from send(Blocking(call.stream, call.key(streamed=True), stream=True))
-    return (yield from read_stream(request, head, endpoint, needs_done=True))
+    return (yield from read_stream(request, http_request, head, needs_done=True))
 
 
 @hookimpl
@@ -92,19 +93,48 @@ def lmgateway_close(settings: Settings) -> None:
     let_go()
 
 
-def _prepare(request: Request, settings: Settings) -> tuple[Endpoint, Call]:
-    """The request as llama.cpp wants it; raises InputError or ConfigError before any work."""
-    from .calls import Call
-    from .engine import Spec
+def _prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, Call]:
+    """The request as a server would get it, and as llama.cpp does.
 
-    n = request.params.get("n") or 1
+    Raises:
+        InputError, UnsupportedError: it cannot be done, or not with these settings.
+        ConfigError: the default model's weights are not installed.
+    """
+    from .calls import Call
+
+    endpoint = CHAT if settings.use_chat_api or request.prompt is None else TEXT
+    http_request = _build(request, endpoint)
+    body: dict[str, Any] = {"max_tokens": MAX_TOKENS, **http_request.json}
+    if endpoint == TEXT and "response_format" in body:
+        body.update(_as_schema(body.pop("response_format")))
+    if "seed" in body:  # a prompt half remembered is computed in other steps, with other roundings
+        body.setdefault("cache_prompt", False)
+    n = body.get("n", 1)
     if n > settings.n_parallel:
         raise InputError(
-            f"n={n} needs n_parallel={n} or more, and it is {settings.n_parallel}: "
-            f"get_lm(..., n_parallel={n}), which costs memory"
+            f"n={n} needs n_parallel={n}, and it is {settings.n_parallel}: "
+            f"get_lm(..., n_parallel={n}), or ask for fewer"
         )
-    weights = find(request.model)
-    spec = Spec(
+    spec = _spec(request.model, settings)
+    body["model"] = spec.name
+    expires_at = inf if request.timeout is None else monotonic() + request.timeout
+    return http_request, Call(spec, settings.holds.add, endpoint, body, expires_at)
+
+
+def _build(request: Request, endpoint: Endpoint) -> HTTPRequest:
+    request = replace(request, stream=False)  # the call adds what a stream needs
+    if endpoint == CHAT:
+        return chat_request(request, _SERVICE)
+    if request.system is not None:
+        raise InputError("use_chat_api=False takes no system text: put it into the prompt")
+    return completion_request(request, _SERVICE, text=request.prompt or "")
+
+
+def _spec(model: str, settings: Settings) -> Spec:
+    from .engine import Spec
+
+    weights = find(model)
+    return Spec(
         weights.path,
         weights.digest(),
         weights.name,
@@ -112,26 +142,6 @@ def _prepare(request: Request, settings: Settings) -> tuple[Endpoint, Call]:
         settings.n_parallel,
         settings.threads,
     )
-    endpoint, body = _body(request, settings)
-    body["model"] = weights.name
-    expires_at = inf if request.timeout is None else monotonic() + request.timeout
-    return endpoint, Call(spec, settings.holds.add, endpoint, body, expires_at)
-
-
-def _body(request: Request, settings: Settings) -> tuple[Endpoint, dict[str, Any]]:
-    request = replace(request, stream=False)  # how it is streamed is the call's affair
-    if request.prompt is None or settings.use_chat_api:
-        endpoint, exchange = CHAT, chat_request(request, _SERVICE)
-    elif request.system is not None:
-        raise InputError(
-            "use_chat_api=False continues the prompt as it is: put the system text into it"
-        )
-    else:
-        endpoint, exchange = TEXT, completion_request(request, _SERVICE, text=request.prompt)
-    body: dict[str, Any] = {"max_tokens": MAX_TOKENS, **exchange.json}
-    if endpoint == TEXT and "response_format" in body:
-        body.update(_as_schema(body.pop("response_format")))
-    return endpoint, body
 
 
 def _as_schema(response_format: dict[str, Any]) -> dict[str, Any]:

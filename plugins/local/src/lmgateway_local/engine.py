@@ -102,7 +102,7 @@ def load(spec: Spec) -> Engine:
         ConfigError: llama.cpp is missing, or cannot load these weights.
         UnsupportedError: this process was forked from one that had used llama.cpp.
     """
-    global _latest, _process
+    global _latest
     if _process not in (None, os.getpid()):
         raise UnsupportedError(
             "this process was forked from one that had already used llama.cpp, which does not "
@@ -114,7 +114,6 @@ def load(spec: Spec) -> Engine:
             if (engine := _engines.get(spec)) is None:
                 with _inside():
                     engine = Engine(spec)
-                _process = os.getpid()
                 _engines[spec] = engine
     _latest = engine
     return engine
@@ -127,10 +126,12 @@ def let_go() -> None:
 
 
 def _start(spec: Spec) -> Any:
+    global _process
     try:
         import xllamacpp
     except ImportError as error:
         raise ConfigError(f"llama.cpp is not there ({error}): {INSTALL_ENGINE}") from error
+    _process = os.getpid()
     params = xllamacpp.CommonParams()
     params.model.path = str(spec.path)
     params.model_alias = {spec.name}  # without one, the file's path is the model's name
