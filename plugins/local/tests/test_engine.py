@@ -10,13 +10,14 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-import lmgateway_local
 import pytest
-from lmgateway_local import engine, weights
-from lmgateway_local.settings import Settings
 from support.llama_server import INSTALL, is_installed
 
+import lmgateway_local
 from lmgateway import get_lm
+from lmgateway.lm import LM
+from lmgateway_local import engine, weights
+from lmgateway_local.settings import Settings
 
 pytestmark = [
     pytest.mark.real,
@@ -24,6 +25,12 @@ pytestmark = [
 ]
 
 QUICK: dict[str, Any] = {"max_tokens": 1, "cache": False, "n_ctx": 128}
+
+
+def close(lm: LM) -> None:
+    lm.close()
+    assert isinstance(lm.settings, Settings)
+    lmgateway_local.lmgateway_close(lm.settings)
 
 
 def loaded() -> int:
@@ -49,11 +56,9 @@ def test_lms_share_a_model_until_the_last_lets_it_go() -> None:
     one("Hi")
     other("Hi")
     assert loaded() == before + 1
-    one.close()
-    lmgateway_local.lmgateway_close(one.settings)
+    close(one)
     assert loaded() == before + 1
-    other.close()
-    lmgateway_local.lmgateway_close(other.settings)
+    close(other)
     assert loaded() == before
 
 
@@ -62,8 +67,7 @@ def test_settings_of_one_call_do_not_load_the_model_for_each() -> None:
     lm = get_lm("local", max_tokens=1, cache=False)
     lm("Hi", n_ctx=192)
     assert loaded() == before + 1
-    lm.close()
-    lmgateway_local.lmgateway_close(lm.settings)
+    close(lm)
     assert loaded() == before
 
 

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import lmgateway_local
 import pytest
-from lmgateway_local import engine
 from support.llama_server import INSTALL, is_installed
 
+import lmgateway_local
 from lmgateway import get_lm
 from lmgateway.errors import (
     ContextLengthError,
@@ -23,6 +22,8 @@ from lmgateway.errors import (
     UnsupportedError,
 )
 from lmgateway.lm import LM
+from lmgateway_local import engine
+from lmgateway_local.settings import Settings
 
 pytestmark = [
     pytest.mark.real,
@@ -42,20 +43,25 @@ SCHEMA = {
 def chat() -> Iterator[LM]:
     with get_lm("local", temperature=0, max_tokens=8, cache=False) as lm:
         yield lm
-    lmgateway_local.lmgateway_close(lm.settings)
+    let_go(lm)
 
 
 @pytest.fixture(scope="module")
 def text() -> Iterator[LM]:
     with get_lm("local", use_chat_api=False, temperature=0, max_tokens=8, cache=False) as lm:
         yield lm
-    lmgateway_local.lmgateway_close(lm.settings)
+    let_go(lm)
 
 
 @pytest.fixture(params=["chat", "text"])
 def lm(request: pytest.FixtureRequest) -> LM:
     either: LM = request.getfixturevalue(request.param)
     return either
+
+
+def let_go(lm: LM) -> None:
+    assert isinstance(lm.settings, Settings)
+    lmgateway_local.lmgateway_close(lm.settings)
 
 
 def streamed(lm: LM, prompt: str, **keywords: Any) -> tuple[list[str], Any]:
@@ -230,7 +236,8 @@ def test_eight_tasks_all_get_their_answers(chat: LM) -> None:
     words = [f"word {number}" for number in range(8)]
 
     async def ask() -> list[Any]:
-        return await asyncio.gather(*(chat.acomplete(**say(word)) for word in words))
+        answers = await asyncio.gather(*(chat.acomplete(**say(word)) for word in words))
+        return list(answers)
 
     answers = asyncio.run(ask())
     assert [json.loads(answer["choices"][0]["text"]) for answer in answers] == words
@@ -266,6 +273,6 @@ def test_a_path_names_a_model(tmp_path: Path) -> None:
     path.symlink_to(find_weights())
     with get_lm("local", model=str(path), use_chat_api=False, temperature=0, cache=False) as lm:
         completion = lm.complete(CAPITAL, max_tokens=2)
-    lmgateway_local.lmgateway_close(lm.settings)
+    let_go(lm)
     assert completion["choices"][0]["text"].startswith(" Paris")
     assert "/" not in completion["model"]

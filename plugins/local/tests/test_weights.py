@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from lmgateway_local import engine, weights
 from support.llama_server import INSTALL, is_installed
 
 from lmgateway.errors import ConfigError, InputError
+from lmgateway_local import engine, weights
 
 needs_model = pytest.mark.skipif(not is_installed(), reason=f"needs a model: {INSTALL}")
 

@@ -7,9 +7,6 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from lmgateway import hookimpl
-from lmgateway.errors import InputError
-from lmgateway.types import Blocking, Completion, Flow, HTTPRequest, Info, Request, send
 from lmgateway.wire.openai import (
     CHAT,
     TEXT,
@@ -21,6 +18,10 @@ from lmgateway.wire.openai import (
     parse,
     read_stream,
 )
+
+from lmgateway import hookimpl
+from lmgateway.errors import InputError
+from lmgateway.types import Blocking, Completion, Flow, HTTPRequest, Info, Request, send
 
 from .weights import DEFAULT_MODEL, find
 
@@ -42,10 +43,12 @@ __all__ = [
 MAX_TOKENS = 512
 """Tokens of an answer unless ``max_tokens`` says otherwise: a small model may never stop."""
 
+# llama.cpp ignores what it does not know, so this list has to be right.
 _BOTH = frozenset(
-    "temperature top_p top_k min_p max_tokens n stop seed presence_penalty frequency_penalty "
-    "repeat_penalty logit_bias logprobs top_logprobs response_format".split()
-)
+    ("temperature", "top_p", "top_k", "min_p", "max_tokens", "n", "stop", "seed",
+     "presence_penalty", "frequency_penalty", "repeat_penalty", "logit_bias", "logprobs",
+     "top_logprobs", "response_format")
+)  # fmt: skip
 _LLAMA = Dialect("llama.cpp", chat=_BOTH, text=_BOTH)
 _SERVICE = Service(base_url=None, dialect=_LLAMA)
 

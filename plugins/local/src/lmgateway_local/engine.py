@@ -128,7 +128,7 @@ def let_go() -> None:
 def _start(spec: Spec) -> Any:
     global _process
     try:
-        import xllamacpp
+        import xllamacpp  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
         raise ConfigError(f"llama.cpp is not there ({error}): {INSTALL_ENGINE}") from error
     _process = os.getpid()
@@ -144,10 +144,14 @@ def _start(spec: Spec) -> Any:
     params.endpoint_slots = False
     params.ui = False
     params.cache_ram_mib = 0  # else it keeps up to 8 GiB of past prompts
-    params.warmup = False
+    params.warmup = False  # see below
     params.verbosity = 0
     try:
-        return xllamacpp.Server(params)
+        server = xllamacpp.Server(params)
+        # It is there before its loop runs, and one freed in between never ends. An answer proves
+        # that the loop runs; it also takes the place of the warm-up.
+        server.handle_completions({"prompt": "a", "max_tokens": 0})
+        return server
     except Exception as error:
         raise ConfigError(
             f"llama.cpp cannot load {spec.path}: the file is damaged, or of an architecture that "

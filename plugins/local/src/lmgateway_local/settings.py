@@ -58,15 +58,15 @@ class Settings(BaseModel):
     """
 
     use_chat_api: bool = Field(
-        True,
+        default=True,
         description="True: a bare prompt is a chat's first message, in the model's own template. "
         "False: the model continues the text as it is.",
     )
     n_ctx: int = Field(
-        2048, ge=64, description="Tokens that one answer may have, its prompt included."
+        default=2048, ge=64, description="Tokens that one answer may have, its prompt included."
     )
     n_parallel: int = Field(
-        4, ge=1, le=256, description="Answers computed at once, and the most that n may be."
+        default=4, ge=1, le=256, description="Answers computed at once, and the most that n may be."
     )
     threads: int = Field(
         default_factory=half_the_cpus, ge=1, le=512, description="Threads that compute."
