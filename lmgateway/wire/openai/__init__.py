@@ -11,7 +11,7 @@
 from .assembly import Assembly
 from .build import Service, chat_request, completion_request, embed_request, models_request
 from .faults import check, error_in, load, request_id, retry_after
-from .flows import complete, embed, models, stream
+from .flows import complete, embed, models, read_stream, stream
 from .params import CHAT, OPENAI, TEXT, VLLM, Dialect, Endpoint, body_params
 from .parse import normalize, parse, parse_embeddings, parse_models
 
@@ -39,6 +39,7 @@ __all__ = [
     "parse",
     "parse_embeddings",
     "parse_models",
+    "read_stream",
     "request_id",
     "retry_after",
     "stream",

@@ -26,7 +26,7 @@ from .faults import check, error_in, load, request_id
 from .params import CHAT, TEXT, Endpoint
 from .parse import expected_choices, normalize, parse, parse_embeddings, parse_models
 
-__all__ = ["complete", "embed", "models", "stream"]
+__all__ = ["complete", "embed", "models", "read_stream", "stream"]
 
 _DONE = "[DONE]"
 
@@ -60,6 +60,13 @@ def stream(
         APIError: as ``complete``; an error object in the stream is raised as its kind.
     """
     head = yield from send(http_request)
+    return (yield from read_stream(request, http_request, head, needs_done=needs_done))
+
+
+def read_stream(
+    request: Request, http_request: HTTPRequest, head: HTTPResponse, *, needs_done: bool = False
+) -> Flow[Completion]:
+    """The rest of ``stream``, for an answer that came by another way than HTTP."""
     endpoint = endpoint_of(http_request)
     if head.source is None:
         return (yield from _emit_whole(parse(request, head, endpoint)))
