@@ -91,4 +91,7 @@ def lmgateway_info() -> Info:  # type: ignore[empty-body]
 
 @hookspec(firstresult=True)
 def lmgateway_close(settings: BaseModel) -> None:
-    """Let go of what was kept for these settings (a loaded model): their last LM was closed."""
+    """Let go of what was kept for these settings (a loaded model): their LM was closed.
+
+    Each LM has an instance of its own. It is called once, also when an LM is dropped unclosed.
+    """

@@ -65,7 +65,7 @@ class LM:
         set_(self, "_connections", connections)
         set_(self, "_closed", False)
         set_(self, "_history", History(spec.options.history) if history is None else history)
-        set_(self, "_finalizer", weakref.finalize(self, connections.close))
+        set_(self, "_finalizer", weakref.finalize(self, _let_go, spec, connections))
         self._finalizer.atexit = False
 
     # -- what it is ----------------------------------------------------------------------------
@@ -405,6 +405,13 @@ def _remembered(
                     "time": moment,
                 }
             )
+
+
+def _let_go(spec: Spec, connections: Connections) -> None:
+    """What happens when an LM is closed or dropped, once."""
+    connections.close()
+    if "lmgateway_close" in spec.plugin.hooks and spec.filled is not None:
+        spec.plugin.hook.lmgateway_close(settings=spec.filled.values)
 
 
 def _revive(name: str, model: str, arguments: dict[str, Any], plugin: Plugin | None = None) -> LM:
