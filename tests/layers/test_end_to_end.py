@@ -317,9 +317,15 @@ def test_a_stream_gives_its_place_back_however_it_ends(
         assert lm("Hi") == ["yes"]
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "threads"])
+@pytest.mark.parametrize(
+    "transport, kept",
+    [
+        pytest.param("aiohttp", 0, id="aiohttp-at-once"),
+        pytest.param("threads", 1, id="threads-when-the-thread-ends"),
+    ],
+)
 def test_a_cancelled_task_gives_its_place_back(
-    transport: str, limited: Callable[[Limits], None]
+    transport: str, kept: int, limited: Callable[[Limits], None]
 ) -> None:
     limits, go_on = Limits(in_flight=1), threading.Event()
     limited(limits)
@@ -330,6 +336,7 @@ def test_a_cancelled_task_gives_its_place_back(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert flying(limits) == kept
         go_on.set()
         assert await lm.acall("Hi") == ["yes"]
 
@@ -394,3 +401,19 @@ def test_no_event_and_no_log_line_holds_the_key_or_the_prompt(
     assert "asking echo instead" in text
     assert "sk-not-real" not in text
     assert "secret prompt" not in text
+
+
+def test_a_stream_that_is_closed_from_elsewhere_before_its_first_piece_asks_no_more() -> None:
+    with FaultServer([receive(), send(OPEN), stall()]) as server, lm_at(server) as lm:
+        stream = lm.stream("Hi")
+        pieces: list[str] = []
+        reader = threading.Thread(target=lambda: pieces.extend(stream))
+        reader.start()
+        server.await_requests(1)
+        while stream._call.source is None:
+            threading.Event().wait(0.005)
+        stream.close()
+        reader.join(10)
+        assert not reader.is_alive()
+        assert len(server.requests) == 1
+    assert pieces == []
