@@ -20,6 +20,7 @@ from . import Call, Step
 __all__ = ["CallEvent", "Subscription", "observe", "on_call"]
 
 logger = logging.getLogger("lmgateway")
+logger.addHandler(logging.NullHandler())  # quiet, until the program sets its logging up
 
 Outcome = Literal["ok", "error", "cancelled", "abandoned"]
 

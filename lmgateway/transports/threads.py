@@ -52,8 +52,10 @@ class ThreadedTransport:
         future = self._workers.submit(partial(self.transport.send, request, deadline))
         try:
             response = await _within(future, deadline)
-        except BaseException:
+        except BaseException as error:
             future.add_done_callback(_let_go)
+            if not isinstance(error, Exception):  # a limit counts the thread until it ends
+                error.running = future  # type: ignore[attr-defined]
             raise
         if isinstance(response.source, BodySource):
             body = _ThreadedBody(cast(Body, response.source.body), self._workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from support.fault_server import (
     stall,
 )
 
-from lmgateway import composition, get_lm
+from lmgateway import get_lm
 from lmgateway.errors import (
     ConnectionFailedError,
     InvalidRequestError,
@@ -115,8 +116,12 @@ def events() -> Iterator[list[CallEvent]]:
         yield seen
 
 
-def lm_at(server: FaultServer, **keywords: Any) -> Any:
-    return get_lm("openai/m", api_base=server.url, api_key="sk-not-real", cache=False, **keywords)
+def lm_at(server: FaultServer, *, limits: Limits | None = None, **keywords: Any) -> Any:
+    lm = get_lm("openai/m", api_base=server.url, api_key="sk-not-real", cache=False, **keywords)
+    if limits:
+        layers = (*lm._spec.layers, limit(limits))
+        object.__setattr__(lm, "_spec", dataclasses.replace(lm._spec, layers=layers))
+    return lm
 
 
 # -- retries -----------------------------------------------------------------------------------
@@ -195,13 +200,12 @@ def test_nothing_is_attempted_again_after_a_piece() -> None:
 
 @pytest.mark.parametrize("ask, fine", COLOURS)
 def test_a_dead_provider_falls_back_and_the_answer_says_so(
-    ask: Colour, fine: Any, events: list[CallEvent]
+    ask: Colour, fine: Any, events: list[CallEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FaultServer(BUSY) as dead, FaultServer(fine) as alive:
-        other = lm_at(alive)
-        with lm_at(dead, retries=1, fallbacks=[other]) as lm:
+        monkeypatch.setenv("OPENAI_API_BASE", alive.url)
+        with lm_at(dead, retries=1, fallbacks=["openai/other"]) as lm:
             completion = ask(lm, "Hi")
-        other.close()
         assert (len(dead.requests), len(alive.requests)) == (2, 1)
     assert completion["choices"][0]["text"] == "yes"
     (failure,) = completion["fallback_from"]
@@ -232,14 +236,6 @@ def test_a_parameter_that_a_fallback_would_drop_passes_it_over() -> None:
 # -- limits ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[Limits], None]:
-    def set_limits(limits: Limits) -> None:
-        monkeypatch.setattr(composition, "effect_layers", lambda spec: (limit(limits),))
-
-    return set_limits
-
-
 def flying(limits: Limits) -> int:
     gate = limiter_for("openai", limits).gate
     assert gate is not None
@@ -247,11 +243,8 @@ def flying(limits: Limits) -> int:
     return len(gate._flying)
 
 
-def test_threads_and_a_loop_never_have_more_at_the_server_than_the_limit(
-    limited: Callable[[Limits], None],
-) -> None:
+def test_threads_and_a_loop_never_have_more_at_the_server_than_the_limit() -> None:
     limits = Limits(in_flight=3)
-    limited(limits)
     lock, inside, most = threading.Lock(), 0, 0
 
     def count(step: int) -> Callable[[Any], None]:
@@ -271,7 +264,7 @@ def test_threads_and_a_loop_never_have_more_at_the_server_than_the_limit(
         count(-1),
         send(head(200, {**JSON, "Connection": "close"}, length=len(ANSWER)) + ANSWER),
     ]
-    with FaultServer(script) as server, lm_at(server) as lm:
+    with FaultServer(script) as server, lm_at(server, limits=limits) as lm:
 
         def many() -> None:
             for _ in range(5):
@@ -292,15 +285,12 @@ def test_threads_and_a_loop_never_have_more_at_the_server_than_the_limit(
 
 
 @pytest.mark.parametrize("how", ["left", "dropped", "failed", "read"])
-def test_a_stream_gives_its_place_back_however_it_ends(
-    how: str, limited: Callable[[Limits], None]
-) -> None:
+def test_a_stream_gives_its_place_back_however_it_ends(how: str) -> None:
     limits = Limits(in_flight=1)
-    limited(limits)
     rest = {"failed": [reset()], "read": [send(event("s") + END)]}.get(how, [stall()])
     with (
         FaultServer([receive(), send(OPEN + event("ye")), *rest], FINE) as server,
-        lm_at(server) as lm,
+        lm_at(server, limits=limits) as lm,
     ):
         stream = lm.stream("Hi")
         assert next(stream) == "ye"
@@ -317,12 +307,15 @@ def test_a_stream_gives_its_place_back_however_it_ends(
         assert lm("Hi") == ["yes"]
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "threads"])
-def test_a_cancelled_task_gives_its_place_back(
-    transport: str, limited: Callable[[Limits], None]
-) -> None:
+@pytest.mark.parametrize(
+    "transport, kept",
+    [
+        pytest.param("aiohttp", 0, id="aiohttp-at-once"),
+        pytest.param("threads", 1, id="threads-when-the-thread-ends"),
+    ],
+)
+def test_a_cancelled_task_gives_its_place_back(transport: str, kept: int) -> None:
     limits, go_on = Limits(in_flight=1), threading.Event()
-    limited(limits)
 
     async def main(server: FaultServer, lm: Any) -> None:
         task = asyncio.create_task(lm.acall("Hi"))
@@ -330,24 +323,22 @@ def test_a_cancelled_task_gives_its_place_back(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert flying(limits) == kept
         go_on.set()
         assert await lm.acall("Hi") == ["yes"]
 
     with (
         FaultServer([receive(), await_event(go_on), reset()], FINE) as server,
-        lm_at(server, transport=transport) as lm,
+        lm_at(server, limits=limits, transport=transport) as lm,
     ):
         asyncio.run(main(server, lm))
     assert flying(limits) == 0
 
 
-def test_a_call_in_a_stream_of_the_same_thread_is_no_deadlock(
-    limited: Callable[[Limits], None],
-) -> None:
-    limited(Limits(in_flight=1))
+def test_a_call_in_a_stream_of_the_same_thread_is_no_deadlock() -> None:
     with (
         FaultServer([receive(), send(OPEN + event("ye")), stall()]) as server,
-        lm_at(server, timeout=None) as lm,
+        lm_at(server, limits=Limits(in_flight=1), timeout=None) as lm,
         lm.stream("Hi") as stream,
     ):
         next(stream)
@@ -394,3 +385,19 @@ def test_no_event_and_no_log_line_holds_the_key_or_the_prompt(
     assert "asking echo instead" in text
     assert "sk-not-real" not in text
     assert "secret prompt" not in text
+
+
+def test_a_stream_that_is_closed_from_elsewhere_before_its_first_piece_asks_no_more() -> None:
+    with FaultServer([receive(), send(OPEN), stall()]) as server, lm_at(server) as lm:
+        stream = lm.stream("Hi")
+        pieces: list[str] = []
+        reader = threading.Thread(target=lambda: pieces.extend(stream))
+        reader.start()
+        server.await_requests(1)
+        while stream._call.source is None:
+            threading.Event().wait(0.005)
+        stream.close()
+        reader.join(10)
+        assert not reader.is_alive()
+        assert len(server.requests) == 1
+    assert pieces == []

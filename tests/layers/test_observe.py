@@ -8,6 +8,8 @@ import contextvars
 import dataclasses
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from time import monotonic
@@ -281,3 +283,14 @@ def test_a_call_is_one_line_at_debug(
     assert record.levelno == logging.DEBUG
     assert re.fullmatch(line, record.getMessage())
     assert "secret" not in caplog.text
+
+
+def test_the_log_is_quiet_until_the_program_sets_it_up() -> None:
+    code = """
+import logging
+from lmgateway import get_lm
+assert get_lm("echo").complete("Hi")
+logging.getLogger("lmgateway").error("not to be seen")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -218,3 +221,14 @@ def test_a_retry_is_logged_without_words_of_the_service(
     assert record.levelno == logging.INFO
     assert "host.test: attempt 1 failed with ServerError (status 503)" in record.getMessage()
     assert "Tell" not in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"]
+)
+def test_a_copy_of_an_error_has_notes_of_its_own(copied: Callable[[Any], Any]) -> None:
+    error = marked(ServerError("busy", status=503), max_retries=1)
+    error.add_note("one")
+    other = copied(error)
+    other.add_note("two")
+    assert (notes(error), notes(other), other.max_retries) == ("one", "one\ntwo", 1)
