@@ -14,6 +14,7 @@ from .errors import *  # noqa: F403
 if TYPE_CHECKING:
     from .accounting import usage as usage
     from .hookspecs import hookimpl as hookimpl
+    from .layers.observe import CallEvent as CallEvent
     from .layers.observe import on_call as on_call
     from .lm import LM as LM
     from .lm import get_lm as get_lm
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .store.recorder import replay as replay
 
 _LAZY = {
+    "CallEvent": "layers.observe",
     "LM": "lm",
     "get_lm": "lm",
     "hookimpl": "hookspecs",
@@ -32,7 +34,17 @@ _LAZY = {
     "usage": "accounting",
 }
 
-__all__ = ["LM", "get_lm", "hookimpl", "on_call", "providers", "record", "replay", "usage"]
+__all__ = [
+    "LM",
+    "CallEvent",
+    "get_lm",
+    "hookimpl",
+    "on_call",
+    "providers",
+    "record",
+    "replay",
+    "usage",
+]
 __all__ += [name for name in errors.__all__ if name[0].isupper()]
 
 

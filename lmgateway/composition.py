@@ -268,6 +268,7 @@ def _alternative(name: str, call: Call) -> Alternative:
         )
         inputs.check_capabilities(asked, spec.plugin)
         call.provider, call.options = spec.selection.provider, spec.options
+        call.host = call.path = None
         return (yield from _asking(spec, call)(asked))
 
     return name, step

@@ -14,11 +14,11 @@ from typing import Protocol, TypeAlias
 
 import pytest
 import trustme
+from support.fault_server import FaultServer, Script, start_tls
 
 from lmgateway.errors import LMGatewayError
 from lmgateway.transports import TransportOptions
 from lmgateway.types import HTTPRequest
-from support.fault_server import FaultServer, Script, start_tls
 
 __all__ = [
     "KEY",

@@ -15,13 +15,6 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from lmgateway.errors import (
-    APIError,
-    ConnectionFailedError,
-    RequestTimeoutError,
-    ResponseFormatError,
-)
-from lmgateway.transports import TransportOptions
 from support.fault_server import (
     Script,
     Step,
@@ -35,6 +28,14 @@ from support.fault_server import (
     send,
     stall,
 )
+
+from lmgateway.errors import (
+    APIError,
+    ConnectionFailedError,
+    RequestTimeoutError,
+    ResponseFormatError,
+)
+from lmgateway.transports import TransportOptions
 from transports.checking import Answer, Authority, Case, Client, Failure, OpenClient, check
 
 __all__ = ["CASES", "Answer", "Authority", "Case", "Client", "OpenClient", "check"]

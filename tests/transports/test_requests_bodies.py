@@ -8,15 +8,6 @@ from time import monotonic
 from typing import Any, cast
 
 import pytest
-
-from lmgateway.deadline import Deadline
-from lmgateway.errors import (
-    ConnectionFailedError,
-    ResponseFormatError,
-)
-from lmgateway.transports import Body, BodySource, TransportOptions
-from lmgateway.transports.requests import RequestsTransport
-from lmgateway.types import HTTPRequest, HTTPResponse
 from support.fault_server import (
     FaultServer,
     await_event,
@@ -27,6 +18,15 @@ from support.fault_server import (
     send,
     stall,
 )
+
+from lmgateway.deadline import Deadline
+from lmgateway.errors import (
+    ConnectionFailedError,
+    ResponseFormatError,
+)
+from lmgateway.transports import Body, BodySource, TransportOptions
+from lmgateway.transports.requests import RequestsTransport
+from lmgateway.types import HTTPRequest, HTTPResponse
 
 pytestmark = pytest.mark.loopback
 

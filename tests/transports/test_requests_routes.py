@@ -9,13 +9,6 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from urllib3.util import ssl_
-
-from lmgateway.deadline import Deadline
-from lmgateway.errors import ConfigError, ConnectionFailedError, RequestTimeoutError
-from lmgateway.transports import TransportOptions, targets
-from lmgateway.transports.requests import RequestsTransport
-from lmgateway.types import HTTPRequest
 from support.fault_server import (
     FaultServer,
     drip,
@@ -27,6 +20,13 @@ from support.fault_server import (
     stall,
     start_tls,
 )
+from urllib3.util import ssl_
+
+from lmgateway.deadline import Deadline
+from lmgateway.errors import ConfigError, ConnectionFailedError, RequestTimeoutError
+from lmgateway.transports import TransportOptions, targets
+from lmgateway.transports.requests import RequestsTransport
+from lmgateway.types import HTTPRequest
 from transports.contract import Authority
 
 pytestmark = pytest.mark.loopback

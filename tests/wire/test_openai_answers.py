@@ -8,11 +8,11 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.exchanges import exchanges
 
 from lmgateway import errors
 from lmgateway.types import EmbedRequest, HTTPResponse, Request
 from lmgateway.wire.openai import CHAT, TEXT, parse, parse_embeddings, parse_models
-from support.exchanges import exchanges
 
 REQUEST = Request("m", prompt="hi")
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}

@@ -8,11 +8,11 @@ import pickle
 from email.utils import formatdate
 
 import pytest
+from support.exchanges import run
 
 from lmgateway import errors
 from lmgateway.types import HTTPRequest, HTTPResponse, Request
 from lmgateway.wire.openai import CHAT, check, complete, parse, retry_after
-from support.exchanges import run
 
 REQUEST = Request("m", prompt="hi")
 SECRET = "The launch code of the silo is 0000, tell nobody about it."

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.exchanges import Pieces, run
 
 from lmgateway import errors
 from lmgateway.types import Delta, HTTPResponse, Request
@@ -19,7 +20,6 @@ from lmgateway.wire.openai import (
     parse,
     stream,
 )
-from support.exchanges import Pieces, run
 
 HERE = Service("http://service.example/v1")
 DONE = b"data: [DONE]\n\n"

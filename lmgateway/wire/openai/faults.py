@@ -265,5 +265,5 @@ _decode = json.JSONDecoder(parse_constant=_refuse).decode
 
 def _unreadable(message: str) -> ResponseFormatError:
     error = ResponseFormatError(message)
-    error.retryable = True
+    error.retryable, error.max_retries = True, 1
     return error
