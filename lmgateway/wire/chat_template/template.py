@@ -14,14 +14,15 @@ from typing import Any
 from ...errors import ConfigError, InputError, UnsupportedError, excerpt
 from .conversation import find_tokens, flatten, plain, with_reasoning
 from .families import FAMILIES, Family, family_named
+from .meter import TODAY
 
 __all__ = ["MAX_SOURCE", "Template", "find_control_tokens", "holds_bos", "render", "resolve"]
 
-#: Characters of a template's source at most; the longest in use have some 20,000.
-MAX_SOURCE = 256 * 1024
+#: Characters of a template's source at most; the longest in use has some 20,000.
+MAX_SOURCE = 128 * 1024
 
 _CONTROL_TOKEN = re.compile(
-    r"<\|[^|<>\s'\"]{1,60}\|>|<｜[^｜<>]{1,60}｜>|\[/?[A-Z][A-Z_]{2,40}\]|<</?SYS>>"
+    r"<\|[^|<>\s'\"]{1,60}\|>|<\uff5c[^\uff5c<>]{1,60}\uff5c>|\[/?[A-Z][A-Z_]{2,40}\]|<</?SYS>>"
     r"|</?s>|<[be]os>|<(?:start|end)_of_(?:turn|text|image|utterance)>"
 )
 _DATES = ("%d %b %Y", "%d %B %Y", "%Y-%m-%d", "%b %d, %Y", "%B %d, %Y", "%d/%m/%Y")
@@ -66,10 +67,10 @@ class Template:
         context = self._context(messages, variables)
         context["add_generation_prompt"] = add_generation_prompt
         try:
-            from .engine import execute
+            from .engine import execute  # jinja2 is loaded when a template is rendered, not before
         except ImportError as error:
             raise UnsupportedError(
-                "chat templates need jinja2 3.1.6 or later: pip install 'lmgateway[templates]'"
+                "chat templates need jinja2: pip install 'lmgateway[templates]'"
             ) from error
         return execute(self.source, context, self.name)
 
@@ -98,7 +99,7 @@ class Template:
         for name in ("tools", "documents"):
             _check_dicts(name, context[name])
         if isinstance(context.get("date_string"), str):
-            context["lm today"] = _clock(context["date_string"])
+            context[TODAY] = _clock(context["date_string"])
         return context
 
 
@@ -198,8 +199,8 @@ def _unknown(template: str) -> str:
     nearest = f"; did you mean {close[0]!r}?" if close else ""
     return (
         f"template={excerpt(repr(template), 80)} is no family, no existing file, and no jinja"
-        f'{nearest} The families are {_names()}, and "none" sends the prompt as it is'
-    ).replace("jinja The", "jinja. The")
+        f'{nearest}; the families are {_names()}, and "none" sends the prompt as it is'
+    )
 
 
 # -- using it ----------------------------------------------------------------------------------
@@ -246,7 +247,8 @@ def find_control_tokens(
 
 
 def holds_bos(text: str, bos_token: str | None) -> bool:
-    """Whether a rendered text begins with BOS already, so that the server must not add it
-    (``add_special_tokens=false``).
+    """Whether a rendered text begins with BOS already.
+
+    Then the server must not add it: ``add_special_tokens=false``.
     """
     return bool(bos_token) and text.startswith(str(bos_token))
