@@ -60,7 +60,7 @@ def execute(source: str, context: Mapping[str, Any], name: str) -> str:
         line = _line(error.__traceback__, compiled)
         raise InputError(
             f"the chat template {name} failed at line {line}: {excerpt(str(error))}; check that "
-            f"each message has what the template reads, or use another template"
+            f"each message, and each variable such as bos_token, is what the template reads"
         ) from error
     finally:
         METER.reset(token)
