@@ -36,9 +36,10 @@ def plain(value: Any) -> Any:
 
     Dataclasses and pydantic models become dicts; what has no JSON form becomes ``"<TypeName>"``.
     """
-    if type(value) in _SCALARS:
+    kind = type(value)
+    if kind in _SCALARS:
         return value
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]

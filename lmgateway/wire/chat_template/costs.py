@@ -55,6 +55,10 @@ def _shallow(meter: Meter, operands: Sequence[Any]) -> int:
     return 4 * len(subject) if isinstance(subject, str) else flat(subject)
 
 
+def _each(meter: Meter, operands: Sequence[Any]) -> int:
+    return 8 * _shallow(meter, operands)
+
+
 def _linear(meter: Meter, operands: Sequence[Any]) -> int:
     return meter.weigh_all(operands)
 
@@ -176,9 +180,8 @@ _FILTERS: dict[str, Cost] = {
         ("attr", "count", "d", "default", "first", "items", "last", "length", "random", "safe"),
         _free,
     ),
-    **dict.fromkeys(
-        ("list", "map", "reject", "rejectattr", "reverse", "select", "selectattr"), _shallow
-    ),
+    **dict.fromkeys(("list", "reverse"), _shallow),
+    **dict.fromkeys(("map", "reject", "rejectattr", "select", "selectattr"), _each),
     **dict.fromkeys(("batch", "slice"), _chunking),
     **dict.fromkeys(("e", "escape", "forceescape", "tojson", "urlencode", "xmlattr"), _expanding),
     **dict.fromkeys(("pprint", "striptags", "urlize", "wordcount", "wordwrap"), _quadratic),

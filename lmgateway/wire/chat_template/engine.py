@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from types import TracebackType
 from typing import Any
 
@@ -11,7 +12,7 @@ import jinja2
 
 from ...errors import ConfigError, InputError, excerpt
 from .meter import METER, Meter, OverBudgetError, allowance
-from .sandbox import BoundedEnvironment, Refusal
+from .sandbox import BoundedEnvironment, RefusedError
 
 __all__ = ["execute"]
 
@@ -44,7 +45,7 @@ def execute(source: str, context: Mapping[str, Any], name: str) -> str:
         messages = context["messages"]
         meter.left = allowance(meter.weigh_all(context.values()), len(messages))
         return "".join(compiled.root_render_func(compiled.new_context(dict(context))))
-    except Refusal as error:
+    except RefusedError as error:
         raise InputError(
             f"the chat template {name} refuses this conversation: {excerpt(str(error))}"
             f"{_advice(messages)}"
@@ -59,7 +60,7 @@ def execute(source: str, context: Mapping[str, Any], name: str) -> str:
         line = _line(error.__traceback__, compiled)
         raise InputError(
             f"the chat template {name} failed at line {line}: {excerpt(str(error))}; check that "
-            f"each message has what the template reads, or use another template"
+            f"each message, and each variable such as bos_token, is what the template reads"
         ) from error
     finally:
         METER.reset(token)
@@ -98,7 +99,7 @@ def _advice(messages: Sequence[Mapping[str, Any]]) -> str:
     turns = [(at, role) for at, role in enumerate(roles) if role != "system"]
     if turns and turns[0][1] != "user":
         advice.append(f"begin with a user turn, not {excerpt(str(turns[0][1]), 20)}")
-    for (_, before), (at, role) in zip(turns, turns[1:], strict=False):
+    for (_, before), (at, role) in pairwise(turns):
         if before == role:
             advice.append(f"join messages[{at}] with the {role} turn before it")
             break

@@ -12,7 +12,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Se
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["METER", "Meter", "OverBudgetError", "allowance"]
+__all__ = ["METER", "TODAY", "Meter", "OverBudgetError", "allowance"]
 
 BASE_CELLS = 3_000_000
 EXTRA_CELLS = 60_000_000
@@ -26,8 +26,9 @@ class OverBudgetError(Exception):
 
 
 def allowance(weight: int, turns: int) -> int:
-    """Cells for a conversation of this weight: enough for a template that reads all of it anew
-    for each turn, up to a ceiling, and never so many that memory would notice.
+    """Cells for a conversation of this weight, up to a ceiling that memory does not notice.
+
+    They are enough for a template that reads all of it anew for each turn.
     """
     return BASE_CELLS + min(weight * (turns + 100), EXTRA_CELLS)
 
@@ -56,8 +57,9 @@ class Meter:
             raise OverBudgetError
 
     def weigh(self, value: Any) -> int:
-        """Cells of a value with all that is in it: what is shared counts each time it is seen,
-        as it does for ``str``, ``==`` and ``hash``.
+        """Cells of a value with all that is in it.
+
+        What is shared counts each time it is seen, as it does for ``str``, ``==`` and ``hash``.
         """
         kind = type(value)
         if kind is str:
@@ -72,14 +74,17 @@ class Meter:
         known = self._weights.get(id(value))
         if known is not None:
             return known[1]
-        if isinstance(value, range):
+        kind, weigh = type(value), self.weigh
+        if kind is list or kind is tuple:
+            weight = 2 + sum(map(weigh, value))
+        elif kind is dict or isinstance(value, Mapping):
+            weight = 4 + 4 * len(value) + sum(map(weigh, value)) + sum(map(weigh, value.values()))
+        elif isinstance(value, range):
             weight = 2 + 4 * len(value)
-        elif isinstance(value, Mapping):
-            weight = 4 + sum(4 + self.weigh(k) + self.weigh(v) for k, v in value.items())
         elif isinstance(value, ItemsView):
-            weight = 4 + sum(4 + self.weigh(k) + self.weigh(v) for k, v in value)
+            weight = 4 + sum(4 + weigh(key) + weigh(item) for key, item in value)
         else:
-            weight = 2 + sum(map(self.weigh, value))
+            weight = 2 + sum(map(weigh, value))
         self._weights[id(value)] = (value, weight)
         return weight
 
@@ -96,6 +101,11 @@ class Meter:
 
 def flat(value: Any) -> int:
     """Cells of a value without what is in its items."""
+    kind = type(value)
+    if kind is str:
+        return 1 + (len(value) >> 2)
+    if kind in _ATOMS:
+        return 1
     if isinstance(value, (str, bytes)):
         return 1 + (len(value) >> 2)
     if isinstance(value, int):
@@ -105,3 +115,6 @@ def flat(value: Any) -> int:
 
 #: The meter of the rendering that runs in this thread or task.
 METER: ContextVar[Meter] = ContextVar("lmgateway_template_meter")
+
+#: Name of the variable that holds the clock of ``strftime_now``; a template cannot spell it.
+TODAY = "lm today"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from types import BuiltinMethodType, FunctionType, MethodType
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import jinja2
 from jinja2 import nodes
@@ -19,21 +19,20 @@ from jinja2.sandbox import (
     SandboxedEscapeFormatter,
     SandboxedFormatter,
 )
-from jinja2.utils import Namespace, pass_context
+from jinja2.utils import Namespace, generate_lorem_ipsum, pass_context
 from markupsafe import Markup
 
 from . import costs, metering
-from .meter import METER, flat
+from .meter import METER, TODAY, flat
 
-__all__ = ["TODAY", "BoundedEnvironment", "Refusal"]
+__all__ = ["BoundedEnvironment", "RefusedError"]
+
+_Test: TypeAlias = Callable[..., Any]
 
 _BUILTINS = (str, bytes, int, float, complex, list, tuple, dict, range, set, frozenset)
 
-#: Name of the variable that holds the clock of ``strftime_now``; a template cannot spell it.
-TODAY = "lm today"
 
-
-class Refusal(TemplateError):
+class RefusedError(TemplateError):
     """The template called ``raise_exception``."""
 
 
@@ -42,7 +41,7 @@ class Refusal(TemplateError):
 
 def _raise_exception(message: Any) -> None:
     METER.get().charge(METER.get().weigh(message))
-    raise Refusal(str(message))
+    raise RefusedError(str(message))
 
 
 @pass_context
@@ -54,7 +53,7 @@ def _strftime_now(context: Context, format: str) -> str:
 
 def _tojson(
     value: Any,
-    ensure_ascii: bool = False,
+    ensure_ascii: bool = False,  # as templates call it
     indent: int | str | None = None,
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
@@ -76,6 +75,11 @@ def _paid(pieces: Iterator[str]) -> Iterator[str]:
     for piece in pieces:
         meter.charge(flat(piece))
         yield piece
+
+
+def _lipsum(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -> str:
+    METER.get().charge(4 * n * max)
+    return generate_lorem_ipsum(n, html, min, max)
 
 
 class _Dict:
@@ -114,7 +118,7 @@ def _check_public(name: Any) -> None:
 class _Generation(Extension):
     """``{% generation %}``: marks the assistant's words for training; renders its body."""
 
-    tags = {"generation"}
+    tags: set[str] = {"generation"}  # noqa: RUF012 - as jinja declares it
 
     def parse(self, parser: Parser) -> nodes.Node:
         lineno = next(parser.stream).lineno
@@ -180,7 +184,7 @@ def _metered_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
         meter = METER.get()
         if drains and isinstance(value, Iterator):
             value = list(value)
-        meter.charge(cost(meter, (value, *args, *kwargs.values())))
+        meter.charge(4 + cost(meter, (value, *args, *kwargs.values())))
         result = function(*lead(context), value, *args, **kwargs)
         if lazy and isinstance(result, Iterator):
             return meter.metered(result)
@@ -198,7 +202,7 @@ def _metered_test(name: str, function: Callable[..., Any]) -> Callable[..., Any]
         meter = METER.get()
         if isinstance(args[-1], Iterator):
             args = (*args[:-1], list(args[-1]))
-        meter.charge(cost(meter, args))
+        meter.charge(8 + cost(meter, args))
         return function(*lead(context), *args)
 
     return call
@@ -248,7 +252,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.filters["tojson"] = _tojson
         self.filters = {name: _metered_filter(name, f) for name, f in self.filters.items()}
         self.tests = {
-            name: test if name in costs.CHEAP_TESTS else _metered_test(name, test)
+            name: test if name in costs.CHEAP_TESTS else _metered_test(name, cast(_Test, test))
             for name, test in self.tests.items()
         }
         self.filters |= {
@@ -258,12 +262,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             metering.SCANNED: _scanned,
             metering.BUILT: _built,
         }
-        lorem = self.globals["lipsum"]
         self.globals |= {
             "dict": _Dict(),
-            "lipsum": lambda n=5, html=True, min=20, max=100: (
-                METER.get().charge(n * max * 4) or lorem(n, html, min, max)
-            ),
+            "lipsum": _lipsum,
             "namespace": _Namespace,
             "raise_exception": _raise_exception,
             "strftime_now": _strftime_now,
@@ -299,9 +300,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             meter.charge(costs.cost_of_method(owner, name)(meter, (owner, *operands)))
         elif owner is not None or isinstance(__obj, _Dict):
             args = tuple(list(a) if isinstance(a, Iterator) else a for a in args)
-            meter.charge(8 + meter.weigh_all(args))
+            meter.charge(16 + meter.weigh_all(args))
         else:
-            meter.charge(8)
+            meter.charge(16 + 4 * len(operands))
         result = super().call(__context, __obj, *args, **kwargs)
         if not isinstance(result, range):
             meter.charge(flat(result))
@@ -313,7 +314,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             return None
         if super().wrap_str_format(value) is None:
             return None
-        text: str = value.__self__  # type: ignore[union-attr]
+        text = cast(str, value.__self__)  # type: ignore[union-attr]
         escape = text.escape if isinstance(text, Markup) else None
         formatter = _EscapeFormatter(self, escape=escape) if escape else _Formatter(self)
         mapped = value.__name__ == "format_map"

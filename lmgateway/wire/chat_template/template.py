@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +15,20 @@ from typing import Any
 from ...errors import ConfigError, InputError, UnsupportedError, excerpt
 from .conversation import find_tokens, flatten, plain, with_reasoning
 from .families import FAMILIES, Family, family_named
+from .meter import TODAY
 
 __all__ = ["MAX_SOURCE", "Template", "find_control_tokens", "holds_bos", "render", "resolve"]
 
-#: Characters of a template's source at most; the longest in use have some 20,000.
-MAX_SOURCE = 256 * 1024
+#: Characters of a template's source at most; the longest in use has some 20,000.
+MAX_SOURCE = 128 * 1024
+#: Bytes of a file at most: a tokenizer_config.json may list every token.
+MAX_FILE = 16 * 1024 * 1024
 
 _CONTROL_TOKEN = re.compile(
-    r"<\|[^|<>\s'\"]{1,60}\|>|<｜[^｜<>]{1,60}｜>|\[/?[A-Z][A-Z_]{2,40}\]|<</?SYS>>"
+    r"<\|[^|<>\s'\"]{1,60}\|>|<\uff5c[^\uff5c<>]{1,60}\uff5c>|\[/?[A-Z][A-Z_]{2,40}\]|<</?SYS>>"
     r"|</?s>|<[be]os>|<(?:start|end)_of_(?:turn|text|image|utterance)>"
 )
+_TOKENS = ("bos_token", "eos_token")
 _DATES = ("%d %b %Y", "%d %B %Y", "%Y-%m-%d", "%b %d, %Y", "%B %d, %Y", "%d/%m/%Y")
 
 
@@ -35,11 +40,13 @@ class Template:
         name: A family's name, a file's path, ``"inline"`` or ``"none"``.
         source: The jinja source; None for ``"none"``: the text goes as it is.
         family: The bundled family it is, if it is one.
+        variables: Defaults of what the template reads, such as ``bos_token``.
     """
 
     name: str
     source: str | None = field(repr=False)
     family: Family | None = field(default=None, repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
@@ -50,8 +57,8 @@ class Template:
 
     @property
     def bos_token(self) -> str:
-        """The token a family's prompts begin with; "" where there is none or none is known."""
-        return self.family.bos_token if self.family else ""
+        """The token its prompts begin with; "" where there is none or none is known."""
+        return self.variables.get("bos_token", "")
 
     def render(
         self,
@@ -62,14 +69,14 @@ class Template:
     ) -> str:
         """The text of a conversation; see ``render``, the function."""
         if self.source is None:
-            return _bare(messages)
+            return _bare(_checked(plain(list(messages))))
         context = self._context(messages, variables)
         context["add_generation_prompt"] = add_generation_prompt
         try:
-            from .engine import execute
+            from .engine import execute  # jinja2 is loaded when a template is rendered, not before
         except ImportError as error:
             raise UnsupportedError(
-                "chat templates need jinja2 3.1.6 or later: pip install 'lmgateway[templates]'"
+                "chat templates need jinja2: pip install 'lmgateway[templates]'"
             ) from error
         return execute(self.source, context, self.name)
 
@@ -77,28 +84,24 @@ class Template:
         self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]
     ) -> dict[str, Any]:
         family = self.family
-        if family is not None:
-            if variables.get("tools") and not family.tools:
-                raise UnsupportedError(
-                    f"the chat template {family.name} takes no tools; "
-                    f"send them to the chat endpoint (use_chat_api=True)"
-                )
-            if not family.parts:
-                messages = flatten(messages)
-            variables = {
-                "bos_token": family.bos_token,
-                "eos_token": family.eos_token,
-                **variables,
-            }
+        if family is not None and variables.get("tools") and not family.tools:
+            raise UnsupportedError(
+                f"the chat template {family.name} takes no tools; "
+                f"send them to the chat endpoint (use_chat_api=True)"
+            )
+        variables = {"tools": None, "documents": None, **self.variables, **variables}
         try:
-            context = {"tools": None, "documents": None, **plain(dict(variables))}
-            context["messages"] = [with_reasoning(m) for m in _checked(plain(list(messages)))]
+            context: dict[str, Any] = plain(variables)
+            turns = _checked(plain(list(messages)))
         except RecursionError:
             raise InputError("the conversation is nested too deeply, or holds itself") from None
+        if family is not None and not family.parts:
+            turns = flatten(turns)
+        context["messages"] = [with_reasoning(turn) for turn in turns]
         for name in ("tools", "documents"):
             _check_dicts(name, context[name])
         if isinstance(context.get("date_string"), str):
-            context["lm today"] = _clock(context["date_string"])
+            context[TODAY] = _clock(context["date_string"])
         return context
 
 
@@ -148,7 +151,8 @@ def resolve(template: str | Template | Family) -> Template:
     """The template that ``template=`` means.
 
     Text that holds ``{{`` or ``{%`` is jinja; else it is the name of a family or ``"none"``; else
-    the path of an existing file.
+    the path of an existing file: jinja, or a ``tokenizer_config.json``, which says BOS and EOS
+    too.
 
     Raises:
         ConfigError: It is none of these, or the file cannot be read.
@@ -156,7 +160,7 @@ def resolve(template: str | Template | Family) -> Template:
     if isinstance(template, Template):
         return template
     if isinstance(template, Family):
-        return Template(template.name, template.source, template)
+        return _bundled(template)
     if not isinstance(template, str):
         raise ConfigError(
             f"template= takes jinja, a path or one of {_names()}; not {type(template).__name__}"
@@ -165,23 +169,52 @@ def resolve(template: str | Template | Family) -> Template:
         return Template("inline", _limited(template, "the template"))
     family = family_named(template)
     if family is not None:
-        return Template(family.name, family.source, family)
+        return _bundled(family)
     if template.strip().lower() == "none":
         return Template("none", None)
     path = Path(template).expanduser() if "\0" not in template else Path()
     try:
-        if path.is_file():
-            return Template(str(path), _read(path))
+        if os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
+            return _from_file(path)
     except OSError as error:
         raise ConfigError(f"the chat template {path} cannot be read: {error.strerror}") from None
     raise ConfigError(_unknown(template))
 
 
-def _read(path: Path) -> str:
-    if os.stat(path).st_size > 4 * MAX_SOURCE:
-        raise ConfigError(f"{path} is too long for a chat template ({MAX_SOURCE} characters)")
+def _bundled(family: Family) -> Template:
+    tokens = {"bos_token": family.bos_token, "eos_token": family.eos_token}
+    return Template(family.name, family.source, family, tokens)
+
+
+def _from_file(path: Path) -> Template:
+    text = _read(path)
+    if path.suffix != ".json":
+        return Template(str(path), _limited(text, str(path)))
     try:
-        return _limited(path.read_text(encoding="utf-8-sig"), str(path))
+        config = json.loads(text)
+        source = config["chat_template"]
+        if isinstance(source, list):  # several, by name
+            source = {each["name"]: each["template"] for each in source}["default"]
+        tokens = {name: _token(config[name]) for name in _TOKENS if config.get(name)}
+        return Template(str(path), _limited(source, str(path)), None, tokens)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ConfigError(
+            f"{path} holds no chat_template; give a tokenizer_config.json that has one, "
+            f"or the jinja file itself"
+        ) from None
+
+
+def _token(value: Any) -> str:
+    """A special token of a tokenizer_config.json: a string, or an object that holds one."""
+    token: str = value["content"] if isinstance(value, dict) else value
+    return token
+
+
+def _read(path: Path) -> str:
+    if path.stat().st_size > MAX_FILE:
+        raise ConfigError(f"{path} is too long for a chat template ({MAX_FILE} bytes)")
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"the chat template {path} is not UTF-8 at byte {error.start}") from None
 
@@ -198,8 +231,8 @@ def _unknown(template: str) -> str:
     nearest = f"; did you mean {close[0]!r}?" if close else ""
     return (
         f"template={excerpt(repr(template), 80)} is no family, no existing file, and no jinja"
-        f'{nearest} The families are {_names()}, and "none" sends the prompt as it is'
-    ).replace("jinja The", "jinja. The")
+        f'{nearest}; the families are {_names()}, and "none" sends the prompt as it is'
+    )
 
 
 # -- using it ----------------------------------------------------------------------------------
@@ -246,7 +279,8 @@ def find_control_tokens(
 
 
 def holds_bos(text: str, bos_token: str | None) -> bool:
-    """Whether a rendered text begins with BOS already, so that the server must not add it
-    (``add_special_tokens=false``).
+    """Whether a rendered text begins with BOS already.
+
+    Then the server must not add it: ``add_special_tokens=false``.
     """
     return bool(bos_token) and text.startswith(str(bos_token))
