@@ -7,6 +7,9 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from lmgateway import hookimpl
+from lmgateway.errors import InputError
+from lmgateway.types import Blocking, Completion, Flow, HTTPRequest, Info, Request, send
 from lmgateway.wire.openai import (
     CHAT,
     TEXT,
@@ -18,10 +21,6 @@ from lmgateway.wire.openai import (
     parse,
     read_stream,
 )
-
-from lmgateway import hookimpl
-from lmgateway.errors import InputError
-from lmgateway.types import Blocking, Completion, Flow, HTTPRequest, Info, Request, send
 
 from .weights import DEFAULT_MODEL, find
 

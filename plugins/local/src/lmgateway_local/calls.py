@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from lmgateway.wire.openai import Assembly, Endpoint
-
 from lmgateway.errors import RequestTimeoutError
 from lmgateway.types import HTTPResponse
+from lmgateway.wire.openai import Assembly, Endpoint
 
 from .engine import Engine, Spec, Take, load
 
