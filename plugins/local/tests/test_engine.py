@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import subprocess
@@ -13,9 +14,7 @@ from typing import Any
 import pytest
 from support.llama_server import INSTALL, is_installed
 
-import lmgateway_local
 from lmgateway import get_lm
-from lmgateway.lm import LM
 from lmgateway_local import engine, weights
 from lmgateway_local.settings import Settings
 
@@ -25,12 +24,6 @@ pytestmark = [
 ]
 
 QUICK: dict[str, Any] = {"max_tokens": 1, "cache": False, "n_ctx": 128}
-
-
-def close(lm: LM) -> None:
-    lm.close()
-    assert isinstance(lm.settings, Settings)
-    lmgateway_local.lmgateway_close(lm.settings)
 
 
 def loaded() -> int:
@@ -56,9 +49,16 @@ def test_lms_share_a_model_until_the_last_lets_it_go() -> None:
     one("Hi")
     other("Hi")
     assert loaded() == before + 1
-    close(one)
+    one.close()
     assert loaded() == before + 1
-    close(other)
+    other.close()
+    assert loaded() == before
+
+
+def test_an_lm_that_is_forgotten_lets_its_model_go() -> None:
+    before = loaded()
+    get_lm("local", **QUICK)("Hi")
+    gc.collect()
     assert loaded() == before
 
 
@@ -67,7 +67,7 @@ def test_settings_of_one_call_do_not_load_the_model_for_each() -> None:
     lm = get_lm("local", max_tokens=1, cache=False)
     lm("Hi", n_ctx=192)
     assert loaded() == before + 1
-    close(lm)
+    lm.close()
     assert loaded() == before
 
 
@@ -157,7 +157,6 @@ def test_a_forked_child_is_told_so_and_ends_as_it_means_to() -> None:
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
 def test_memory_returns_with_the_last_lm() -> None:
     code = (
-        "import lmgateway_local\n"
         "from lmgateway import get_lm\n"
         "def megabytes():\n"
         "    with open('/proc/self/statm') as file:\n"
@@ -167,7 +166,6 @@ def test_memory_returns_with_the_last_lm() -> None:
         "lm('Hi')\n"
         "during = megabytes()\n"
         "lm.close()\n"
-        "lmgateway_local.lmgateway_close(lm.settings)\n"
         "print(before, during, megabytes())\n"
     )
     before, during, after = map(int, run(code).stdout.split())

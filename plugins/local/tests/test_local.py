@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from support.llama_server import INSTALL, is_installed
 
-import lmgateway_local
 from lmgateway import get_lm
 from lmgateway.errors import (
     ContextLengthError,
@@ -23,7 +22,6 @@ from lmgateway.errors import (
 )
 from lmgateway.lm import LM
 from lmgateway_local import engine
-from lmgateway_local.settings import Settings
 
 pytestmark = [
     pytest.mark.real,
@@ -43,25 +41,18 @@ SCHEMA = {
 def chat() -> Iterator[LM]:
     with get_lm("local", temperature=0, max_tokens=8, cache=False) as lm:
         yield lm
-    let_go(lm)
 
 
 @pytest.fixture(scope="module")
 def text() -> Iterator[LM]:
     with get_lm("local", use_chat_api=False, temperature=0, max_tokens=8, cache=False) as lm:
         yield lm
-    let_go(lm)
 
 
 @pytest.fixture(params=["chat", "text"])
 def lm(request: pytest.FixtureRequest) -> LM:
     either: LM = request.getfixturevalue(request.param)
     return either
-
-
-def let_go(lm: LM) -> None:
-    assert isinstance(lm.settings, Settings)
-    lmgateway_local.lmgateway_close(lm.settings)
 
 
 def streamed(lm: LM, prompt: str, **keywords: Any) -> tuple[list[str], Any]:
@@ -273,6 +264,5 @@ def test_a_path_names_a_model(tmp_path: Path) -> None:
     path.symlink_to(find_weights())
     with get_lm("local", model=str(path), use_chat_api=False, temperature=0, cache=False) as lm:
         completion = lm.complete(CAPITAL, max_tokens=2)
-    let_go(lm)
     assert completion["choices"][0]["text"].startswith(" Paris")
     assert "/" not in completion["model"]
