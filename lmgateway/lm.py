@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from . import composition
@@ -12,6 +12,7 @@ from .connections import Connections
 from .drivers import arun, run
 from .errors import InputError, LMGatewayError
 from .history import History
+from .many import Input, abatch, batch
 from .streams import AStream, Stream, show_delta, show_text
 from .types import Completion, Delta, Embeddings, EmbedRequest, Flow, Message, ModelCard, Options
 
@@ -228,6 +229,59 @@ class LM:
         if events:
             return AStream(flow, transport, call, show_delta)
         return AStream(flow, transport, call, show_text)
+
+    # -- many at once --------------------------------------------------------------------------
+
+    def batch(
+        self,
+        inputs: Iterable[Input],
+        *,
+        concurrency: int = 100,
+        return_exceptions: bool = False,
+        progress: bool = False,
+        **keywords: Any,
+    ) -> list[Any]:
+        """Answer many inputs at once, in threads: a list of Completions in their order.
+
+        Works inside a running event loop too, and blocks it.
+
+        Args:
+            inputs: Prompts, message lists or dicts of keywords; any iterable, read as needed.
+            concurrency: Calls in flight at most.
+            return_exceptions: Put an LMGatewayError into the list in place of a Completion;
+                otherwise the first one is raised, and no further call is begun.
+            progress: Show a bar (needs rich).
+            **keywords: As for ``complete``, for every input that does not say otherwise.
+        """
+        self._check_open()
+        return batch(
+            self,
+            inputs,
+            keywords,
+            concurrency=concurrency,
+            return_exceptions=return_exceptions,
+            progress=progress,
+        )
+
+    async def abatch(
+        self,
+        inputs: Iterable[Input],
+        *,
+        concurrency: int = 100,
+        return_exceptions: bool = False,
+        progress: bool = False,
+        **keywords: Any,
+    ) -> list[Any]:
+        """As ``batch``, in tasks."""
+        self._check_open()
+        return await abatch(
+            self,
+            inputs,
+            keywords,
+            concurrency=concurrency,
+            return_exceptions=return_exceptions,
+            progress=progress,
+        )
 
     # -- beside answers ------------------------------------------------------------------------
 

@@ -1,0 +1,224 @@
+"""Many calls at once, in order, with what is in flight bounded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .errors import InputError, LMGatewayError, UnsupportedError
+
+if TYPE_CHECKING:
+    from .lm import LM
+    from .types import Completion
+
+__all__ = ["Input", "Outcome", "abatch", "batch"]
+
+Input: TypeAlias = "str | list[Any] | Mapping[str, Any]"
+"""A prompt, a conversation, or keywords for ``complete``."""
+
+Outcome: TypeAlias = "Completion | LMGatewayError"
+
+#: How long the waiting thread sleeps between two looks for Ctrl-C, where signals do not wake it.
+_LOOK = 0.5
+
+
+def batch(
+    lm: LM,
+    inputs: Iterable[Input],
+    keywords: Mapping[str, Any],
+    *,
+    concurrency: int,
+    return_exceptions: bool = False,
+    progress: bool = False,
+) -> list[Any]:
+    """Answer all inputs in threads; see ``LM.batch``."""
+    work = _Work(inputs, keywords, concurrency, return_exceptions=return_exceptions)
+    with _shown(work, progress=progress):
+        threads = [
+            threading.Thread(
+                target=copy_context().run,
+                args=(work.run, lm),
+                name=f"lmgateway-batch-{number}",
+                daemon=True,  # a call that hangs does not hold up the interpreter's exit
+            )
+            for number in range(work.workers)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(_LOOK)
+        finally:
+            work.stop()
+    return work.results()
+
+
+async def abatch(
+    lm: LM,
+    inputs: Iterable[Input],
+    keywords: Mapping[str, Any],
+    *,
+    concurrency: int,
+    return_exceptions: bool = False,
+    progress: bool = False,
+) -> list[Any]:
+    """Answer all inputs in tasks; see ``LM.abatch``."""
+    import asyncio
+
+    work = _Work(inputs, keywords, concurrency, return_exceptions=return_exceptions)
+    with _shown(work, progress=progress):
+        tasks = [asyncio.ensure_future(work.arun(lm)) for _ in range(work.workers)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            work.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    return work.results()
+
+
+class _Work:
+    """The inputs, taken one by one by workers of either colour, and what became of them."""
+
+    def __init__(
+        self,
+        inputs: Iterable[Input],
+        keywords: Mapping[str, Any],
+        concurrency: int,
+        *,
+        return_exceptions: bool,
+    ) -> None:
+        if isinstance(inputs, (str, Mapping)):
+            raise InputError(
+                f"batch takes an iterable of inputs, not one {type(inputs).__name__}: "
+                "call complete() for one"
+            )
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise InputError(f"concurrency must be a whole number of at least 1, not {concurrency}")
+        self.total = len(inputs) if isinstance(inputs, Sized) else None
+        self.workers = concurrency if self.total is None else min(concurrency, self.total)
+        self.report: Callable[[Outcome], None] = lambda outcome: None
+        self._waiting: Iterator[tuple[int, Input]] = iter(enumerate(inputs))
+        self._keywords = keywords
+        self._keep_errors = return_exceptions
+        self._outcomes: dict[int, Any] = {}
+        self._failure: BaseException | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def run(self, lm: LM) -> None:
+        """Answer inputs in this thread until there are none."""
+        while (taken := self._take()) is not None:
+            place, arguments = taken
+            try:
+                self._settle(place, lm.complete(**arguments))
+            except LMGatewayError as error:
+                self._fail(place, error)
+            except BaseException as error:
+                self._break(error)
+
+    async def arun(self, lm: LM) -> None:
+        """Answer inputs in this task until there are none."""
+        while (taken := self._take()) is not None:
+            place, arguments = taken
+            try:
+                self._settle(place, await lm.acomplete(**arguments))
+            except LMGatewayError as error:
+                self._fail(place, error)
+            if self._failure is not None:
+                raise self._failure
+
+    def stop(self) -> None:
+        """Take no further input."""
+        self._stopped = True
+
+    def results(self) -> list[Any]:
+        """The outcomes in the order of the inputs; raises the first failure."""
+        if self._failure is not None:
+            raise self._failure
+        return [self._outcomes[place] for place in range(len(self._outcomes))]
+
+    def _take(self) -> tuple[int, dict[str, Any]] | None:
+        """The next input as keywords of ``complete``; None when there is nothing left to do."""
+        with self._lock:
+            if self._stopped:
+                return None
+            try:
+                place, given = next(self._waiting)
+                return place, {**self._keywords, **_arguments(given, place)}
+            except StopIteration:
+                self._stopped = True
+            except BaseException as error:  # of the caller's own iterator, or a wrong input
+                self._stopped, self._failure = True, error
+            return None
+
+    def _settle(self, place: int, outcome: Outcome) -> None:
+        self._outcomes[place] = outcome
+        self.report(outcome)
+
+    def _fail(self, place: int, error: LMGatewayError) -> None:
+        if self._keep_errors:
+            self._settle(place, error)
+        else:
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        with self._lock:
+            self._stopped = True
+            self._failure = self._failure or error
+
+
+def _arguments(given: Input, place: int) -> dict[str, Any]:
+    if isinstance(given, str):
+        return {"prompt": given}
+    if isinstance(given, Mapping):
+        return dict(given)
+    if isinstance(given, (list, tuple)):
+        return {"messages": given}
+    raise InputError(
+        f"inputs[{place}] must be a prompt, a list of messages or a dict of keywords, "
+        f"not {type(given).__name__}"
+    )
+
+
+def _shown(work: _Work, *, progress: bool) -> AbstractContextManager[object]:
+    """A bar on the terminal or in the notebook while the work goes on, if one is wanted."""
+    if not progress:
+        return nullcontext()
+    try:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+    except ImportError:
+        raise UnsupportedError("progress=True needs rich: pip install 'lmgateway[cli]'") from None
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f}/s"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[tokens]} tokens"),
+        TextColumn("{task.fields[errors]} errors"),
+    )
+    task = bar.add_task("", total=work.total, rate=0.0, tokens=0, errors=0)
+    counts: dict[str, Any] = {"tokens": 0, "errors": 0}
+    lock = threading.Lock()
+
+    def report(outcome: Outcome) -> None:
+        with lock:
+            if isinstance(outcome, LMGatewayError):
+                counts["errors"] += 1
+            else:
+                counts["tokens"] += outcome.get("usage", {}).get("total_tokens", 0)
+            bar.update(task, advance=1, rate=bar.tasks[0].speed or 0.0, **counts)
+
+    work.report = report
+    return bar
