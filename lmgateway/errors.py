@@ -40,38 +40,15 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 __all__ = [
-    "APIError",
-    "AuthenticationError",
-    "CacheMissError",
-    "ConfigError",
-    "ConnectionFailedError",
-    "ContentFilteredError",
-    "ContextLengthError",
-    "DuplicateProviderError",
-    "InputError",
-    "InvalidRequestError",
-    "InvalidSettingError",
-    "LMGatewayError",
-    "MissingCredentialError",
-    "NotFoundError",
-    "PermissionDeniedError",
-    "PluginContractError",
-    "PluginError",
-    "PluginLoadError",
-    "PluginVersionError",
-    "QuotaExceededError",
-    "RateLimitError",
-    "RequestTimeoutError",
-    "ResponseFormatError",
-    "ServerError",
-    "StreamInterruptedError",
-    "TransportError",
-    "UnknownParameterError",
-    "UnknownProviderError",
-    "UnsupportedError",
-    "api_error",
-    "excerpt",
-]
+    "APIError", "AuthenticationError", "CacheMissError", "ConfigError", "ConnectionFailedError",
+    "ContentFilteredError", "ContextLengthError", "DuplicateProviderError", "InputError",
+    "InvalidRequestError", "InvalidSettingError", "LMGatewayError", "MissingCredentialError",
+    "NotFoundError", "PermissionDeniedError", "PluginContractError", "PluginError",
+    "PluginLoadError", "PluginVersionError", "QuotaExceededError", "RateLimitError",
+    "RequestTimeoutError", "ResponseFormatError", "ServerError", "StreamInterruptedError",
+    "TransportError", "UnknownParameterError", "UnknownProviderError", "UnsupportedError",
+    "api_error", "excerpt",
+]  # fmt: skip
 
 MASK = "***"
 EXCERPT_LENGTH = 300

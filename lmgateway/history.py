@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, overload
 
-__all__ = ["History", "copied"]
+from .errors import LMGatewayError
+from .types import Completion, Flow
+
+__all__ = ["History", "copied", "remembered"]
 
 
 def copied(value: Any) -> Any:
@@ -67,3 +71,29 @@ class History(Sequence[dict[str, Any]]):
 
     def __repr__(self) -> str:
         return f"<History of {len(self)} calls>"
+
+
+def remembered(
+    flow: Flow[Completion], prompt: Any, params: Mapping[str, Any], history: History
+) -> Flow[Completion]:
+    """Keep what became of a call in the LM's history."""
+    began, moment = time.monotonic(), time.time()
+    completion, problem = None, None
+    try:
+        completion = yield from flow
+        return completion
+    except LMGatewayError as error:
+        problem = str(error)
+        raise
+    finally:
+        if completion is not None or problem is not None:
+            history.append(
+                {
+                    "prompt": prompt,
+                    "params": dict(params),
+                    "completion": completion,
+                    "error": problem,
+                    "seconds": time.monotonic() - began,
+                    "time": moment,
+                }
+            )

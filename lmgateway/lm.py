@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from . import composition
 from .connections import Connections
 from .drivers import arun, run
-from .errors import InputError, LMGatewayError
-from .history import History
+from .errors import InputError
+from .history import History, remembered
 from .many import Input, abatch, batch
 from .streams import AStream, Stream, show_delta, show_text
 from .types import Completion, Delta, Embeddings, EmbedRequest, Flow, Message, ModelCard, Options
@@ -160,75 +159,36 @@ class LM:
 
     @overload
     def stream(
-        self,
-        prompt: str | None = None,
-        *,
-        messages: Messages | None = None,
-        events: Literal[False] = False,
-        **keywords: Any,
+        self, prompt: str | None = None, *, events: Literal[False] = False, **keywords: Any
     ) -> Stream[str]: ...
     @overload
     def stream(
-        self,
-        prompt: str | None = None,
-        *,
-        messages: Messages | None = None,
-        events: Literal[True],
-        **keywords: Any,
+        self, prompt: str | None = None, *, events: Literal[True], **keywords: Any
     ) -> Stream[Delta]: ...
-    def stream(
-        self,
-        prompt: str | None = None,
-        *,
-        messages: Messages | None = None,
-        events: bool = False,
-        **keywords: Any,
-    ) -> Any:
+    def stream(self, prompt: str | None = None, *, events: bool = False, **keywords: Any) -> Any:
         """Answer piece by piece: an iterator of texts, whose ``completion`` is the whole answer.
 
         With ``events=True`` the pieces are deltas, of every choice. Leave it early with
-        ``close()`` or ``with``; other arguments and errors as for ``complete``.
+        ``close()`` or ``with``. ``messages=`` and all other keywords, and the errors, are those
+        of ``complete``.
         """
-        schema = keywords.pop("schema", None)
-        flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
-        transport = self._connections.blocking(call)
-        if events:
-            return Stream(flow, transport, call, show_delta)
-        return Stream(flow, transport, call, show_text)
+        flow, call = self._streaming(prompt, keywords)
+        show: Any = show_delta if events else show_text
+        return Stream(flow, self._connections.blocking(call), call, show)
 
     @overload
     def astream(
-        self,
-        prompt: str | None = None,
-        *,
-        messages: Messages | None = None,
-        events: Literal[False] = False,
-        **keywords: Any,
+        self, prompt: str | None = None, *, events: Literal[False] = False, **keywords: Any
     ) -> AStream[str]: ...
     @overload
     def astream(
-        self,
-        prompt: str | None = None,
-        *,
-        messages: Messages | None = None,
-        events: Literal[True],
-        **keywords: Any,
+        self, prompt: str | None = None, *, events: Literal[True], **keywords: Any
     ) -> AStream[Delta]: ...
-    def astream(
-        self,
-        prompt: str | None = None,
-        *,
-        messages: Messages | None = None,
-        events: bool = False,
-        **keywords: Any,
-    ) -> Any:
+    def astream(self, prompt: str | None = None, *, events: bool = False, **keywords: Any) -> Any:
         """As ``stream``, for ``async for``."""
-        schema = keywords.pop("schema", None)
-        flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
-        transport = self._connections.awaiting(call)
-        if events:
-            return AStream(flow, transport, call, show_delta)
-        return AStream(flow, transport, call, show_text)
+        flow, call = self._streaming(prompt, keywords)
+        show: Any = show_delta if events else show_text
+        return AStream(flow, self._connections.awaiting(call), call, show)
 
     # -- many at once --------------------------------------------------------------------------
 
@@ -415,7 +375,11 @@ class LM:
         step = composition.compose(spec, call)
         if not self._history.limit:
             return step(request), call
-        return _remembered(step(request), request.input, spec.params, self._history), call
+        return remembered(step(request), request.input, spec.params, self._history), call
+
+    def _streaming(self, prompt: object, keywords: dict[str, Any]) -> tuple[Flow[Completion], Call]:
+        messages, schema = keywords.pop("messages", None), keywords.pop("schema", None)
+        return self._flow(prompt, messages, schema, keywords, stream=True)
 
     def _ask(self, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
         self._check_open()
@@ -433,32 +397,6 @@ class LM:
             self.model, [check_prompt(text) for text in several], params, self.options.timeout
         )
         return self._ask("lmgateway_embed", request)
-
-
-def _remembered(
-    flow: Flow[Completion], prompt: Any, params: Mapping[str, Any], history: History
-) -> Flow[Completion]:
-    """Keep what became of a call in the LM's history."""
-    began, moment = time.monotonic(), time.time()
-    completion, problem = None, None
-    try:
-        completion = yield from flow
-        return completion
-    except LMGatewayError as error:
-        problem = str(error)
-        raise
-    finally:
-        if completion is not None or problem is not None:
-            history.append(
-                {
-                    "prompt": prompt,
-                    "params": dict(params),
-                    "completion": completion,
-                    "error": problem,
-                    "seconds": time.monotonic() - began,
-                    "time": moment,
-                }
-            )
 
 
 def _let_go(spec: Spec, connections: Connections) -> None:

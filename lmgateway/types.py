@@ -19,33 +19,11 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 __all__ = [
-    "Auth",
-    "Blocking",
-    "Choice",
-    "Completion",
-    "Delta",
-    "Effect",
-    "EmbedRequest",
-    "Embeddings",
-    "Emit",
-    "Exchange",
-    "Flow",
-    "HTTPRequest",
-    "HTTPResponse",
-    "Headers",
-    "Info",
-    "Message",
-    "ModelCard",
-    "Options",
-    "Read",
-    "Request",
-    "Sleep",
-    "Source",
-    "Usage",
-    "Wait",
-    "read",
+    "Auth", "Blocking", "Choice", "Completion", "Delta", "Effect", "EmbedRequest", "Embeddings",
+    "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info", "Message",
+    "ModelCard", "Options", "Read", "Request", "Sleep", "Source", "Usage", "Wait", "read",
     "send",
-]
+]  # fmt: skip
 
 T = TypeVar("T")
 JSON: TypeAlias = Any  # the one place where Any is the honest type: JSON from outside
