@@ -267,8 +267,6 @@ class _Body:
             raise self._too_large(limit)
         if length is not None and not encoding and self._idle_timeout is None:
             data: bytes = self._raw.read(decode_content=False)
-            if len(data) < length:
-                raise ConnectionResetError("closed before Content-Length bytes had come")
         else:
             pieces, size = [], 0
             for piece in self._pieces:

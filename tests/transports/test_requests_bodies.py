@@ -150,6 +150,15 @@ def test_stream_of_many_chunks_is_read_in_flat_memory(transport: RequestsTranspo
     assert peak < 500_000
 
 
+def test_answer_that_is_too_large_hangs_up() -> None:
+    transport = RequestsTransport(TransportOptions(max_body=10))
+    with FaultServer([receive(), send(head(length=11)), stall()]) as server:
+        with pytest.raises(ResponseFormatError) as caught:
+            transport.send(post(server.url), Deadline(10))
+        server.await_hang_up()
+    assert not caught.value.retryable  # and its traceback has held the response until here
+
+
 # -- sizes ---------------------------------------------------------------------------------------
 
 
