@@ -11,6 +11,7 @@ import pytest
 
 from lmgateway.deadline import Deadline
 from lmgateway.errors import (
+    APIError,
     ConnectionFailedError,
     ResponseFormatError,
 )
@@ -157,6 +158,14 @@ def test_answer_that_is_too_large_hangs_up() -> None:
             transport.send(post(server.url), Deadline(10))
         server.await_hang_up()
     assert not caught.value.retryable  # and its traceback has held the response until here
+
+
+def test_redirect_with_a_body_hangs_up(transport: RequestsTransport) -> None:
+    with FaultServer([receive(), send(head(307, length=11)), stall()]) as server:
+        with pytest.raises(APIError) as caught:
+            transport.send(post(server.url), Deadline(10))
+        server.await_hang_up()
+    assert not caught.value.retryable
 
 
 # -- sizes ---------------------------------------------------------------------------------------
