@@ -364,8 +364,6 @@ class _WatchedPool:
         exchange = conn and conn.exchange
         if exchange is not None:
             exchange.let_go()
-            if exchange.expired or exchange.aborted:
-                conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 __all__ = ["ACCEPT_ENCODING", "Decoder", "DecodingError", "decoder_for"]
 
 PIECE = 64 * 1024
-"""Bytes that a decoder returns at once, at most."""
+"""Bytes that a decoder returns at once, about."""
 
 
 class DecodingError(Exception):
@@ -94,8 +94,9 @@ class _Brotli:
             piece = self._inflate.process(data, output_buffer_limit=PIECE)
             while piece:
                 yield piece
-                if self._inflate.can_accept_more_data():
+                if self._inflate.is_finished():
                     return
+                # can_accept_more_data() may be true while output waits inside: ask until it is dry.
                 piece = self._inflate.process(b"", output_buffer_limit=PIECE)
         except self._error:
             raise DecodingError("the body is not valid br data") from None

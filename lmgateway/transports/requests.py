@@ -109,8 +109,9 @@ class RequestsTransport:
         body = _Body(response.raw, exchange, target, self._options)
         try:
             return self._answer(request, response, body)
-        finally:
-            body.leave()
+        except BaseException:
+            body.close()
+            raise
 
     def close(self) -> None:
         """Close the idle connections now, and those in use when they are done."""
@@ -164,7 +165,6 @@ class RequestsTransport:
         if status == 407 and target.in_full:
             raise refused_by_proxy(target)
         if request.stream and 200 <= status <= 299 and _is_event_stream(response.headers):
-            body.keep()
             return HTTPResponse(status, headers, source=BodySource(body))
         return HTTPResponse(status, headers, body.read_whole(self._options.max_body))
 
@@ -181,7 +181,6 @@ class _Body:
         self._idle_timeout = options.idle_timeout
         self._pid = os.getpid()
         self._reading = threading.Lock()
-        self._kept = False
         self._complete = False
         self._pieces = _decompressed(raw, exchange, options.idle_timeout)
 
@@ -196,15 +195,6 @@ class _Body:
     def read_whole(self, limit: int) -> bytes:
         """All of it, if that is no more than ``limit`` bytes after decompression."""
         return self._guarded(lambda: self._all(limit))
-
-    def keep(self) -> None:
-        """Do not close on ``leave()``: somebody will read it."""
-        self._kept = True
-
-    def leave(self) -> None:
-        """Close unless it was read to its end or is kept."""
-        if not self._kept:
-            self.close()
 
     def close(self) -> None:
         """Drop the connection unless the body is complete; a reader in another thread wakes."""
@@ -267,8 +257,6 @@ class _Body:
             raise self._too_large(limit)
         if length is not None and not encoding and self._idle_timeout is None:
             data: bytes = self._raw.read(decode_content=False)
-            if len(data) < length:
-                raise ConnectionResetError("closed before Content-Length bytes had come")
         else:
             pieces, size = [], 0
             for piece in self._pieces:

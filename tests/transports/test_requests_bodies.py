@@ -8,6 +8,16 @@ from time import monotonic
 from typing import Any, cast
 
 import pytest
+
+from lmgateway.deadline import Deadline
+from lmgateway.errors import (
+    APIError,
+    ConnectionFailedError,
+    ResponseFormatError,
+)
+from lmgateway.transports import Body, BodySource, TransportOptions
+from lmgateway.transports.requests import RequestsTransport
+from lmgateway.types import HTTPRequest, HTTPResponse
 from support.fault_server import (
     FaultServer,
     await_event,
@@ -18,15 +28,6 @@ from support.fault_server import (
     send,
     stall,
 )
-
-from lmgateway.deadline import Deadline
-from lmgateway.errors import (
-    ConnectionFailedError,
-    ResponseFormatError,
-)
-from lmgateway.transports import Body, BodySource, TransportOptions
-from lmgateway.transports.requests import RequestsTransport
-from lmgateway.types import HTTPRequest, HTTPResponse
 
 pytestmark = pytest.mark.loopback
 
@@ -148,6 +149,23 @@ def test_stream_of_many_chunks_is_read_in_flat_memory(transport: RequestsTranspo
             tracemalloc.stop()
     assert size == 20_000 * len(b"data: {}\n\n")
     assert peak < 500_000
+
+
+def test_answer_that_is_too_large_hangs_up() -> None:
+    transport = RequestsTransport(TransportOptions(max_body=10))
+    with FaultServer([receive(), send(head(length=11)), stall()]) as server:
+        with pytest.raises(ResponseFormatError) as caught:
+            transport.send(post(server.url), Deadline(10))
+        server.await_hang_up()
+    assert not caught.value.retryable  # and its traceback has held the response until here
+
+
+def test_redirect_with_a_body_hangs_up(transport: RequestsTransport) -> None:
+    with FaultServer([receive(), send(head(307, length=11)), stall()]) as server:
+        with pytest.raises(APIError) as caught:
+            transport.send(post(server.url), Deadline(10))
+        server.await_hang_up()
+    assert not caught.value.retryable
 
 
 # -- sizes ---------------------------------------------------------------------------------------
