@@ -70,13 +70,17 @@ class AiohttpTransport:
 
     async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
         """Send it and await its answer; cancelled, it closes its socket at once."""
-        with _translated(request, self.options), _until(deadline):
-            response = await self._ask(request)
-            try:
-                return await self._answer(request, response, deadline)
-            except BaseException:
-                response.close()
-                raise
+        try:
+            with _until(deadline):
+                response = await self._ask(request)
+                try:
+                    return await self._answer(request, response, deadline)
+                except BaseException:
+                    response.close()
+                    raise
+        except _FAULTS as error:
+            fault = _explain(error, request, self.options)
+        raise fault  # here it has no context: aiohttp's own errors hold headers, and so the key
 
     async def aclose(self) -> None:
         """Close the session of the running event loop; sending again opens another."""
@@ -221,11 +225,14 @@ class _Body:
     async def read(self, deadline: Deadline) -> bytes:
         """The next bytes as they come, decompressed; b"" at the end."""
         try:
-            with _translated(self._request, self._options):
-                return await self._next(deadline)
+            return await self._next(deadline)
+        except _FAULTS as error:
+            fault = _explain(error, self._request, self._options)
         except BaseException:
             self.close()
             raise
+        self.close()
+        raise fault
 
     async def _next(self, deadline: Deadline) -> bytes:
         while True:
@@ -351,23 +358,15 @@ class _Decoding:
             raise faults.undecodable(self._status, str(error)) from None
 
 
-@contextmanager
-def _translated(request: HTTPRequest, options: TransportOptions) -> Iterator[None]:
-    fault: LMGatewayError
-    try:
-        yield
-    except LMGatewayError as error:
-        fault = error
-    except (aiohttp.ClientError, OSError) as error:
-        fault = _fault(error, request, options)
-    else:
-        return
-    # Outside of the handler: aiohttp's own error holds the request's headers, and so the key.
-    fault.locate(host=faults.host_of(request.url))
-    raise fault
+_FAULTS = (LMGatewayError, aiohttp.ClientError, OSError)
 
 
-def _fault(error: Exception, request: HTTPRequest, options: TransportOptions) -> LMGatewayError:
+def _explain(error: Exception, request: HTTPRequest, options: TransportOptions) -> LMGatewayError:
+    fault = error if isinstance(error, LMGatewayError) else _fault(error, options)
+    return fault.locate(host=faults.host_of(request.url))
+
+
+def _fault(error: Exception, options: TransportOptions) -> LMGatewayError:
     match error:
         case aiohttp.ClientConnectorDNSError():
             return faults.unknown_host(error.host)
@@ -387,5 +386,9 @@ def _fault(error: Exception, request: HTTPRequest, options: TransportOptions) ->
         case aiohttp.ClientPayloadError():
             return faults.broke()
         case aiohttp.ClientResponseError():
-            return faults.answered_garbage(error.message)
+            # The parser's words, without the bytes that it goes on to quote.
+            words, quotes, _ = error.message.partition(":\n")
+            if "chunk" in words.lower():  # a good head, and a broken body in the same packet
+                return faults.broke()
+            return faults.answered_garbage(words if quotes else "")
     return faults.broke(error.strerror if isinstance(error, OSError) and error.strerror else "")

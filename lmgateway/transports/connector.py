@@ -6,17 +6,18 @@ import asyncio
 import select
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
-from aiohttp import ClientConnectorError, ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from ..workers import Workers
 from .threads import outcome
 
 if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -26,14 +27,43 @@ __all__ = ["Connector", "PooledRequest", "Resolver", "resend_unseen"]
 _resolvers = Workers(32)
 
 
-class PooledRequest(ClientRequest):
-    """A request that knows whether its connection was made for it."""
+class _Wire(ResponseHandler):
+    """aiohttp's end of a connection, which keeps count."""
 
-    is_first = False
+    carried = 0  # requests, in all
+    heard = False  # a byte, since the last of them was sent
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
+        super().data_received(data)
+
+
+class PooledRequest(ClientRequest):
+    """A request that knows what became of it on its connection."""
+
+    _wire: _Wire | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its connection had carried another before, and has not answered this one."""
+        return self._wire is not None and self._wire.carried > 1 and not self._wire.heard
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        """Send it over a connection."""
+        wire = conn.protocol
+        if isinstance(wire, _Wire):
+            wire.carried += 1
+            wire.heard = False
+            self._wire = wire
+        return await super().send(conn)
 
 
 class Connector(aiohttp.TCPConnector):
     """A pool that hands out no dead connection and closes what it must without a last word."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = cast(Any, partial(_Wire, loop=self._loop))
 
     async def connect(
         self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -41,17 +71,10 @@ class Connector(aiohttp.TCPConnector):
         """A connection of the pool that is still good, or a new one."""
         while True:
             connection = await super().connect(req, traces, timeout)
-            if getattr(req, "is_first", True) or not _is_readable(connection):
+            wire = connection.protocol
+            if not isinstance(wire, _Wire) or not wire.carried or not _is_readable(wire):
                 return connection
             connection.close()
-
-    async def _create_connection(
-        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> ResponseHandler:
-        protocol = await super()._create_connection(req, traces, timeout)
-        if isinstance(req, PooledRequest):
-            req.is_first = True
-        return protocol
 
     def _release(
         self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
@@ -85,10 +108,9 @@ def _sever(transport: asyncio.BaseTransport) -> None:
         raw._call_connection_lost(None)
 
 
-def _is_readable(connection: Connection) -> bool:
+def _is_readable(wire: _Wire) -> bool:
     """Whether an idle connection has something to say, which can only be good-bye."""
-    transport = connection.transport
-    sock = None if transport is None else transport.get_extra_info("socket")
+    sock = None if wire.transport is None else wire.transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0:
         return True
     if not hasattr(select, "poll"):  # Windows
@@ -100,16 +122,11 @@ def _is_readable(connection: Connection) -> bool:
 
 async def resend_unseen(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
     """Send once more what a kept-alive connection lost before any byte of an answer."""
-    # The server may have closed a kept-alive connection while our request was on its way.
+    # The server may have closed it while our request was on its way.
     try:
         return await handler(request)
-    except ClientConnectorError:
-        raise
-    except aiohttp.ServerDisconnectedError as error:
-        if request.is_first or not isinstance(error.message, str):  # type: ignore[attr-defined]
-            raise
-    except aiohttp.ClientOSError:
-        if request.is_first:  # type: ignore[attr-defined]
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+        if not (isinstance(request, PooledRequest) and request.is_stale):
             raise
     await request.close()
     return await handler(request)
