@@ -1,4 +1,4 @@
-"""urllib3's connections and pools, made so that a deadline holds them and a torn head is an error."""
+"""urllib3's connections and pools, held by a deadline and strict about the head of a response."""
 
 from __future__ import annotations
 
@@ -255,8 +255,8 @@ class _Watched:
             exchange.take(self)
             exchange.reused = self._used
             exchange.watch()
-        self._used = True
         super().request(*args, **options)  # type: ignore[misc]
+        self._used = True
 
 
 class _PlainConnection(_Watched, HTTPConnection):

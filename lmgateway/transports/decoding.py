@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-__all__ = ["ACCEPT_ENCODING", "DecodingError", "Decoder", "decoder_for"]
+__all__ = ["ACCEPT_ENCODING", "Decoder", "DecodingError", "decoder_for"]
 
 PIECE = 64 * 1024
 """Bytes that a decoder returns at once, at most."""

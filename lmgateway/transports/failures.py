@@ -75,7 +75,9 @@ def explain(
         status: Of the answer, where there was one.
     """
     if exchange.aborted:
-        explained: LMGatewayError = ConnectionFailedError("the response was closed while it was read")
+        explained: LMGatewayError = ConnectionFailedError(
+            "the response was closed while it was read"
+        )
         explained.retryable = False
     elif exchange.expired:
         explained = ran_out(exchange, idle_timeout=idle_timeout)
@@ -117,9 +119,7 @@ def _explain_chain(
     return failure
 
 
-def _explain_root(
-    root: BaseException, exchange: Exchange, target: Target
-) -> ConnectionFailedError:
+def _explain_root(root: BaseException, exchange: Exchange, target: Target) -> ConnectionFailedError:
     via = f"the proxy {target.proxy}" if target.proxy else "the service"
     if isinstance(root, socket.gaierror):
         name = target.proxy.rpartition(":")[0] if target.proxy else target.host

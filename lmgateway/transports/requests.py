@@ -1,8 +1,9 @@
 """The blocking transport: requests' adapter, called without requests' session.
 
 A session merges headers, cookies, proxies, .netrc and redirects anew for each call; that is half
-of its time, and none of it is wanted here. ``HTTPAdapter.send`` is where its work ends and urllib3's
-begins, and where the package ``responses`` intercepts a request in somebody's tests: so we stay there.
+of its time, and none of it is wanted here. ``HTTPAdapter.send`` is where its work ends and that
+of urllib3 begins, and where the package ``responses`` intercepts the requests of somebody's
+tests: so we stay there.
 """
 
 from __future__ import annotations
@@ -223,7 +224,9 @@ class _Body:
         data = b""
         try:
             if exchange.aborted or self._pid != os.getpid():
-                raise ConnectionFailedError("the response was closed, or belongs to another process")
+                raise ConnectionFailedError(
+                    "the response was closed, or belongs to another process"
+                )
             if exchange.deadline.expired:
                 exchange.expire()
             else:

@@ -169,9 +169,7 @@ def trust(*, verify: bool | str) -> ssl.SSLContext:
                 context.load_verify_locations(cafile=path)
         except OSError as error:  # ssl.SSLError is one
             reason = error.strerror if not isinstance(error, ssl.SSLError) else "no certificates"
-            raise ConfigError(
-                f"the CA bundle {path} ({source}) cannot be read: {reason}"
-            ) from None
+            raise ConfigError(f"the CA bundle {path} ({source}) cannot be read: {reason}") from None
     if verify is True and not _environment_bundles():
         context.load_default_certs()
     return context
