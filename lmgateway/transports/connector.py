@@ -79,7 +79,8 @@ class Connector(aiohttp.TCPConnector):
     def _release(
         self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
     ) -> None:
-        if should_close:  # a plain close would first send what is left of a long prompt
+        if should_close and not self._closed:
+            # A plain close would first send what is left of a long prompt.
             protocol.abort()
         super()._release(key, protocol, should_close=should_close)
 
