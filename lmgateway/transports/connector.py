@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp import ClientRequest, ClientResponse
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
@@ -20,11 +23,16 @@ from .threads import outcome
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
 
-__all__ = ["Connector", "PooledRequest", "Resolver", "resend_unseen"]
+__all__ = ["Connector"]
+
+KEEPALIVE_SECONDS = 60.0
+READ_BYTES = 64 * 1024
 
 _resolvers = Workers(32)
+
+
+_LOST = (aiohttp.ServerDisconnectedError, OSError)
 
 
 class _Wire(ResponseHandler):
@@ -38,43 +46,67 @@ class _Wire(ResponseHandler):
         super().data_received(data)
 
 
-class PooledRequest(ClientRequest):
-    """A request that knows what became of it on its connection."""
-
-    _wire: _Wire | None = None
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether its connection had carried another before, and has not answered this one."""
-        return self._wire is not None and self._wire.carried > 1 and not self._wire.heard
-
-    async def send(self, conn: Connection) -> ClientResponse:
-        """Send it over a connection."""
-        wire = conn.protocol
-        if isinstance(wire, _Wire):
-            wire.carried += 1
-            wire.heard = False
-            self._wire = wire
-        return await super().send(conn)
-
-
 class Connector(aiohttp.TCPConnector):
-    """A pool that hands out no dead connection and closes what it must without a last word."""
+    """The connections of one event loop, and one exchange on one of them.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    What ``ClientSession`` adds to this (cookies, redirects, .netrc, tracing) is a seventh of the
+    time of a call, and nothing that we want.
+    """
+
+    def __init__(self, tls: SSLContext, connect_timeout: float) -> None:
+        super().__init__(
+            ssl=tls, limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=_Resolver()
+        )
         self._factory = cast(Any, partial(_Wire, loop=self._loop))
+        self._limits = aiohttp.ClientTimeout(connect=connect_timeout, ceil_threshold=inf)
 
-    async def connect(
-        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        """A connection of the pool that is still good, or a new one."""
+    async def ask(self, make: Callable[[], ClientRequest]) -> ClientResponse:
+        """Send what ``make`` returns and await the head of the answer.
+
+        Once more, and unseen, where the server closed a kept-alive connection while the request
+        was on its way.
+
+        Raises:
+            TimeoutError: No connection was made in time.
+            aiohttp.ClientError: Anything else.
+        """
+        connection, wire = await self._acquire(request := make())
+        try:
+            return await self._exchange(request, connection, wire)
+        except _LOST:
+            if wire.carried == 1 or wire.heard:
+                raise
+        connection, wire = await self._acquire(request := make())
+        return await self._exchange(request, connection, wire)
+
+    async def _acquire(self, request: ClientRequest) -> tuple[Connection, _Wire]:
         while True:
-            connection = await super().connect(req, traces, timeout)
-            wire = connection.protocol
-            if not isinstance(wire, _Wire) or not wire.carried or not _is_readable(wire):
-                return connection
+            connection = await self.connect(request, [], self._limits)
+            wire = cast(_Wire, connection.protocol)
+            if not wire.carried or not _is_readable(wire):
+                return connection, wire
             connection.close()
+
+    async def _exchange(
+        self, request: ClientRequest, connection: Connection, wire: _Wire
+    ) -> ClientResponse:
+        wire.carried += 1
+        wire.heard = False
+        wire.set_response_params(
+            skip_payload=request.method == "HEAD",
+            read_until_eof=True,
+            auto_decompress=False,  # it would take a gzip body that was cut short for a whole one
+            read_bufsize=READ_BYTES,
+        )
+        response: ClientResponse | None = None
+        try:
+            response = await request.send(connection)
+            return await response.start(connection)
+        except BaseException:
+            if response is not None:
+                response.close()
+            connection.close()
+            raise
 
     def _release(
         self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
@@ -121,19 +153,7 @@ def _is_readable(wire: _Wire) -> bool:
     return bool(poll.poll(0))
 
 
-async def resend_unseen(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Send once more what a kept-alive connection lost before any byte of an answer."""
-    # The server may have closed it while our request was on its way.
-    try:
-        return await handler(request)
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-        if not (isinstance(request, PooledRequest) and request.is_stale):
-            raise
-    await request.close()
-    return await handler(request)
-
-
-class Resolver(AbstractResolver):
+class _Resolver(AbstractResolver):
     """Looks names up in daemon workers: one that hangs must not hold up the end of the loop."""
 
     async def resolve(

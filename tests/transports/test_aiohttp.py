@@ -262,7 +262,7 @@ def test_ten_thousand_calls_over_ten_loops_leave_nothing_behind(
         assert len(server.peers) == 100  # ten a loop: each was used again
         for connection in range(100):
             server.await_hang_up(connection)
-    assert not transport._sessions
+    assert not transport._connectors
 
 
 def test_an_interpreter_ends_without_a_word_about_an_open_loop() -> None:
