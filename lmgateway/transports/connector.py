@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -70,22 +69,18 @@ class Connector(aiohttp.TCPConnector):
             TimeoutError: No connection was made in time.
             aiohttp.ClientError: Anything else.
         """
-        connection, wire = await self._acquire(request := make())
+        request = make()
+        connection = await self.connect(request, [], self._limits)
+        wire = cast(_Wire, connection.protocol)
         try:
             return await self._exchange(request, connection, wire)
         except _LOST:
             if wire.carried == 1 or wire.heard:
                 raise
-        connection, wire = await self._acquire(request := make())
-        return await self._exchange(request, connection, wire)
-
-    async def _acquire(self, request: ClientRequest) -> tuple[Connection, _Wire]:
-        while True:
-            connection = await self.connect(request, [], self._limits)
-            wire = cast(_Wire, connection.protocol)
-            if not wire.carried or not _is_readable(wire):
-                return connection, wire
-            connection.close()
+        # While this one failed, the loop heard of all others that the server had closed with it.
+        request = make()
+        connection = await self.connect(request, [], self._limits)
+        return await self._exchange(request, connection, cast(_Wire, connection.protocol))
 
     async def _exchange(
         self, request: ClientRequest, connection: Connection, wire: _Wire
@@ -139,18 +134,6 @@ def _sever(transport: asyncio.BaseTransport) -> None:
     raw: Any = transport if tls is None else getattr(tls, "_transport", None)
     with suppress(Exception):
         raw._call_connection_lost(None)
-
-
-def _is_readable(wire: _Wire) -> bool:
-    """Whether an idle connection has something to say, which can only be good-bye."""
-    sock = None if wire.transport is None else wire.transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return True
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([sock.fileno()], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class _Resolver(AbstractResolver):

@@ -55,31 +55,29 @@ def transport() -> AiohttpTransport:
 # -- connections ---------------------------------------------------------------------------------
 
 
-def test_connections_that_died_while_the_loop_stood_still_are_not_used(
+def test_connections_that_died_while_the_loop_stood_still_are_replaced_unseen(
     transport: AiohttpTransport,
 ) -> None:
-    go_on = threading.Event()
+    go_on, die = threading.Event(), threading.Event()
 
-    async def four(server: FaultServer) -> None:
-        await asyncio.gather(*(call(transport, server.url) for _ in range(4)))
+    async def use(server: FaultServer) -> None:
+        calls = [asyncio.create_task(call(transport, server.url)) for _ in range(4)]
+        await in_thread(server.await_requests, 4)
+        go_on.set()
+        await asyncio.gather(*calls)
+        die.set()
+        # Not by awaiting: the loop must not hear of the ends before the next call.
+        overdue = time.monotonic() + 10
+        while any(peer.sock.fileno() >= 0 for peer in server.peers):
+            assert time.monotonic() < overdue
+            time.sleep(0.01)
+        again = await asyncio.gather(*(call(transport, server.url) for _ in range(4)))
+        assert [response.status for response in again] == [200] * 4
 
-    dies = [receive(), await_event(go_on), send(head(length=0)), close()]
-    with FaultServer(*([dies] * 4), [reply()] * 4) as server, asyncio.Runner() as runner:
-
-        async def first() -> None:
-            calls = asyncio.ensure_future(four(server))
-            await in_thread(server.await_requests, 4)
-            go_on.set()
-            await calls
-            # Not by awaiting: the loop must not hear of the ends before the next call.
-            deadline = time.monotonic() + 10
-            while any(peer.sock.fileno() >= 0 for peer in server.peers):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            assert (await call(transport, server.url)).status == 200
-
-        runner.run(first())
-        assert len(server.requests) == 5
+    dies = [receive(), await_event(go_on), send(head(length=0)), await_event(die), close()]
+    with FaultServer(*([dies] * 4), [reply()]) as server:
+        asyncio.run(use(server))
+        assert len(server.requests) == 8
 
 
 def test_a_hundred_calls_at_once_wait_for_no_connection(transport: AiohttpTransport) -> None:
