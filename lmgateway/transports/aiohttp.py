@@ -1,4 +1,4 @@
-"""The native async transport, on aiohttp: one session an event loop, which ends with the loop."""
+"""The native async transport, on aiohttp: one pool an event loop, which ends with the loop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import finalize
 
 import aiohttp
-from aiohttp import BytesIOPayload, BytesPayload, ClientResponse, Payload
+from aiohttp import BytesIOPayload, BytesPayload, ClientRequest, ClientResponse, Payload
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -21,7 +21,7 @@ from ..deadline import Deadline
 from ..errors import InputError, LMGatewayError
 from ..types import HTTPRequest, HTTPResponse
 from . import BodySource, TransportOptions, faults
-from .connector import Connector, PooledRequest, Resolver, resend_unseen
+from .connector import Connector
 from .decoding import ACCEPT_ENCODING, Decoder, DecodingError, decoder_for
 from .environment import proxy_for, tls_context
 from .outgoing import check_base_url, check_headers, encode
@@ -29,7 +29,6 @@ from .outgoing import check_base_url, check_headers, encode
 __all__ = ["AiohttpTransport"]
 
 EVENT_STREAM = "text/event-stream"
-KEEPALIVE_SECONDS = 60.0
 ROUTES = 1024
 LARGE_BODY = 512 * 1024
 NEVER = 365 * 86400.0
@@ -37,8 +36,9 @@ NEVER = 365 * 86400.0
 _TORN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 # Said here, so that aiohttp has none of its own to add.
-_HEADERS = CIMultiDict({"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING})
-_AGENT = "User-Agent"
+_HEADERS = CIMultiDict(
+    {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": "lmgateway"}
+)
 
 
 class _Route(NamedTuple):
@@ -58,10 +58,7 @@ class AiohttpTransport:
     def __init__(self, options: TransportOptions) -> None:
         self.options = options
         self._tls = tls_context(options.verify)
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=options.connect_timeout, ceil_threshold=inf
-        )
-        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._connectors: dict[asyncio.AbstractEventLoop, Connector] = {}
         self._routes: dict[str, _Route] = {}
         self._pid = os.getpid()
 
@@ -70,39 +67,56 @@ class AiohttpTransport:
 
     async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
         """Send it and await its answer; cancelled, it closes its socket at once."""
-        with _translated(request, self.options), _until(deadline):
-            response = await self._ask(request)
-            try:
-                return await self._answer(request, response, deadline)
-            except BaseException:
-                response.close()
-                raise
+        try:
+            with _until(deadline):
+                response = await self._ask(request)
+                try:
+                    return await self._answer(request, response, deadline)
+                except BaseException:
+                    response.close()
+                    raise
+        except _FAULTS as error:
+            fault = _explain(error, request)
+        raise fault  # here it has no context: aiohttp's own errors hold headers, and so the key
 
     async def aclose(self) -> None:
-        """Close the session of the running event loop; sending again opens another."""
-        session = self._sessions.get(asyncio.get_running_loop())
-        if session is not None:
-            await session.close()
+        """Close the connections of the running event loop; sending again opens others."""
+        connector = self._connectors.get(asyncio.get_running_loop())
+        if connector is not None:
+            await connector.close()
 
     def close(self) -> None:
-        """Have every loop close its session as soon as it runs, for when none is at hand."""
+        """Have every loop close its connections as soon as it runs, for when none is at hand."""
         if self._pid != os.getpid():
             return
-        for loop, session in list(self._sessions.items()):
-            if isinstance(connector := session.connector, Connector):
-                with suppress(RuntimeError):  # that loop is closed, and its session with it
-                    loop.call_soon_threadsafe(connector.drop)
+        for loop, connector in list(self._connectors.items()):
+            with suppress(RuntimeError):  # that loop is closed, and its connections with it
+                loop.call_soon_threadsafe(connector.drop)
 
     async def _ask(self, request: HTTPRequest) -> ClientResponse:
         check_headers(request.headers)
         headers = _HEADERS.copy()
         headers.update(request.headers)
-        headers.setdefault(_AGENT, "lmgateway")
         url, proxy = self._route(request)
-        body = None if request.json is None else _payload(request.json)
-        return await self._session().request(
-            request.method, url, data=body, headers=headers, allow_redirects=False, proxy=proxy
-        )
+        body = None if request.json is None else encode(request.json)
+        loop = asyncio.get_running_loop()
+        connector = self._connector(loop)
+
+        def make() -> ClientRequest:
+            return ClientRequest(
+                request.method,
+                url,
+                headers=headers,
+                data=None if body is None else _payload(body),
+                proxy=proxy,
+                response_class=ClientResponse,
+                loop=loop,
+            )
+
+        try:
+            return await connector.ask(make)
+        except TimeoutError:
+            raise faults.slow_to_connect(self.options.connect_timeout) from None
 
     async def _answer(
         self, request: HTTPRequest, response: ClientResponse, deadline: Deadline
@@ -152,38 +166,23 @@ class AiohttpTransport:
             self._routes[url] = route
         return route
 
-    def _session(self) -> aiohttp.ClientSession:
+    def _connector(self, loop: asyncio.AbstractEventLoop) -> Connector:
         if self._pid != os.getpid():  # the sockets are our parent's: keep them, touch them never
-            self._inherited, self._sessions, self._pid = self._sessions, {}, os.getpid()
-        loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is not None and not session.closed:
-            return session
-        if session is None:
+            self._inherited, self._connectors, self._pid = self._connectors, {}, os.getpid()
+        connector = self._connectors.get(loop)
+        if connector is not None and not connector.closed:
+            return connector
+        if connector is None:
             self._end_with(loop)
-        self._sessions[loop] = session = self._open()
-        return session
+        self._connectors[loop] = connector = Connector(self._tls, self.options.connect_timeout)
+        return connector
 
     def _end_with(self, loop: asyncio.AbstractEventLoop) -> None:
         # asyncio does not say when a loop is closed, but it drops its timers then: what only a
         # timer keeps alive dies with the loop, or else at the exit of the interpreter.
         witness = _Witness()
         loop.call_later(NEVER, witness)
-        finalize(witness, _end, self._sessions, loop, os.getpid())
-
-    def _open(self) -> aiohttp.ClientSession:
-        connector = Connector(
-            ssl=self._tls, limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=Resolver()
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            auto_decompress=False,  # it would take a gzip body that was cut short for a whole one
-            trust_env=False,  # it would read .netrc, and look for a proxy anew for each request
-            request_class=PooledRequest,
-            middlewares=(resend_unseen,),
-        )
+        finalize(witness, _end, self._connectors, loop, os.getpid())
 
 
 class _Witness:
@@ -194,14 +193,11 @@ class _Witness:
 
 
 def _end(
-    sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession],
+    connectors: dict[asyncio.AbstractEventLoop, Connector],
     loop: asyncio.AbstractEventLoop,
     pid: int,
 ) -> None:
-    if pid != os.getpid():
-        return
-    session = sessions.pop(loop, None)
-    if session is not None and isinstance(connector := session.connector, Connector):
+    if pid == os.getpid() and (connector := connectors.pop(loop, None)) is not None:
         connector.sever()
 
 
@@ -221,11 +217,14 @@ class _Body:
     async def read(self, deadline: Deadline) -> bytes:
         """The next bytes as they come, decompressed; b"" at the end."""
         try:
-            with _translated(self._request, self._options):
-                return await self._next(deadline)
+            return await self._next(deadline)
+        except _FAULTS as error:
+            fault = _explain(error, self._request)
         except BaseException:
             self.close()
             raise
+        self.close()
+        raise fault
 
     async def _next(self, deadline: Deadline) -> bytes:
         while True:
@@ -311,8 +310,7 @@ class _until:  # noqa: N801 - used as a statement
         return faults.timed_out(self._deadline)
 
 
-def _payload(document: Any) -> Payload:
-    data = encode(document)
+def _payload(data: bytes) -> Payload:
     if len(data) > LARGE_BODY:  # written in pieces: aiohttp warns of so many bytes at once
         return BytesIOPayload(BytesIO(data), content_type="application/json")
     return BytesPayload(data, content_type="application/json")
@@ -351,23 +349,15 @@ class _Decoding:
             raise faults.undecodable(self._status, str(error)) from None
 
 
-@contextmanager
-def _translated(request: HTTPRequest, options: TransportOptions) -> Iterator[None]:
-    fault: LMGatewayError
-    try:
-        yield
-    except LMGatewayError as error:
-        fault = error
-    except (aiohttp.ClientError, OSError) as error:
-        fault = _fault(error, request, options)
-    else:
-        return
-    # Outside of the handler: aiohttp's own error holds the request's headers, and so the key.
-    fault.locate(host=faults.host_of(request.url))
-    raise fault
+_FAULTS = (LMGatewayError, aiohttp.ClientError, OSError)
 
 
-def _fault(error: Exception, request: HTTPRequest, options: TransportOptions) -> LMGatewayError:
+def _explain(error: Exception, request: HTTPRequest) -> LMGatewayError:
+    fault = error if isinstance(error, LMGatewayError) else _fault(error)
+    return fault.locate(host=faults.host_of(request.url))
+
+
+def _fault(error: Exception) -> LMGatewayError:
     match error:
         case aiohttp.ClientConnectorDNSError():
             return faults.unknown_host(error.host)
@@ -378,8 +368,6 @@ def _fault(error: Exception, request: HTTPRequest, options: TransportOptions) ->
             return faults.not_tls(getattr(error.os_error, "reason", "") or "TLS failed")
         case aiohttp.ClientHttpProxyError():
             return faults.proxy_refused(error.status)
-        case aiohttp.ConnectionTimeoutError():
-            return faults.slow_to_connect(options.connect_timeout)
         case aiohttp.ClientConnectorError():
             return faults.failed_to_connect(error.os_error.strerror or error.os_error)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
@@ -387,5 +375,9 @@ def _fault(error: Exception, request: HTTPRequest, options: TransportOptions) ->
         case aiohttp.ClientPayloadError():
             return faults.broke()
         case aiohttp.ClientResponseError():
-            return faults.answered_garbage(error.message)
+            # The parser's words, without the bytes that it goes on to quote.
+            words, quotes, _ = error.message.partition(":\n")
+            if "chunk" in words.lower():  # a good head, and a broken body in the same packet
+                return faults.broke()
+            return faults.answered_garbage(words if quotes else "")
     return faults.broke(error.strerror if isinstance(error, OSError) and error.strerror else "")

@@ -3,60 +3,111 @@
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from math import inf
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
-from aiohttp import ClientConnectorError, ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp import ClientRequest, ClientResponse
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from ..workers import Workers
 from .threads import outcome
 
 if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
 
-__all__ = ["Connector", "PooledRequest", "Resolver", "resend_unseen"]
+__all__ = ["Connector"]
+
+KEEPALIVE_SECONDS = 60.0
+READ_BYTES = 64 * 1024
 
 _resolvers = Workers(32)
 
 
-class PooledRequest(ClientRequest):
-    """A request that knows whether its connection was made for it."""
+_LOST = (aiohttp.ServerDisconnectedError, OSError)
 
-    is_first = False
+
+class _Wire(ResponseHandler):
+    """aiohttp's end of a connection, which keeps count."""
+
+    carried = 0  # requests, in all
+    heard = False  # a byte, since the last of them was sent
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
+        super().data_received(data)
 
 
 class Connector(aiohttp.TCPConnector):
-    """A pool that hands out no dead connection and closes what it must without a last word."""
+    """The connections of one event loop, and one exchange on one of them.
 
-    async def connect(
-        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        """A connection of the pool that is still good, or a new one."""
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            if getattr(req, "is_first", True) or not _is_readable(connection):
-                return connection
+    What ``ClientSession`` adds to this (cookies, redirects, .netrc, tracing) is a seventh of the
+    time of a call, and nothing that we want.
+    """
+
+    def __init__(self, tls: SSLContext, connect_timeout: float) -> None:
+        super().__init__(
+            ssl=tls, limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=_Resolver()
+        )
+        self._factory = cast(Any, partial(_Wire, loop=self._loop))
+        self._limits = aiohttp.ClientTimeout(connect=connect_timeout, ceil_threshold=inf)
+
+    async def ask(self, make: Callable[[], ClientRequest]) -> ClientResponse:
+        """Send what ``make`` returns and await the head of the answer.
+
+        Once more, and unseen, where the server closed a kept-alive connection while the request
+        was on its way.
+
+        Raises:
+            TimeoutError: No connection was made in time.
+            aiohttp.ClientError: Anything else.
+        """
+        request = make()
+        connection = await self.connect(request, [], self._limits)
+        wire = cast(_Wire, connection.protocol)
+        try:
+            return await self._exchange(request, connection, wire)
+        except _LOST:
+            if wire.carried == 1 or wire.heard:
+                raise
+        # While this one failed, the loop heard of all others that the server had closed with it.
+        request = make()
+        connection = await self.connect(request, [], self._limits)
+        return await self._exchange(request, connection, cast(_Wire, connection.protocol))
+
+    async def _exchange(
+        self, request: ClientRequest, connection: Connection, wire: _Wire
+    ) -> ClientResponse:
+        wire.carried += 1
+        wire.heard = False
+        wire.set_response_params(
+            skip_payload=request.method == "HEAD",
+            read_until_eof=True,
+            auto_decompress=False,  # it would take a gzip body that was cut short for a whole one
+            read_bufsize=READ_BYTES,
+        )
+        response: ClientResponse | None = None
+        try:
+            response = await request.send(connection)
+            return await response.start(connection)
+        except BaseException:
+            if response is not None:
+                response.close()
             connection.close()
-
-    async def _create_connection(
-        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> ResponseHandler:
-        protocol = await super()._create_connection(req, traces, timeout)
-        if isinstance(req, PooledRequest):
-            req.is_first = True
-        return protocol
+            raise
 
     def _release(
         self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
     ) -> None:
-        if should_close:  # a plain close would first send what is left of a long prompt
+        if should_close and not self._closed:
+            # A plain close would first send what is left of a long prompt.
             protocol.abort()
         super()._release(key, protocol, should_close=should_close)
 
@@ -85,37 +136,7 @@ def _sever(transport: asyncio.BaseTransport) -> None:
         raw._call_connection_lost(None)
 
 
-def _is_readable(connection: Connection) -> bool:
-    """Whether an idle connection has something to say, which can only be good-bye."""
-    transport = connection.transport
-    sock = None if transport is None else transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return True
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([sock.fileno()], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
-async def resend_unseen(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Send once more what a kept-alive connection lost before any byte of an answer."""
-    # The server may have closed a kept-alive connection while our request was on its way.
-    try:
-        return await handler(request)
-    except ClientConnectorError:
-        raise
-    except aiohttp.ServerDisconnectedError as error:
-        if request.is_first or not isinstance(error.message, str):  # type: ignore[attr-defined]
-            raise
-    except aiohttp.ClientOSError:
-        if request.is_first:  # type: ignore[attr-defined]
-            raise
-    await request.close()
-    return await handler(request)
-
-
-class Resolver(AbstractResolver):
+class _Resolver(AbstractResolver):
     """Looks names up in daemon workers: one that hangs must not hold up the end of the loop."""
 
     async def resolve(
