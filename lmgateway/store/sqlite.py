@@ -23,7 +23,7 @@ from pathlib import Path
 from random import uniform
 from threading import Lock
 from time import monotonic, sleep, time
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from .exchange import Key
@@ -88,22 +88,29 @@ class Store:
             return None
         request, base = key
         try:
-            with self.connection() as db:
-                if base is None:
-                    rows = db.execute(GET_ANY, (request,)).fetchall()
-                else:
-                    rows = db.execute(GET, key).fetchall()
+            rows = self._select(GET, key) if base is not None else self._select(GET_ANY, key[:1])
         except TROUBLE as error:
             self.complain(error)
             return None
         if len(rows) != 1:
             return None
         row, base, digest, used, value = rows[0]
-        if not is_sound(request, base, digest, value) or not isinstance(used, int):
+        if not is_sound(request, base, digest, value) or type(used) is not int:
             return None
         if (now := int(time())) - used > TOUCH_AFTER:
             self._housekeeping.touch(row, now)
-        return bytes(value)
+        return value  # type: ignore[no-any-return]  # is_sound has hashed it: it is bytes
+
+    def _select(self, statement: str, where: tuple[bytes | None, ...]) -> list[Any]:
+        # As connection() does it, without the cost of a context manager in every hit.
+        db = self._take()
+        keep = False
+        try:
+            rows = db.execute(statement, where).fetchall()
+            keep = True
+            return rows
+        finally:
+            self._give(db, keep=keep)
 
     def put(self, key: Key, value: bytes) -> bool:
         """Store a value; True when it is written, False when it may be later or never."""
@@ -148,26 +155,36 @@ class Store:
     @contextlib.contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
         """A connection for the time of one short statement. Raises what SQLite raises."""
-        with self._lock:
-            self._out += 1
-            db = self._idle.pop() if self._idle else None
+        db = self._take()
         keep = False
         try:
-            if db is None:
-                db = self._connect()
             yield db
             keep = True
         except sqlite3.Error as error:
             keep = is_busy(error)
             raise
         finally:
+            self._give(db, keep=keep)
+
+    def _take(self) -> sqlite3.Connection:
+        with self._lock:
+            self._out += 1
+            if self._idle:
+                return self._idle.pop()
+        try:
+            return self._connect()
+        except BaseException:
             with self._lock:
                 self._out -= 1
-                keep = keep and len(self._idle) < IDLE and not self._unusable
-                if keep and db is not None:
-                    self._idle.append(db)
-            if db is not None and not keep:
-                db.close()
+            raise
+
+    def _give(self, db: sqlite3.Connection, *, keep: bool) -> None:
+        with self._lock:
+            self._out -= 1
+            if keep and len(self._idle) < IDLE and not self._unusable:
+                self._idle.append(db)
+                return
+        db.close()
 
     def insist(self, step: Callable[[sqlite3.Connection], T], patience: float) -> T:
         """Take a step, again and again for so many seconds while another process holds the lock.
