@@ -94,7 +94,8 @@ class Store:
             return None
         if len(rows) != 1:
             return None
-        row, base, digest, used, value = rows[0]
+        row, digest, used, value, *found = rows[0]
+        base = found[0] if base is None else base
         if not is_sound(request, base, digest, value) or type(used) is not int:
             return None
         if (now := int(time())) - used > TOUCH_AFTER:
