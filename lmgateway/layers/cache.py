@@ -8,12 +8,11 @@ the completion made of it has been validated.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from os.path import abspath, expanduser
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from ..errors import (
     CacheMissError,
@@ -44,46 +43,51 @@ _OF_THE_KEY = frozenset({401, 402, 403})
 
 _ON = frozenset({"", "on", "1", "true", "yes"})
 _OFF = frozenset({"off", "0", "false", "no"})
-_FOLDER_VARIABLES = ("LMGATEWAY_CACHE_DIR", "XDG_CACHE_HOME")
 _MISSING: Any = object()
 
 Use: TypeAlias = Literal["share", "only", "refresh"]
 
 
-@lru_cache(maxsize=64)
 def cache(settings: CacheSettings | None = None) -> EffectLayer:
-    """The layer for one configuration: one for equal settings.
+    """The layer for one configuration. An LM has one; their stores are shared by file.
 
-    Nothing is opened before the first exchange that may be cached. ``LMGATEWAY_CACHE=off`` is
-    looked at in every call, and turns off the cache, not recordings.
+    Nothing is opened before the first exchange that may be cached; then it is also decided where
+    the cache is. ``LMGATEWAY_CACHE=off`` is looked at in every call, and turns off the cache, not
+    recordings.
 
     Args:
         settings: The ``[cache]`` table.
     """
     settings = settings or CacheSettings()
-    shared = tuple(abspath(expanduser(path)) for path in settings.recordings)
+    shared = _absolute(settings.recordings)
+    store: Store | None = None
 
     def opened() -> Store:
-        return _open(settings, *map(os.environ.get, _FOLDER_VARIABLES))
+        nonlocal store
+        if store is None:
+            from ..store.sqlite import MEBIBYTE, open_store
+
+            store = open_store(settings.file, settings.size_mb * MEBIBYTE)
+        return store
 
     def layer(send: Send, scope: Scope) -> Send:
-        own = tuple(abspath(expanduser(path)) for path in scope.call.options.recordings)
+        own = scope.call.options.recordings
+        files = (*_absolute(own), *shared) if own else shared
         usable = settings.enabled and not _is_off()
-        return _Attempt(send, scope, (*own, *shared), opened if usable else None).exchange
+        return _Attempt(send, scope, files, opened if usable else None).exchange
 
     return layer
 
 
-@lru_cache(maxsize=64)
-def _open(settings: CacheSettings, *folders: str | None) -> Store:
-    """The store; ``folders`` only tell a changed environment from the one before."""
-    from ..store.sqlite import MEBIBYTE, open_store
-
-    return open_store(settings.file, settings.size_mb * MEBIBYTE)
+def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
+    return tuple(abspath(expanduser(path)) for path in paths)
 
 
 def _is_off() -> bool:
-    value = os.environ.get("LMGATEWAY_CACHE", "").strip().lower()
+    value = os.environ.get("LMGATEWAY_CACHE")
+    if not value:
+        return False
+    value = value.strip().lower()
     if value in _OFF:
         return True
     if value not in _ON:
@@ -91,8 +95,7 @@ def _is_off() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(NamedTuple):
     """One exchange, what is asked in it, and under which key; None for what has no identity."""
 
     exchange: Exchange
@@ -144,14 +147,15 @@ class _Attempt:
             wanted = _is_repeatable(exchange, self._scope.request.params)
         if wanted is False:
             return None
-        if wanted is not True and wanted not in ("only", "refresh"):
+        if wanted == "only":
+            return "only"
+        if wanted is not True and wanted != "refresh":
             raise InputError(
                 f"cache is {excerpt(repr(wanted), 30)}; give True, False, 'only' or 'refresh'"
             )
-        if wanted == "only":
-            return "only"
-        fresh = any(recorder.fresh for recorder in recorders())
-        return "refresh" if fresh or wanted == "refresh" else "share"
+        if wanted == "refresh" or any(recorder.fresh for recorder in recorders()):
+            return "refresh"
+        return "share"
 
     # -- what is known -------------------------------------------------------------------------
 
@@ -162,18 +166,19 @@ class _Attempt:
             return strict.answer(asked.key, asked.request)
         if asked.key is None:
             return _MISSING
-        for recording in self._recordings(use):
-            outcome = recording.find(asked.key.request)
-            if outcome is not None:
-                return outcome
-        if self._open is not None and use in ("share", "only"):
+        if self._files or recorders():
+            for recording in self._recordings(use):
+                outcome = recording.find(asked.key.request)
+                if outcome is not None:
+                    return outcome
+        if self._open is not None and (use == "share" or use == "only"):
             return self._look_up(self._open(), asked.key)
         return _MISSING
 
-    def _recordings(self, use: Use | None) -> Iterator[Recording]:
+    def _recordings(self, use: Use | None) -> Iterable[Recording]:
         fresh = [recorder.recording for recorder in recorders() if recorder.fresh]
         if fresh or use == "refresh":
-            return iter(fresh)
+            return fresh
         return map(open_recording, self._files)
 
     def _look_up(self, store: Store, key: Key) -> Any:
@@ -340,13 +345,10 @@ class _Tee:
 
 def _is_repeatable(exchange: Exchange, params: Mapping[str, Any]) -> bool:
     """Whether the same answer is to be expected again: temperature 0, or a seed."""
+    if params.get("temperature") == 0 or params.get("seed") is not None:
+        return True
     body = exchange.json if isinstance(exchange, HTTPRequest) else None
-    for given in (params, body):
-        if isinstance(given, Mapping) and (
-            given.get("temperature") == 0 or given.get("seed") is not None
-        ):
-            return True
-    return False
+    return isinstance(body, dict) and (body.get("temperature") == 0 or body.get("seed") is not None)
 
 
 def _is_good(outcome: Any) -> bool:

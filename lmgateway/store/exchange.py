@@ -10,7 +10,7 @@ from hashlib import sha256
 from operator import length_hint
 from typing import Any, NamedTuple
 
-from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
+from ..types import JSON, Exchange, Flow, Headers, HTTPRequest, HTTPResponse
 
 __all__ = ["Key", "Replay", "decode", "describe", "encode", "identify", "kept_headers"]
 
@@ -23,7 +23,8 @@ COMPRESS_FROM = 4096
 _canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
 ).encode
-_RAW, _ZLIB = b"\x00", b"\x01"
+_parse = json.JSONDecoder().decode
+_COMPRESSED = b"\x01"  # before the bytes of zlib; what is not compressed begins with "{"
 
 
 class Key(NamedTuple):
@@ -103,8 +104,8 @@ def encode(outcome: Any) -> bytes | None:
         return None
     payload = json.dumps(head, separators=(",", ":")).encode() + b"\n" + body
     if len(payload) < COMPRESS_FROM:
-        return _RAW + payload
-    return _ZLIB + zlib.compress(payload, 1)
+        return payload
+    return _COMPRESSED + zlib.compress(payload, 1)
 
 
 def _write_json(outcome: Any) -> bytes | None:
@@ -123,25 +124,26 @@ def decode(value: bytes) -> Any:
     Raises ValueError if they are not what ``encode`` wrote.
     """
     try:
-        payload = value[1:] if value[:1] == _RAW else zlib.decompress(value[1:])
+        payload = value if value[0] != _COMPRESSED[0] else zlib.decompress(value[1:])
         end = payload.index(b"\n")
-        head, body = json.loads(payload[:end]), payload[end + 1 :]
+        head, body = _parse(str(payload[:end], "utf-8")), payload[end + 1 :]
         if "status" in head:
             return _respond(head, body)
         return body if head["kind"] == "bytes" else json.loads(body)
-    except (zlib.error, LookupError, TypeError) as error:
+    except (zlib.error, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"not a stored exchange: {error}") from None
 
 
 def _respond(head: dict[str, JSON], body: bytes) -> HTTPResponse:
+    headers = Headers(head["headers"])
     lengths = head.get("chunks")
     if lengths is None:
-        return HTTPResponse(head["status"], head["headers"], body)
+        return HTTPResponse(head["status"], headers, body)
     chunks, start = [], 0
     for length in lengths:
         chunks.append(body[start : start + length])
         start += length
-    return HTTPResponse(head["status"], head["headers"], source=Replay(chunks))
+    return HTTPResponse(head["status"], headers, source=Replay(chunks))
 
 
 class Replay:

@@ -7,11 +7,14 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 from ..errors import ConfigError
 from .schema import APPLICATION, SCHEMA, is_busy, is_sound
 
 __all__ = ["Stats", "Verdict", "clear", "stats", "verify"]
+
+PATIENCE = 5.0  # seconds to wait for other processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +98,24 @@ def clear(file: Path) -> int:
             removed = db.execute("DELETE FROM entries").rowcount
             # Deleted rows stay legible in free pages and in the log until both are rewritten.
             db.execute("VACUUM")
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            _empty_log(db)
         except sqlite3.Error as error:
             raise _complaint(file, error) from None
     return removed
 
 
+def _empty_log(db: sqlite3.Connection) -> None:
+    # SQLite's own timeout does not cover a checkpoint of somebody else's.
+    end = monotonic() + PATIENCE
+    while True:
+        [(busy, _, _)] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if not busy or monotonic() > end:
+            return
+        sleep(0.005)
+
+
 def _open(file: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(file, timeout=5, isolation_level=None)
+    db = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)
     try:
         [(application,)] = db.execute("PRAGMA application_id")
         [(version,)] = db.execute("PRAGMA user_version")

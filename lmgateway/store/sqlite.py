@@ -1,10 +1,10 @@
 """The cache's database: one SQLite file, shared by threads, event loops and processes.
 
 A cache is there to help and may never harm. Whatever is wrong with the file (read-only, locked,
-full, damaged, written by a newer version) a lookup is a miss, a write is left out, one warning is
-logged, and nothing is deleted. Nothing waits for a lock on an event loop, and no call for more
-than a moment: what cannot be written is left to a housekeeping thread, which also evicts and
-checkpoints, so that no fsync ever stands on an event loop either.
+full, damaged, written by a newer version) a lookup is a miss, a write is left out, there is one
+RuntimeWarning, and nothing is deleted. Nothing waits for a lock on an event loop, and no call
+for more than a moment: what cannot be written is left to a housekeeping thread, which also
+evicts and checkpoints, so that no fsync ever stands on an event loop either.
 
 An entry is *acknowledged* when ``put`` has returned True; it then survives ``kill -9`` of any
 process (not a power cut: that may take the last entries, never the file).
@@ -17,13 +17,14 @@ import contextlib
 import os
 import sqlite3
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import uniform
-from threading import Lock
+from threading import Lock, get_ident
 from time import monotonic, sleep, time
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from .exchange import Key
@@ -50,6 +51,7 @@ T = TypeVar("T")
 IDLE = 8  # connections kept open while nobody uses them
 FILES = 16  # caches that one process keeps open
 PATIENCE = 0.1  # seconds that a write may wait for another process, but never on an event loop
+LOCKED_LONG = 1.0  # seconds after which a lock that lets nobody read is worth a warning
 TOUCH_AFTER = 3600  # seconds; a hit within this time of the last noted one is not noted
 MEBIBYTE = 1024 * 1024
 
@@ -70,11 +72,13 @@ class Store:
         self.size_limit = size_limit
         self._lock = Lock()
         self._writing = Lock()  # threads of one process queue here, where waiting is fair
+        self._making = Lock()
         self._idle: list[sqlite3.Connection] = []
         self._out = 0
         self._unusable = False
         self._complained = False
         self._checked = False
+        self._locked_since: float | None = None
         self._distrusted: deque[Key] = deque(maxlen=64)
         self._housekeeping = Housekeeping(self)
         _stores.add(self)
@@ -88,22 +92,42 @@ class Store:
             return None
         request, base = key
         try:
-            with self.connection() as db:
-                if base is None:
-                    rows = db.execute(GET_ANY, (request,)).fetchall()
-                else:
-                    rows = db.execute(GET, key).fetchall()
+            rows = self._select(GET, key) if base is not None else self._select(GET_ANY, key[:1])
         except TROUBLE as error:
-            self.complain(error)
+            self._miss(error)
             return None
+        if self._locked_since is not None:
+            self._locked_since = None
         if len(rows) != 1:
             return None
-        row, base, digest, used, value = rows[0]
-        if not is_sound(request, base, digest, value) or not isinstance(used, int):
+        row, digest, used, value, *found = rows[0]
+        base = found[0] if base is None else base
+        if not is_sound(request, base, digest, value) or type(used) is not int:
             return None
         if (now := int(time())) - used > TOUCH_AFTER:
             self._housekeeping.touch(row, now)
-        return bytes(value)
+        return value  # type: ignore[no-any-return]  # is_sound has hashed it: it is bytes
+
+    def _miss(self, error: Exception) -> None:
+        # A process that begins or ends locks the file for milliseconds: no reason to warn.
+        if is_busy(error):
+            now = monotonic()
+            if self._locked_since is None:
+                self._locked_since = now
+            if now - self._locked_since < LOCKED_LONG:
+                return
+        self.complain(error)
+
+    def _select(self, statement: str, where: tuple[bytes | None, ...]) -> list[Any]:
+        # As connection() does it, without the cost of a context manager in every hit.
+        db = self._take()
+        keep = False
+        try:
+            rows = db.execute(statement, where).fetchall()
+            keep = True
+            return rows
+        finally:
+            self._give(db, keep=keep)
 
     def put(self, key: Key, value: bytes) -> bool:
         """Store a value; True when it is written, False when it may be later or never."""
@@ -148,26 +172,36 @@ class Store:
     @contextlib.contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
         """A connection for the time of one short statement. Raises what SQLite raises."""
-        with self._lock:
-            self._out += 1
-            db = self._idle.pop() if self._idle else None
+        db = self._take()
         keep = False
         try:
-            if db is None:
-                db = self._connect()
             yield db
             keep = True
         except sqlite3.Error as error:
             keep = is_busy(error)
             raise
         finally:
+            self._give(db, keep=keep)
+
+    def _take(self) -> sqlite3.Connection:
+        with self._lock:
+            self._out += 1
+            if self._idle:
+                return self._idle.pop()
+        try:
+            return self._connect()
+        except BaseException:
             with self._lock:
                 self._out -= 1
-                keep = keep and len(self._idle) < IDLE and not self._unusable
-                if keep and db is not None:
-                    self._idle.append(db)
-            if db is not None and not keep:
-                db.close()
+            raise
+
+    def _give(self, db: sqlite3.Connection, *, keep: bool) -> None:
+        with self._lock:
+            self._out -= 1
+            if keep and len(self._idle) < IDLE and not self._unusable:
+                self._idle.append(db)
+                return
+        db.close()
 
     def insist(self, step: Callable[[sqlite3.Connection], T], patience: float) -> T:
         """Take a step, again and again for so many seconds while another process holds the lock.
@@ -186,8 +220,8 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         if not self._checked:
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            with self._making:
+                make(self.file)
         db = sqlite3.connect(self.file, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(db)
@@ -204,12 +238,9 @@ class Store:
         [(application,)] = db.execute("PRAGMA application_id")
         [(tables,)] = db.execute("SELECT count(*) FROM sqlite_master")
         db.execute("COMMIT")
-        if not (version or application or tables):
-            # Only while several processes make one new file does anyone wait here.
-            db.execute("PRAGMA busy_timeout = 250")
+        if not (version or application or tables):  # an empty file that somebody else made
             db.execute("PRAGMA journal_mode = WAL")
             db.executescript(CREATE)
-            db.execute("PRAGMA busy_timeout = 0")
         elif application != APPLICATION:
             raise UnusableFileError("it is a database of another program")
         elif version > SCHEMA:
@@ -218,7 +249,7 @@ class Store:
         db.execute("PRAGMA wal_autocheckpoint = 0")  # housekeeping does it, off the loop
 
     def complain(self, error: Exception) -> None:
-        """Log the first trouble with this file; give it up if it cannot get better by itself."""
+        """Warn of the first trouble with this file; give it up if it cannot get better."""
         transient = is_busy(error) or code_of(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
         if code_of(error) == sqlite3.SQLITE_READONLY and self._checked:
             transient = True  # what is in it can still be read
@@ -228,11 +259,13 @@ class Store:
         if self._complained or is_recovery(error):
             return
         self._complained = True
-        import logging
+        message = f"the cache {self.file} is not used: {error}; nothing in it was deleted"
+        try:
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        except RuntimeWarning:  # warnings are errors here, but an answer must not become one
+            import logging
 
-        logging.getLogger("lmgateway.cache").warning(
-            "the cache %s is not used: %s; nothing in it was deleted", self.file, error
-        )
+            logging.getLogger("lmgateway.cache").warning(message)
 
     def _close_idle(self) -> None:
         while self._idle:
@@ -250,12 +283,33 @@ class Store:
         self._let_go()
 
     def _in_child(self) -> None:
-        self._lock, self._writing = Lock(), Lock()
+        self._lock, self._writing, self._making = Lock(), Lock(), Lock()
         self._housekeeping = Housekeeping(self)
         if self._out or self._idle:  # one did cross: it is never touched, and nothing is cached
             self._unusable = True
             _crossed.append(self._idle)
             self._idle, self._out = [], 0
+
+
+def make(file: Path) -> None:
+    """Make a cache, readable to its owner only, unless it is there. Raises OSError.
+
+    It is made beside its place and appears there whole, so that processes that begin at the same
+    time never find it locked or half made.
+    """
+    if file.exists():
+        return
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = file.with_name(f"{file.name}.{os.getpid()}-{get_ident()}")
+    try:
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(CREATE)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, file)  # unlike a rename it never replaces what is there
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _is_on_loop() -> bool:

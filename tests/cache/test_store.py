@@ -212,6 +212,17 @@ def test_a_file_that_cannot_serve_is_warned_of_once_and_left_as_it_is(
     assert content_of(file) == before
 
 
+def test_the_warning_is_a_warning_and_where_those_are_errors_a_log_entry(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad_not_a_database(file)
+    with pytest.warns(RuntimeWarning, match="not a database"):
+        Store(file).get(key(1))
+    assert not caplog.records
+    Store(file).get(key(1))
+    assert "not a database" in caplog.text
+
+
 def test_an_empty_file_becomes_a_cache(world: World, file: Path) -> None:
     file.parent.mkdir()
     file.touch()
@@ -250,10 +261,51 @@ def test_on_an_event_loop_nothing_waits_for_a_lock(store: Store) -> None:
     assert store.get(key(1)) == value(1)
 
 
+def test_a_lock_of_a_moment_is_a_miss_and_no_reason_to_warn(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(store, 1)
+    store.close()
+    with contextlib.closing(sqlite3.connect(store.file, isolation_level=None)) as db:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("BEGIN EXCLUSIVE")
+        assert [store.get(key(0)) for _ in range(3)] == [None] * 3
+    assert store.get(key(0)) == value(0)
+    assert not caplog.records
+
+
+def test_processes_that_begin_together_make_one_cache(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "a.sqlite3"
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom lmgateway.store.sqlite import Store\n"
+        "from lmgateway.store.exchange import Key\nsys.stdin.read()\n"
+        "store = Store(Path(sys.argv[1]))\nkey = Key(sys.argv[2].encode(), b'')\n"
+        "print(store.get(key), store.put(key, b'1'), store.get(key))\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code, str(file), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(6)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+    assert {process.communicate()[0] for process in processes} == {"None True b'1'\n"}
+    assert inventory.stats(file).entries == 6
+    assert not [path for path in file.parent.iterdir() if path.name.endswith("-journal")]
+
+
 def test_a_file_locked_for_good_is_warned_of_once(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(housekeeping, "PATIENCE", 0.05)
+    monkeypatch.setattr(sqlite, "LOCKED_LONG", 0.0)
     fill(store, 1)
     store.close()
     with contextlib.closing(sqlite3.connect(store.file, isolation_level=None)) as db:
