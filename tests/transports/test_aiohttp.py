@@ -12,15 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from lmgateway.deadline import Deadline
-from lmgateway.errors import (
-    ConnectionFailedError,
-)
-from lmgateway.transports import TransportOptions
-from lmgateway.transports.aiohttp import AiohttpTransport
-from lmgateway.types import HTTPRequest
-from tests.support.fault_server import (
+from support.fault_server import (
     FaultServer,
     await_event,
     chunk,
@@ -32,8 +24,16 @@ from tests.support.fault_server import (
     stall,
     start_tls,
 )
-from tests.transports.awaiting import SSE, body_of, call, in_thread, post
-from tests.transports.checking import Authority
+
+from lmgateway.deadline import Deadline
+from lmgateway.errors import (
+    ConnectionFailedError,
+)
+from lmgateway.transports import TransportOptions
+from lmgateway.transports.aiohttp import AiohttpTransport
+from lmgateway.types import HTTPRequest
+from transports.awaiting import SSE, body_of, call, in_thread, post
+from transports.checking import Authority
 
 pytestmark = [pytest.mark.loopback, pytest.mark.filterwarnings("error")]
 

@@ -13,6 +13,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from support.fault_server import (
+    FaultServer,
+    await_event,
+    chunk,
+    close,
+    head,
+    receive,
+    reply,
+    send,
+    stall,
+)
 
 from lmgateway.deadline import Deadline
 from lmgateway.errors import (
@@ -24,18 +35,7 @@ from lmgateway.errors import (
 from lmgateway.transports import TransportOptions
 from lmgateway.transports.aiohttp import AiohttpTransport
 from lmgateway.types import HTTPRequest, HTTPResponse
-from tests.support.fault_server import (
-    FaultServer,
-    await_event,
-    chunk,
-    close,
-    head,
-    receive,
-    reply,
-    send,
-    stall,
-)
-from tests.transports.awaiting import SSE, body_of, call, in_thread, post
+from transports.awaiting import SSE, body_of, call, in_thread, post
 
 pytestmark = [pytest.mark.loopback, pytest.mark.filterwarnings("error")]
 

@@ -14,7 +14,7 @@ from lmgateway.transports.aiohttp import AiohttpTransport
 from lmgateway.transports.requests import RequestsTransport
 from lmgateway.transports.threads import ThreadedTransport
 from lmgateway.types import HTTPRequest
-from tests.transports.contract import CASES, Answer, Authority, Case, check
+from transports.contract import CASES, Answer, Authority, Case, check
 
 pytestmark = pytest.mark.loopback
 

@@ -12,16 +12,6 @@ from typing import Any, cast
 import pytest
 import requests
 import responses
-
-from lmgateway.deadline import Deadline
-from lmgateway.errors import (
-    ConnectionFailedError,
-    InputError,
-    RequestTimeoutError,
-)
-from lmgateway.transports import Body, BodySource, TransportOptions
-from lmgateway.transports.requests import RequestsTransport
-from lmgateway.types import HTTPRequest, HTTPResponse
 from support.fault_server import (
     FaultServer,
     chunk,
@@ -35,6 +25,16 @@ from support.fault_server import (
 from support.fault_server import (
     signal as tell,
 )
+
+from lmgateway.deadline import Deadline
+from lmgateway.errors import (
+    ConnectionFailedError,
+    InputError,
+    RequestTimeoutError,
+)
+from lmgateway.transports import Body, BodySource, TransportOptions
+from lmgateway.transports.requests import RequestsTransport
+from lmgateway.types import HTTPRequest, HTTPResponse
 
 pytestmark = pytest.mark.loopback
 

@@ -8,16 +8,6 @@ from time import monotonic
 from typing import Any, cast
 
 import pytest
-
-from lmgateway.deadline import Deadline
-from lmgateway.errors import (
-    APIError,
-    ConnectionFailedError,
-    ResponseFormatError,
-)
-from lmgateway.transports import Body, BodySource, TransportOptions
-from lmgateway.transports.requests import RequestsTransport
-from lmgateway.types import HTTPRequest, HTTPResponse
 from support.fault_server import (
     FaultServer,
     await_event,
@@ -28,6 +18,16 @@ from support.fault_server import (
     send,
     stall,
 )
+
+from lmgateway.deadline import Deadline
+from lmgateway.errors import (
+    APIError,
+    ConnectionFailedError,
+    ResponseFormatError,
+)
+from lmgateway.transports import Body, BodySource, TransportOptions
+from lmgateway.transports.requests import RequestsTransport
+from lmgateway.types import HTTPRequest, HTTPResponse
 
 pytestmark = pytest.mark.loopback
 

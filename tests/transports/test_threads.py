@@ -7,15 +7,7 @@ import threading
 import time
 
 import pytest
-
-from lmgateway.deadline import Deadline
-from lmgateway.errors import ConnectionFailedError, RequestTimeoutError
-from lmgateway.transports import TransportOptions
-from lmgateway.transports.requests import RequestsTransport
-from lmgateway.transports.threads import ThreadedTransport, outcome
-from lmgateway.types import HTTPRequest, HTTPResponse
-from lmgateway.workers import Workers
-from tests.support.fault_server import (
+from support.fault_server import (
     FaultServer,
     await_event,
     chunk,
@@ -25,7 +17,15 @@ from tests.support.fault_server import (
     send,
     stall,
 )
-from tests.transports.awaiting import SSE, body_of, call, in_thread, post
+
+from lmgateway.deadline import Deadline
+from lmgateway.errors import ConnectionFailedError, RequestTimeoutError
+from lmgateway.transports import TransportOptions
+from lmgateway.transports.requests import RequestsTransport
+from lmgateway.transports.threads import ThreadedTransport, outcome
+from lmgateway.types import HTTPRequest, HTTPResponse
+from lmgateway.workers import Workers
+from transports.awaiting import SSE, body_of, call, in_thread, post
 
 pytestmark = [pytest.mark.loopback, pytest.mark.filterwarnings("error")]
 
