@@ -207,7 +207,7 @@ class ConnectionFailedError(TransportError):
 
 
 class RequestTimeoutError(TransportError):
-    """The deadline, the connect timeout or the idle timeout ran out."""
+    """The deadline or the idle timeout ran out."""
 
 
 class StreamInterruptedError(TransportError):
