@@ -32,6 +32,7 @@ EVENT_STREAM = "text/event-stream"
 ROUTES = 1024
 LARGE_BODY = 512 * 1024
 NEVER = 365 * 86400.0
+MAX_HEADERS = 100  # as http.client has it
 
 _TORN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
@@ -122,6 +123,11 @@ class AiohttpTransport:
         self, request: HTTPRequest, response: ClientResponse, deadline: Deadline
     ) -> HTTPResponse:
         status, headers = response.status, response.headers
+        if len(headers) > MAX_HEADERS:
+            raise faults.answered_garbage(f"more than {MAX_HEADERS} headers")
+        coding = headers.get("Transfer-Encoding", "identity").strip().lower()
+        if coding not in ("chunked", "identity"):
+            raise faults.answered_garbage("the transfer coding is neither chunked nor identity")
         if status == 407 and self._route(request).proxy is not None:
             raise faults.proxy_refused(status)
         if 300 <= status < 400:

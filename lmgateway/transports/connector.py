@@ -44,6 +44,13 @@ class _Wire(ResponseHandler):
         self.heard = True
         super().data_received(data)
 
+    def set_exception(self, exc: Any, *cause: BaseException) -> None:
+        # A body that breaks the chunked coding in a packet of its own would leave its reader
+        # waiting: aiohttp tells the connection and not the body.
+        super().set_exception(exc, *cause)
+        if self._payload is not None and self._payload.exception() is None:
+            self._payload.set_exception(aiohttp.ClientPayloadError("the body broke off"))
+
 
 class Connector(aiohttp.TCPConnector):
     """The connections of one event loop, and one exchange on one of them.
