@@ -56,12 +56,25 @@ def acquire_sync(options: TransportOptions) -> Transport:
     """
 
     def make() -> Transport:
+        _check_urllib3()
         from .requests import RequestsTransport
 
         return RequestsTransport(options)
 
     transport: Transport = _shared.acquire(("sync", options), make)
     return transport
+
+
+def _check_urllib3() -> None:
+    """Refuse a urllib3 that requests still takes and that has no ``read1``."""
+    import urllib3
+
+    major, minor = (int(part) for part in urllib3.__version__.split(".")[:2])
+    if (major, minor) < (2, 3):
+        raise ConfigError(
+            f"urllib3 {urllib3.__version__} is too old to send requests with: "
+            "pip install -U 'urllib3>=2.3'"
+        )
 
 
 def acquire_async(name: str | None, options: TransportOptions) -> AsyncTransport:
