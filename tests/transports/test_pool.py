@@ -125,5 +125,5 @@ def test_an_event_loop_may_release_what_another_used() -> None:
 
 def test_an_old_urllib3_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib3.__version__", "1.26.20")
-    with pytest.raises(ConfigError, match="urllib3>=2.3"):
+    with pytest.raises(ConfigError, match=r"urllib3>=2\.3"):
         acquire_sync(TransportOptions(connect_timeout=123.0))
