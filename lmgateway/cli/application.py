@@ -54,10 +54,11 @@ def run(arguments: Sequence[str]) -> int:
         except KeyboardInterrupt:
             return INTERRUPTED
         except BrokenPipeError:
-            _abandon_stdout()
             return UNREAD
         except Exception as error:
             return report(error, in_full=bool(context and context.params.get("debug")))
+        finally:
+            _settle_stdout()
 
 
 def _show_version(wanted: bool) -> None:
@@ -88,12 +89,15 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _abandon_stdout() -> None:
-    # The interpreter flushes stdout when it ends, and would complain once more.
-    with suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+def _settle_stdout() -> None:
+    """Give up what cannot be written: the interpreter would try again at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
 
 
 def _show_warning(
