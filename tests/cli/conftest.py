@@ -166,11 +166,28 @@ class Terminal:
 
     def read_until(self, pattern: str, *, start: int = 0) -> str:
         """What is shown from ``start`` on, once it matches a pattern."""
-        end = time.monotonic() + PATIENCE
+        if not self._shows(pattern, start, PATIENCE):
+            pytest.fail(f"no {pattern!r} in {self.shown[start:]!r}")
+        return self.shown[start:]
+
+    def press_until(self, keys: str, pattern: str) -> str:
+        """Press keys until a pattern is shown.
+
+        A Ctrl-C that comes just before readline waits for a key is noticed at the next one only.
+        """
+        start = len(self.shown)
+        for _ in range(3):
+            self.type(keys)
+            if self._shows(pattern, start, PATIENCE / 3):
+                return self.shown[start:]
+        pytest.fail(f"no {pattern!r} in {self.shown[start:]!r}")
+
+    def _shows(self, pattern: str, start: int, patience: float) -> bool:
+        end = time.monotonic() + patience
         while not re.search(pattern, self.shown[start:]):
             if not self._read(end - time.monotonic()):
-                pytest.fail(f"no {pattern!r} in {self.shown[start:]!r}")
-        return self.shown[start:]
+                return False
+        return True
 
     def _read(self, timeout: float) -> bool:
         ready, _, _ = select.select([self._master], [], [], max(0, timeout))

@@ -36,8 +36,10 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(terminal: Open) -> N
 def test_second_ctrl_c_at_the_prompt_leaves(terminal: Open) -> None:
     shell = terminal("chat", "-m", "echo")
     shell.read_until("> $")
-    shell.read_until("once more[^>]*> $", start=shell.type(CTRL_C))
-    shell.type(CTRL_C)
+    shell.press_until("\x0c", r"\x1b\[[HJ2].*> $")  # Ctrl-L: readline is there
+    shell.press_until(CTRL_C, "once more[^>]*> $")
+    shell.press_until("\x0c", r"\x1b\[[HJ2].*> $")
+    shell.press_until(CTRL_C, "\n$")
     assert shell.wait() == 130
     assert "Traceback" not in shell.shown
 
