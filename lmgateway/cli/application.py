@@ -12,7 +12,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from .output import report, say
+from .output import leave_line, report, say
 
 __all__ = ["build", "run"]
 
@@ -52,6 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         except typer.Exit as end:
             return end.exit_code
         except KeyboardInterrupt:
+            leave_line()
             return INTERRUPTED
         except BrokenPipeError:
             return UNREAD

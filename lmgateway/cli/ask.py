@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UnsupportedError
+from ..errors import LMGatewayError, UnsupportedError
 from .arguments import Model, Params, System, open_lm, read_prompt, read_schema
 from .output import Printout, print_json, remark
 
@@ -64,13 +64,12 @@ def ask(
 
 
 def stream_answer(stream: Stream[str], printout: Printout) -> Completion:
-    """Print a stream to its end; on the way out of any other end its connection is closed."""
+    """Print a stream to its end; in any other end its connection is closed."""
     with stream:
         try:
             for piece in stream:
                 printout.write(piece)
-        except BaseException:
-            stream.close()  # before a broken pipe can get in the way
+        except LMGatewayError:
             printout.break_off()
             raise
         printout.finish()

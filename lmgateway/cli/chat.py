@@ -11,7 +11,7 @@ import typer
 from ..errors import ConfigError, LMGatewayError, PluginError, UnsupportedError
 from .arguments import Model, Params, System, open_lm
 from .ask import stream_answer
-from .output import Printout, remark, report, say
+from .output import Printout, leave_line, remark, report, say
 
 if TYPE_CHECKING:
     from ..lm import LM
@@ -55,9 +55,9 @@ def _talk(lm: LM) -> None:
             print()
             return
         except KeyboardInterrupt:
-            print()
             if warned:
                 raise
+            leave_line()
             warned = True
             say("Ctrl-C once more, or Ctrl-D, leaves")
             continue
@@ -83,6 +83,7 @@ def _turn(conversation: Conversation, line: str) -> None:
     try:
         conversation.take(line)
     except KeyboardInterrupt:
+        leave_line()
         say("stopped")
     except (ConfigError, UnsupportedError, PluginError):
         raise  # would be the same in every turn

@@ -17,7 +17,7 @@ from ..errors import (
 )
 from ..types import Completion
 
-__all__ = ["Printout", "print_json", "print_table", "remark", "report", "say"]
+__all__ = ["Printout", "leave_line", "print_json", "print_table", "remark", "report", "say"]
 
 FAILED, MISUSED = 1, 2
 _MISUSES = (InputError, UnsupportedError, ConfigError, UnknownProviderError)
@@ -33,6 +33,14 @@ def _harmless(text: str) -> str:
 def say(text: str) -> None:
     """One line on stderr."""
     print("lmgateway:", _harmless(" ".join(text.split())), file=sys.stderr, flush=True)
+
+
+def leave_line() -> None:
+    """Begin a new line on the terminal, if there is one, where Ctrl-C left a ``^C``."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream.isatty():
+            print(file=stream, flush=True)
+            break
 
 
 def report(error: Exception, *, in_full: bool = False) -> int:

@@ -18,12 +18,12 @@ UNAUTHORIZED = (
 
 
 class Service:
-    """One connection is answered; ``left`` is set when the client closes it."""
+    """One connection is answered; ``asked`` is set by its request, ``left`` by its end."""
 
-    def __init__(self, listener: socket.socket, answer: bytes) -> None:
+    def __init__(self, listener: socket.socket, answer: bytes, *, stays: bool) -> None:
         self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        self.left = threading.Event()
-        self._listener, self._answer = listener, answer
+        self.asked, self.left = threading.Event(), threading.Event()
+        self._listener, self._answer, self._stays = listener, answer, stays
 
     def serve(self) -> None:
         try:
@@ -36,6 +36,9 @@ class Service:
             while b"\r\n\r\n" not in received:
                 received += connection.recv(65536)
             connection.sendall(self._answer)
+            self.asked.set()
+            if not self._stays:
+                return
             try:
                 while connection.recv(65536):
                     pass
@@ -45,11 +48,11 @@ class Service:
 
 
 @contextmanager
-def serve(answer: bytes) -> Iterator[Service]:
-    """A service that gives every request this raw answer and leaves the connection open."""
+def serve(answer: bytes, *, stays: bool = True) -> Iterator[Service]:
+    """A service that gives one request this raw answer, and waits for the client to leave."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(30)
-        service = Service(listener, answer)
+        service = Service(listener, answer, stays=stays)
         thread = threading.Thread(target=service.serve, daemon=True)
         thread.start()
         yield service

@@ -203,6 +203,25 @@ def test_ctrl_c_ends_the_line_and_the_connection(terminal: Open) -> None:
 
 
 @pytest.mark.loopback
+def test_ctrl_c_before_the_first_word(terminal: Open) -> None:
+    with serve(STREAM[: STREAM.index(b"data:")]) as service:
+        shell = terminal("ask", "-m", "openai/m", "tell", OPENAI_API_BASE=service.base_url)
+        assert service.asked.wait(30)
+        shell.type("\x03")
+        assert shell.wait() == 130
+        assert service.left.wait(5)
+    assert shell.shown == "^C\r\n"
+
+
+@pytest.mark.loopback
+def test_answer_that_breaks_off_leaves_its_line_to_the_error(terminal: Open) -> None:
+    with serve(STREAM, stays=False) as service:
+        shell = terminal("ask", "-m", "openai/m", "tell", OPENAI_API_BASE=service.base_url)
+        assert shell.wait() == 1
+    assert shell.shown.startswith("once upon\r\nlmgateway: StreamInterruptedError: ")
+
+
+@pytest.mark.loopback
 def test_refusal_of_a_service_is_one_line_and_status_1(run: Run) -> None:
     with serve(UNAUTHORIZED) as service:
         done = run("ask", "-m", "openai/m", "x", OPENAI_API_BASE=service.base_url,
