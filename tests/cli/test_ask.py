@@ -50,7 +50,7 @@ def test_answer_in_a_pipe(run: Run, arguments: list[str], stdin: str | None, ans
         pytest.param(["-p", "n=0", "x"], None, "InputError: ", id="n=0"),
         pytest.param(["-p", "tempo=1", "x"], None, "UnknownParameterError: ", id="unknown param"),
         pytest.param(["--schema", "none.json", "x"], None, "InputError: the schema", id="schema"),
-        pytest.param(["--frob", "x"], None, "No such option: --frob", id="option"),
+        pytest.param(["--frob", "x"], None, "No such option", id="option"),
         pytest.param(["x", "y"], None, "Got unexpected extra argument", id="two prompts"),
     ],
 )
