@@ -8,9 +8,12 @@ import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from lmgateway.cli.application import build
 from lmgateway.store.exchange import Key
 from lmgateway.store.sqlite import Store
 
@@ -163,3 +166,20 @@ def test_file_of_another_program_is_one_line_and_status_2(run: Run, filled: Path
     assert done.returncode == 2
     assert done.stderr.startswith("lmgateway: ConfigError: ")
     assert done.stderr.count("\n") == 1
+
+
+# -- documentation -------------------------------------------------------------------------------
+
+
+def test_reference_names_every_command_and_option() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text("utf-8")
+    described = set(re.findall(r"--?[a-z][a-z-]*|\b[a-z]+\b", text))
+    assert _spellings(get_command(build())) <= described
+
+
+def _spellings(command: Any) -> set[str]:
+    """The names of a command's options and subcommands, all the way down."""
+    names = {option for each in command.params for option in each.opts if option[0] == "-"}
+    for name, inner in getattr(command, "commands", {}).items():
+        names |= {name} | _spellings(inner)
+    return names
