@@ -28,7 +28,11 @@ class MissingSecret(SecretStr):
 
     def get_secret_value(self) -> str:
         """Raise MissingCredentialError, which names the variable and the files looked in."""
-        raise MissingCredentialError(self._message)
+        raise self.missing()
+
+    def missing(self) -> MissingCredentialError:
+        """The error that it raises."""
+        return MissingCredentialError(self._message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._message,)
