@@ -65,6 +65,9 @@ class Target(Protocol):
     def missing_base(self) -> LMGatewayError:
         """The error for a request that must be sent and has no base URL."""
 
+    def missing_key(self, request: HTTPRequest) -> LMGatewayError | None:
+        """The error for a request without credentials to a host that answers none such."""
+
     def explain(self, error: LMGatewayError) -> None:
         """Add to an error what the user can do about it."""
 
@@ -214,7 +217,7 @@ def resolve(request: HTTPRequest, target: Target) -> HTTPRequest:
     base_url = request.base_url if request.base_url is not None else target.base_url
     if not base_url:
         raise target.missing_base()
-    headers = {**target.headers(), **request.headers, **credentials(request)}
+    headers = {**target.headers(), **request.headers, **credentials(request, target)}
     return HTTPRequest(
         request.method,
         base_url,
@@ -225,10 +228,12 @@ def resolve(request: HTTPRequest, target: Target) -> HTTPRequest:
     )
 
 
-def credentials(request: HTTPRequest) -> Mapping[str, str]:
+def credentials(request: HTTPRequest, target: Target) -> Mapping[str, str]:
     """The headers that say who sends a request; raises MissingCredentialError where needed."""
     auth = request.auth
     if auth is None:
+        if (problem := target.missing_key(request)) is not None:
+            raise problem
         return {}
     if callable(auth):
         return auth()

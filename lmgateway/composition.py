@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import inputs
 from .attempt import attempt, complete_error, exchange
-from .config.names import Selection, select
+from .config.checks import check_file
+from .config.names import Selection, plugin_of, reselect, select
+from .config.origins import Sourced
 from .deadline import Deadline
 from .errors import InputError, LMGatewayError, ResponseFormatError, UnsupportedError
 from .layers import Call, EffectLayer, Scope, Step
@@ -16,7 +18,7 @@ from .layers.cache import cache
 from .layers.fallback import Alternative, fallback
 from .layers.observe import observe
 from .layers.retry import retry
-from .registry import Plugin, load
+from .registry import Plugin
 from .target import Configured
 from .types import Completion, Flow, Options, Request
 
@@ -28,6 +30,8 @@ __all__ = ["Spec", "ask", "compose", "prepare", "specify", "varied"]
 _OPTION_NAMES = frozenset(Options.__dataclass_fields__)
 #: Where requests go and as whom: fixed for the life of an LM.
 _FIXED = frozenset({"api_base", "api_key", "headers", "verify", "config", "history"})
+#: Options for which None is a value of its own; any other None counts as not given.
+_NONE = frozenset({"timeout", "idle_timeout", "cache", "transport"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,11 @@ class Spec:
     system: str | None = field(repr=False)
     arguments: Mapping[str, Any] = field(repr=False)
     layers: tuple[EffectLayer, ...] = field(repr=False)
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The arguments that count: all but those that are None and mean nothing by it."""
+        return _given(self.arguments)
 
     @property
     def target(self) -> Configured:
@@ -93,11 +102,16 @@ def _told_apart(keywords: Mapping[str, Any], plugin: Plugin) -> _Keywords:
     return told
 
 
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in arguments.items() if (v is not None or k in _NONE) and k != "config"}
+
+
 def specify(
     name: str | None,
     model: str | None,
     arguments: Mapping[str, Any],
     plugin: Plugin | None = None,
+    selection: Selection | None = None,
 ) -> Spec:
     """Resolve a name and keywords into the configuration of an LM; opens nothing.
 
@@ -106,13 +120,13 @@ def specify(
         model: The model; then ``name`` is a provider.
         arguments: Core options, the plugin's settings and generation parameters.
         plugin: Use this one and load none.
+        selection: What a name was resolved to before; then ``name`` and ``model`` say nothing.
     """
-    arguments = dict(arguments)
-    config = arguments.pop("config", None)
-    selection = select(name, model)
-    plugin = plugin or load(selection.plugin)
-    keywords = {**selection.keywords, **{k: v for k, v in arguments.items() if v is not None}}
-    told = _told_apart(keywords, plugin)
+    selection = selection or select(name, model, arguments.get("config"))
+    plugin = plugin or plugin_of(selection)
+    check_file(selection, plugin)
+    from_file = {k: each.value for k, each in selection.keywords.items()}
+    told = _told_apart({**from_file, **_given(arguments)}, plugin)
     filled = None
     if plugin.settings is not None:
         from .config.settings import fill
@@ -123,11 +137,10 @@ def specify(
             told.settings,
             file=selection.settings,
             key_variable=selection.key_variable,
+            needs_key=selection.needs_key,
         )
         arguments = _veiled(arguments, plugin)
     chosen = selection.model or plugin.info.default_model or ""
-    if config is not None:
-        arguments["config"] = config
     return Spec(
         selection,
         plugin,
@@ -136,9 +149,25 @@ def specify(
         filled,
         {name: value for name, value in told.params.items() if value is not None},
         told.system,
-        arguments,
+        dict(arguments),
         (cache(),),
     )
+
+
+def respecify(spec: Spec, changes: Mapping[str, Any]) -> Spec:
+    """The configuration of an LM with some of get_lm's arguments changed."""
+    arguments = {**spec.arguments, **changes}
+    name, model = arguments.pop("name", None), arguments.pop("model", None)
+    if name is not None:
+        return specify(name, model, arguments)
+    chosen = spec.selection
+    if "config" in changes:
+        chosen = reselect(chosen, changes["config"])
+    if model is not None:
+        origins = {**chosen.origins, "model": Sourced(model, "argument")}
+        chosen = replace(chosen, model=model, origins=origins)
+    same = chosen.plugin == spec.selection.plugin
+    return specify(None, None, arguments, spec.plugin if same else None, chosen)
 
 
 def varied(spec: Spec, keywords: Mapping[str, Any]) -> Spec:
@@ -240,7 +269,8 @@ def compose(spec: Spec, call: Call) -> Step:
     """The step that answers one call: observe > fallback > retry > the provider."""
     step = _asking(spec, call)
     if spec.options.fallbacks:
-        step = fallback(step, call, [_alternative(each, call) for each in spec.options.fallbacks])
+        others = [_alternative(name, spec, call) for name in spec.options.fallbacks]
+        step = fallback(step, call, others)
     return observe(step, call)
 
 
@@ -256,11 +286,11 @@ def _asking(spec: Spec, call: Call) -> Step:
     return retry(attempt(hook, spec.target, call, spec.layers), call)
 
 
-def _alternative(name: str, call: Call) -> Alternative:
+def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
     """A model to ask when another fails; resolved only then."""
 
     def step(request: Request) -> Flow[Completion]:
-        spec = specify(name, None, {})
+        spec = specify(name, None, {"config": failed.selection.config or None})
         params = {**spec.params, **request.params}
         inputs.check_params(params, spec.plugin)
         asked = replace(
@@ -323,8 +353,11 @@ def _veiled(arguments: Mapping[str, Any], plugin: Plugin) -> dict[str, Any]:
 _SENSITIVE = ("auth", "key", "token", "secret", "cookie")
 
 
-def recipe(spec: Spec) -> tuple[str, str, dict[str, Any]]:
-    """What makes the LM anew elsewhere, without the secrets it was given as arguments."""
+def recipe(spec: Spec) -> tuple[Selection, dict[str, Any]]:
+    """What makes the LM anew elsewhere, without the secrets it was given as arguments.
+
+    What a configuration file said goes along: the file need not be there.
+    """
     secrets: set[str] = set()
     if spec.plugin.settings is not None:
         from .config.settings import secret_fields
@@ -337,4 +370,4 @@ def recipe(spec: Spec) -> tuple[str, str, dict[str, Any]]:
             for name, value in arguments["headers"].items()
             if not any(word in name.lower() for word in _SENSITIVE)
         }
-    return spec.selection.provider, spec.model, arguments
+    return spec.selection, arguments

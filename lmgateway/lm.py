@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from .composition import Spec
+    from .config.names import Selection
     from .layers import Call
-    from .registry import Plugin
 
 __all__ = ["LM", "get_lm"]
 
@@ -34,9 +34,10 @@ def get_lm(name: str | None = None, *, model: str | None = None, **keywords: Any
 
     Args:
         name: A provider (``"anyscale"``), a provider and a model (``"anyscale/meta-llama/..."``),
-            or a name from ``lmgateway.toml``; without one, its default.
+            or a name from ``lmgateway.toml``; without one, LMGATEWAY_MODEL or the file's default.
         model: The model; ``name`` is then a provider.
-        **keywords: Core options (see ``lmgateway.types.Options``), ``config``, the provider's
+        **keywords: Core options (see ``lmgateway.types.Options``), ``config`` (the path of a
+            configuration file, instead of the one that would be found), the provider's
             settings (``api_base``, ``api_key``, ...), ``system`` and generation parameters, which
             are the defaults of every call.
 
@@ -299,14 +300,7 @@ class LM:
         Takes what ``get_lm`` takes, ``name`` and ``model`` included.
         """
         self._check_open()
-        spec = self._spec
-        arguments = {**spec.arguments, **changes}
-        name = arguments.pop("name", None)
-        model = arguments.pop("model", None) or (spec.model if name is None else None)
-        plugin = spec.plugin if name is None else None
-        return type(self)(
-            composition.specify(name or spec.selection.provider, model, arguments, plugin)
-        )
+        return type(self)(composition.respecify(self._spec, changes))
 
     def close(self) -> None:
         """Give the connections back; a closed LM raises when it is called."""
@@ -406,5 +400,5 @@ def _let_go(spec: Spec, connections: Connections) -> None:
         spec.plugin.hook.lmgateway_close(settings=spec.filled.values)
 
 
-def _revive(name: str, model: str, arguments: dict[str, Any], plugin: Plugin | None = None) -> LM:
-    return LM(composition.specify(name, model, arguments, plugin))
+def _revive(selection: Selection, arguments: dict[str, Any]) -> LM:
+    return LM(composition.specify(None, None, arguments, selection=selection))

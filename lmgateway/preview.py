@@ -44,7 +44,7 @@ def _described(spec: Spec, request: HTTPRequest) -> dict[str, Any]:
     if base is None:
         base = f"<{(spec.filled and spec.filled.variables.get('api_base')) or 'base URL'} not set>"
     try:
-        proofs = credentials(request)
+        proofs = credentials(request, target)
     except MissingCredentialError:
         proofs = {"Authorization": "<no key>"}
     headers = {**target.headers(), **request.headers}

@@ -134,14 +134,20 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"did you mean {' or '.join(repr(each) for each in found)}?" if found else ""
 
 
-def unknown(name: str, known: Iterable[str]) -> UnknownProviderError:
-    """The error for a provider's name that nothing is installed for."""
+def unknown(name: str, known: Iterable[str], others: Iterable[str] = ()) -> UnknownProviderError:
+    """The error for a provider's name that nothing is installed for.
+
+    Args:
+        name: The name.
+        known: The installed providers.
+        others: Further names that may have been meant.
+    """
     known = sorted(set(known))
     parts = [f"no provider {name!r} is installed"]
     if name in PUBLISHED:
         parts.append(f"it comes with: pip install {PUBLISHED[name]}")
     else:
-        parts.append(nearest(name, [*known, *PUBLISHED]))
+        parts.append(nearest(name, [*known, *PUBLISHED, *others]))
         parts.append(f"installed are: {', '.join(known) or 'none'}")
         parts.append(f"others come as distributions with an entry point in {hookspecs.GROUP}")
     return UnknownProviderError("; ".join(part for part in parts if part), provider=name)

@@ -17,9 +17,13 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .config.settings import Filled
-    from .types import Options
+    from .types import HTTPRequest, Options
 
 __all__ = ["Configured", "user_agent"]
+
+
+#: Headers that say who sends a request.
+_PROOFS = frozenset({"authorization", "api-key", "x-api-key"})
 
 
 @cache
@@ -71,6 +75,19 @@ class Configured:
             f"{self.provider} needs a base URL: set {self._filled.variables['api_base']}, "
             f"or give api_base=; looked in {self._filled.looked_in}"
         )
+
+    def missing_key(self, request: HTTPRequest) -> LMGatewayError | None:
+        """The error for a request without credentials to a host that answers none such."""
+        from .config.catalogue import needs_key
+        from .config.settings import missing_key
+
+        headers = {name.lower() for name in (*self._options.headers, *request.headers)}
+        if headers & _PROOFS or not needs_key(request.base_url or self.base_url or ""):
+            return None
+        if self._filled is None or "api_key" not in self._filled.variables:
+            return MissingCredentialError(f"{self.source} sent a request without a key")
+        variable, looked_in = self._filled.variables["api_key"], self._filled.looked_in
+        return MissingCredentialError(missing_key(self.provider, variable, looked_in))
 
     def explain(self, error: LMGatewayError) -> None:
         """Add to an error what the user can do about it."""

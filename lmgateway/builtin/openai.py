@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from ..errors import MissingCredentialError
 from ..hookspecs import hookimpl
 from ..types import (
-    Auth,
     Completion,
     Embeddings,
     EmbedRequest,
@@ -32,7 +29,6 @@ __all__ = [
     "lmgateway_stream",
 ]
 
-OFFICIAL = "https://api.openai.com/v1"
 _DIALECTS = {"openai": wire.OPENAI, "vllm": wire.VLLM}
 
 
@@ -41,7 +37,8 @@ class Settings(BaseModel):
 
     Attributes:
         api_base: With the version, as in ``https://host/v1``.
-        api_key: Sent as a Bearer token; a host of your own may need none.
+        api_key: Sent as a Bearer token; a host of your own may need none. The core knows which
+            of the known hosts answer nobody without one.
         use_chat_api: True for ``/chat/completions``; False sends the prompt, as it is, to
             ``/completions``.
         dialect: The parameters the host takes: ``openai``'s, or ``vllm``'s longer list.
@@ -51,7 +48,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    api_base: str = OFFICIAL
+    api_base: str = "https://api.openai.com/v1"
     api_key: SecretStr | None = None
     use_chat_api: bool = True
     dialect: Literal["openai", "vllm"] = "openai"
@@ -116,11 +113,4 @@ def service(settings: Settings) -> wire.Service:
         headers["OpenAI-Organization"] = settings.organization
     if settings.project:
         headers["OpenAI-Project"] = settings.project
-    auth: Auth | None = settings.api_key
-    if auth is None and settings.api_base == OFFICIAL:
-        auth = _missing_key
-    return wire.Service(settings.api_base, auth, headers, _DIALECTS[settings.dialect])
-
-
-def _missing_key() -> Mapping[str, str]:
-    raise MissingCredentialError("OpenAI's own service needs a key")
+    return wire.Service(settings.api_base, settings.api_key, headers, _DIALECTS[settings.dialect])

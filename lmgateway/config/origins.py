@@ -21,8 +21,8 @@ class Sourced:
 
     Attributes:
         value: The value.
-        kind: ``argument``, ``environment``, ``.env``, ``file`` or ``default``.
-        place: The variable, or the file and line; "" for an argument or a default.
+        kind: ``argument``, ``environment``, ``.env``, ``file``, ``catalogue`` or ``default``.
+        place: The variable, the file and line, or the row; "" for an argument or a default.
     """
 
     value: Any = field(repr=False)
@@ -35,13 +35,21 @@ class Sourced:
         return f"the {self.kind}: {self.place}" if self.place else f"the {self.kind}"
 
 
-def folders_upwards(start: Path) -> Iterator[Path]:
-    """The folder and its parents, up to the repository's root or the home folder."""
-    home = Path.home()
-    for folder in (start, *start.parents):
-        yield folder
-        if folder == home or (folder / ".git").exists():
+def folders_upwards(start: str | None = None) -> Iterator[str]:
+    """The working directory and its parents, up to the repository's root or the home folder."""
+    if start is None:
+        try:
+            start = os.getcwd()
+        except FileNotFoundError:  # it was deleted under the process
             return
+    home = os.path.expanduser("~")
+    folder = start
+    while True:
+        yield folder
+        parent = os.path.dirname(folder)
+        if folder in (home, parent) or os.path.exists(os.path.join(folder, ".git")):
+            return
+        folder = parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,7 @@ class Dotenv:
 class Environment:
     """The process's environment and the nearest ``.env`` file, which is read and never loaded."""
 
-    def __init__(self, start: Path | None = None) -> None:
+    def __init__(self, start: str | None = None) -> None:
         self._start = start
         self._dotenv: Dotenv | None = None
         self._read = False
@@ -65,7 +73,7 @@ class Environment:
     def dotenv(self) -> Dotenv | None:
         """The nearest ``.env`` upwards from the working directory."""
         if not self._read:
-            self._dotenv = _nearest_dotenv(self._start or Path.cwd())
+            self._dotenv = _nearest_dotenv(self._start)
             self._read = True
         return self._dotenv
 
@@ -83,7 +91,7 @@ class Environment:
     def looked_in(self) -> str:
         """The places that ``lookup`` looks in, for a message."""
         if self.dotenv is None:
-            start = self._start or Path.cwd()
+            start = next(folders_upwards(self._start), "the working directory")
             return f"the environment (there is no .env in {start} or above it)"
         return f"the environment and {self.dotenv.path}"
 
@@ -92,11 +100,11 @@ _lock = Lock()
 _files: dict[tuple[str, int, int], Dotenv | None] = {}
 
 
-def _nearest_dotenv(start: Path) -> Dotenv | None:
+def _nearest_dotenv(start: str | None) -> Dotenv | None:
     for folder in folders_upwards(start):
-        path = folder / ".env"
-        if path.is_file():
-            return read_dotenv(path)
+        path = os.path.join(folder, ".env")
+        if os.path.isfile(path):
+            return read_dotenv(Path(path))
     return None
 
 

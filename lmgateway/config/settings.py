@@ -15,7 +15,8 @@ from .origins import Environment, Sourced
 if TYPE_CHECKING:
     from ..registry import Plugin
 
-__all__ = ["Filled", "MissingSecret", "fill", "overridden", "secret_fields"]
+__all__ = ["Filled", "MissingSecret", "fill", "missing_key", "overridden", "secret_fields"]
+__all__ += ["variable_for"]
 
 
 class MissingSecret(SecretStr):
@@ -27,7 +28,11 @@ class MissingSecret(SecretStr):
 
     def get_secret_value(self) -> str:
         """Raise MissingCredentialError, which names the variable and the files looked in."""
-        raise MissingCredentialError(self._message)
+        raise self.missing()
+
+    def missing(self) -> MissingCredentialError:
+        """The error that it raises."""
+        return MissingCredentialError(self._message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._message,)
@@ -70,6 +75,7 @@ def fill(
     *,
     file: Mapping[str, Sourced] | None = None,
     key_variable: str | None = None,
+    needs_key: bool = False,
     environment: Environment | None = None,
 ) -> Filled | None:
     """Fill a plugin's settings; None if it has none.
@@ -78,8 +84,9 @@ def fill(
         plugin: The loaded plugin.
         provider: Whose variables to read: the provider's name, which need not be the plugin's.
         arguments: What the caller gave.
-        file: What the configuration file says.
+        file: What configuration file and catalogue say.
         key_variable: A further variable for ``api_key``, named by file or catalogue.
+        needs_key: Whether a request to the configured base needs ``api_key``.
         environment: Where to look for variables; the process's own by default.
 
     Raises:
@@ -102,20 +109,26 @@ def fill(
     found = {name: _tidy(name, value, secrets) for name, value in found.items()}
     values = _validate(plugin.settings, found, provider)
     looked_in = environment.looked_in()
+    if key_variable:
+        variables["api_key"] = key_variable
+    base = found.get("api_base")
+    if base is not None and base.kind not in ("file", "catalogue"):
+        needs_key = False  # another host than the one that the file speaks of
     gaps = {
-        name: MissingSecret(
-            f"{provider} needs a key: set {variables[name]}, or give {name}=; looked in {looked_in}"
-        )
+        name: MissingSecret(missing_key(provider, variables[name], looked_in, name))
         for name in secrets - set(found)
-        if names[name].is_required()
+        if names[name].is_required() or (needs_key and name == "api_key")
     }
     if gaps:
         values = values.model_copy(update=gaps)
     for name in names:
         found.setdefault(name, Sourced(getattr(values, name), "default"))
-    if key_variable:
-        variables["api_key"] = key_variable
     return Filled(values, found, variables, looked_in)
+
+
+def missing_key(provider: str, variable: str, looked_in: str, name: str = "api_key") -> str:
+    """What to say where a key is needed and there is none."""
+    return f"{provider} needs a key: set {variable}, or give {name}=; looked in {looked_in}"
 
 
 def overridden(filled: Filled, changes: Mapping[str, Any]) -> Filled:

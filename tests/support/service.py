@@ -163,6 +163,8 @@ class Where:
     def missing_base(self) -> LMGatewayError:
         return MissingCredentialError("set ONE_API_BASE")
 
+    def missing_key(self, request: HTTPRequest) -> None: ...
+
     def explain(self, error: LMGatewayError) -> None: ...
 
 

@@ -1,0 +1,268 @@
+"""``lmgateway doctor``: what works, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    ConfigError,
+    InputError,
+    InvalidRequestError,
+    InvalidSettingError,
+    LMGatewayError,
+    MissingCredentialError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    TransportError,
+)
+from .models import AsJSON, ConfigPath, Name, open_anyhow
+from .output import print_json, say
+
+if TYPE_CHECKING:
+    from ..lm import LM
+
+__all__ = ["Finding", "examine", "register"]
+
+PATIENCE = 30.0  # seconds for the one call that is made
+_MARKS = {True: "ok  ", False: "FAIL", None: "--  "}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fact.
+
+    Attributes:
+        ok: Whether it is as it must be; None for what is neither good nor bad.
+        what: What was looked at.
+        fact: What was found.
+        next: What to do, where it is not as it must be.
+    """
+
+    ok: bool | None
+    what: str
+    fact: str
+    next: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(name: Name = None, config: ConfigPath = None, as_json: AsJSON = False) -> None:
+    """Look at configuration, plugins and credentials, and ask the model one short question."""
+    findings = []
+    for finding in examine(name, config):
+        findings.append(finding)
+        if not as_json:
+            print(f"{_MARKS[finding.ok]}  {finding.what}: {finding.fact}", flush=True)
+            if finding.next:
+                print(f"      next: {finding.next}", flush=True)
+    failed = sum(finding.ok is False for finding in findings)
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    elif failed:
+        say(f"{failed} of {len(findings)} checks failed")
+    raise typer.Exit(1 if failed else 0)
+
+
+def examine(name: str | None = None, config: str | None = None) -> Iterator[Finding]:
+    """Look at everything a call needs, in the order in which it needs it."""
+    readable = yield from _examine_files(config)
+    yield from _examine_plugins()
+    if not readable:
+        return
+    yield from _examine_models(config)
+    try:
+        lm = open_anyhow(name, config=config, retries=0, timeout=PATIENCE, cache=False)
+    except LMGatewayError as error:
+        yield _failed("model", error)
+        return
+    with lm:
+        yield from _examine_lm(lm)
+
+
+# -- what is on this machine -------------------------------------------------------------------
+
+
+def _examine_files(config: str | None) -> Generator[Finding, None, bool]:
+    """Whether the files could be read is its value."""
+    from ..config.files import find, user_file
+    from ..config.names import configuration
+    from ..config.origins import Environment
+
+    readable = True
+    try:
+        found = find(config)
+        configuration(config)
+        if found:
+            yield Finding(True, "configuration", f"{found.path} ({found.why})")
+        else:
+            fact = f"none, neither upwards from the working directory nor at {user_file()}"
+            yield Finding(None, "configuration", fact)
+    except ConfigError as error:
+        readable = False
+        yield Finding(False, "configuration", error.message, "mend that place in the file")
+    try:
+        dotenv = Environment().dotenv
+        yield Finding(
+            None if dotenv is None else True, ".env", str(dotenv.path) if dotenv else "none"
+        )
+    except ConfigError as error:
+        readable = False
+        yield _failed(".env", error)
+    return readable
+
+
+def _examine_plugins() -> Iterator[Finding]:
+    from ..registry import installed, load
+
+    seen = set()
+    for row, _ in installed():
+        if row.name in seen:
+            continue
+        seen.add(row.name)
+        what = f"plugin {row.name}"
+        try:
+            load(row.name)
+            yield Finding(True, what, f"loads, from {row.distribution} {row.version}")
+        except LMGatewayError as error:
+            yield _failed(what, error)
+
+
+def _examine_models(config: str | None) -> Iterator[Finding]:
+    from ..config.names import configuration
+
+    for name, table in configuration(config).models.items():
+        try:
+            open_anyhow(name, config=config).close()
+        except LMGatewayError as error:
+            found = _failed(f"model {name}", error)
+            yield replace(found, fact=f"{found.fact} ({table.place})")
+
+
+# -- what a call needs, and a call -------------------------------------------------------------
+
+
+def _examine_lm(lm: LM) -> Iterator[Finding]:
+    spec = lm._spec
+    origins = spec.selection.origins
+    fact = f"{lm.model or 'none named,'} of provider {lm.provider}, from {origins['name']}"
+    yield Finding(True if lm.model else None, "model", fact)
+    complete = True
+    for finding in (*_examine_base(lm), *_examine_secrets(lm)):
+        complete = complete and finding.ok is not False
+        yield finding
+    if complete:
+        yield from _examine_call(lm)
+
+
+def _examine_base(lm: LM) -> Iterator[Finding]:
+    spec = lm._spec
+    if spec.filled is None or "api_base" not in spec.filled.variables:
+        yield Finding(None, "host", "none: this provider has no base URL")
+        return
+    base = spec.target.base_url
+    if base is None:
+        yield _failed("base URL", spec.target.missing_base())
+    else:
+        yield Finding(True, "base URL", f"{base}, from {spec.filled.origins['api_base']}")
+
+
+def _examine_secrets(lm: LM) -> Iterator[Finding]:
+    from ..config.settings import MissingSecret, secret_fields
+    from ..errors import MASK
+    from ..types import HTTPRequest
+
+    spec = lm._spec
+    if spec.filled is None:
+        return
+    for name in sorted(secret_fields(type(spec.filled.values))):
+        value = getattr(spec.filled.values, name)
+        variable = spec.filled.variables[name]
+        problem: LMGatewayError | None = None
+        if isinstance(value, MissingSecret):
+            problem = value.missing()
+        elif value is None and name == "api_key":
+            problem = spec.target.missing_key(HTTPRequest("GET", None, "/"))
+        if problem is not None:
+            yield _failed(name, problem)
+        elif value is None:
+            yield Finding(None, name, f"none; {variable} would set it")
+        else:
+            yield Finding(True, name, f"{MASK}, from {spec.filled.origins[name]}")
+
+
+def _examine_call(lm: LM) -> Iterator[Finding]:
+    """Ask one short question, or else for the list of models, and tell what that shows."""
+    if not lm.model and "lmgateway_models" not in lm._spec.plugin.hooks:
+        yield Finding(None, "call", "not tried: no model is named")
+        return
+    began = time.perf_counter()
+    error = None
+    try:
+        answer = _ask(lm)
+    except LMGatewayError as caught:
+        error = caught
+    took = f"{time.perf_counter() - began:.2f} s"
+    if error is None:
+        yield Finding(True, "call", f"{answer}, in {took}")
+        return
+    if isinstance(error, APIError):
+        yield Finding(True, "host", f"{error.host} answered, in {took}")
+    yield _judged(lm, error)
+
+
+def _ask(lm: LM) -> str:
+    if not lm.model:
+        return f"{len(lm.models())} models are listed; name one to try the key on it"
+    few: dict[str, Any] = {"max_tokens": 16} if "max_tokens" in lm._spec.plugin.info.params else {}
+    try:
+        completion = lm.complete("Say OK.", **few)
+    except InvalidRequestError:
+        if not few:
+            raise
+        completion = lm.complete("Say OK.")  # some models take no max_tokens
+    return f"{completion.get('model') or lm.model} answered"
+
+
+def _judged(lm: LM, error: LMGatewayError) -> Finding:
+    """What a failed call shows, and what to do."""
+    filled = lm._spec.filled
+    if isinstance(error, TransportError):
+        base = lm._spec.target.base_url
+        advice = f"see that a server runs at {base} and that this machine may reach it"
+        return Finding(False, "host", error.message, advice)
+    if isinstance(error, (AuthenticationError, PermissionDeniedError, MissingCredentialError)):
+        origin = filled.origins.get("api_key") if filled else None
+        variable = filled.variables.get("api_key", "the key") if filled else "the key"
+        came = f"the key from {origin} was refused" if origin else "the request was refused"
+        if origin is not None and origin.kind == "default":
+            came = "a key is wanted, and none was sent"
+        status = f" ({error.status})" if isinstance(error, APIError) else ""
+        return Finding(False, "api_key", f"{came}{status}", f"put a valid key into {variable}")
+    if isinstance(error, NotFoundError):
+        advice = f"see what there is with: lmgateway models {lm.provider}; and look at the base URL"
+        return Finding(False, "model", f"{lm.model} was not found there", advice)
+    if isinstance(error, RateLimitError):
+        return Finding(False, "call", error.message, "wait, or write [limits] into the file")
+    return _failed("call", error)
+
+
+def _failed(what: str, error: LMGatewayError) -> Finding:
+    """An error as a fact and the next step, which its message names last."""
+    if isinstance(error, InvalidSettingError):
+        fact, _, advice = error.message.rpartition(": ")
+    elif isinstance(error, (InputError, MissingCredentialError)):
+        fact, _, advice = error.message.partition(": ")
+    else:
+        fact, _, advice = error.message.partition("; ")
+    return Finding(False, what, fact, advice)
