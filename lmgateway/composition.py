@@ -16,9 +16,11 @@ from .errors import InputError, LMGatewayError, ResponseFormatError, Unsupported
 from .layers import Call, EffectLayer, Scope, Step
 from .layers.cache import cache
 from .layers.fallback import Alternative, fallback
+from .layers.limit import Limits, limit
 from .layers.observe import observe
 from .layers.retry import retry
 from .registry import Plugin
+from .store import CacheSettings
 from .target import Configured
 from .types import Completion, Flow, Options, Request
 
@@ -150,8 +152,17 @@ def specify(
         {name: value for name, value in told.params.items() if value is not None},
         told.system,
         dict(arguments),
-        (cache(),),
+        _layers(selection),
     )
+
+
+def _layers(selection: Selection) -> tuple[EffectLayer, ...]:
+    """What an exchange passes on its way out: cache > limit."""
+    layers = [cache(CacheSettings(**{k: each.value for k, each in selection.cache.items()}))]
+    limits = Limits(**{k: each.value for k, each in selection.limits.items()})
+    if limits:
+        layers.append(limit(limits))
+    return tuple(layers)
 
 
 def respecify(spec: Spec, changes: Mapping[str, Any]) -> Spec:

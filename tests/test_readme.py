@@ -1,4 +1,4 @@
-"""The README's programs run as they stand, from a committed recording, with no key and no network."""
+"""The README's programs run as they stand, from a recording: no key and no network."""
 
 from __future__ import annotations
 

@@ -8,7 +8,13 @@ from math import isfinite
 from random import uniform
 from threading import Lock
 
-from ..errors import LMGatewayError, RequestTimeoutError
+from ..errors import (
+    ConfigError,
+    InputError,
+    LMGatewayError,
+    RequestTimeoutError,
+    UnsupportedError,
+)
 from ..types import Completion, Flow, Request, Sleep
 from . import Call, Step
 
@@ -41,7 +47,8 @@ def retry(step: Step, call: Call) -> Step:
             try:
                 completion = yield from step(request)
             except LMGatewayError as error:
-                error.locate(attempt=attempt, attempts=allowed)
+                if not isinstance(error, (ConfigError, InputError, UnsupportedError)):
+                    error.locate(attempt=attempt, attempts=allowed)
                 limited += error.max_retries is not None
                 seconds = None
                 if attempt < allowed and _worthwhile(error, limited):

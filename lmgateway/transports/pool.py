@@ -69,10 +69,10 @@ def _check_urllib3() -> None:
     """Refuse a urllib3 that requests still takes and that has no ``read1``."""
     import urllib3
 
-    major, minor = (int(part) for part in urllib3.__version__.split(".")[:2])
-    if (major, minor) < (2, 3):
+    version = urllib3.__version__  # type: ignore[attr-defined]
+    if tuple(int(part) for part in version.split(".")[:2]) < (2, 3):
         raise ConfigError(
-            f"urllib3 {urllib3.__version__} is too old to send requests with: "
+            f"urllib3 {version} is too old to send requests with: "
             "pip install -U 'urllib3>=2.3'"
         )
 
