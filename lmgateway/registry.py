@@ -47,7 +47,6 @@ class Installed(NamedTuple):
     name: str
     distribution: str
     version: str
-    module: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +92,7 @@ def installed(*, afresh: bool = False) -> list[tuple[Installed, EntryPoint]]:
                 name, version = ("?", "?")
                 if point.dist is not None:
                     name, version = point.dist.name, point.dist.version
-                rows.append((Installed(point.name, name, version, point.value), point))
+                rows.append((Installed(point.name, name, version), point))
             _scans[path] = sorted(rows, key=lambda row: row[0])
         return _scans[path]
 
@@ -121,7 +120,7 @@ def load(name: str) -> Plugin:
             provider=name,
         )
     row, point = rows[0]
-    key = (row.name, row.distribution, row.module)
+    key = (row.name, row.distribution, point.value)
     with _lock:
         if key not in _plugins:
             _plugins[key] = _load(row, point)
