@@ -97,23 +97,19 @@ def fill(
     environment = environment or Environment()
     names = plugin.settings.model_fields
     variables = {name: variable_for(provider, name) for name in names}
-    found: dict[str, Sourced] = dict(file or {})
+    found = dict(file or {})
     if key_variable and "api_key" in names and (value := environment.lookup(key_variable)):
         found["api_key"] = value
-    for name, variable in variables.items():
-        if value := environment.lookup(variable):
-            found[name] = value
-    given = {k: v for k, v in arguments.items() if v is not None and v != ""}
-    found.update({name: Sourced(value, "argument") for name, value in given.items()})
+    found.update(_gathered(variables, arguments, environment))
     secrets = secret_fields(plugin.settings)
     found = {name: _tidy(name, value, secrets) for name, value in found.items()}
     values = _validate(plugin.settings, found, provider)
-    looked_in = environment.looked_in()
     if key_variable:
         variables["api_key"] = key_variable
     base = found.get("api_base")
     if base is not None and base.kind not in ("file", "catalogue"):
         needs_key = False  # another host than the one that the file speaks of
+    looked_in = environment.looked_in()
     gaps = {
         name: MissingSecret(missing_key(provider, variables[name], looked_in, name))
         for name in secrets - set(found)
@@ -124,6 +120,18 @@ def fill(
     for name in names:
         found.setdefault(name, Sourced(getattr(values, name), "default"))
     return Filled(values, found, variables, looked_in)
+
+
+def _gathered(
+    variables: Mapping[str, str], arguments: Mapping[str, Any], environment: Environment
+) -> Iterator[tuple[str, Sourced]]:
+    """What the variables say, and after it what the caller gave."""
+    for name, variable in variables.items():
+        if value := environment.lookup(variable):
+            yield name, value
+    for name, given in arguments.items():
+        if given is not None and given != "":
+            yield name, Sourced(given, "argument")
 
 
 def missing_key(provider: str, variable: str, looked_in: str, name: str = "api_key") -> str:
