@@ -153,6 +153,7 @@ COLOURS = [
 ]
 PLAIN = [colour for colour in COLOURS if colour.mode == "plain"]
 STREAMS = [colour for colour in COLOURS if colour.mode == "stream"]
+NATIVE = [colour for colour in COLOURS if colour.transport != "threads"]
 
 
 # -- cases ---------------------------------------------------------------------------------------
@@ -189,7 +190,9 @@ class Case:
     within: float | None = None
 
 
-def params(section: str, cases: Sequence[Case]) -> list[Any]:
+def params(
+    section: str, cases: Sequence[Case], among: Sequence[Colour] = tuple(COLOURS)
+) -> list[Any]:
     """The cases in all their colours, each with the mark of its row."""
     return [
         pytest.param(
@@ -200,7 +203,17 @@ def params(section: str, cases: Sequence[Case]) -> list[Any]:
         )
         for case in cases
         for colour in case.colours
+        if colour in among
     ]
+
+
+def row(section: str, case: str, colours: Sequence[Colour] = tuple(COLOURS)) -> Any:
+    """Parametrize a test over colours, each with the mark of the row it proves."""
+    marked = [
+        pytest.param(each, id=each.name, marks=pytest.mark.row(section, case, each.name))
+        for each in colours
+    ]
+    return pytest.mark.parametrize("colour", marked)
 
 
 def lm_at(url: str, colour: Colour, **keywords: Any) -> Any:
