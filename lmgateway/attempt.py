@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from math import inf
 from time import monotonic
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
@@ -127,6 +129,7 @@ def _pump(flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[
     """Run the provider's generator; its exchanges take the way through the layers."""
     resume: Any = flow.send
     value: Any = None
+    kind: type | None = None
     try:
         while True:
             try:
@@ -136,12 +139,16 @@ def _pump(flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[
             except LMGatewayError:
                 raise
             except (Exception, SystemExit) as error:
-                if error is value:  # it was thrown in, by a driver or a layer, and came through
+                # What was thrown in by a driver or a layer and came through is not the plugin's,
+                # but for what its own work in a worker raised.
+                if error is value and not (kind is Blocking and isinstance(error, Exception)):
                     raise
                 raise _fault(error, target) from error
             resume = flow.send
             try:
                 kind = type(effect)
+                if not _is_sound(effect, kind):
+                    raise _unsound(effect, target)
                 if kind is Emit:
                     _note(effect, call, pieces)
                     value = yield effect
@@ -171,6 +178,30 @@ def _no_effect(effect: object, target: Target) -> PluginContractError:
     return PluginContractError(
         f"{target.source} yielded a {type(effect).__name__}, which is no effect: "
         "yield from send(...), read(...), or yield Emit(...)"
+    )
+
+
+def _is_sound(effect: Any, kind: type) -> bool:
+    """Whether what an effect holds is of the types that a driver can work with."""
+    if kind is Emit:
+        delta = effect.delta
+        return type(delta) is str or (type(delta) is Delta and type(delta.text) is str)
+    if kind is HTTPRequest:
+        texts = (effect.method, effect.path, "" if effect.base_url is None else effect.base_url)
+        return all(isinstance(text, str) for text in texts) and isinstance(effect.headers, Mapping)
+    if kind is Blocking:
+        return callable(effect.fn)
+    if kind is Sleep:
+        return isinstance(effect.seconds, (int, float)) and 0 <= effect.seconds < inf
+    if kind is Wait:
+        return isinstance(effect.future, Future)
+    return kind is not Read or hasattr(effect.body, "read")
+
+
+def _unsound(effect: object, target: Target) -> PluginContractError:
+    return PluginContractError(
+        f"{target.source} yielded a {type(effect).__name__} with a wrong value in it: "
+        "lmgateway.types says what each effect holds"
     )
 
 

@@ -20,6 +20,7 @@
     │   ├── ConnectionFailedError
     │   ├── RequestTimeoutError
     │   └── StreamInterruptedError      .partial holds the text that did arrive
+    │       └── StreamStalledError      (RequestTimeoutError as well) no more came in time
     └── APIError                        the service answered, and the answer is an error
         ├── AuthenticationError         401
         ├── PermissionDeniedError       403
@@ -212,6 +213,10 @@ class RequestTimeoutError(TransportError):
 
 class StreamInterruptedError(TransportError):
     """A stream ended or stalled before its end mark; ``partial`` holds what had arrived."""
+
+
+class StreamStalledError(StreamInterruptedError, RequestTimeoutError):
+    """A stream stalled until the deadline or the idle timeout ran out."""
 
 
 class APIError(LMGatewayError):

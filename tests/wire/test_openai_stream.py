@@ -252,9 +252,12 @@ def test_a_connection_that_breaks_is_an_interruption_with_its_cause():
     assert (caught.value.partial, caught.value.retryable) == ("a", False)
 
 
-def test_a_timeout_stays_a_timeout():
-    with pytest.raises(errors.RequestTimeoutError):
+def test_a_stream_that_stalls_is_a_timeout_and_an_interruption():
+    with pytest.raises(errors.RequestTimeoutError, match="too slow") as caught:
         play(A, errors.RequestTimeoutError("too slow"))
+    assert type(caught.value) is errors.StreamStalledError
+    assert isinstance(caught.value, errors.StreamInterruptedError)
+    assert (caught.value.partial, caught.value.retryable) == ("a", False)
 
 
 FAULTS = {

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import APIError, ConnectionFailedError, ResponseFormatError, StreamInterruptedError
+from ...errors import (
+    APIError,
+    ConnectionFailedError,
+    RequestTimeoutError,
+    ResponseFormatError,
+    StreamInterruptedError,
+    StreamStalledError,
+)
 from ...types import (
     Completion,
     Delta,
@@ -56,7 +63,8 @@ def stream(
         needs_done: The host is known to send ``[DONE]``: without it, the stream was cut.
 
     Raises:
-        StreamInterruptedError: the stream ended before its end mark.
+        StreamInterruptedError: the stream ended before its end mark; StreamStalledError if no
+            more of it came in time.
         APIError: as ``complete``; an error object in the stream is raised as its kind.
     """
     head = yield from send(http_request)
@@ -80,6 +88,10 @@ def read_stream(
     except ConnectionFailedError as error:
         interrupted = _interrupted(f"the stream broke off: {error.message}", assembly)
         raise interrupted.locate(provider=error.provider, host=error.host) from error
+    except RequestTimeoutError as error:
+        stalled = _interrupted(f"the stream stalled: {error.message}", assembly, StreamStalledError)
+        stalled.retryable = stalled.retryable and error.retryable
+        raise stalled.locate(provider=error.provider, host=error.host) from error
     except APIError as error:
         error.locate(request_id=request_id(head.headers))
         raise
@@ -134,8 +146,12 @@ def _has_all(request: Request, http_request: HTTPRequest, assembly: Assembly) ->
     return has_usage and assembly.is_finished(expected_choices(request))
 
 
-def _interrupted(message: str, assembly: Assembly) -> StreamInterruptedError:
-    error = StreamInterruptedError(message)
+def _interrupted(
+    message: str,
+    assembly: Assembly,
+    kind: type[StreamInterruptedError] = StreamInterruptedError,
+) -> StreamInterruptedError:
+    error = kind(message)
     error.partial = assembly.partial
     error.retryable = error.partial is None
     return error

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from faults.play import KEY
+from transports.checking import Authority
+
+from lmgateway.layers import retry as retrying
+from lmgateway.transports import TransportOptions, pool
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "row(section, case, colour): proves a row of the table")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_pools() -> Iterator[None]:
+    """Held from the first test to the last: a TLS context costs more than a test."""
+    options = TransportOptions()
+    held = [
+        pool.acquire_sync(options),
+        pool.acquire_async("aiohttp", options),
+        pool.acquire_async("threads", options),
+    ]
+    yield
+    for transport in held:
+        pool.release(transport)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_keyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No wait before another attempt that nobody asked for, and the key in its variable."""
+    retrying._budgets.clear()
+    monkeypatch.setattr(retrying, "FIRST_BACKOFF", 0.0)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
