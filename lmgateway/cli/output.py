@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import (
     ConfigError,
@@ -15,7 +15,9 @@ from ..errors import (
     UnknownProviderError,
     UnsupportedError,
 )
-from ..types import Completion
+
+if TYPE_CHECKING:
+    from ..types import Completion
 
 __all__ = ["Printout", "leave_line", "print_json", "print_table", "remark", "report", "say"]
 

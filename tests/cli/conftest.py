@@ -22,11 +22,12 @@ PATIENCE = 30.0  # seconds until a process that says nothing has failed
 
 PLUGIN = '''
 from lmgateway import hookimpl
+from lmgateway.errors import InvalidRequestError
 from lmgateway.types import Choice, Completion, Emit, Info, Sleep
 
 
 class Plain:
-    """Cannot stream."""
+    """Cannot stream, and refuses some prompts."""
 
     @staticmethod
     @hookimpl
@@ -36,6 +37,8 @@ class Plain:
     @staticmethod
     @hookimpl
     def lmgateway_complete(request):
+        if "fail" in str(request.input):
+            raise InvalidRequestError("this will\\nnot do", status=400)
         text = f"{len(request.messages or [0])} messages"
         return Completion(prompt=request.input, choices=[Choice(text=text, index=0)])
 
@@ -88,7 +91,7 @@ class Faulty:
     @staticmethod
     @hookimpl
     def lmgateway_complete(request):
-        raise ZeroDivisionError("a bug\\nin two lines")
+        raise ZeroDivisionError("a bug")
 '''
 
 

@@ -126,6 +126,13 @@ def test_fault_of_a_plugin_is_one_line(run: Run) -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
+def test_message_of_several_lines_is_told_in_one(run: Run) -> None:
+    done = run("ask", "-m", "plain", "fail")
+    assert done.returncode == 1
+    assert done.stderr.startswith("lmgateway: InvalidRequestError: this will not do [")
+    assert done.stderr.count("\n") == 1
+
+
 def test_debug_shows_where_it_happened(run: Run) -> None:
     done = run("--debug", "ask", "-m", "faulty", "x")
     assert done.returncode == 1

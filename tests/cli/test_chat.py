@@ -59,11 +59,21 @@ def test_path_at_the_start_of_a_turn_is_no_command(terminal: Open) -> None:
 
 
 def test_turn_that_fails_is_taken_back(terminal: Open) -> None:
-    shell = terminal("chat", "-m", "openai/m", OPENAI_API_BASE="http://127.0.0.1:9/v1")
+    shell = terminal("chat", "-m", "plain")
     shell.read_until("> $")
-    shell.read_until("ConnectionFailedError.*\n> $", start=shell.type("one\n"))
+    shell.read_until("1 messages\r\n> $", start=shell.type("one\n"))
+    shell.read_until("InvalidRequestError: [^>]*\n> $", start=shell.type("fail\n"))
+    shell.read_until("3 messages\r\n> $", start=shell.type("two\n"))
     shell.type(CTRL_D)
     assert shell.wait() == 0
+
+
+def test_turn_that_cannot_ever_work_ends_the_conversation(terminal: Open) -> None:
+    shell = terminal("chat", "-m", "openai/m")
+    shell.read_until("> $")
+    shell.type("one\n")
+    assert shell.wait() == 2
+    assert "MissingCredentialError" in shell.shown
 
 
 def test_lines_of_a_pipe_are_turns(run: Run) -> None:
