@@ -12,19 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError, UnknownProviderError
+from .models import ConfigPath, complete_names
 
 if TYPE_CHECKING:
     from ..lm import LM
 
-__all__ = ["Model", "Params", "System", "open_lm", "read_prompt", "read_schema"]
+__all__ = ["ConfigPath", "Model", "Params", "System", "open_lm", "read_prompt", "read_schema"]
 
 DEFAULT = "local"  # needs neither a key nor a network
-
-
-def _complete_names(incomplete: str) -> list[str]:
-    from ..registry import providers
-
-    return [row.name for row in providers() if row.name.startswith(incomplete)]
 
 
 Model = Annotated[
@@ -35,7 +30,7 @@ Model = Annotated[
         metavar="NAME",
         help="A provider, provider/model, or a name from lmgateway.toml; without it the "
         f"configuration's default, or {DEFAULT}.",
-        autocompletion=_complete_names,
+        autocompletion=complete_names,
     ),
 ]
 System = Annotated[
@@ -53,14 +48,18 @@ Params = Annotated[
 ]
 
 
-def open_lm(name: str | None, params: list[str] | None, system: str | None) -> LM:
+def open_lm(
+    name: str | None, *, params: list[str] | None, system: str | None, config: str | None
+) -> LM:
     """The LM that the options ask for."""
     from ..lm import get_lm
 
     keywords = _parse_params(params or [])
     if system is not None:
         keywords["system"] = system
-    if name is not None or _has_default():
+    if config is not None:
+        keywords["config"] = config
+    if name is not None or _has_default(keywords.get("config")):
         return get_lm(name, **keywords)
     try:
         return get_lm(DEFAULT, **keywords)
@@ -68,14 +67,11 @@ def open_lm(name: str | None, params: list[str] | None, system: str | None) -> L
         raise error.advise("or name another model with -m") from None
 
 
-def _has_default() -> bool:
-    from ..config.names import select
+def _has_default(config: str | None) -> bool:
+    from ..config.names import MODEL_VARIABLE, configuration
+    from ..config.origins import Environment
 
-    try:
-        select(None, None)
-    except InputError:
-        return False
-    return True
+    return bool(Environment().lookup(MODEL_VARIABLE) or configuration(config).default)
 
 
 def _parse_params(params: list[str]) -> dict[str, Any]:

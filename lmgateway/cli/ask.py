@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LMGatewayError, UnsupportedError
-from .arguments import Model, Params, System, open_lm, read_prompt, read_schema
+from .arguments import ConfigPath, Model, Params, System, open_lm, read_prompt, read_schema
 from .output import Printout, print_json, remark
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def ask(
     model: Model = None,
     system: System = None,
     param: Params = None,
+    config: ConfigPath = None,
     schema: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A JSON schema the answer must fit.")
     ] = None,
@@ -45,7 +46,7 @@ def ask(
     ] = False,
 ) -> None:
     """Ask a model, and print its answer as it comes."""
-    with open_lm(model, param, system) as lm:
+    with open_lm(model, params=param, system=system, config=config) as lm:
         text = read_prompt(prompt)
         asked: dict[str, Any] = {"schema": read_schema(schema)} if schema else {}
         whole = as_json or no_stream or _wants_several(lm)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from .models import AsJSON
 from .output import print_json
 
 __all__ = ["register"]
-
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app = typer.Typer(help="Look at the cache of answers, or empty it.", rich_markup_mode=None)
 
@@ -23,13 +21,15 @@ def register(parent: typer.Typer) -> None:
 
 
 def _file() -> Path:
+    from ..config.names import configuration
     from ..store import CacheSettings
 
-    return CacheSettings().file
+    table = configuration().cache
+    return CacheSettings(**{name: each.value for name, each in table.items()}).file
 
 
 @app.command()
-def stats(as_json: JSON = False) -> None:
+def stats(as_json: AsJSON = False) -> None:
     """How many answers there are, and what room they take."""
     from ..store import inventory
 
@@ -47,7 +47,7 @@ def stats(as_json: JSON = False) -> None:
 
 
 @app.command()
-def clear(as_json: JSON = False) -> None:
+def clear(as_json: AsJSON = False) -> None:
     """Remove every answer, from the disk too."""
     from ..store import inventory
 
@@ -60,7 +60,7 @@ def clear(as_json: JSON = False) -> None:
 
 
 @app.command()
-def verify(as_json: JSON = False) -> None:
+def verify(as_json: AsJSON = False) -> None:
     """Read every answer; the exit status is 1 if anything is damaged."""
     from ..store import inventory
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..errors import ConfigError, LMGatewayError, PluginError, UnsupportedError
-from .arguments import Model, Params, System, open_lm
+from .arguments import ConfigPath, Model, Params, System, open_lm
 from .ask import stream_answer
 from .output import Printout, leave_line, remark, report, say
 
@@ -30,9 +30,14 @@ def register(app: typer.Typer) -> None:
     app.command()(chat)
 
 
-def chat(model: Model = None, system: System = None, param: Params = None) -> None:
+def chat(
+    model: Model = None,
+    system: System = None,
+    param: Params = None,
+    config: ConfigPath = None,
+) -> None:
     """Talk with a model; /help lists what else can be typed."""
-    with open_lm(model, param, system) as lm:
+    with open_lm(model, params=param, system=system, config=config) as lm:
         if sys.stdin.isatty():
             _talk(lm)
         else:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
+from .models import AsJSON
 from .output import print_json, print_table
 
 __all__ = ["register"]
@@ -16,9 +15,7 @@ def register(app: typer.Typer) -> None:
     app.command()(providers)
 
 
-def providers(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def providers(as_json: AsJSON = False) -> None:
     """List the installed providers; no plugin is loaded."""
     from ..registry import providers as installed
 

@@ -168,6 +168,49 @@ def test_reader_that_leaves_is_no_error(environment: dict[str, str], tmp_path: P
         assert process.stderr.read() == b""
 
 
+# -- which model ---------------------------------------------------------------------------------
+
+FILE = 'default = "fast"\n[models.fast]\nprovider = "echo"\nparams = { max_tokens = 1 }\n'
+
+
+def test_default_of_the_configuration_answers(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "lmgateway.toml").write_text(FILE)
+    assert run("ask", "one two").stdout == "one\n"
+
+
+def test_variable_goes_before_the_default(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "lmgateway.toml").write_text(FILE)
+    assert run("ask", "one two", LMGATEWAY_MODEL="echo").stdout == "one two\n"
+
+
+def test_another_configuration_can_be_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text(FILE)
+    assert run("ask", "one two", "--config", "other.toml").stdout == "one\n"
+    assert run("chat", "--config", "other.toml", stdin="one two\n").stdout == "one\n"
+
+
+def test_without_a_default_it_is_the_embedded_model(run: Run) -> None:
+    done = run("ask", "x", "-p", "no_such=1")
+    assert done.returncode == 2
+    assert "local" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        pytest.param('default = "gone"\n', "UnknownProviderError", id="unknown default"),
+        pytest.param("default = \n", "ConfigError", id="malformed"),
+    ],
+)
+def test_wrong_configuration_is_told_and_not_passed_over(
+    run: Run, tmp_path: Path, text: str, complaint: str
+) -> None:
+    (tmp_path / "lmgateway.toml").write_text(text)
+    done = run("ask", "x")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"lmgateway: {complaint}: ")
+
+
 # -- on a terminal -------------------------------------------------------------------------------
 
 

@@ -141,6 +141,12 @@ def test_stats(run: Run, filled: Path) -> None:
     assert "2.9 KiB of answers" in shown
 
 
+def test_stats_of_the_configured_cache(run: Run, filled: Path) -> None:
+    (filled.parents[1] / "lmgateway.toml").write_text(f'[cache]\npath = "{filled.parent}"\n')
+    held = json.loads(run("cache", "stats", "--json", LMGATEWAY_CACHE_DIR="").stdout)
+    assert held["entries"] == 3
+
+
 def test_clear(run: Run, filled: Path) -> None:
     assert run("cache", "clear").stdout == f"removed 3 answers from {filled}\n"
     assert json.loads(run("cache", "stats", "--json").stdout)["entries"] == 0
