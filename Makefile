@@ -29,7 +29,7 @@ demo: $(DEMO)/.ready  ## ask a small model in this process: no key, no account
 	  --param temperature=0 --param cache=false </dev/null
 
 test: $(READY)  ## run all tests but those that take minutes
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(READY)  ## ruff, mypy --strict, import-linter
 	$(PY) -m ruff check .
