@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
@@ -198,9 +199,8 @@ class _Wire:
             response = yield from run_blocking(exchange)
         else:
             request = resolve(exchange, self.target)
-            self.scope.call.host = host_of(request.url)
-            self.scope.call.path = request.path
-            self.scope.call.path = request.path
+            call = self.scope.call
+            call.host, call.path = host_of(request.base_url or ""), request.path
             response = yield request
         source = getattr(response, "source", None)
         if source is not None:
@@ -235,6 +235,7 @@ def credentials(request: HTTPRequest) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {auth.get_secret_value()}"}
 
 
+@lru_cache(maxsize=256)
 def host_of(url: str) -> str:
     """``host[:port]`` of a URL, without user information."""
     return urlsplit(url).netloc.rpartition("@")[2]
