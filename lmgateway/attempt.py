@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import lru_cache
 from time import monotonic
-from typing import Any, Protocol, cast
+from types import GeneratorType
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 from .accounting import account
@@ -44,6 +45,7 @@ from .types import (
 __all__ = ["Target", "attempt", "complete_error", "exchange", "normalize", "resolve"]
 
 Hook = Callable[[Request], Any]
+T = TypeVar("T")
 
 
 class Target(Protocol):
@@ -104,7 +106,7 @@ def exchange(
     layers: Sequence[EffectLayer] = (),
     pieces: list[str] | None = None,
 ) -> Flow[Any]:
-    """Run one hook's flow through the layers out to the wire; its value, unchecked."""
+    """The flow of one hook, through the layers out to the wire; its value is unchecked."""
     send: Send = _Wire(target, scope)
     for layer in reversed(layers):
         send = layer(send, scope)
@@ -114,10 +116,14 @@ def exchange(
         raise
     except (Exception, SystemExit) as error:
         raise _fault(error, target) from error
-    if isinstance(outcome, Generator):
-        if pieces is None:
-            pieces = []
-        outcome = yield from _pump(outcome, send, scope.call, target, pieces)
+    if type(outcome) is GeneratorType or isinstance(outcome, Generator):
+        return _pump(outcome, send, scope.call, target, [] if pieces is None else pieces)
+    return _at_once(outcome)
+
+
+def _at_once(outcome: T) -> Flow[T]:
+    """The flow of a hook that has nothing to ask for."""
+    yield from ()
     return outcome
 
 

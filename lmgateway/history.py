@@ -94,7 +94,7 @@ def remembered(
             history.append(
                 {
                     "prompt": prompt,
-                    "params": dict(params),
+                    "params": params,
                     "completion": completion,
                     "error": problem,
                     "seconds": time.monotonic() - began,

@@ -124,7 +124,12 @@ class _Attempt:
             self._leave()  # or two providers of several steps might wait for each other
         use = self._use(exchange)
         if use is None and not self._files and not recorders() and replayer() is None:
-            return (yield from self._forward(exchange))  # nobody wants to know what it is
+            self._sent = True
+            self._scope.call.cached = False
+            return self._send(exchange)  # nobody wants to know what it is
+        return self._answer_or_ask(exchange, use)
+
+    def _answer_or_ask(self, exchange: Exchange, use: Use | None) -> Flow[Any]:
         call = self._scope.call
         request = describe(exchange, provider=call.provider, sample=call.options.sample)
         base = getattr(exchange, "base_url", None) or self._scope.base_url
