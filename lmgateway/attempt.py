@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import lru_cache
 from math import inf
 from time import monotonic
-from typing import Any, Protocol, cast
+from types import GeneratorType
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 from .accounting import account
@@ -45,6 +47,7 @@ from .types import (
 __all__ = ["Target", "attempt", "complete_error", "exchange", "normalize", "resolve"]
 
 Hook = Callable[[Request], Any]
+T = TypeVar("T")
 
 
 class Target(Protocol):
@@ -108,7 +111,7 @@ def exchange(
     layers: Sequence[EffectLayer] = (),
     pieces: list[str] | None = None,
 ) -> Flow[Any]:
-    """Run one hook's flow through the layers out to the wire; its value, unchecked."""
+    """The flow of one hook, through the layers out to the wire; its value is unchecked."""
     send: Send = _Wire(target, scope)
     for layer in reversed(layers):
         send = layer(send, scope)
@@ -118,10 +121,14 @@ def exchange(
         raise
     except (Exception, SystemExit) as error:
         raise _fault(error, target) from error
-    if isinstance(outcome, Generator):
-        if pieces is None:
-            pieces = []
-        outcome = yield from _pump(outcome, send, scope.call, target, pieces)
+    if type(outcome) is GeneratorType or isinstance(outcome, Generator):
+        return _pump(outcome, send, scope.call, target, [] if pieces is None else pieces)
+    return _at_once(outcome)
+
+
+def _at_once(outcome: T) -> Flow[T]:
+    """The flow of a hook that has nothing to ask for."""
+    yield from ()
     return outcome
 
 
@@ -232,9 +239,8 @@ class _Wire:
             response = yield from run_blocking(exchange)
         else:
             request = resolve(exchange, self.target)
-            self.scope.call.host = host_of(request.url)
-            self.scope.call.path = request.path
-            self.scope.call.path = request.path
+            call = self.scope.call
+            call.host, call.path = host_of(request.base_url or ""), request.path
             response = yield request
         source = getattr(response, "source", None)
         if source is not None:
@@ -271,6 +277,7 @@ def credentials(request: HTTPRequest, target: Target) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {auth.get_secret_value()}"}
 
 
+@lru_cache(maxsize=256)
 def host_of(url: str) -> str:
     """``host[:port]`` of a URL, without user information."""
     return urlsplit(url).netloc.rpartition("@")[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .deadline import Deadline
@@ -19,6 +19,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, TransportOptions], Transport | AsyncTransport] = {}
+        self._latest: tuple[str, Options, Any] | None = None
         self._lock = Lock()
 
     def blocking(self, call: Call) -> Transport:
@@ -29,8 +30,11 @@ class Connections:
         """A transport for awaiting drivers; opens nothing yet."""
         return _Awaiting(self, call)
 
-    def hold(self, kind: str, options: Options) -> Transport | AsyncTransport:
+    def hold(self, kind: str, options: Options) -> Any:
         """The shared transport of that kind, taken once for this LM."""
+        latest = self._latest
+        if latest is not None and latest[1] is options and latest[0] == kind:
+            return latest[2]  # nearly always: the options are the LM's own
         from .transports import TransportOptions, pool
 
         wanted = TransportOptions(
@@ -44,12 +48,14 @@ class Connections:
                     if kind == "sync"
                     else pool.acquire_async(kind or None, wanted)
                 )
+            self._latest = (kind, options, self._held[key])
             return self._held[key]
 
     def close(self) -> None:
         """Give everything back; a pool that nobody holds any more is closed."""
         with self._lock:
             held, self._held = list(self._held.values()), {}
+            self._latest = None
         if held:
             from .transports import pool
 
@@ -65,7 +71,7 @@ class _Blocking:
         self._call = call  # a fallback changes its options under way
 
     def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
-        transport: Transport = self._connections.hold("sync", self._call.options)  # type: ignore[assignment]
+        transport: Transport = self._connections.hold("sync", self._call.options)
         return transport.send(request, deadline)
 
     def close(self) -> None:
@@ -81,7 +87,7 @@ class _Awaiting:
 
     async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
         kind = self._call.options.transport or ""
-        transport: AsyncTransport = self._connections.hold(kind, self._call.options)  # type: ignore[assignment]
+        transport: AsyncTransport = self._connections.hold(kind, self._call.options)
         return await transport.send(request, deadline)
 
     async def aclose(self) -> None:

@@ -16,11 +16,15 @@ __all__ = ["History", "copied", "remembered"]
 
 def copied(value: Any) -> Any:
     """A copy of plain JSON; what is not plain (a parsed object) is shared."""
-    if type(value) is dict:
-        return {key: copied(each) for key, each in value.items()}
-    if type(value) is list:
-        return [copied(each) for each in value]
-    return value
+    kind = type(value)
+    if kind is dict:  # most of what is in a dict is no container: not worth a call
+        return {
+            key: copied(each) if type(each) in _CONTAINERS else each for key, each in value.items()
+        }
+    return [copied(each) for each in value] if kind is list else value
+
+
+_CONTAINERS = frozenset({dict, list})
 
 
 class History(Sequence[dict[str, Any]]):
@@ -90,7 +94,7 @@ def remembered(
             history.append(
                 {
                     "prompt": prompt,
-                    "params": dict(params),
+                    "params": params,
                     "completion": completion,
                     "error": problem,
                     "seconds": time.monotonic() - began,

@@ -11,6 +11,7 @@ import inspect
 import sys
 from dataclasses import dataclass, field
 from threading import RLock
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
@@ -26,7 +27,7 @@ from .errors import (
 from .types import Info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from importlib.metadata import EntryPoint
 
     from pydantic import BaseModel
@@ -203,7 +204,31 @@ def plugin_from(module: Any, *, name: str, source: str | None = None) -> Plugin:
         )
     _check_arguments(manager, source, name)
     _check_settings(settings, info, source, name)
-    return Plugin(name, source, manager.hook, info, settings, hooks)
+    return Plugin(name, source, _direct(manager), info, settings, hooks)
+
+
+def _direct(manager: pluggy.PluginManager) -> SimpleNamespace:
+    """The hooks as plain callables, where there is one function to call and nothing around it.
+
+    What pluggy does for a call (it copies the list of implementations, filters arguments, collects
+    results) is settled for good once a plugin is loaded, and costs more than most providers do.
+    """
+    callers = {name: getattr(manager.hook, name) for name in vars(hookspecs) if _is_hook(name)}
+    return SimpleNamespace(**{name: _callable(caller) for name, caller in callers.items()})
+
+
+def _is_hook(name: str) -> bool:
+    return name.startswith(f"{hookspecs.PROJECT}_")
+
+
+def _callable(caller: pluggy.HookCaller) -> Callable[..., Any]:
+    impls = caller.get_hookimpls()
+    if len(impls) != 1 or impls[0].wrapper or impls[0].hookwrapper or caller.spec is None:
+        return caller
+    function, wanted = impls[0].function, impls[0].argnames
+    if set(wanted) == set(caller.spec.argnames):
+        return function
+    return lambda **arguments: function(**{name: arguments[name] for name in wanted})
 
 
 def _broken(source: str, name: str, what: str) -> PluginContractError:

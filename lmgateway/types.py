@@ -292,7 +292,7 @@ class HTTPResponse:
     source: Source | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.headers, Headers):
+        if type(self.headers) is not Headers:  # isinstance asks every ABC first
             object.__setattr__(self, "headers", Headers(self.headers))
 
 

@@ -122,12 +122,19 @@ class _Attempt:
         """Answer one exchange, from what is kept or from the service."""
         if self._leave is not None:
             self._leave()  # or two providers of several steps might wait for each other
+        use = self._use(exchange)
+        if use is None and not self._files and not recorders() and replayer() is None:
+            self._sent = True
+            self._scope.call.cached = False
+            return self._send(exchange)  # nobody wants to know what it is
+        return self._answer_or_ask(exchange, use)
+
+    def _answer_or_ask(self, exchange: Exchange, use: Use | None) -> Flow[Any]:
         call = self._scope.call
         request = describe(exchange, provider=call.provider, sample=call.options.sample)
         base = getattr(exchange, "base_url", None) or self._scope.base_url
         key = identify(request, base) if request is not None else None
         asked = _Asked(exchange, request, key)
-        use = self._use(exchange)
         outcome = self._recall(asked, use)
         if outcome is not _MISSING:
             return self._answer(asked, outcome)

@@ -23,6 +23,7 @@ __all__ = ["POOL_CLASSES", "Exchange", "HeadError", "carry"]
 
 CONNECT, DEADLINE, IDLE = "connect", "deadline", "idle"
 HEAD_LIMIT = 256 * 1024
+ONE_PACKET = 64 * 1024  # bytes; a larger body is not worth the copy
 LONGEST_WAIT = 3600.0  # seconds; sockets and locks refuse to wait for centuries
 
 # A model may think for minutes without a byte, and routers on the way forget silent connections.
@@ -215,6 +216,7 @@ class _Watched:
         self.exchange: Exchange | None = None
         self.guard = Guard(self.cut)
         self._socket: socket.socket | None = None  # what cut() shuts down
+        self._unsent: list[bytes] | None = None  # what waits for the rest of the request
         self._used = False
 
     def cut(self) -> None:
@@ -266,8 +268,27 @@ class _Watched:
             exchange.take(self)
             exchange.reused = self._used
             exchange.watch()
-        super().request(*args, **options)  # type: ignore[misc]
+        self._unsent = []
+        try:
+            super().request(*args, **options)  # type: ignore[misc]
+            self._flush()
+        finally:
+            self._unsent = None
         self._used = True
+
+    def send(self, data: Any) -> None:
+        """Send; the head of a request waits for its body, to go out in one packet with it."""
+        if self._unsent is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._unsent.append(data)
+
+    def _flush(self) -> None:
+        pieces, self._unsent = self._unsent or [], None
+        if sum(map(len, pieces)) <= ONE_PACKET:
+            pieces = [b"".join(pieces)]
+        for piece in pieces:
+            super().send(piece)  # type: ignore[misc]
 
 
 class _PlainConnection(_Watched, HTTPConnection):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -87,7 +88,7 @@ def load(body: bytes | str) -> Any:
     if not body or body.isspace():
         raise _unreadable("the answer is empty")
     try:
-        return _decode(body if isinstance(body, str) else body.decode("utf-8-sig"))
+        return _decode(body if isinstance(body, str) else str(body.removeprefix(BOM_UTF8), "utf-8"))
     except _NotANumberError as error:
         raise ResponseFormatError(f"the answer holds {error}, which is not JSON") from None
     except (ValueError, RecursionError):
