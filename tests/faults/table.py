@@ -28,7 +28,7 @@ Whatever comes in, from the user, the disk, a plugin or the wire, what goes out 
 is the right answer or one `LMGatewayError`. Each row below is proven by the tests beside it: those
 in `faults` through `get_lm` and over real sockets, with requests counted at the server. The colours
 are those of a call: `sync`, `async` (aiohttp), `threads` (async over worker threads), and each as a
-`stream`. A test's own cases begin with the words of the row: `pytest tests/faults -k "x-should-retry"`.
+`stream`. The ids of a row's cases begin with its words, so `pytest -k x-should-retry` runs them.
 
 This page is generated: `make faults`.
 """
@@ -83,10 +83,15 @@ def render(record: Record) -> str:
 
 
 def _line(row: Row, record: Record) -> str:
-    proofs = record.proofs.get((row.section, row.case), [])
+    proofs = sorted(record.proofs.get((row.section, row.case), []), key=_place)
     assert proofs or row.missing, f"no test proves the row {row.case!r}"
     colours = ", ".join(dict.fromkeys(colour for _, colour in proofs if colour))
     return f"| {row.case} | {row.right} | {colours} | {_tests(proofs) or row.missing} |"
+
+
+def _place(proof: tuple[str, str]) -> tuple[bool, str]:
+    """This folder's tests come first, whatever was collected first."""
+    return not proof[0].startswith("tests/faults/"), proof[0].partition("::")[0]
 
 
 def _tests(proofs: Iterable[tuple[str, str]]) -> str:
