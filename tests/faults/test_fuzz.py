@@ -32,7 +32,7 @@ pytestmark = pytest.mark.loopback
 
 CASES = int(os.environ.get("LMGATEWAY_FUZZ", "400"))
 TIMEOUT = 5.0
-SLACK = 5.0
+SLACK = 30.0  # a busy machine may give no turn for long; what hangs, hangs for ever
 
 counted: Counter[str] = Counter()
 

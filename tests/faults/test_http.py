@@ -14,8 +14,11 @@ from faults.play import (
     FILLER,
     JSON,
     KEY,
+    NATIVE,
+    PLAIN,
     PROMPT,
     SLACK,
+    STREAMS,
     Case,
     Colour,
     check_words,
@@ -123,16 +126,16 @@ EMPTIES = [
     status(EMPTY, 200, errors.ResponseFormatError, 1, what="white space", body=b" \r\n"),
     Case(EMPTY, [receive(), send(head(200, {"Content-Type": "text/event-stream"}, length=0))],
          errors.ResponseFormatError, "event stream", 1,
-         [colour for colour in COLOURS if colour.mode == "plain"]),
+         PLAIN),
     Case(EMPTY, [receive(), send(head(200, {"Content-Type": "text/event-stream"}, length=0))],
          errors.StreamInterruptedError, "event stream", 2,
-         [colour for colour in COLOURS if colour.mode == "stream"]),
+         STREAMS),
 ]  # fmt: skip
 
 CASES = [*REFUSALS, *RETRIES, *RETRY_AFTER, *SHOULD_RETRY, *EMPTIES]
 
 
-@pytest.mark.parametrize("case, colour", params("HTTP", CASES, COLOURS[:5]))
+@pytest.mark.parametrize("case, colour", params("HTTP", CASES, NATIVE))
 def test_http(case: Case, colour: Colour, authority: Authority) -> None:
     play(case, colour, authority)
 

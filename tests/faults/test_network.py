@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +38,7 @@ from faults.play import (
 )
 from support.fault_server import (
     FaultServer,
+    Peer,
     Script,
     Step,
     chunk,
@@ -275,13 +278,52 @@ def test_dns_failure(colour: Colour) -> None:
     check_words(caught.value)
 
 
+def ending(step: Step, ended: threading.Event) -> Step:
+    """End the connection, and say that it has ended."""
+
+    def end(peer: Peer) -> None:
+        try:
+            step(peer)
+        finally:
+            ended.set()
+
+    return end
+
+
+def ask_twice(lm: Any, colour: Colour, ended: threading.Event) -> tuple[Any, Any]:
+    """Two calls in one event loop, where there is one: a connection belongs to its loop."""
+    if colour.transport is None:
+        one = colour.ask(lm, "one")
+        assert ended.wait(SLACK)
+        return one, colour.ask(lm, "two")
+
+    async def ask(prompt: str) -> Any:
+        if colour.mode == "plain":
+            return await lm.acomplete(prompt)
+        async with lm.astream(prompt) as stream:
+            async for _ in stream:
+                pass
+        return stream.completion
+
+    async def main() -> tuple[Any, Any]:
+        one = await ask("one")
+        assert ended.wait(SLACK)  # the loop stands still, and hears of nothing
+        return one, await ask("two")
+
+    return asyncio.run(main())
+
+
 @row("Network", "an idle kept-alive connection was closed by the server")
 @pytest.mark.parametrize("how", [close, reset])
 def test_idle_connection(colour: Colour, how: Callable[[], Step]) -> None:
-    with FaultServer([fine(), how()], [fine()]) as server, lm_at(server.url, colour) as lm:
-        assert is_answer(colour.ask(lm, "one"))
-        assert is_answer(colour.ask(lm, "two"))
+    ended = threading.Event()
+    script = [fine(), ending(how(), ended)]
+    with FaultServer(script, [fine()]) as server, lm_at(server.url, colour, retries=0) as lm:
+        one, two = ask_twice(lm, colour, ended)
         assert len(server.requests) == 2
+        assert len(server.peers) == 2
+    assert is_answer(one)
+    assert is_answer(two)
 
 
 @row("Network", "stream of 100,000 chunks", STREAMS[:1])

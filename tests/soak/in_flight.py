@@ -47,6 +47,7 @@ class Tally:
     wrong: int = 0
     slowest: float = 0.0
     latest: float = 0.0
+    queued: float = 0.0
     left_over: int = 0
     samples: list[tuple[int, int, int]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -88,18 +89,29 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def queued() -> float:
+    """Seconds that this thread was ready to run and was given no processor, so far."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+
+
 class Lateness:
-    """How long this process got no turn, by a thread that only sleeps: no call can be quicker."""
+    """How late a timer of this thread comes at worst: no call can keep its time better.
 
-    def __init__(self) -> None:
-        self.worst = 0.0
-        threading.Thread(target=self._watch, daemon=True).start()
+    How much of that the machine is to blame for, because it was busy with others, is told apart.
+    """
 
-    def _watch(self) -> None:
-        while True:
-            due = time.monotonic() + TICK
-            time.sleep(TICK)
-            self.worst = max(self.worst, time.monotonic() - due)
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+
+    def begin(self) -> None:
+        """The timer is set."""
+        self.due, self.before = time.monotonic() + TICK, queued()
+
+    def end(self) -> None:
+        """It has come."""
+        late = time.monotonic() - self.due
+        if late > self.tally.latest:
+            self.tally.latest, self.tally.queued = late, queued() - self.before
 
 
 def ask(lm: Any, prompt: str, tally: Tally, *, stream: bool) -> None:
@@ -132,12 +144,11 @@ async def in_tasks(lm: Any, seconds: float, in_flight: int, numbers: Iterator[in
             await aask(lm, f"prompt {number}", tally, stream=number % 3 == 0)
 
     async def watch() -> None:
-        sampled = time.monotonic()
-        while time.monotonic() < end:
-            due = time.monotonic() + TICK
+        lateness, sampled = Lateness(tally), time.monotonic()
+        while (now := time.monotonic()) < end:
+            lateness.begin()
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            tally.latest = max(tally.latest, now - due)
+            lateness.end()
             if now - sampled > min(1.0, seconds / 40):
                 tally.sample()
                 sampled = now
@@ -148,7 +159,7 @@ async def in_tasks(lm: Any, seconds: float, in_flight: int, numbers: Iterator[in
 
 def in_threads(lm: Any, seconds: float, in_flight: int, numbers: Iterator[int]) -> Tally:
     """Keep so many threads at work."""
-    tally, end, lateness = Tally(), time.monotonic() + seconds, Lateness()
+    tally, end = Tally(), time.monotonic() + seconds
 
     def work() -> None:
         while time.monotonic() < end:
@@ -158,12 +169,16 @@ def in_threads(lm: Any, seconds: float, in_flight: int, numbers: Iterator[int]) 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(in_flight)]
     for thread in threads:
         thread.start()
-    while time.monotonic() < end:
-        time.sleep(min(1.0, seconds / 40))
-        tally.sample()
+    lateness, sampled = Lateness(tally), time.monotonic()
+    while (now := time.monotonic()) < end:
+        lateness.begin()
+        time.sleep(TICK)
+        lateness.end()
+        if now - sampled > min(1.0, seconds / 40):
+            tally.sample()
+            sampled = now
     for thread in threads:
         thread.join(TIMEOUT + 60)
-    tally.latest = lateness.worst
     return tally
 
 
@@ -191,7 +206,8 @@ def report(name: str, tally: Tally, seconds: float) -> bool:
     print(f"{name}: {tally.ended} calls in {seconds:.0f} s: {outcomes}")
     print(f"{name}: lost {tally.begun - tally.ended}, wrong {tally.wrong}; slowest call "
           f"{tally.slowest:.2f} s of {TIMEOUT:g}, slowest timer of this process "
-          f"{tally.latest:.2f} s late; {'; '.join(words)}", flush=True)  # fmt: skip
+          f"{tally.latest:.2f} s late ({tally.queued:.2f} s of it waiting for a processor); "
+          f"{'; '.join(words)}", flush=True)  # fmt: skip
     strange = any(kind.startswith("NOT OURS") for kind in tally.outcomes)
     late = tally.slowest > TIMEOUT + SLACK + 2 * tally.latest  # a call and its head start
     return not (tally.begun != tally.ended or tally.wrong or strange or late or grew)
