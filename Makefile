@@ -7,7 +7,7 @@ PIP := $(PY) $(INSTALL)
 READY := $(VENV)/.ready
 DEMO := .venv-demo
 
-EXTRAS := async,cli,otel,prices,templates
+EXTRAS := async,cli,dspy,otel,prices,templates
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 SOURCES := lmgateway $(patsubst %/__init__.py,%,$(wildcard plugins/*/src/*/__init__.py))
 # The weights of SmolLM2-135M-Instruct. What this package depends on needs a compiler, and only

@@ -135,7 +135,10 @@ def main() -> None:
     finally:
         server.kill()
     print(f"{'us a call':<18}{'CPU':>8}{'wall':>8}")
-    middle = {name: [statistics.median(x) for x in zip(*all_)] for name, all_ in found.items()}
+    middle = {
+        name: [statistics.median(x) for x in zip(*all_, strict=False)]
+        for name, all_ in found.items()
+    }
     for name, (cpu, wall) in middle.items():
         print(f"{name:<18}{cpu:>8.0f}{wall:>8.0f}")
     for colour in ("sync", "async"):

@@ -86,8 +86,8 @@ class Engine(_Asker):
     @property
     def supported_params(self) -> frozenset[str]:
         """Names of the generation parameters that the provider sends."""
-        names: frozenset[str] = self._info().params
-        return names
+        sent = self._info().params
+        return frozenset(sent).union(name for name in CARRIED if name in sent)
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """One answer. Raises errors of DSPy's own tree."""

@@ -111,7 +111,7 @@ PIXEL = "iVBORw0KGgo="
 
 
 @pytest.mark.parametrize(
-    ("message", "turns"),
+    "message, turns",
     [
         pytest.param(
             lm15.Message.developer("Be brief."),
@@ -232,7 +232,7 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 
 @pytest.mark.parametrize(
-    ("config", "params"),
+    "config, params",
     [
         ({"temperature": 0.5, "max_tokens": 9}, {"temperature": 0.5, "max_tokens": 9}),
         ({"stop": ("\n", "END")}, {"stop": ["\n", "END"]}),
@@ -271,7 +271,7 @@ def test_every_setting_of_a_request_reaches_the_provider(
 
 
 @pytest.mark.parametrize(
-    ("choice", "params"),
+    "choice, params",
     [
         (lm15.ToolChoice("auto"), {"tool_choice": "auto"}),
         (lm15.ToolChoice("none"), {"tool_choice": "none"}),
@@ -363,7 +363,7 @@ def call_of(arguments: str, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("call", "arguments"),
+    "call, arguments",
     [
         (call_of('{"city": "Paris"}'), {"city": "Paris"}),
         (call_of('"{}"', parsed={}), {}),
@@ -409,7 +409,7 @@ def test_a_refusal_is_a_part_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"), [("stop", "stop"), ("length", "length"), (None, "stop"), ("eos", "stop")]
+    "said, reason", [("stop", "stop"), ("length", "length"), (None, "stop"), ("eos", "stop")]
 )
 def test_why_it_ended_is_said_in_dspys_words(said: str | None, reason: str) -> None:
     lm, _ = scripted(choice(text="x", finish_reason=said))
@@ -421,7 +421,7 @@ def test_why_it_ended_is_said_in_dspys_words(said: str | None, reason: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("lm", "label"),
+    "lm, label",
     [
         (lambda: LM("anyscale", model="m/a"), "anyscale/m/a"),
         (lambda: LM("anyscale/m/a", api_base=BASE), "anyscale@one.example/v1/m/a"),
@@ -460,7 +460,7 @@ def test_generation_parameters_and_the_key_are_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error"),
+    "arguments, error",
     [
         ({"name": "anyscal", "model": "m"}, UnknownProviderError),
         ({"name": "anyscale", "model": "m", "temprature": 0}, UnknownParameterError),
@@ -501,7 +501,7 @@ def test_a_copy_shares_connections_and_has_a_history_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "label", "timeout"),
+    "changes, label, timeout",
     [
         ({"model": "other"}, "anyscale@one.example/v1/other", 60.0),
         ({"timeout": 5}, "anyscale@one.example/v1/m", 5),
@@ -541,7 +541,7 @@ def test_a_setting_of_the_connection_is_refused_in_a_call() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stated", "flags"),
+    "stated, flags",
     [
         (None, (True, False, True)),
         (lm15.ModelSupport(function_calling=False, reasoning=True), (False, True, True)),
