@@ -10,9 +10,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any, Self
 
 try:
@@ -24,10 +22,9 @@ except ImportError as error:
     ) from error
 
 from .. import lm as gateway
-from ..composition import recipe
 from ..errors import InputError
 from .asking import CARRIED
-from .engine import AsyncEngine, Engine
+from .engine import AsyncEngine, Engine, Named
 
 __all__ = ["LM", "Anyscale"]
 
@@ -37,6 +34,7 @@ _OFF: Mapping[str, Any] = {"cache": False, "retries": 0, "history": 0}
 
 # DSPy's own business, or in a form of its own that lmgateway does not know.
 _DSPY = frozenset({"n", "response_format", "prompt_cache", "rollout_id", "async_engine"})
+_SAVED = frozenset({"cache", "num_retries", "rollout_id"})
 
 
 class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
@@ -81,13 +79,11 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
             )
         theirs = {each: keywords.pop(each) for each in sorted(_DSPY & keywords.keys())}
         lm = _resolved(name, model, keywords)
-        self._named = (lm.provider, lm.model) if isinstance(name, gateway.LM) else (name, model)
-        supports = supports or lm15.ModelSupport()
-        label = _label(lm)
-        engine, async_engine = Engine(lm, label, supports), AsyncEngine(lm, label, supports)
+        named = (lm.provider, lm.model) if isinstance(name, gateway.LM) else (name, model)
+        engine, async_engine = _engines(lm, named, supports or lm15.ModelSupport())
         carried = {each: value for each, value in lm.params.items() if each in CARRIED}
         super().__init__(
-            label,
+            engine.model,
             cache=cache,
             num_retries=num_retries,
             callbacks=callbacks,
@@ -114,53 +110,29 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
         if not ours or "engine" in changes:
             return super().copy(**changes)  # type: ignore[no-any-return]
         lm, old = self.gateway.copy(**ours), self.engine
-        label = _label(lm)
+        named = (lm.provider, lm.model) if "model" in ours else old.named
+        engine, async_engine = _engines(lm, named, old.supports, old.limit)
         rest = {each: value for each, value in changes.items() if each not in ours}
-        twin: Self = super().copy(
-            engine=Engine(lm, label, old.supports, old.limit),
-            async_engine=AsyncEngine(lm, label, old.supports, old.limit),
-            model=label,
-            **rest,
-        )
-        if "model" in ours:
-            twin._named = (lm.provider, lm.model)
-        return twin
+        rest |= {"engine": engine, "async_engine": async_engine, "model": engine.model}
+        return super().copy(**rest)  # type: ignore[no-any-return]
 
     def _is_ours(self, name: str) -> bool:
         if name == "model":
             return True
         return name not in CARRIED and name not in _DSPY and not hasattr(self, name)
 
-    def dump_state(self) -> dict[str, Any]:
-        """What makes this LM anew, as JSON; secrets are found anew where it is loaded.
-
-        DSPy loads it with ``program.load(path, allow_unsafe_lm_state=True)``, as it does any
-        class that is not its own.
-        """
-        state: dict[str, Any] = dspy.BaseLM.dump_state(self)
-        del state["model_type"]
-        arguments = recipe(self.gateway._spec)[-1]
-        held = {each: value for each, value in arguments.items() if each not in CARRIED}
-        name, model = self._named
-        state["gateway"] = {"name": name, "model": model, **held}
-        stated = self.engine.supports
-        state["supports"] = {each: getattr(stated, each) for each in stated.__dataclass_fields__}
-        try:
-            json.dumps(state)
-        except TypeError as error:
-            raise TypeError(f"this LM cannot be saved: {error}") from None
-        return state
-
     @classmethod
     def load_state(cls, state: dict[str, Any], *, allow_custom_lm_class: bool = False) -> LM:
-        """The LM that dump_state described, its name resolved as things stand here."""
-        state = {each: value for each, value in state.items() if value is not None}
-        named = state.pop("gateway")
-        del state["model"]
-        supports = lm15.ModelSupport(**state.pop("supports", {}))
-        state.pop("_dspy_lm_class", None)
-        lm = LM(gateway.get_lm(**named), supports=supports, **state)
-        lm._named = (named["name"], named.get("model"))
+        """The LM that ``dump_state`` described: its name is resolved anew, as things stand here.
+
+        ``dump_state`` is DSPy's, and holds no secret. DSPy loads a program with it by
+        ``program.load(path, allow_unsafe_lm_state=True)``, as it does any class not its own.
+        """
+        engine = Engine.load_state(state["engine"]["state"])
+        known = {each: value for each, value in state.items() if each in _SAVED | CARRIED}
+        given = {each: value for each, value in known.items() if value is not None}
+        lm = LM(engine.lm, supports=engine.supports, **given)
+        lm.engine.named = lm._async_engine_spec.named = engine.named
         return lm
 
     def __repr__(self) -> str:
@@ -195,31 +167,7 @@ def _resolved(name: str | gateway.LM | None, model: str | None, keywords: Any) -
     return gateway.get_lm(name, model=model, **keywords, **off)
 
 
-def _label(lm: gateway.LM) -> str:
-    """The model string for DSPy, whose cache key knows nothing of the engine but this.
-
-    So it names the provider, the service and the model and, by a digest, whatever else shapes
-    an answer: two LMs that may answer differently never share a cached one.
-    """
-    base = getattr(lm.settings, "api_base", None)
-    digest = _digest(lm)
-    place = f"@{base.partition('://')[2]}" if base else ""
-    return f"{lm.provider}{f'+{digest}' if digest else ''}{place}/{lm.model}"
-
-
-def _digest(lm: gateway.LM) -> str:
-    """Eight characters for what is set beside service and model; "" where nothing is."""
-    spec, options = lm._spec, lm.options
-    shaping: dict[str, Any] = {name: v for name, v in lm.params.items() if name not in CARRIED}
-    if lm.settings is not None:
-        # Secrets dump as asterisks, but whether there is one is no matter of the answer's.
-        shown = lm.settings.model_dump(mode="json", exclude_defaults=True, exclude=_WHO)
-        shaping |= {f"settings.{name}": value for name, value in shown.items()}
-    beside = {"system": spec.system, "fallbacks": options.fallbacks, "sample": options.sample}
-    shaping |= {name: value for name, value in beside.items() if value}
-    if not shaping:
-        return ""
-    return sha256(json.dumps(shaping, sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-_WHO = {"api_base", "api_key", "organization", "project"}
+def _engines(
+    lm: gateway.LM, named: Named, supports: lm15.ModelSupport, limit: str = "max_tokens"
+) -> tuple[Engine, AsyncEngine]:
+    return Engine(lm, named, supports, limit), AsyncEngine(lm, named, supports, limit)

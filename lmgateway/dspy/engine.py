@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self, TypeAlias
 
 from dspy import lm15
 from dspy.clients.engines.base import validate_request
 
-from ..lm import LM
+from ..composition import recipe
+from ..lm import LM, get_lm
 from .answers import Reply, response
 from .asking import CARRIED, conversation, one_text, parameters
 from .failures import translated
+from .naming import label
 
-__all__ = ["AsyncEngine", "Engine"]
+__all__ = ["AsyncEngine", "Engine", "Named"]
+
+
+Named: TypeAlias = tuple[str | None, str | None]
+"""The name and the model that get_lm was given."""
 
 
 @dataclass(eq=False)
@@ -23,15 +29,39 @@ class _Asker:
 
     Attributes:
         lm: Whom to ask.
-        model: The one model string that requests must bear: it stands in DSPy's cache keys.
+        named: How it was named, for where it is loaded again.
         supports: What is known of the model beyond what the provider sends.
         limit: How the service spells the limit of an answer's tokens.
+        model: The one model string that requests must bear: it stands in DSPy's cache keys.
     """
 
     lm: LM
-    model: str
-    supports: lm15.ModelSupport = field(default_factory=lm15.ModelSupport)
+    named: Named
+    supports: lm15.ModelSupport
     limit: str = "max_tokens"
+    model: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.model = label(self.lm)
+
+    def dump_state(self) -> dict[str, Any]:
+        """What makes it anew elsewhere, without secrets."""
+        arguments = recipe(self.lm._spec)[-1]
+        name, model = self.named
+        return {
+            "name": name,
+            "model": model,
+            "keywords": {each: v for each, v in arguments.items() if each not in CARRIED},
+            "supports": asdict(self.supports),
+            "limit": self.limit,
+        }
+
+    @classmethod
+    def load_state(cls, state: dict[str, Any]) -> Self:
+        """What dump_state described; the name is resolved as things stand here."""
+        named = state["name"], state["model"]
+        lm = get_lm(named[0], model=named[1], **state["keywords"])
+        return cls(lm, named, lm15.ModelSupport(**state["supports"]), state["limit"])
 
     def _info(self) -> Any:
         return self.lm._spec.plugin.info

@@ -218,6 +218,14 @@ def test_it_can_be_saved_again(tmp_path: Path) -> None:
     assert again.supports_reasoning
 
 
+def test_dspys_own_class_can_load_it_too() -> None:
+    lm = LM("echo", cache=False)
+
+    again = dspy.LM.load_state(lm.dump_state(), allow_custom_lm_class=True)
+
+    assert again("Hi") == ["Hi"]
+
+
 def test_without_leave_no_class_of_ours_is_loaded(tmp_path: Path) -> None:
     program = dspy.Predict("question -> answer")
     program.lm = LM("echo")
