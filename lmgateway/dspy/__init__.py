@@ -131,6 +131,8 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
         engine = Engine.load_state(state["engine"]["state"])
         known = {each: value for each, value in state.items() if each in _SAVED | CARRIED}
         given = {each: value for each, value in known.items() if value is not None}
+        if "prompt_cache" in state and state["prompt_cache"] is not None:
+            given["prompt_cache"] = lm15.CacheConfig(**state["prompt_cache"])
         lm = LM(engine.lm, supports=engine.supports, **given)
         lm.engine.named = lm._async_engine_spec.named = engine.named
         return lm

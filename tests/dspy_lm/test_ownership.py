@@ -209,6 +209,43 @@ def test_where_it_is_loaded_its_name_is_resolved_anew(
     assert saved(lm, tmp_path).model == "anyscale@two.example/v1/m"
 
 
+CONFIG = """
+default = "fast"
+
+[models.fast]
+provider = "anyscale"
+model = "m"
+params = {{ temperature = 0.2, max_tokens = 64 }}
+retries = 1
+
+[providers.anyscale]
+api_base = "https://{host}/v1"
+"""
+
+
+def test_a_name_from_the_configuration_is_followed(tmp_path: Path) -> None:
+    config = Path("lmgateway.toml")
+    config.write_text(CONFIG.format(host="one.example"))
+    lm = LM("fast", max_tokens=9)
+    config.write_text(CONFIG.format(host="two.example"))
+
+    again = saved(lm, tmp_path)
+
+    assert (lm.model, LM().model) == ("anyscale@one.example/v1/m", "anyscale@two.example/v1/m")
+    assert again.model == "anyscale@two.example/v1/m"
+    for each in (lm, again, lm.copy(timeout=3)):
+        assert (each.kwargs["temperature"], each.kwargs["max_tokens"]) == (0.2, 9)
+        assert (each.gateway.options.retries, each.gateway.options.cache) == (1, False)
+
+
+def test_what_dspy_asks_of_a_services_prompt_cache_is_kept(tmp_path: Path) -> None:
+    wanted = dspy.lm15.CacheConfig(key="k", retention="long")
+
+    again = saved(LM("openai", model="m", prompt_cache=wanted), tmp_path)
+
+    assert again.kwargs["prompt_cache"] == wanted
+
+
 def test_it_can_be_saved_again(tmp_path: Path) -> None:
     lm = LM("echo", max_tokens=2, supports=dspy.lm15.ModelSupport(reasoning=True))
 
