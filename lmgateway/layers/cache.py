@@ -122,12 +122,14 @@ class _Attempt:
         """Answer one exchange, from what is kept or from the service."""
         if self._leave is not None:
             self._leave()  # or two providers of several steps might wait for each other
+        use = self._use(exchange)
+        if use is None and not (self._files or recorders() or replayer()):
+            return (yield from self._forward(exchange))  # nobody asks what it is
         call = self._scope.call
         request = describe(exchange, provider=call.provider, sample=call.options.sample)
         base = getattr(exchange, "base_url", None) or self._scope.base_url
         key = identify(request, base) if request is not None else None
         asked = _Asked(exchange, request, key)
-        use = self._use(exchange)
         outcome = self._recall(asked, use)
         if outcome is not _MISSING:
             return self._answer(asked, outcome)
