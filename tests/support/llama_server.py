@@ -57,7 +57,12 @@ def is_installed() -> bool:
 
 @contextmanager
 def serve_llama(
-    *, api_key: str = "sk-local-test", parallel: int = 4, context: int = 8192, patience: float = 60
+    *,
+    api_key: str = "sk-local-test",
+    parallel: int = 4,
+    context: int = 8192,
+    limit: int | None = None,
+    patience: float = 60,
 ) -> Iterator[LlamaServer]:
     """Run a server for as long as the block lasts.
 
@@ -65,9 +70,16 @@ def serve_llama(
         api_key: The key it is to accept.
         parallel: Answers at once; also the largest ``n``.
         context: Tokens in all, shared evenly by the parallel answers.
+        limit: For requests that say neither how long nor how: so many tokens, the likeliest ones.
         patience: Seconds until a server that does not come up is given up.
     """
-    options = {"--api-key": api_key, "--parallel": parallel, "--context": context}
+    options: dict[str, object] = {
+        "--api-key": api_key,
+        "--parallel": parallel,
+        "--context": context,
+    }
+    if limit is not None:
+        options["--limit"] = limit
     command = [sys.executable, __file__, *(str(x) for pair in options.items() for x in pair)]
     child = subprocess.Popen(  # its own session, so that Ctrl-C ends the tests and they end it
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -93,6 +105,7 @@ def main() -> None:
     parser.add_argument("--api-key", default="sk-local-test")
     parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--context", type=int, default=8192)
+    parser.add_argument("--limit", type=int)
     arguments = parser.parse_args()
 
     import xllamacpp  # type: ignore[import-untyped, unused-ignore]
@@ -105,6 +118,9 @@ def main() -> None:
     params.n_ctx = arguments.context
     params.cpuparams.n_threads = 1  # with two cores, both busy, one thread is far faster than two
     params.cpuparams_batch.n_threads = 1
+    if arguments.limit is not None:
+        params.n_predict = arguments.limit
+        params.sampling.temp = 0.0
     params.warmup = False
     params.verbosity = 0
     server = xllamacpp.Server(params)  # on a free port; returns when the model is loaded

@@ -1,0 +1,175 @@
+"""DSPy on lmgateway: a ``dspy.LM`` for any provider, and for any name in ``lmgateway.toml``.
+
+::
+
+    import dspy
+    from lmgateway.dspy import LM
+
+    dspy.configure(lm=LM("anyscale", model="meta-llama/Llama-2-70b-chat-hf"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+try:
+    import dspy
+    from dspy import lm15
+except ImportError as error:
+    raise ImportError(
+        f"lmgateway.dspy needs DSPy 3.4 or newer ({error}): pip install 'lmgateway[dspy]'"
+    ) from error
+
+from .. import lm as gateway
+from ..errors import InputError
+from .asking import CARRIED
+from .engine import AsyncEngine, Engine, Named
+
+__all__ = ["LM", "Anyscale"]
+
+# DSPy caches, retries and remembers by itself: a second layer of each would hide what it does,
+# and answer its rollouts with one and the same completion.
+_OFF: Mapping[str, Any] = {"cache": False, "retries": 0, "history": 0}
+
+# DSPy's own business, or in a form of its own that lmgateway does not know.
+_DSPY = frozenset({"n", "response_format", "prompt_cache", "rollout_id", "async_engine"})
+_SAVED = frozenset({"cache", "num_retries", "rollout_id"})
+
+
+class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
+    """A ``dspy.LM`` that asks through lmgateway.
+
+    Everything of DSPy's works with it: adapters, tools, streaming, async, caching, retries,
+    history, usage, optimizers, saved programs. Caching, retries and history are DSPy's, unless
+    an LM of your own, ``LM(get_lm(..., retries=2))``, or the configuration says otherwise.
+
+    Args:
+        name: A provider, ``provider/model``, a name from ``lmgateway.toml`` (without one, its
+            default), or an LM that get_lm made.
+        model: The model; ``name`` is then a provider.
+        cache: Whether DSPy caches the answers.
+        num_retries: How often DSPy repeats an attempt that failed for a passing reason.
+        callbacks: DSPy's.
+        supports: What the model can do where the provider cannot tell: whether it reasons
+            natively, and whether it takes tools and response schemas.
+        **keywords: As for get_lm: settings (``api_base``, ``api_key``, ...), core options
+            (``timeout`` holds for each attempt) and generation parameters. ``retries`` and
+            ``history`` turn lmgateway's own on.
+
+    Raises:
+        UnknownProviderError, InputError, ConfigError: As get_lm does; nothing is sent.
+    """
+
+    def __init__(
+        self,
+        name: str | gateway.LM | None = None,
+        *,
+        model: str | None = None,
+        cache: bool = True,
+        num_retries: int = 3,
+        callbacks: list[Any] | None = None,
+        supports: lm15.ModelSupport | None = None,
+        **keywords: Any,
+    ) -> None:
+        if not isinstance(cache, bool):
+            raise InputError(
+                "cache is DSPy's and is True or False; for lmgateway's own give "
+                f"LM(get_lm(..., cache={cache!r}))"
+            )
+        theirs = {each: keywords.pop(each) for each in sorted(_DSPY & keywords.keys())}
+        lm = _resolved(name, model, keywords)
+        named = (lm.provider, lm.model) if isinstance(name, gateway.LM) else (name, model)
+        engine, async_engine = _engines(lm, named, supports or lm15.ModelSupport())
+        carried = {each: value for each, value in lm.params.items() if each in CARRIED}
+        super().__init__(
+            engine.model,
+            cache=cache,
+            num_retries=num_retries,
+            callbacks=callbacks,
+            engine=engine,
+            async_engine=async_engine,
+            **carried,
+            **theirs,
+        )
+        if "max_completion_tokens" in self.kwargs:  # what DSPy itself calls it for some models
+            engine.limit = async_engine.limit = "max_completion_tokens"
+
+    @property
+    def gateway(self) -> gateway.LM:
+        """The LM of lmgateway's that is asked."""
+        lm: gateway.LM = self.engine.lm
+        return lm
+
+    def copy(self, **changes: Any) -> Self:
+        """An LM with some things changed: DSPy's own, generation parameters, or what get_lm takes.
+
+        Copies share their connections, unless ``model``, a setting or a core option is changed.
+        """
+        ours = {each: value for each, value in changes.items() if self._is_ours(each)}
+        if not ours or "engine" in changes:
+            return super().copy(**changes)  # type: ignore[no-any-return]
+        lm, old = self.gateway.copy(**ours), self.engine
+        named = (lm.provider, lm.model) if "model" in ours else old.named
+        engine, async_engine = _engines(lm, named, old.supports, old.limit)
+        rest = {each: value for each, value in changes.items() if each not in ours}
+        rest |= {"engine": engine, "async_engine": async_engine, "model": engine.model}
+        return super().copy(**rest)  # type: ignore[no-any-return]
+
+    def _is_ours(self, name: str) -> bool:
+        if name == "model":
+            return True
+        return name not in CARRIED and name not in _DSPY and not hasattr(self, name)
+
+    @classmethod
+    def load_state(cls, state: dict[str, Any], *, allow_custom_lm_class: bool = False) -> LM:
+        """The LM that ``dump_state`` described: its name is resolved anew, as things stand here.
+
+        ``dump_state`` is DSPy's, and holds no secret. DSPy loads a program with it by
+        ``program.load(path, allow_unsafe_lm_state=True)``, as it does any class not its own.
+        """
+        engine = Engine.load_state(state["engine"]["state"])
+        known = {each: value for each, value in state.items() if each in _SAVED | CARRIED}
+        given = {each: value for each, value in known.items() if value is not None}
+        if "prompt_cache" in state and state["prompt_cache"] is not None:
+            given["prompt_cache"] = lm15.CacheConfig(**state["prompt_cache"])
+        lm = LM(engine.lm, supports=engine.supports, **given)
+        lm.engine.named = lm._async_engine_spec.named = engine.named
+        return lm
+
+    def __repr__(self) -> str:
+        return f"<LM {self.model!r}>"
+
+
+class Anyscale(LM):
+    """``dspy.Anyscale`` as DSPy 2.4 had it, for programs of those days.
+
+    Args:
+        model: The model, as the service names it.
+        api_base: The service's URL; else ``ANYSCALE_API_BASE``.
+        api_key: Its token; else ``ANYSCALE_API_KEY``.
+        **kwargs: As for LM. As ever, ``temperature`` is 0.0 unless given.
+    """
+
+    def __init__(
+        self, model: str, api_base: str | None = None, api_key: str | None = None, **kwargs: Any
+    ) -> None:
+        kwargs = {"temperature": 0.0, **kwargs}
+        super().__init__("anyscale", model=model, api_base=api_base, api_key=api_key, **kwargs)
+
+
+def _resolved(name: str | gateway.LM | None, model: str | None, keywords: Any) -> gateway.LM:
+    """Whom to ask, with what DSPy does by itself turned off unless it was asked for."""
+    if isinstance(name, gateway.LM):
+        changes = keywords if model is None else {"model": model, **keywords}
+        return name.copy(**changes) if changes else name
+    lm = gateway.get_lm(name, model=model, **keywords)
+    asked = keywords.keys() | lm._spec.selection.keywords.keys()
+    off = {each: value for each, value in _OFF.items() if each not in asked}
+    return gateway.get_lm(name, model=model, **keywords, **off)
+
+
+def _engines(
+    lm: gateway.LM, named: Named, supports: lm15.ModelSupport, limit: str = "max_tokens"
+) -> tuple[Engine, AsyncEngine]:
+    return Engine(lm, named, supports, limit), AsyncEngine(lm, named, supports, limit)

@@ -1,0 +1,174 @@
+"""Engines: an LM of lmgateway's in the place where DSPy expects its own connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self, TypeAlias
+
+from dspy import lm15
+from dspy.clients.engines.base import validate_request
+
+from ..composition import recipe
+from ..lm import LM, get_lm
+from .answers import Reply, response
+from .asking import CARRIED, conversation, one_text, parameters
+from .failures import translated
+from .naming import label
+
+__all__ = ["AsyncEngine", "Engine", "Named"]
+
+
+Named: TypeAlias = tuple[str | None, str | None]
+"""The name and the model that get_lm was given."""
+
+
+@dataclass(eq=False)
+class _Asker:
+    """What both colours share.
+
+    Attributes:
+        lm: Whom to ask.
+        named: How it was named, for where it is loaded again.
+        supports: What is known of the model beyond what the provider sends.
+        limit: How the service spells the limit of an answer's tokens.
+        model: The one model string that requests must bear: it stands in DSPy's cache keys.
+    """
+
+    lm: LM
+    named: Named
+    supports: lm15.ModelSupport
+    limit: str = "max_tokens"
+    model: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.model = label(self.lm)
+
+    def dump_state(self) -> dict[str, Any]:
+        """What makes it anew elsewhere, without secrets."""
+        arguments = recipe(self.lm._spec)[-1]
+        name, model = self.named
+        return {
+            "name": name,
+            "model": model,
+            "keywords": {each: v for each, v in arguments.items() if each not in CARRIED},
+            "supports": asdict(self.supports),
+            "limit": self.limit,
+        }
+
+    @classmethod
+    def load_state(cls, state: dict[str, Any]) -> Self:
+        """What dump_state described; the name is resolved as things stand here."""
+        named = state["name"], state["model"]
+        lm = get_lm(named[0], model=named[1], **state["keywords"])
+        return cls(lm, named, lm15.ModelSupport(**state["supports"]), state["limit"])
+
+    def _info(self) -> Any:
+        return self.lm._spec.plugin.info
+
+    @property
+    def _streams(self) -> bool:
+        return "lmgateway_stream" in self.lm._spec.plugin.hooks
+
+    def _arguments(self, request: lm15.Request) -> dict[str, Any]:
+        """What to call the LM with. Raises an error of DSPy's for what cannot be asked."""
+        validate_request(request)
+        if request.model != self.model:
+            raise lm15.UnsupportedModelError(
+                f"this LM asks {self.model}, not {request.model}: lm.copy(model=...) makes one "
+                "that asks another model"
+            )
+        info = self._info()
+        # What DSPy carries is in every request, so that a default it dropped must not come back.
+        params = {name: None for name in self.lm.params if name in CARRIED}
+        params |= parameters(request)
+        if self.limit != "max_tokens" and "max_tokens" in params:
+            params[self.limit] = params.pop("max_tokens")
+        wanted = params.get("response_format")
+        if wanted and "response_format" not in info.params and wanted["type"] == "json_schema":
+            params["schema"] = params.pop("response_format")["json_schema"]["schema"]
+        messages = conversation(request)
+        if "messages" in info.capabilities:
+            return {"messages": messages, **params}
+        return {"prompt": one_text(messages), **params}
+
+
+class Engine(_Asker):
+    """What ``dspy.LM(engine=...)`` takes: one attempt, blocking."""
+
+    @property
+    def supports_function_calling(self) -> bool:
+        """Whether tools are sent natively: as stated, else whether the provider sends them."""
+        stated = self.supports.function_calling
+        return "tools" in self._info().params if stated is None else stated
+
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether answers are bound to a schema: as stated, else whether the provider can."""
+        stated = self.supports.response_schema
+        return "response_format" in self._info().params if stated is None else stated
+
+    @property
+    def supports_reasoning(self) -> bool:
+        """Whether the model reasons by itself, which only its user can know."""
+        return bool(self.supports.reasoning)
+
+    @property
+    def supported_params(self) -> frozenset[str]:
+        """Names of the generation parameters that the provider sends."""
+        sent = self._info().params
+        return frozenset(sent).union(name for name in CARRIED if name in sent)
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """One answer. Raises errors of DSPy's own tree."""
+        arguments = self._arguments(request)
+        with translated():
+            return response(self.lm.complete(**arguments), self.lm.model)
+
+    def stream(self, request: lm15.Request) -> Iterator[Any]:
+        """One answer as events; one whole piece from a provider that does not stream."""
+        if not self._streams:
+            yield from lm15.response_to_events(self.complete(request))
+            return
+        arguments, reply = self._arguments(request), Reply(self.lm.model)
+        with translated(), self.lm.stream(events=True, **arguments) as stream:
+            yield reply.begin()
+            for delta in stream:
+                yield from reply.pieces(delta)
+            assert stream.completion is not None
+            yield from reply.end(stream.completion)
+
+    def close(self) -> None:
+        """Close the LM."""
+        self.lm.close()
+
+
+class AsyncEngine(_Asker):
+    """What ``dspy.LM(async_engine=...)`` takes: the same, awaited."""
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        """As Engine.complete."""
+        arguments = self._arguments(request)
+        with translated():
+            return response(await self.lm.acomplete(**arguments), self.lm.model)
+
+    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
+        """As Engine.stream."""
+        if not self._streams:
+            for event in lm15.response_to_events(await self.complete(request)):
+                yield event
+            return
+        arguments, reply = self._arguments(request), Reply(self.lm.model)
+        with translated():
+            async with self.lm.astream(events=True, **arguments) as stream:
+                yield reply.begin()
+                async for delta in stream:
+                    for event in reply.pieces(delta):
+                        yield event
+                assert stream.completion is not None
+                for last in reply.end(stream.completion):
+                    yield last
+
+    async def aclose(self) -> None:
+        """Close the LM."""
+        await self.lm.aclose()

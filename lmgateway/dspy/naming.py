@@ -1,0 +1,41 @@
+"""The model string by which DSPy knows an LM of lmgateway's."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from ..lm import LM
+from .asking import CARRIED
+
+__all__ = ["label"]
+
+# Who asks is no matter of the answer's.
+_WHO = {"api_base", "api_key", "organization", "project"}
+
+
+def label(lm: LM) -> str:
+    """The model string for DSPy, whose cache key knows nothing of the engine but this.
+
+    So it names the provider, the service and the model and, by a digest, whatever else shapes
+    an answer: two LMs that may answer differently never share a cached one.
+    """
+    base = getattr(lm.settings, "api_base", None)
+    digest = _digest(lm)
+    place = f"@{base.partition('://')[2]}" if base else ""
+    return f"{lm.provider}{f'+{digest}' if digest else ''}{place}/{lm.model}"
+
+
+def _digest(lm: LM) -> str:
+    """Eight characters for what is set beside service and model; "" where nothing is."""
+    spec, options = lm._spec, lm.options
+    shaping: dict[str, Any] = {name: v for name, v in lm.params.items() if name not in CARRIED}
+    if lm.settings is not None:
+        shown = lm.settings.model_dump(mode="json", exclude_defaults=True, exclude=_WHO)
+        shaping |= {f"settings.{name}": value for name, value in shown.items()}
+    beside = {"system": spec.system, "fallbacks": options.fallbacks, "sample": options.sample}
+    shaping |= {name: value for name, value in beside.items() if value}
+    if not shaping:
+        return ""
+    return sha256(json.dumps(shaping, sort_keys=True, default=str).encode()).hexdigest()[:8]
