@@ -122,11 +122,11 @@ class ProviderContract(
     @pytest.fixture
     def module(self) -> ModuleType:
         """The plugin's module."""
-        rows = [row for row, _ in installed() if row.name == self.provider]
-        if not rows:
+        points = [point for row, point in installed() if row.name == self.provider]
+        if not points:
             pytest.skip(f"no {self.provider} is installed: see test_it_loads")
         try:
-            return import_module(rows[0].module.partition(":")[0])
+            return import_module(points[0].module)
         except Exception:
             pytest.skip("it does not load: see test_it_loads")
 

@@ -72,8 +72,7 @@ def _check_urllib3() -> None:
     version = urllib3.__version__  # type: ignore[attr-defined]
     if tuple(int(part) for part in version.split(".")[:2]) < (2, 3):
         raise ConfigError(
-            f"urllib3 {version} is too old to send requests with: "
-            "pip install -U 'urllib3>=2.3'"
+            f"urllib3 {version} is too old to send requests with: pip install -U 'urllib3>=2.3'"
         )
 
 
