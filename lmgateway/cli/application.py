@@ -17,7 +17,7 @@ from .output import leave_line, report, say
 __all__ = ["build", "run"]
 
 #: Modules beside this one, each with a ``register(app)``, in the order that help shows them.
-COMMANDS = ("ask", "chat", "providers", "models", "config", "doctor", "cache")
+COMMANDS = ("ask", "chat", "providers", "models", "config", "doctor", "cache", "new_plugin")
 
 INTERRUPTED, UNREAD = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 

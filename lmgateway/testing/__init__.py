@@ -1,7 +1,38 @@
-"""Doubles and checks for the tests of programs and of plugins."""
+"""Doubles and checks for the tests of programs and of plugins.
+
+``ScriptedLM`` needs nothing beside the core; ``ProviderContract`` needs pytest.
+"""
 
 from __future__ import annotations
 
-from .scripted import ScriptedLM
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ScriptedLM"]
+if TYPE_CHECKING:
+    from .calls import RecordedCall as RecordedCall
+    from .calls import read_calls as read_calls
+    from .calls import record_call as record_call
+    from .contract import ProviderContract as ProviderContract
+    from .scripted import ScriptedLM as ScriptedLM
+
+_LAZY = {
+    "ProviderContract": "contract",
+    "RecordedCall": "calls",
+    "ScriptedLM": "scripted",
+    "read_calls": "calls",
+    "record_call": "calls",
+}
+
+__all__ = ["ProviderContract", "RecordedCall", "ScriptedLM", "read_calls", "record_call"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'lmgateway.testing' has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

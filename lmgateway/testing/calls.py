@@ -1,0 +1,254 @@
+"""Recorded calls: what was asked of an LM, and every exchange that answered it.
+
+A file of them is JSON lines, as ``lmgateway.record`` writes them, with the ``call`` beside::
+
+    {"call": {"prompt": "Say hi.", "max_tokens": 8},
+     "request": {"provider": "acme", "stream": false, "method": "POST", "path": "/x", "body": {}},
+     "response": {"status": 200, "headers": {"content-type": "application/json"}, "json": {}}}
+
+``error`` may name the class of error that a call ends in. A call that took several exchanges has
+them under ``exchanges``. A file ``*.http`` holds one response as ``curl -si`` prints it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, LMGatewayError
+from ..layers import Scope, Send
+from ..lm import LM
+from ..store.exchange import Replay, kept_headers
+from ..store.recorder import append_line
+from ..store.recordings import portray, revive
+from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
+from .wire import Pieces
+
+__all__ = ["DEFAULT_PROMPT", "RecordedCall", "portray_request", "read_calls", "record_call"]
+
+DEFAULT_PROMPT = "Say hello, and then count to three."
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """One call of an LM and what answered it.
+
+    Attributes:
+        name: For the test's id.
+        call: Keywords of ``lm.complete``: ``prompt`` or ``messages``, and parameters.
+        responses: Each response as JSON, the way recordings hold it.
+        requests: Each request as it was recorded; empty where only responses are known.
+        stream: Whether the answer was streamed.
+        error: Name of the class of error the call ends in, if it does.
+    """
+
+    name: str
+    call: Mapping[str, JSON] = field(default_factory=lambda: {"prompt": DEFAULT_PROMPT})
+    responses: tuple[Mapping[str, JSON], ...] = field(default=(), repr=False)
+    requests: tuple[Mapping[str, JSON], ...] = field(default=(), repr=False)
+    stream: bool = False
+    error: str | None = None
+
+    def answers(self) -> list[Any]:
+        """The outcomes anew, as a transport or a worker hands them over."""
+        return [_reopen(revive(response)) for response in self.responses]
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the call fails."""
+        status = self.responses[-1].get("status", 200) if self.responses else 200
+        return self.error is not None or not 200 <= status <= 299
+
+    @property
+    def body(self) -> bytes:
+        """The last response's body, whole."""
+        return b"".join(body_of(self.answers()[-1])) if self.responses else b""
+
+
+def body_of(outcome: Any) -> list[bytes]:
+    """The pieces of an outcome's body; none if it is no HTTP."""
+    if not isinstance(outcome, HTTPResponse):
+        return []
+    if isinstance(outcome.source, Pieces):
+        return [piece for piece in outcome.source.left if isinstance(piece, bytes)]
+    return [outcome.body]
+
+
+def _reopen(outcome: Any) -> Any:
+    if isinstance(outcome, HTTPResponse) and isinstance(outcome.source, Replay):
+        return replace(outcome, source=Pieces(outcome.source.chunks))
+    return outcome
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+def read_calls(path: str | os.PathLike[str]) -> list[RecordedCall]:
+    """The calls in a file of JSON lines, in an ``*.http`` file, or in all of a folder's.
+
+    Raises:
+        InputError: A file or a line of it cannot be read as a recorded call.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted([*path.glob("*.jsonl"), *path.glob("*.http")])
+        return [call for file in files for call in read_calls(file)]
+    try:
+        if path.suffix == ".http":
+            return [_read_http(path)]
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return [_read_line(line, path, n) for n, line in enumerate(lines, 1) if line.strip()]
+
+
+def _read_line(line: str, path: Path, number: int) -> RecordedCall:
+    try:
+        entry = json.loads(line)
+        exchanges = entry.get("exchanges") or [entry]
+        requests = tuple(each["request"] for each in exchanges)
+        responses = tuple(each["response"] for each in exchanges)
+        for response in responses:
+            revive(response)
+        return RecordedCall(
+            entry.get("name") or f"{path.stem}-{number}",
+            entry.get("call") or _guess(requests[-1]),
+            responses,
+            requests if "call" in entry else (),  # a guess is not what was asked
+            bool(requests[-1].get("stream")),
+            entry.get("error"),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InputError(
+            f"line {number} of {path} is not a recorded call: record it again with "
+            "lmgateway.testing.record_call"
+        ) from None
+
+
+def _guess(request: Mapping[str, JSON]) -> dict[str, JSON]:
+    """A call that may have led to a request: what matters is how many choices it asks for."""
+    body = request.get("body") or {}
+    n = body.get("n") if isinstance(body, dict) else None
+    return {"prompt": DEFAULT_PROMPT, **({"n": n} if isinstance(n, int) and n > 1 else {})}
+
+
+def _read_http(path: Path) -> RecordedCall:
+    head, _, body = path.read_bytes().replace(b"\r\n\r\n", b"\n\n", 1).partition(b"\n\n")
+    try:
+        first, *lines = head.decode("latin-1").splitlines()
+        status = int(first.split()[1])
+    except (ValueError, IndexError):
+        raise InputError(f"{path} must begin with a status line, as curl -si prints it") from None
+    pairs = (line.partition(":") for line in lines)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    stream = headers.get("content-type", "").startswith("text/event-stream")
+    source = Replay([body]) if stream else None
+    response = HTTPResponse(status, headers, b"" if stream else body, source)
+    kept = {**portray(response), "headers": headers}
+    return RecordedCall(path.stem, responses=(kept,), stream=stream)
+
+
+# -- recording ----------------------------------------------------------------------------------
+
+
+def record_call(
+    path: str | os.PathLike[str],
+    lm: LM,
+    *,
+    name: str | None = None,
+    stream: bool = False,
+    **call: Any,
+) -> None:
+    """Make one call without cache and retries, and append it to a file of JSON lines.
+
+    An error is recorded as well: it is the answer of a service to a call that is wrong. Neither
+    the key nor the host is in the file; prompt and answer are, in full.
+
+    Args:
+        path: The file; made when it is not there.
+        lm: Whom to ask.
+        name: Names the call in test ids.
+        stream: Ask for the answer piece by piece.
+        **call: As for ``lm.complete``.
+    """
+    tap = _Tap()
+    spec = replace(lm._spec, layers=(tap.layer,), options=replace(lm.options, retries=0))
+    error = None
+    with LM(spec) as tapped:
+        try:
+            if stream:
+                for _ in tapped.stream(**call):
+                    pass
+            else:
+                tapped.complete(**call)
+        except LMGatewayError as raised:
+            if not tap.exchanges:
+                raise
+            error = type(raised).__name__
+    exchanges = [
+        {
+            "request": portray_request(exchange, lm.provider),
+            "response": portray(outcome() if callable(outcome) else outcome),
+        }
+        for exchange, outcome in tap.exchanges
+    ]
+    entry: dict[str, JSON] = {"name": name} if name else {}
+    entry["call"] = call
+    if error is not None:
+        entry["error"] = error
+    entry.update(exchanges[0] if len(exchanges) == 1 else {"exchanges": exchanges})
+    append_line(os.fspath(path), entry)
+
+
+def portray_request(exchange: Exchange, provider: str) -> dict[str, JSON]:
+    """What is asked, as JSON without host, headers or secret."""
+    asked: dict[str, JSON] = {"provider": provider, "sample": 0, "stream": exchange.stream}
+    if not isinstance(exchange, HTTPRequest):
+        return {**asked, "blocking": exchange.key}
+    return {**asked, "method": exchange.method, "path": exchange.path, "body": exchange.json}
+
+
+class _Tap:
+    """An effect layer that keeps what passes."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[tuple[Exchange, Any]] = []
+
+    def layer(self, send: Send, scope: Scope) -> Send:
+        def exchange(exchange: Exchange) -> Flow[Any]:
+            outcome = yield from send(exchange)
+            source = getattr(outcome, "source", None)
+            if source is None:
+                self.exchanges.append((exchange, outcome))
+                return outcome
+            kept = _Kept(source)
+            head = HTTPResponse(outcome.status, kept_headers(outcome.headers))
+            self.exchanges.append((exchange, lambda: replace(head, source=Replay(kept.chunks))))
+            return replace(outcome, source=kept)
+
+        return exchange
+
+
+class _Kept:
+    """A source that keeps what is read from another."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.chunks: list[bytes] = []
+
+    def read(self) -> Flow[bytes]:
+        chunk: bytes = yield from self._source.read()
+        self.chunks.append(chunk)
+        return chunk
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def answered(calls: Iterable[RecordedCall]) -> list[RecordedCall]:
+    """Those that end in an answer."""
+    return [call for call in calls if not call.is_error]

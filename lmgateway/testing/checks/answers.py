@@ -1,0 +1,120 @@
+"""That answers are normalized exactly, in both colours, and never silently empty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ...errors import APIError, LMGatewayError, ResponseFormatError
+from ...types import Completion, HTTPResponse
+from ..bench import DEFAULT_CALL, Bench
+from ..calls import RecordedCall, portray_request
+from ..shape import faults
+
+__all__ = ["AnswerChecks", "essence"]
+
+_BROKEN = {
+    "empty": b"",
+    "white-space": b" \n",
+    "no-json": b"<html>It works!</html>",
+    "null": b"null",
+    "a-list": b"[]",
+    "an-empty-object": b"{}",
+    "no-number": b'{"choices": NaN}',
+}
+
+
+class AnswerChecks:
+    """What comes out of a recorded answer."""
+
+    def test_an_answer_is_recorded_of_each_kind(
+        self, bench: Bench, calls: list[RecordedCall]
+    ) -> None:
+        """Without recordings there is nothing to check a provider with."""
+        kinds = {False} | ({True} if "lmgateway_stream" in bench.plugin.hooks else set())
+        needed = {stream for stream in kinds if bench.asks(stream=stream) != "nothing"}
+        have = {call.stream for call in calls if not call.is_error}
+        missing = ["streamed" if stream else "plain" for stream in sorted(needed - have)]
+        assert not missing, (
+            f"no {' and no '.join(missing)} answer is recorded: make one with "
+            "lmgateway.testing.record_call and name its file in `recordings`"
+        )
+        if needed == {False, True}:
+            plain, streamed = (
+                [call.call for call in calls if call.requests and call.stream is stream]
+                for stream in (False, True)
+            )
+            assert any(call in plain for call in streamed), (
+                "no call is recorded both plain and streamed: record_call(..., temperature=0) once "
+                "without and once with stream=True"
+            )
+
+    def test_an_answer_has_the_exact_shape(self, bench: Bench, answered: RecordedCall) -> None:
+        """Every field known and of its type; the prompt as the user gave it; n choices."""
+        outcome = bench.raw(answered)
+        given = answered.call.get("prompt", answered.call.get("messages"))
+        found = faults(outcome, given, answered.call.get("n") or 1)
+        assert not found, "; ".join(found)
+
+    def test_sync_equals_async(self, bench: Bench, answered: RecordedCall) -> None:
+        """One flow, two drivers."""
+        blocking, awaited = bench.replay(answered), bench.replay(answered, awaited=True)
+        assert awaited.completion == blocking.completion, "the awaited answer is another one"
+        assert awaited.pieces == blocking.pieces, "the awaited pieces are others"
+
+    def test_two_answers_share_nothing(self, bench: Bench, answered: RecordedCall) -> None:
+        """What a program does to one answer must not show in the next."""
+        first = bench.raw(answered)
+        text = first["choices"][0]["text"]
+        first["choices"][0]["text"] += " (changed)"
+        first["choices"].append({"text": "one more"})
+        again = bench.raw(answered)
+        assert (len(again["choices"]), again["choices"][0]["text"]) == (
+            len(first["choices"]) - 1,
+            text,
+        ), "the second answer shows a change made to the first"
+
+    def test_the_recorded_request_is_built(self, bench: Bench, asked: RecordedCall) -> None:
+        """What was recorded is what is sent today: path and body, byte for byte."""
+        outcome = bench.replay(asked)
+        built = [portray_request(each, "") for each in outcome.wire.asked]
+        for one, other in zip(built, asked.requests, strict=True):
+            for name in ("method", "path", "body", "blocking", "stream"):
+                assert one.get(name) == other.get(name), f"its {name} is not the recorded one"
+
+    @pytest.mark.parametrize("body", list(_BROKEN))
+    def test_a_broken_answer_is_refused(self, bench: Bench, body: str) -> None:
+        """A 2xx that is no completion is a ResponseFormatError, never an empty answer."""
+        self._refuses(bench, _BROKEN[body])
+
+    def test_an_answer_cut_short_is_refused(self, bench: Bench, plain: RecordedCall) -> None:
+        """Half of a recorded answer."""
+        if not plain.body:
+            pytest.skip("its answers are no HTTP")
+        self._refuses(bench, plain.body[: len(plain.body) // 2], plain)
+
+    def _refuses(self, bench: Bench, body: bytes, plain: RecordedCall | None = None) -> None:
+        if bench.asks() == "nothing":
+            pytest.skip("it asks for nothing")
+        headers = {"content-type": "application/json"}
+        call = plain.call if plain else DEFAULT_CALL
+        try:
+            outcome = bench.ask(call, HTTPResponse(200, headers, body))
+        except ResponseFormatError:
+            return
+        except LMGatewayError as error:
+            if isinstance(error, APIError) and bench.asks() == "Blocking":
+                return
+            pytest.fail(f"this is no ResponseFormatError but {type(error).__name__}: {error}")
+        pytest.fail(f"the body {body[:60]!r} was taken for the answer {outcome.completion!r:.200}")
+
+
+def essence(completion: Completion) -> list[dict[str, Any]]:
+    """The choices without what differs from call to call: the ids of tool calls, logprobs."""
+    choices: list[dict[str, Any]] = [dict(choice) for choice in completion["choices"]]
+    for choice in choices:
+        choice.pop("logprobs", None)
+        for call in choice.get("tool_calls") or ():
+            call.pop("id", None)
+    return choices

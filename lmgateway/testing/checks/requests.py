@@ -1,0 +1,115 @@
+"""That nothing the user gave is dropped: every parameter and capability reaches the service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ...errors import ConfigError, InputError, PluginError, UnsupportedError
+from ..bench import DEFAULT_CALL, Bench
+from ..samples import BESIDE, sample_values
+from ..wire import Wire
+
+__all__ = ["RequestChecks"]
+
+_REFUSALS = (InputError, UnsupportedError, ConfigError)
+
+_TURNS = [
+    {"role": "user", "content": "The word is heliotrope."},
+    {"role": "assistant", "content": "I shall remember quillwort."},
+    {"role": "user", "content": "Which word was it, samphire?"},
+]
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5C"
+_PICTURE = [
+    {"type": "text", "text": "What is in this picture?"},
+    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_PIXEL}"}},
+]
+_SCHEMA = {
+    "type": "object",
+    "properties": {"heliotrope": {"type": "string"}},
+    "required": ["heliotrope"],
+    "additionalProperties": False,
+}
+
+#: What a capability is asked for with, and the texts that must then be sent.
+_CAPABILITIES: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
+    "messages": ({"messages": _TURNS}, ("heliotrope", "quillwort", "samphire")),
+    "images": ({"messages": [{"role": "user", "content": _PICTURE}]}, (_PIXEL,)),
+    "system": ({"prompt": "Hello.", "system": "Speak of heliotrope."}, ("heliotrope", "Hello.")),
+    "schema": ({"prompt": "Name one.", "schema": _SCHEMA}, ("heliotrope", "Name one.")),
+}
+
+
+class RequestChecks:
+    """What goes out for what was asked."""
+
+    samples: Mapping[str, Any]
+
+    @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+    def test_a_parameter_is_sent_or_refused(
+        self, bench: Bench, parameter: str, stream: bool
+    ) -> None:
+        """Never dropped: with it, another request is built than without it."""
+        _needs_stream(bench, stream=stream)
+        beside = {name: v for name, v in BESIDE.get(parameter, {}).items() if name != parameter}
+        beside = {name: v for name, v in beside.items() if name in bench.plugin.info.params}
+        without = bench.first({**DEFAULT_CALL, **beside}, stream=stream)
+        if without is None:
+            pytest.skip("its Blocking has no key that says what is asked")
+        values = sample_values(parameter, self.samples)
+        fates = [
+            self._fate(bench, {**beside, parameter: value}, without, stream=stream)
+            for value in values
+        ]
+        assert "sent" in fates or "dropped" not in fates, (
+            f"{parameter} is dropped: the request is the same with {values!r:.100} as without"
+        )
+
+    def _fate(self, bench: Bench, params: Mapping[str, Any], without: Any, *, stream: bool) -> str:
+        try:
+            asked = bench.first({**DEFAULT_CALL, **params}, stream=stream)
+        except PluginError:
+            raise
+        except _REFUSALS:
+            return "refused"
+        return "sent" if asked != without else "dropped"
+
+    @pytest.mark.parametrize("capability", list(_CAPABILITIES))
+    def test_a_capability_works_or_is_refused(self, bench: Bench, capability: str) -> None:
+        """Declared, all that was given is sent; undeclared, it is refused before any I/O."""
+        call, texts = _CAPABILITIES[capability]
+        declared = bench.plugin.info.capabilities
+        if capability in declared or (capability == "system" and "messages" in declared):
+            self._carries(bench, call, texts)
+            return
+        wire = Wire()
+        with pytest.raises(UnsupportedError):
+            bench.lm(wire).complete(**call)
+        assert not wire.asked, "it was asked for before it was refused"
+
+    def _carries(self, bench: Bench, call: Mapping[str, Any], texts: tuple[str, ...]) -> None:
+        for stream in (False, True) if "lmgateway_stream" in bench.plugin.hooks else (False,):
+            asked = bench.first(call, stream=stream)
+            if asked is None:
+                pytest.skip("its Blocking has no key that says what is asked")
+            sent = json.dumps(asked, ensure_ascii=False)
+            missing = [text for text in texts if text not in sent]
+            assert not missing, f"what it declares it drops: {missing[0]!r:.60} is not sent"
+            places = [sent.index(text) for text in texts]
+            assert places == sorted(places) or len(texts) < 3, "the turns are sent out of order"
+
+    def test_the_prompt_is_sent_unchanged(self, bench: Bench) -> None:
+        """White space, quotes and characters beyond ASCII and the BMP included."""
+        prompt = ' A "line",\n\tand\\another: naïve \U0001d518nicode\u2028\x00 '
+        asked = bench.first({"prompt": prompt})
+        if asked is None:
+            pytest.skip("its Blocking has no key that says what is asked")
+        assert json.dumps(prompt)[1:-1] in json.dumps(asked), "the prompt was changed on its way"
+
+
+def _needs_stream(bench: Bench, *, stream: bool) -> None:
+    if stream and "lmgateway_stream" not in bench.plugin.hooks:
+        pytest.skip("it does not stream")

@@ -1,0 +1,142 @@
+"""That a secret goes into a header of the request, when it is sent, and nowhere else."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ...errors import LMGatewayError
+from ...store.recorder import record
+from ...types import HTTPRequest, HTTPResponse
+from ..bench import DEFAULT_CALL, Bench, Outcome
+from ..calls import RecordedCall
+from ..wire import Wire
+
+__all__ = ["SecretChecks"]
+
+_SECRET_NAME = re.compile(r"(^|_)(key|token|secret|password|credentials?)$")
+
+
+class SecretChecks:
+    """The plugin's secrets are canaries here: where one turns up, it leaks."""
+
+    def test_secrets_are_secret_settings(self, bench: Bench) -> None:
+        """A setting that is named like a secret is a SecretStr, so that no repr shows it."""
+        fields = bench.plugin.settings.model_fields if bench.plugin.settings else {}
+        bare = [
+            name
+            for name, field in fields.items()
+            if _SECRET_NAME.search(name) and "SecretStr" not in str(field.annotation)
+        ]
+        assert not bare, f"the setting {bare[0]} must be a pydantic.SecretStr: its repr shows it"
+
+    def test_a_secret_is_sent_in_a_header(self, bench: Bench, answered: RecordedCall) -> None:
+        """It proves who asks; in a URL or a body it would be logged and cached."""
+        outcome = bench.replay(answered)
+        if not bench.canaries or not outcome.wire.sent:
+            pytest.skip("it sends no secret")
+        headers = [str(dict(request.headers)) for request in outcome.wire.sent]
+        for canary in bench.canaries:
+            assert any(canary in each for each in headers), f"{canary} was not sent in a header"
+            for request in outcome.wire.sent:
+                where = (request.url, request.json)
+                assert canary not in str(where), "a secret is in the URL or the body"
+
+    def test_a_secret_is_resolved_when_it_is_sent(
+        self, bench: Bench, answered: RecordedCall
+    ) -> None:
+        """It is given as ``auth=``: a cached answer needs no key, and the cache sees none."""
+        outcome = bench.replay(answered)
+        for exchange in outcome.wire.asked:
+            if isinstance(exchange, HTTPRequest):
+                early = (dict(exchange.headers), exchange.path, exchange.json, exchange.base_url)
+                for canary in bench.canaries:
+                    assert canary not in str(early), (
+                        "a secret stands in the request before it is sent: give it as auth="
+                    )
+
+    def test_no_secret_is_shown(
+        self, bench: Bench, capfd: pytest.CaptureFixture[str], calls: list[RecordedCall]
+    ) -> None:
+        """In no message, repr, traceback, log or output, whatever the service answers."""
+        answered = [call for call in calls if not call.is_error]
+        with _logged() as log:
+            shown = [text for each in answered for text in _shown(lambda e=each: bench.replay(e))]
+            for response in _echoes(bench.canaries):
+                shown += _shown(lambda r=response: bench.ask(DEFAULT_CALL, r))
+            shown.append(repr(bench.lm(Wire())))
+            shown.append(repr(bench.lm(Wire()).settings))
+        output = capfd.readouterr()
+        shown += [log.getvalue(), output.out, output.err]
+        for canary in bench.canaries:
+            leaks = [text for text in shown if canary in text]
+            assert not leaks, f"a secret is shown: {leaks[0][-400:]}"
+
+    def test_no_secret_is_kept(
+        self,
+        bench: Bench,
+        answered: RecordedCall,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """In no cache file, recording, history or completion."""
+        folder, tape = tmp_path / "kept", tmp_path / "tape.jsonl"
+        monkeypatch.setenv("LMGATEWAY_CACHE_DIR", str(folder))
+        monkeypatch.setenv("LMGATEWAY_CACHE", "on")
+        lm = bench.lm(Wire(*answered.answers()), cache=True)
+        with record(tape):
+            if answered.stream:
+                stream = lm.stream(**answered.call)
+                list(stream)
+                completion = stream.completion
+            else:
+                completion = lm.complete(**answered.call)
+        files = [path for path in [tape, *folder.rglob("*")] if path.is_file()]
+        kept = b"".join(path.read_bytes() for path in files)
+        kept += repr([completion, list(lm.history)]).encode()
+        for canary in bench.canaries:
+            assert canary.encode() not in kept, "a secret was kept in cache, recording or history"
+
+
+def _echoes(canaries: tuple[str, ...]) -> Iterator[HTTPResponse]:
+    """Services that repeat the key in their errors."""
+    for canary in canaries:
+        for status in (200, 401, 500):
+            yield HTTPResponse(status, {}, f'{{"error": {{"message": "bad {canary}"}}}}'.encode())
+            yield HTTPResponse(status, {}, f"<p>bad {canary}</p>".encode())
+
+
+def _shown(ask: Any) -> list[str]:
+    """Everything one sees of a call."""
+    try:
+        outcome: Outcome = ask()
+    except LMGatewayError as error:
+        kinds = [str(error), repr(error), repr(vars(error)), repr(error.args)]
+        return [*kinds, "".join(traceback.TracebackException.from_exception(error).format())]
+    except Exception as error:
+        return [repr(error)]
+    return [repr(outcome.completion), repr(outcome.pieces), repr(outcome.wire.asked)]
+
+
+@contextmanager
+def _logged() -> Iterator[io.StringIO]:
+    """Everything that is logged, from the lowest level on."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield text
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)

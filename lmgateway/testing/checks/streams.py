@@ -1,0 +1,188 @@
+"""That a stream is the answer in pieces, however it is cut, and that it can be left at any time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ...errors import ConnectionFailedError, LMGatewayError, StreamInterruptedError
+from ...types import Delta
+from ..bench import DEFAULT_CALL, Bench, Outcome
+from ..calls import RecordedCall
+from ..wire import Pieces, Wire
+from .answers import essence
+
+__all__ = ["StreamChecks"]
+
+
+class StreamChecks:
+    """What comes out of a recorded stream."""
+
+    @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+    def test_a_stream_may_be_cut_at_every_byte(
+        self, bench: Bench, streamed: RecordedCall, awaited: bool
+    ) -> None:
+        """The same answer from one chunk, and from as many chunks as there are bytes."""
+        _needs_body(streamed)
+        way = bench.astream if awaited else bench.stream
+        body = streamed.body
+        outcomes = [
+            way(streamed.call, *_cut(streamed, chunks))
+            for chunks in ([body], [body[n : n + 1] for n in range(len(body))])
+        ]
+        whole, bytewise = (_content(outcome) for outcome in outcomes)
+        assert bytewise == whole, "cut at every byte, it is another answer"
+        assert whole == _content(bench.replay(streamed)), "as one chunk, it is another answer"
+
+    def test_the_pieces_make_the_answer(self, bench: Bench, streamed: RecordedCall) -> None:
+        """What was shown on the way is what is returned at the end."""
+        outcome = bench.replay(streamed)
+        for place, choice in enumerate(outcome.completion["choices"]):
+            mine = [piece for piece in outcome.pieces if piece.index == place]
+            for name in ("text", "reasoning"):
+                shown = "".join(getattr(piece, name) for piece in mine)
+                assert shown == choice.get(name, ""), (
+                    f"choices[{place}][{name!r}] is {choice.get(name, '')!r:.80}, and the pieces "
+                    f"made {shown!r:.80}"
+                )
+
+    def test_a_stream_equals_the_plain_answer(self, bench: Bench, pair: Any) -> None:
+        """The same call, recorded both ways: the same choices."""
+        plain, streamed = pair
+        expected = essence(bench.replay(plain).completion)
+        assert essence(bench.replay(streamed).completion) == expected, (
+            "the streamed answer is another than the plain one"
+        )
+
+    def test_a_host_that_does_not_stream_is_understood(
+        self, bench: Bench, plain: RecordedCall
+    ) -> None:
+        """A stream that is answered whole is the plain answer."""
+        _needs_stream(bench)
+        if bench.asks(stream=True) != "HTTP":
+            pytest.skip("its stream is no HTTP")
+        expected = essence(bench.replay(plain).completion)
+        streamed = bench.stream(plain.call, *plain.answers())
+        assert essence(streamed.completion) == expected
+        shown = "".join(piece.text for piece in streamed.pieces if piece.index == 0)
+        assert shown == expected[0]["text"], "the pieces do not make the answer"
+
+    def test_a_stream_cut_short_is_no_answer(self, bench: Bench, streamed: RecordedCall) -> None:
+        """Ended cleanly after any of its events, it is interrupted, or has all that matters."""
+        _needs_body(streamed)
+        expected = essence(bench.replay(streamed).completion)
+        for end in _ends_of_events(streamed.body)[:-1]:
+            try:
+                outcome = bench.stream(streamed.call, *_cut(streamed, [streamed.body[:end]]))
+            except StreamInterruptedError:
+                continue
+            except LMGatewayError as error:
+                pytest.fail(
+                    f"after {end} bytes: {type(error).__name__}, not StreamInterruptedError"
+                )
+            assert essence(outcome.completion) == expected, (
+                f"a stream that ended after {end} of {len(streamed.body)} bytes was taken for "
+                f"the answer {essence(outcome.completion)!r:.200}"
+            )
+
+    def test_a_stream_that_breaks_off_says_so(self, bench: Bench, streamed: RecordedCall) -> None:
+        """A broken connection is a StreamInterruptedError that holds what had come."""
+        _needs_body(streamed)
+        ends = _ends_of_events(streamed.body)
+        half = streamed.body[: ends[len(ends) // 2]]
+        broken = ConnectionFailedError("the connection was reset")
+        lm = bench.lm(Wire(*_cut(streamed, [half, broken])))
+        stream = lm.stream(events=True, **streamed.call)
+        pieces: list[Delta] = []
+        with pytest.raises(LMGatewayError) as caught:
+            pieces.extend(stream)
+        error = caught.value
+        assert isinstance(error, StreamInterruptedError), (
+            f"a stream that broke off raised {type(error).__name__}"
+        )
+        pieces_text = "".join(piece.text for piece in pieces if piece.index == 0)
+        assert (error.partial or "") == pieces_text, "its .partial is not what had come"
+
+    # -- leaving it -----------------------------------------------------------------------------
+
+    def test_leaving_a_stream_ends_it(self, bench: Bench, streamed: RecordedCall) -> None:
+        """Closed after its first piece, the flow ends at once and the body is let go."""
+        wire = Wire(*streamed.answers())
+        answer = wire.peek()
+        stream = bench.lm(wire).stream(events=True, **streamed.call)
+        next(stream)
+        try:
+            stream.close()
+        except RuntimeError as error:
+            pytest.fail(f"the flow goes on after it was closed: {error}", pytrace=False)
+        source = getattr(answer, "source", None)
+        assert source is None or source.closed, "the connection was not let go"
+
+    @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+    def test_an_interrupt_passes_through(self, bench: Bench, stream: bool) -> None:
+        """Ctrl-C and cancellation must not be swallowed, at whichever effect they come."""
+        if stream:
+            _needs_stream(bench)
+        for thrown in (KeyboardInterrupt(), GeneratorExit()):
+            flow, _ = bench.hook(DEFAULT_CALL, stream=stream)
+            if isinstance(flow, dict):
+                pytest.skip("it asks for nothing")
+            _throw(flow, thrown)
+
+
+def _throw(flow: Any, thrown: BaseException) -> None:
+    try:
+        next(flow)
+        flow.throw(thrown)
+    except StopIteration:
+        pytest.fail(f"{type(thrown).__name__} was swallowed", pytrace=False)
+    except BaseException as error:
+        if error is not thrown:
+            name = type(thrown).__name__
+            pytest.fail(f"{name} became {type(error).__name__}: {error}", pytrace=False)
+        return
+    pytest.fail(f"the flow goes on after {type(thrown).__name__}", pytrace=False)
+
+
+def _needs_stream(bench: Bench) -> None:
+    if "lmgateway_stream" not in bench.plugin.hooks:
+        pytest.skip("it does not stream")
+
+
+def _needs_body(streamed: RecordedCall) -> None:
+    if not streamed.responses:
+        pytest.skip("no stream is recorded: see test_an_answer_is_recorded_of_each_kind")
+
+
+def _cut(streamed: RecordedCall, pieces: Iterable[bytes | BaseException]) -> list[Any]:
+    """The recorded answers, the last one's body cut anew."""
+    *before, last = streamed.answers()
+    return [*before, replace(last, source=Pieces(pieces))]
+
+
+def _content(outcome: Outcome) -> tuple[Any, ...]:
+    """The answer and what was shown, whatever pieces it was shown in."""
+    shown: dict[tuple[int, str], str] = {}
+    for piece in outcome.pieces:
+        for name in ("text", "reasoning"):
+            at = (piece.index, name)
+            shown[at] = shown.get(at, "") + getattr(piece, name)
+        calls = json.dumps([dict(call) for call in piece.tool_calls]) if piece.tool_calls else ""
+        shown[piece.index, "calls"] = shown.get((piece.index, "calls"), "") + calls
+    return outcome.completion, shown
+
+
+def _ends_of_events(body: bytes) -> list[int]:
+    """Where the body's events end; at most 60 of them, evenly spread."""
+    plain = body.replace(b"\r\n", b"\n\n")  # of the same length
+    ends, start = [], 0
+    while (found := plain.find(b"\n\n", start)) >= 0:
+        start = found + 2
+        ends.append(start)
+    ends = sorted({*ends, len(body)})
+    step = max(1, len(ends) // 60)
+    return [*ends[:-1][::step], ends[-1]]

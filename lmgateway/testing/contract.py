@@ -1,0 +1,218 @@
+"""The contract of a provider as tests: an author subclasses ``ProviderContract`` and is checked.
+
+::
+
+    from lmgateway.testing import ProviderContract
+
+    class TestAcme(ProviderContract):
+        provider = "acme"
+        model = "acme-large"
+        recordings = "recordings.jsonl"      # beside this file; record_call writes it
+
+No socket is opened: recorded answers stand where the network would be.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, cast
+
+import pytest
+
+from ..errors import LMGatewayError
+from ..registry import Plugin, installed, load
+from .bench import Bench
+from .calls import RecordedCall, read_calls
+from .checks.answers import AnswerChecks
+from .checks.failures import FailureChecks
+from .checks.loading import LoadingChecks
+from .checks.requests import RequestChecks
+from .checks.secrets import SecretChecks
+from .checks.streams import StreamChecks
+
+__all__ = ["ProviderContract"]
+
+_CHECKS = (LoadingChecks, AnswerChecks, StreamChecks, FailureChecks, RequestChecks, SecretChecks)
+_NAMES = frozenset(name for each in _CHECKS for name in vars(each) if name.startswith("test_"))
+
+
+class ProviderContract(
+    LoadingChecks, AnswerChecks, StreamChecks, FailureChecks, RequestChecks, SecretChecks
+):
+    """Everything the gateway promises of a provider, checked on recorded answers.
+
+    A check cannot be overridden or left out. One that a provider cannot pass is named in
+    ``xfails``, with the reason; one that passes all the same then fails.
+
+    Attributes:
+        provider: The name of the plugin's entry point.
+        model: The model to ask for; "" for the plugin's default.
+        settings: Keywords of get_lm. A secret that is not among them is filled with a canary;
+            one that is must be made up, and serves as the canary.
+        recordings: Files or folders of recorded calls, relative to the test's file, or
+            RecordedCalls.
+        samples: Values to try a parameter with, by its name, where those of the kit do not fit.
+        xfails: Reasons by the name of a check, or by its id: ``"test_x[temperature]"``.
+    """
+
+    provider: ClassVar[str]  # type: ignore[misc]
+    model: ClassVar[str] = ""
+    settings: ClassVar[Mapping[str, Any]] = {}
+    recordings: ClassVar[str | os.PathLike[str] | Sequence[Any]] = ()
+    samples: ClassVar[Mapping[str, Sequence[Any]]] = {}  # type: ignore[misc]
+    xfails: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        replaced = sorted(_NAMES & vars(cls).keys())
+        if replaced:
+            raise TypeError(
+                f"{cls.__name__} replaces the check {replaced[0]}: name it in xfails, with a reason"
+            )
+        for name, reason in cls.xfails.items():
+            if name.partition("[")[0] not in _NAMES:
+                raise TypeError(f"xfails of {cls.__name__} names {name!r}, which is no check")
+            if not reason.strip():
+                raise TypeError(f"xfails of {cls.__name__} gives no reason for {name!r}")
+
+    # -- what the checks are run on -------------------------------------------------------------
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run a check on every recorded call it applies to, and on every declared parameter."""
+        calls = self._recorded()
+        good = [call for call in calls if not call.is_error]
+        hooks, params = _hooks_and_params(self.provider)
+        plain = [call for call in good if not call.stream] or [RecordedCall("unrecorded")]
+        streamed = [call for call in good if call.stream]
+        if "lmgateway_stream" in hooks:
+            streamed = streamed or [RecordedCall("unrecorded", stream=True)]
+        subjects: dict[str, Sequence[Any]] = {
+            "answered": plain + streamed,
+            "plain": plain,
+            "streamed": streamed,
+            "asked": [call for call in good if call.requests],
+            "failed": [call for call in calls if call.is_error],
+            "pair": _pairs(good),
+            "parameter": sorted(params),
+        }
+        for name in subjects.keys() & set(metafunc.fixturenames):
+            metafunc.parametrize(name, subjects[name], ids=_identify)
+
+    def _recorded(self) -> list[RecordedCall]:
+        folder = Path(sys.modules[type(self).__module__].__file__ or ".").parent
+        given = self.recordings
+        several = [given] if isinstance(given, str | os.PathLike | RecordedCall) else given
+        calls: list[RecordedCall] = []
+        for each in several:
+            calls += [each] if isinstance(each, RecordedCall) else read_calls(folder / each)
+        return calls
+
+    @pytest.fixture
+    def calls(self) -> list[RecordedCall]:
+        """All recorded calls."""
+        return self._recorded()
+
+    @pytest.fixture
+    def module(self) -> ModuleType:
+        """The plugin's module."""
+        points = [point for row, point in installed() if row.name == self.provider]
+        if not points:
+            pytest.skip(f"no {self.provider} is installed: see test_it_loads")
+        try:
+            return import_module(points[0].module)
+        except Exception:
+            pytest.skip("it does not load: see test_it_loads")
+
+    @pytest.fixture
+    def bench(self) -> Bench:
+        """The provider with its settings, every secret a canary."""
+        cls = type(self)
+        if "_bench" not in vars(cls):
+            cls._bench = self._set_up()
+        return cls._bench
+
+    _bench: ClassVar[Bench]
+
+    def _set_up(self) -> Bench:
+        try:
+            plugin = load(self.provider)
+        except LMGatewayError:
+            pytest.skip("it does not load: see test_it_loads")
+        settings = dict(self.settings)
+        secrets = _secrets(plugin)
+        for name in secrets:
+            settings.setdefault(name, f"canary-{name.replace('_', '-')}-4f1d9c27ab3e8056")
+        model = self.model or plugin.info.default_model or "a-model"
+        return Bench(plugin, model, settings, tuple(str(settings[name]) for name in secrets))
+
+    # -- what they are kept from ----------------------------------------------------------------
+
+    @pytest.fixture(autouse=True)
+    def _alone(
+        self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No socket, no variable, no configuration file and no cache but the check's own."""
+        prefix = "".join(c if c.isalnum() else "_" for c in self.provider).upper() + "_"
+        for name in list(os.environ):
+            if name.startswith((prefix, "LMGATEWAY_")):
+                monkeypatch.delenv(name)
+        empty = tmp_path_factory.getbasetemp() / "contract"
+        empty.mkdir(exist_ok=True)
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(empty))
+        monkeypatch.setenv("LMGATEWAY_CACHE", "off")
+        monkeypatch.chdir(empty)
+        monkeypatch.setattr(socket, "getaddrinfo", _no_network)
+        monkeypatch.setattr(socket, "create_connection", _no_network)
+        monkeypatch.setattr(socket.socket, "connect", _no_network)
+
+    @pytest.fixture(autouse=True)
+    def _expected_to_fail(self, request: pytest.FixtureRequest) -> None:
+        """Mark what ``xfails`` names."""
+        for name in (request.node.name, request.node.originalname):
+            if reason := self.xfails.get(name):
+                request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+def _no_network(*_: object, **__: object) -> Any:
+    raise AssertionError(
+        "the provider reaches for the network by itself: `yield from send(HTTPRequest(...))` asks "
+        "the gateway, and `send(Blocking(...))` runs what blocks"
+    )
+
+
+def _pairs(calls: Sequence[RecordedCall]) -> list[tuple[RecordedCall, RecordedCall]]:
+    """Calls that were recorded both ways."""
+    return [
+        (one, other)
+        for one, other in product(calls, calls)
+        if not one.stream and other.stream and one.requests and one.call == other.call
+    ]
+
+
+def _identify(subject: Any) -> str | None:
+    if isinstance(subject, tuple):
+        return cast(str, subject[0].name)
+    return subject.name if isinstance(subject, RecordedCall) else None
+
+
+def _hooks_and_params(provider: str) -> tuple[frozenset[str], frozenset[str]]:
+    try:
+        plugin = load(provider)
+    except LMGatewayError:
+        return frozenset(), frozenset()
+    return plugin.hooks, plugin.info.params
+
+
+def _secrets(plugin: Plugin) -> list[str]:
+    if plugin.settings is None:
+        return []
+    from ..config.settings import secret_fields
+
+    return sorted(secret_fields(plugin.settings))

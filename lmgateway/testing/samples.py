@@ -1,0 +1,54 @@
+"""Values to try parameters with: each name has a few, of the type that services take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["BESIDE", "sample_values"]
+
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "description": "Look something up.",
+        "parameters": {"type": "object", "properties": {"word": {"type": "string"}}},
+    },
+}
+_NUMBERS = (0.25, 0.75)
+_COUNTS = (2, 3)
+
+_KNOWN: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("temperature", "top_p", "min_p"), _NUMBERS),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty", "repetition_penalty"), _NUMBERS),
+    **dict.fromkeys(("n", "best_of", "top_k", "seed", "max_tokens", "min_tokens"), _COUNTS),
+    **dict.fromkeys(("max_completion_tokens", "top_logprobs"), _COUNTS),
+    "logprobs": (True, 2),
+    "stop": (["END"], "END"),
+    "tools": ([_TOOL],),
+    "tool_choice": ("required", "auto", {"type": "function", "function": {"name": "look_up"}}),
+    "response_format": ({"type": "json_object"}, {"type": "text"}),
+    "logit_bias": ({"50256": -1},),
+    "user": ("someone",),
+    "metadata": ({"user_id": "someone"},),
+    "extra_body": ({"an_option_of_the_host": 1},),
+    "stream_options": ({"include_usage": True, "an_option": 1},),
+    "reasoning_effort": ("low", "high"),
+}
+
+#: Values of every JSON type, for a name that nobody has told us anything of.
+_ANY: tuple[Any, ...] = (True, False, 2, 0.25, "a text", ["a text"], {"a": "text"}, [2], [{}])
+
+#: What a parameter means nothing without.
+BESIDE: dict[str, Mapping[str, Any]] = {
+    "tool_choice": {"tools": [_TOOL]},
+    "parallel_tool_calls": {"tools": [_TOOL]},
+    "top_logprobs": {"logprobs": True},
+}
+
+
+def sample_values(name: str, own: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A few values to try a parameter with; ``own`` are those of the plugin's author."""
+    if name in own:
+        return tuple(own[name])
+    return _KNOWN.get(name, _ANY)

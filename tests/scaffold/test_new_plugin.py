@@ -1,0 +1,123 @@
+"""``lmgateway new-plugin``: what it writes installs, answers and passes its contract untouched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+from support.fault_server import FaultServer, head, receive, send
+
+from lmgateway.errors import InputError
+from lmgateway.scaffold import files_of, write_plugin
+
+ROOT = Path(__file__).parents[2]
+MESSAGE = b'{"role": "assistant", "content": "Over the wire."}'
+ANSWER = b'{"choices": [{"index": 0, "message": %s, "finish_reason": "stop"}]}' % MESSAGE
+
+
+def run(*arguments: object, cwd: Path, **variables: str) -> str:
+    environment = {**os.environ, "PYTHONWARNINGS": "error", **variables}
+    command = list(map(str, arguments))
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The distribution, as the command writes it."""
+    folder = tmp_path_factory.mktemp("written")
+    run(sys.executable, "-m", "lmgateway", "new-plugin", "my-host", cwd=folder)
+    return folder / "lmgateway-my-host"
+
+
+@pytest.fixture(scope="module")
+def python(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new environment's Python, with the wheels of the core and of the plugin."""
+    home, wheels = tmp_path_factory.mktemp("fresh"), tmp_path_factory.mktemp("wheels")
+    offline = ["--no-build-isolation", "--no-deps", "--no-index", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    run(*pip, "wheel", *offline, "--wheel-dir", wheels, ROOT, written, cwd=home, PYTHONWARNINGS="")
+    venv.create(home, symlinks=True, with_pip=False)
+    (site,) = home.glob("lib/python*/site-packages")
+    for folder in map(Path, sys.path):
+        for path in folder.iterdir() if folder.name == "site-packages" else ():
+            ours = "lmgateway" in path.name or path.suffix == ".pth"
+            if not ours and not (site / path.name).exists():
+                (site / path.name).symlink_to(path)
+    python = home / "bin" / "python"
+    install = ["--python", python, "install", "--quiet", "--no-deps", "--no-index"]
+    run(*pip, *install, *wheels.glob("*.whl"), cwd=home, PYTHONWARNINGS="")
+    return python
+
+
+@pytest.mark.slow
+def test_it_passes_its_contract_untouched(python: Path, written: Path) -> None:
+    printed = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=written)
+    assert " passed" in printed
+    assert "failed" not in printed
+
+
+@pytest.mark.slow
+@pytest.mark.loopback
+def test_it_answers_and_is_listed(python: Path, tmp_path: Path) -> None:
+    script = (
+        "import lmgateway\n"
+        "print([row.name for row in lmgateway.providers()])\n"
+        "print(lmgateway.get_lm('my-host', model='m', cache=False)('Hi'))\n"
+    )
+    plain = head(200, {"content-type": "application/json"}, length=len(ANSWER))
+    with FaultServer([receive(), send(plain, ANSWER)]) as server:
+        base = f"{server.url}/v1"
+        printed = run(
+            python, "-c", script, cwd=tmp_path, MY_HOST_API_BASE=base, MY_HOST_API_KEY="made-up"
+        )
+    assert "'my-host'" in printed
+    assert "['Over the wire.']" in printed
+
+
+@pytest.mark.slow
+def test_its_code_is_as_clean_as_ours(written: Path) -> None:
+    source = written / "src"
+    run(
+        sys.executable, "-m", "ruff", "check", "--config", ROOT / "pyproject.toml", source, cwd=ROOT
+    )
+    run(sys.executable, "-m", "ruff", "format", "--check", "--line-length=100", written, cwd=ROOT)
+    run(sys.executable, "-m", "mypy", "--strict", source, cwd=written, PYTHONWARNINGS="")
+
+
+def test_a_name_of_two_words_is_spelt_everywhere() -> None:
+    files = dict(files_of("my-host"))
+    assert "src/lmgateway_my_host/__init__.py" in files
+    assert not [path for path, text in files.items() if "acme" in (path + text).lower()]
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    assert project["entry-points"]["lmgateway.providers"] == {"my-host": "lmgateway_my_host"}
+    assert "MY_HOST_API_KEY" in files["README.md"]
+    assert "class TestMyHost(" in files["tests/test_contract.py"]
+
+
+@pytest.mark.parametrize("name", ["", "Acme", "my_host", "-a", "a--b", "1a", "../a", "a/b"])
+def test_what_is_no_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no provider's name"):
+        write_plugin(name, tmp_path / "new")
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="taken by lmgateway"):
+        write_plugin("echo", tmp_path / "new")
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        write_plugin("acme", folder)
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
