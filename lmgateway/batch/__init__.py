@@ -14,21 +14,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .job import Status as Status
-    from .job import status as status
-    from .runs import Summary as Summary
+    from .runs import aprocess_batch as aprocess_batch
     from .runs import arun as arun
     from .runs import process_batch as process_batch
     from .runs import run as run
+    from .status import Status as Status
+    from .status import status as status
+    from .tally import Summary as Summary
 
 _LAZY = {
-    "Status": "job",
+    "Status": "status",
     "Summary": "tally",
     "arun": "runs",
     "aprocess_batch": "runs",
     "process_batch": "runs",
     "run": "runs",
-    "status": "job",
+    "status": "status",
 }
 
 __all__ = ["Status", "Summary", "aprocess_batch", "arun", "process_batch", "run", "status"]

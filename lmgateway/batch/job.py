@@ -185,8 +185,8 @@ def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> 
             ) from None
         recorded = _load(path, file)
         if not recorded:
-            for each in filter(None, (output, fingerprint.errors)):
-                if os.path.exists(each) and os.path.getsize(each):
+            for each in (output, fingerprint.errors):
+                if each is not None and os.path.exists(each) and os.path.getsize(each):
                     os.unlink(path)  # it was made just now: without rows it means nothing
                     raise InputError(
                         f"{each} exists and is no output of this job (there is no {path.name} "
