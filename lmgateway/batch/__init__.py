@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from .runs import arun as arun
     from .runs import process_batch as process_batch
     from .runs import run as run
-    from .status import Status as Status
-    from .status import status as status
+    from .state import Status as Status
+    from .state import status as status
     from .tally import Summary as Summary
 
 _LAZY = {
-    "Status": "status",
+    "Status": "state",
     "Summary": "tally",
     "arun": "runs",
     "aprocess_batch": "runs",
     "process_batch": "runs",
     "run": "runs",
-    "status": "status",
+    "status": "state",
 }
 
 __all__ = ["Status", "Summary", "aprocess_batch", "arun", "process_batch", "run", "status"]

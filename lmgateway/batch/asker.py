@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import inf
 from random import uniform
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from ..errors import (
     APIError,
@@ -78,11 +78,12 @@ class Patience:
 
 @dataclass(slots=True)
 class _Trials:
-    """What has been tried for one row."""
+    """What has been tried for one row; ``first`` and ``last``: successes of others by then."""
 
     calls: int = 0
     blamed: int = 0
-    successes: int = field(default=-1)
+    first: int = -1
+    last: int = -1
 
 
 class Asker:
@@ -187,6 +188,10 @@ class Asker:
         equipped._finalizer.detach()
         return equipped
 
+    def _give_up(self, error: LMGatewayError) -> NoReturn:
+        self.stopping.set()
+        raise StopError from error
+
     def _succeed(self) -> None:
         self.gate.succeed()
         self._strikes = 0
@@ -201,17 +206,18 @@ class Asker:
         patience = self._patience
         trials.calls += 1
         # A failure counts against the row only while others succeed; else the service is down.
-        trials.blamed += self._successes != trials.successes
-        trials.successes = self._successes
+        trials.blamed += self._successes != trials.last
+        trials.last = self._successes
+        if trials.first < 0:
+            trials.first = self._successes
+        others_fail = trials.first == self._successes
         refused = getattr(error, "status", 0) in OVERLOADED
         if _concerns_all(error):
-            self._strikes += 1
-            alone = trials.calls >= patience.tries and self._strikes >= trials.calls
-            if self._strikes >= patience.strikes or alone:
-                raise StopError from error
-            if trials.blamed >= patience.tries:
-                return None
-            return patience.backoff * uniform(0.1, 0.5)
+            self._strikes += others_fail
+            enough = trials.calls >= patience.tries
+            if self._strikes >= patience.strikes or (enough and others_fail):
+                self._give_up(error)
+            return None if enough else patience.backoff * uniform(0.5, 1.0)
         if not (error.retryable or isinstance(error, RequestTimeoutError)):
             return None
         if refused or isinstance(error, RequestTimeoutError):
@@ -219,7 +225,7 @@ class Asker:
         if trials.blamed >= (patience.refusals if refused else patience.tries):
             return None
         if monotonic() - self._last_success > patience.outage and trials.calls >= patience.tries:
-            raise StopError from error
+            self._give_up(error)
         asked = error.retry_after if isinstance(error, APIError) else None
         if asked is not None and 0 < asked < LONGEST_PAUSE:
             self.gate.pause(asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -251,7 +252,16 @@ class _Pipe:
             self._errors.append(text)
             return
         async with self._turn:
+            if _takes_at_once(text):
+                os.write(1, text)
+                return
             await asyncio.wrap_future(self._thread.submit(partial(_write_stdout, text)))
+
+
+def _takes_at_once(text: bytes) -> bool:
+    """Whether a pipe takes a line now: POSIX promises room for PIPE_BUF bytes if it is ready."""
+    at_once = getattr(select, "PIPE_BUF", 0)
+    return len(text) <= at_once and bool(select.select((), (1,), (), 0)[1])
 
 
 def _write_stdout(text: bytes) -> None:
