@@ -17,7 +17,7 @@ SLOWEST = 24
 class Gate:
     """Lets calls in while there is room; the room follows what the service takes.
 
-    It doubles from 8 with every round of successes until the service refuses for the first time,
+    It about doubles from 8 with every round of successes until the service refuses for the first time,
     is halved then, and from there grows by about one a round and is cut by a quarter with each
     refusal. Refusals of calls that began before the last cut count no more.
 
@@ -63,7 +63,7 @@ class Gate:
 
     def succeed(self) -> None:
         """A call in flight was answered: there may be room for more."""
-        if self.flying + 1 >= int(self.room):  # room that nobody uses proves nothing
+        if self.flying * 3 >= self.room:  # room that nobody uses proves nothing
             step = 1.0 if self._doubling else 1.0 / max(self.room, SLOWEST)
             self.room = min(self.ceiling, self.room + step)
 

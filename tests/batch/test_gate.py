@@ -13,10 +13,10 @@ async def fill(gate: Gate) -> int:
     return gate.flying
 
 
-def test_it_begins_with_few_and_doubles_with_each_round() -> None:
+def test_it_begins_with_few_and_is_open_after_a_few_rounds() -> None:
     async def main() -> list[int]:
         gate, sizes = Gate(100), []
-        for _ in range(5):
+        for _ in range(8):
             sizes.append(await fill(gate))
             for _ in range(gate.flying):
                 gate.succeed()
@@ -34,7 +34,7 @@ def test_room_that_nobody_uses_does_not_grow() -> None:
     for _ in range(1000):
         gate.flying = 1
         gate.succeed()
-    assert gate.room == FIRST
+    assert gate.room <= FIRST
 
 
 def test_one_burst_of_refusals_is_one_cut() -> None:
