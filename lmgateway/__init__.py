@@ -49,6 +49,8 @@ __all__ += [name for name in errors.__all__ if name[0].isupper()]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "batch":
+        return import_module("lmgateway.batch")
     if name not in _LAZY:
         raise AttributeError(f"module 'lmgateway' has no attribute {name!r}")
     value = getattr(import_module(f"lmgateway.{_LAZY[name]}"), name)

@@ -1,0 +1,284 @@
+"""The asker: one row to its answer, as often as that is worth trying, at the service's pace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import inf
+from random import uniform
+from time import monotonic
+from typing import Any, NoReturn, TypeAlias
+
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    ConfigError,
+    ConnectionFailedError,
+    InputError,
+    LMGatewayError,
+    NotFoundError,
+    PermissionDeniedError,
+    PluginError,
+    QuotaExceededError,
+    RequestTimeoutError,
+)
+from ..history import History
+from ..layers import EffectLayer, Scope, Send
+from ..layers.limit import Limiter, Limits, limit, limiter_for
+from ..lm import LM
+from ..types import Completion, Exchange, Flow
+from .gate import Gate
+from .rows import Row
+from .tally import Tally
+
+__all__ = ["Asker", "Outcome", "Patience", "StopError"]
+
+Outcome: TypeAlias = "Completion | LMGatewayError"
+
+OVERLOADED = frozenset({429, 503, 529})
+#: What no row is to blame for: when nothing else succeeds, the next rows would meet it as well.
+_HOPELESS = (
+    AuthenticationError,
+    ConfigError,
+    NotFoundError,
+    PermissionDeniedError,
+    PluginError,
+    QuotaExceededError,
+)
+MOST_MODELS = 64
+LONGEST_PAUSE = 600.0
+
+
+class StopError(Exception):
+    """The job cannot go on; its cause is why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a row is asked anew, beyond the retries of each call.
+
+    Attributes:
+        strikes: Calls in a row that fail for reasons that concern every row (a wrong key, a
+            spent quota, a missing model), after which the job stops.
+        tries: Calls for one row while other rows are answered, before it goes to the errors.
+        refusals: The same, for a service that says it is overloaded.
+        outage: Seconds without any answer after which the job stops.
+        backoff: Seconds before the second call for a row; the wait doubles up to the longest.
+        longest: Seconds.
+    """
+
+    strikes: int = 5
+    tries: int = 4
+    refusals: int = 30
+    outage: float = 600.0
+    backoff: float = 1.0
+    longest: float = 30.0
+
+
+@dataclass(slots=True)
+class _Trials:
+    """What has been tried for one row; ``first`` and ``last``: successes of others by then."""
+
+    calls: int = 0
+    blamed: int = 0
+    first: int = -1
+    last: int = -1
+
+
+class Asker:
+    """Asks rows of one LM, and of no other service.
+
+    Args:
+        lm: Who is asked.
+        concurrency: Calls in flight at most.
+        limits: Requests and tokens a minute, on top of what is configured for the provider.
+        tally: Where attempts are counted.
+        patience: When to give up.
+    """
+
+    def __init__(
+        self,
+        lm: LM,
+        concurrency: int,
+        limits: Limits,
+        tally: Tally,
+        patience: Patience | None = None,
+    ) -> None:
+        self.gate = Gate(concurrency)
+        self.stopping = asyncio.Event()
+        self._tally = tally
+        self._patience = patience or Patience()
+        self._limiter = limiter_for(lm.provider, limits) if limits else None
+        self._layers: tuple[EffectLayer, ...] = (_watch(self.gate, tally),)
+        if limits:
+            self._layers = (limit(limits), *self._layers)
+        self._lm = lm
+        self._turn = asyncio.Lock()
+        self._strikes = self._successes = 0
+        self._last_success = monotonic()
+        self._copies: list[LM] = []
+        self._own_model = self._equipped(lm)
+        self._models: dict[str, LM] = {lm.model: self._own_model}
+
+    def close(self) -> None:
+        """Give the connections back."""
+        for lm in self._models.values():
+            lm._connections.close()
+        for copy in self._copies:
+            copy.close()
+
+    async def settle(self, row: Row) -> Outcome | None:
+        """What becomes of a row; None if it is left undone because the job is stopping.
+
+        Raises StopError where the job should not go on; the row is undone then.
+        """
+        if row.fault is not None:
+            return row.fault
+        trials = _Trials()
+        while not self.stopping.is_set():
+            await self._enter()
+            if self.stopping.is_set():
+                self.gate.leave()
+                break
+            began = monotonic()
+            try:
+                completion = await self._ask(row)
+            except LMGatewayError as error:
+                seconds = self._judge(error, trials, began)
+                if seconds is None:
+                    return error
+            else:
+                self._succeed()
+                return completion
+            finally:
+                self.gate.leave()
+            await _pause(self.stopping, seconds)
+        return None
+
+    async def _enter(self) -> None:
+        async with self._turn:  # one at a time, so that not all see the same place free
+            await self.gate.enter()
+            if self._limiter is not None:
+                await _pace(self._limiter, self.stopping)
+
+    async def _ask(self, row: Row) -> Completion:
+        lm = self._own_model if row.model is None else self._for_model(row.model)
+        keywords: Mapping[str, Any] = row.arguments
+        if row.raw_endpoint and "use_chat_api" in getattr(type(lm.settings), "model_fields", ()):
+            keywords = {"use_chat_api": False, **keywords}
+        if not keywords.keys().isdisjoint(_NOT_FOR_ROWS):
+            name = sorted(keywords.keys() & _NOT_FOR_ROWS)[0]
+            raise InputError(f"{name!r} cannot stand in a row")
+        return await lm.acomplete(**keywords)
+
+    def _for_model(self, model: str) -> LM:
+        lm = self._models.get(model)
+        if lm is None:
+            if len(self._models) >= MOST_MODELS:
+                raise InputError(f"a job asks at most {MOST_MODELS} models: split the input")
+            self._copies.append(self._lm.copy(model=model))
+            lm = self._models[model] = self._equipped(self._copies[-1])
+        return lm
+
+    def _equipped(self, lm: LM) -> LM:
+        """The same LM with our layers, and no history; its plugin is told of one end only."""
+        layers = (*lm._spec.layers, *self._layers)
+        equipped = LM(replace(lm._spec, layers=layers), History(0))
+        equipped._finalizer.detach()
+        return equipped
+
+    def _give_up(self, error: LMGatewayError) -> NoReturn:
+        self.stopping.set()
+        raise StopError from error
+
+    def _succeed(self) -> None:
+        self.gate.succeed()
+        self._strikes = 0
+        self._successes += 1
+        self._last_success = monotonic()
+
+    def _judge(self, error: LMGatewayError, trials: _Trials, began: float) -> float | None:
+        """In how many seconds to ask again; None if the row has failed.
+
+        Raises StopError where no row would fare better.
+        """
+        patience = self._patience
+        trials.calls += 1
+        # A failure counts against the row only while others succeed; else the service is down.
+        trials.blamed += self._successes != trials.last
+        trials.last = self._successes
+        if trials.first < 0:
+            trials.first = self._successes
+        others_fail = trials.first == self._successes
+        refused = getattr(error, "status", 0) in OVERLOADED
+        if _concerns_all(error):
+            self._strikes += others_fail
+            enough = trials.calls >= patience.tries
+            if self._strikes >= patience.strikes or (enough and others_fail):
+                self._give_up(error)
+            return None if enough else patience.backoff * uniform(0.5, 1.0)
+        if not (error.retryable or isinstance(error, RequestTimeoutError)):
+            return None
+        if refused or isinstance(error, RequestTimeoutError):
+            self.gate.refuse(began)
+        if trials.blamed >= (patience.refusals if refused else patience.tries):
+            return None
+        if monotonic() - self._last_success > patience.outage and trials.calls >= patience.tries:
+            self._give_up(error)
+        asked = error.retry_after if isinstance(error, APIError) else None
+        if asked is not None and 0 < asked < LONGEST_PAUSE:
+            self.gate.pause(asked)
+            return asked
+        return min(patience.longest, patience.backoff * 2.0 ** min(trials.calls, 10)) * uniform(
+            0.25, 0.5
+        )
+
+
+def _concerns_all(error: LMGatewayError) -> bool:
+    if isinstance(error, ConnectionFailedError):
+        return not error.retryable  # a certificate, say
+    return isinstance(error, _HOPELESS) and not isinstance(error, InputError)
+
+
+_NOT_FOR_ROWS = frozenset({"self", "history", "config", "fallbacks", "recordings", "transport"})
+
+
+def _watch(gate: Gate, tally: Tally) -> EffectLayer:
+    """The innermost layer: it sees every attempt, and tells the gate at once."""
+
+    def layer(send: Send, scope: Scope) -> Send:
+        def watched(exchange: Exchange) -> Flow[Any]:
+            tally.attempts += 1
+            began = monotonic()
+            try:
+                response = yield from send(exchange)
+            except RequestTimeoutError:
+                gate.refuse(began)
+                raise
+            if getattr(response, "status", 200) in OVERLOADED:
+                tally.rejections += 1
+                gate.refuse(began)
+            return response
+
+        return watched
+
+    return layer
+
+
+async def _pace(limiter: Limiter, stopping: asyncio.Event) -> None:
+    """Wait until a call would hardly have to wait, so that waiting does not eat its timeout."""
+    for pace in filter(None, (limiter.requests, limiter.tokens)):
+        while not stopping.is_set():
+            due = pace.reserve(0, inf)
+            seconds = due if isinstance(due, float) else due.seconds
+            if seconds <= 0.0:
+                break
+            await _pause(stopping, seconds)
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stopping.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,248 @@
+"""A job on disk: its output, the fingerprint beside it, and the lock that keeps others off."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from ..errors import ConfigError, InputError
+from .answers import is_success
+from .digests import Digests, digest
+from .journal import Journal, read_journal, sync_folder
+from .locks import AlreadyLockedError, lock
+
+__all__ = ["Fingerprint", "Job", "beside", "read_job"]
+
+VERSION = 1
+
+_WORDS = {
+    "input": "other input",
+    "provider": "another provider",
+    "model": "another model",
+    "settings": "other settings or parameters",
+    "errors": "another file for errors",
+}
+
+
+def beside(output: Path) -> Path:
+    """Where the fingerprint of an output lies."""
+    return output.with_name(output.name + ".job")
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What makes a job that job: with any of it changed, its answers are not of one kind.
+
+    Attributes:
+        input: Digest of the input file; None for a pipe or an iterator, whose rows are known
+            by their content alone.
+        provider: The provider.
+        model: The model.
+        settings: Digest of what else decides about the answers.
+        errors: The file for errors; None if they are in the output.
+    """
+
+    input: str | None
+    provider: str
+    model: str
+    settings: str
+    errors: str | None
+
+    def difference(self, other: Mapping[str, Any]) -> list[str]:
+        """In which respects a recorded fingerprint is another."""
+        return [words for name, words in _WORDS.items() if other.get(name) != getattr(self, name)]
+
+
+@dataclass(slots=True)
+class Done:
+    """What an output holds already.
+
+    Attributes:
+        ids: Digests of the ids of its rows.
+        answers: Rows with an answer.
+        errors: Rows with an error.
+    """
+
+    ids: Digests = field(default_factory=Digests)
+    answers: int = 0
+    errors: int = 0
+
+
+class Job:
+    """A job that is open for this process alone; a context manager.
+
+    Args:
+        output: The file of answers.
+        fingerprint: What it is.
+        facts: What else ``status`` should tell: the input's name, total, the command to resume.
+        retry_errors: Whether rows that failed are to be asked again: they are taken out first.
+
+    Raises:
+        InputError: Another job is at work on this output, or the output is of another job or
+            of none.
+        ConfigError: A file is damaged.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        fingerprint: Fingerprint,
+        *,
+        facts: Mapping[str, Any],
+        retry_errors: bool = False,
+    ) -> None:
+        self.output = output
+        self.done = Done()
+        self._lock = _claim(output, fingerprint, facts)
+        self._journals: list[Journal] = []
+        try:
+            self._answers = self._open(output, retry_errors=retry_errors)
+            self._errors = self._answers
+            if fingerprint.errors is not None:
+                self._errors = self._open(Path(fingerprint.errors), retry_errors=retry_errors)
+            sync_folder(output.parent)
+        except BaseException:
+            self.close()
+            raise
+
+    def is_done(self, name: str) -> bool:
+        """Whether a row is in the output already."""
+        return digest(name) in self.done.ids
+
+    def append(self, text: bytes) -> None:
+        """Write the line of a row where it belongs; raises OSError."""
+        (self._answers if is_success(text) else self._errors).append(text)
+
+    def close(self) -> None:
+        """Sync what was written, and let others in."""
+        try:
+            for journal in self._journals:
+                journal.close()
+        finally:
+            os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self, path: Path, *, retry_errors: bool) -> Journal:
+        if retry_errors and path.exists():
+            _drop_errors(path)
+        size = 0
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            for name, text, end in read_journal(file, str(path)):
+                self.done.ids.add(digest(name))
+                self.done.answers += is_success(text)
+                self.done.errors += not is_success(text)
+                size = end
+        journal = Journal(path)
+        self._journals.append(journal)
+        journal.cut(size)
+        return journal
+
+
+def read_job(output: Path) -> dict[str, Any]:
+    """What lies beside an output, and whether a process is at work on it.
+
+    Raises InputError if it is no output of a job, ConfigError if its fingerprint is damaged.
+    """
+    path = beside(output)
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError as error:
+        raise InputError(f"{output} is no output of a batch: {path}: {error.strerror}") from None
+    try:
+        recorded = _load(path, file)
+        if not recorded:
+            raise InputError(f"{path} is empty: the job was killed before it began")
+        try:
+            lock(file)
+            running = False
+        except AlreadyLockedError:
+            running = True
+        return {**recorded, "running": running}
+    finally:
+        os.close(file)
+
+
+def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> int:
+    """Lock the job's file, and see that it is this job's, or new."""
+    path = beside(output)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            lock(file)
+        except AlreadyLockedError:
+            raise InputError(
+                f"another process is at work on {output}: wait for it, or write to another file"
+            ) from None
+        recorded = _load(path, file)
+        if not recorded:
+            for each in (output, fingerprint.errors):
+                if each is not None and os.path.exists(each) and os.path.getsize(each):
+                    os.unlink(path)  # it was made just now: without rows it means nothing
+                    raise InputError(
+                        f"{each} exists and is no output of this job (there is no {path.name} "
+                        "that says so): move it away, or write to another file"
+                    )
+        elif differences := fingerprint.difference(recorded):
+            raise InputError(
+                f"{output} belongs to a job with {', '.join(differences)}: give what that job was "
+                f"given, or write to another file (or remove {output.name} and {path.name})"
+            )
+        names = Fingerprint.__dataclass_fields__
+        record = {"version": VERSION, **{name: getattr(fingerprint, name) for name in names}}
+        _store(file, {**record, **facts})
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _load(path: Path, file: int) -> dict[str, Any]:
+    os.lseek(file, 0, os.SEEK_SET)
+    text = os.read(file, 1 << 20)
+    if not text:
+        return {}
+    try:
+        recorded = json.loads(text)
+    except ValueError:
+        recorded = None
+    if not isinstance(recorded, dict) or recorded.get("version") != VERSION:
+        raise ConfigError(
+            f"{path} is damaged, or of another version of lmgateway: move it and its output away"
+        )
+    return recorded
+
+
+def _store(file: int, record: Mapping[str, Any]) -> None:
+    """Write the record over the old one, which it equals in all that matters.
+
+    The length only grows (JSON may end in white space), so that there is no moment at which the
+    file is cut short: one small write within a page is whole or is not there.
+    """
+    text = json.dumps(record, indent=1).encode()
+    text = text.ljust(os.fstat(file).st_size) + b"\n"
+    os.lseek(file, 0, os.SEEK_SET)
+    os.write(file, text)
+    os.fsync(file)
+
+
+def _drop_errors(path: Path) -> None:
+    """Rewrite a journal without its errors, in one step."""
+    fresh = path.with_name(path.name + ".new")
+    with path.open("rb") as old, fresh.open("wb") as new:
+        for _, text, _ in read_journal(old, str(path)):
+            if is_success(text):
+                new.write(text)
+        new.flush()
+        os.fsync(new.fileno())
+    fresh.replace(path)
+    sync_folder(path.parent)

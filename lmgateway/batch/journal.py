@@ -1,0 +1,137 @@
+"""The journal: a file of whole lines that only grows, safe against ``kill -9`` and power cuts.
+
+A line is written by one ``write`` as soon as it is known, so that a killed process loses none
+that it wrote; ``fsync`` follows within a second or 1,000 lines, for when the machine dies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Condition, Thread
+from typing import BinaryIO
+
+from ..errors import ConfigError
+from .answers import read_id
+
+__all__ = ["Journal", "read_journal"]
+
+SYNC_SECONDS = 1.0
+SYNC_LINES = 1000
+
+
+def read_journal(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes, int]]:
+    """The whole lines of a journal: id, line, and the offset of its end.
+
+    What is torn at the end is left out: half a line, or blocks that never reached the disk.
+
+    Raises:
+        ConfigError: A damaged line has good ones after it.
+    """
+    end = bad = 0
+    for number, text in enumerate(file, 1):
+        end += len(text)
+        identity = read_id(text)
+        if identity is None:
+            bad = bad or number
+        elif bad:
+            raise ConfigError(
+                f"line {bad} of {name} is no row of a batch, and rows follow it: move the file "
+                "away, or remove that line, so that its row is asked again"
+            )
+        else:
+            yield identity, text, end
+
+
+class Journal:
+    """Appends lines to a file; the torn tail must have been cut before.
+
+    Attributes:
+        path: The file.
+        size: Bytes written and whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # O_BINARY is of Windows alone, where a line's end would become two characters.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self._file = os.open(path, flags, 0o666)
+        self.size = os.fstat(self._file).st_size
+        self._written = self._synced = 0  # lines; each is counted by one thread only
+        self._failure: OSError | None = None
+        self._closed = False
+        self._wake = Condition()
+        self._syncer = Thread(target=self._sync_along, name="lmgateway-sync", daemon=True)
+        self._syncer.start()
+
+    def cut(self, size: int) -> None:
+        """Drop everything after the first ``size`` bytes."""
+        if size < self.size:
+            os.truncate(self.path, size)
+            self.size = size
+
+    def append(self, text: bytes) -> None:
+        """Write a line; afterwards it survives the death of this process.
+
+        Raises OSError when it cannot be written, or earlier ones could not be synced; half a
+        line is never left behind.
+        """
+        if self._failure is not None:
+            raise self._failure
+        rest = memoryview(text)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except BaseException:
+            with suppress(OSError):
+                os.truncate(self.path, self.size)
+            raise
+        self.size += len(text)
+        self._written += 1
+        if self._unsynced() in (1, SYNC_LINES):
+            with self._wake:
+                self._wake.notify()
+
+    def close(self) -> None:
+        """Sync and close; raises OSError if what was written may not be on the disk."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._syncer.join()
+        try:
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
+        if self._failure is not None:
+            raise self._failure
+
+    def _sync_along(self) -> None:
+        """Sync when there is something to sync, at most a second after it was written."""
+        while not self._closed:
+            with self._wake:
+                self._wake.wait_for(lambda: self._unsynced() or self._closed)
+                self._wake.wait_for(
+                    lambda: self._unsynced() >= SYNC_LINES or self._closed, SYNC_SECONDS
+                )
+            written = self._written
+            try:
+                os.fsync(self._file)
+            except OSError as error:
+                self._failure = error
+                return
+            self._synced = written
+
+    def _unsynced(self) -> int:
+        return self._written - self._synced
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable, where the system can."""
+    with suppress(OSError):
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

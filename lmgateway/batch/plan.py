@@ -1,0 +1,125 @@
+"""The plan: what a run was asked to do, checked before anything is opened."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..layers.limit import Limits
+from ..lm import LM, get_lm
+from .digests import digest
+from .job import Fingerprint
+from .sources import Input, Source
+
+__all__ = ["Plan"]
+
+#: How many rows a row may be ahead of the first unsettled one, for each call in flight.
+WINDOW = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do; see ``lmgateway.batch.run`` for the fields.
+
+    Attributes:
+        command: What resumes the job, for messages.
+        workers: How many Ray actors ask; None for this process.
+    """
+
+    source: Input
+    output: str | os.PathLike[str]
+    lm: LM | str | None = None
+    errors: str | os.PathLike[str] | None = None
+    concurrency: int = 100
+    limits: Limits = field(default_factory=Limits)
+    ordered: bool = False
+    ignore: Collection[str] = ()
+    form: str | None = None
+    retry_errors: bool = False
+    progress: bool = False
+    command: str = "run it again with the same arguments"
+    workers: int | None = None
+    keywords: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "workers"):
+            value = getattr(self, name)
+            if value is None and name == "workers":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, not {value!r:.80}")
+        if isinstance(self.ignore, str):
+            raise InputError("ignore must be a list of names, not one text")
+        if self.to_stdout and self.retry_errors:
+            raise InputError("a pipe keeps no errors to retry: write to a file")
+        files = [self._path(each) for each in (self.source, self.output, self.errors)]
+        named = [path for path in files if path is not None]
+        if len(set(named)) < len(named):
+            raise InputError("input, output and errors must be three different files")
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the answers go to a pipe."""
+        return self.output == "-"
+
+    @property
+    def window(self) -> int | None:
+        """How far rows may be ahead, where their order is kept."""
+        return self.concurrency * WINDOW if self.ordered else None
+
+    def open_lm(self) -> tuple[LM, bool]:
+        """The LM, and whether it is ours to close."""
+        if isinstance(self.lm, LM):
+            if not self.keywords:
+                return self.lm, False
+            return self.lm.copy(**self.keywords), True
+        return get_lm(self.lm, **self.keywords), True
+
+    def errors_path(self) -> Path | None:
+        """The file for errors."""
+        return self._path(self.errors)
+
+    def fingerprint(self, source: Source, lm: LM) -> Fingerprint:
+        """What makes the job that job."""
+        errors = self.errors_path()
+        return Fingerprint(
+            source.digest,
+            lm.provider,
+            lm.model,
+            _digest_of(lm, self.ignore),
+            None if errors is None else str(errors),
+        )
+
+    @staticmethod
+    def _path(given: object) -> Path | None:
+        if isinstance(given, (str, os.PathLike)) and given != "-":
+            return Path(os.path.abspath(given))
+        return None
+
+
+def _digest_of(lm: LM, ignore: Collection[str]) -> str:
+    """What else decides about the answers: not the key, nor the host, which may move."""
+    from ..config.settings import secret_fields
+
+    settings = lm.settings
+    shown: dict[str, Any] = {}
+    if settings is not None:
+        hidden = secret_fields(type(settings)) | {"api_base"}
+        for name in type(settings).model_fields:
+            value = getattr(settings, name)
+            if name not in hidden and (value is None or isinstance(value, (str, int, float))):
+                shown[name] = value
+    decisive = {
+        "settings": shown,
+        "params": lm.params,
+        "system": lm._spec.system,
+        "sample": lm.options.sample,
+        "fallbacks": [str(each) for each in lm.options.fallbacks],
+        "ignore": sorted(ignore),
+    }
+    return digest(json.dumps(decisive, sort_keys=True, default=str)).hex()

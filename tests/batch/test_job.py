@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lmgateway.batch.answers import answer_row, error_row, line
+from lmgateway.batch.job import Fingerprint, Job, beside, read_job
+from lmgateway.batch.journal import Journal
+from lmgateway.errors import ConfigError, InputError
+
+PRINT = Fingerprint("input", "echo", "m", "settings", None)
+
+
+def good(name: str) -> bytes:
+    return line(answer_row(name, {"prompt": "p", "choices": [{"text": "t"}]}))
+
+
+def bad(name: str) -> bytes:
+    return line(error_row(name, InputError("no")))
+
+
+def opened(output: Path, fingerprint: Fingerprint = PRINT, *, retry_errors: bool = False) -> Job:
+    return Job(output, fingerprint, facts={"total": 3}, retry_errors=retry_errors)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "answers.jsonl"
+
+
+def test_what_was_written_is_done_when_the_job_is_opened_again(output: Path) -> None:
+    with opened(output) as job:
+        job.append(good("a"))
+        job.append(bad("ä\n\ud800"))
+    with opened(output) as job:
+        assert [job.is_done(name) for name in ("a", "ä\n\ud800", "b")] == [True, True, False]
+        assert (job.done.answers, job.done.errors) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        pytest.param(good("b")[:-1], id="no end of line"),
+        pytest.param(good("b")[:20], id="half a line"),
+        pytest.param(b"\0" * 5000, id="blocks that never reached the disk"),
+        pytest.param(b"\0" * 50 + b"\n" + b"\0" * 9 + b"\n", id="such blocks, and lines' ends"),
+    ],
+)
+def test_a_torn_tail_is_cut(output: Path, tail: bytes) -> None:
+    with opened(output) as job:
+        job.append(good("a"))
+    with output.open("ab") as file:
+        file.write(tail)
+    with opened(output) as job:
+        assert not job.is_done("b")
+        job.append(good("c"))
+    assert output.read_bytes() == good("a") + good("c")
+
+
+def test_damage_in_the_middle_is_told_and_nothing_is_cut(output: Path) -> None:
+    with opened(output):
+        pass
+    damaged = good("a") + b"{broken\n" + good("b")
+    output.write_bytes(damaged)
+    with pytest.raises(ConfigError, match="line 2 of"):
+        opened(output)
+    assert output.read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"input": "other"}, "other input"),
+        ({"model": "other"}, "another model"),
+        ({"provider": "other"}, "another provider"),
+        ({"settings": "other"}, "other settings"),
+        ({"errors": "errors.jsonl"}, "another file for errors"),
+    ],
+    ids=["input", "model", "provider", "settings", "errors"],
+)
+def test_another_job_on_the_same_output_is_refused(
+    output: Path, change: dict[str, str], words: str
+) -> None:
+    with opened(output):
+        pass
+    with pytest.raises(InputError, match=words):
+        opened(output, replace(PRINT, **change))  # type: ignore[arg-type]
+
+
+def test_a_second_process_on_the_same_output_is_refused(output: Path) -> None:
+    with opened(output):
+        assert read_job(output)["running"]
+        with pytest.raises(InputError, match="at work on"):
+            opened(output)
+    assert not read_job(output)["running"]
+
+
+def test_the_lock_of_a_killed_process_is_free(output: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path;"
+        "from test_job import *; job = opened(Path(sys.argv[1])); job.append(good('a'));"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(output), str(Path(__file__).parent)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGKILL)
+    with opened(output) as job:
+        assert job.is_done("a")
+
+
+@pytest.mark.parametrize("which", ["output", "errors"])
+def test_a_file_that_is_not_ours_is_refused_and_not_touched(output: Path, which: str) -> None:
+    errors = output.with_name("errors.jsonl")
+    theirs = output if which == "output" else errors
+    theirs.write_text("something\n")
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"no output of this job"):
+            opened(output, replace(PRINT, errors=str(errors)))
+    assert theirs.read_text() == "something\n"
+    assert not beside(output).exists()
+
+
+def test_errors_go_apart(output: Path) -> None:
+    fingerprint = replace(PRINT, errors=str(output.with_name("errors.jsonl")))
+    with opened(output, fingerprint) as job:
+        job.append(good("a"))
+        job.append(bad("b"))
+    assert output.read_bytes() == good("a")
+    assert output.with_name("errors.jsonl").read_bytes() == bad("b")
+    with opened(output, fingerprint) as job:
+        assert job.is_done("b")
+
+
+def test_errors_are_taken_out_to_be_asked_again(output: Path) -> None:
+    with opened(output) as job:
+        for text in (good("a"), bad("b"), good("c")):
+            job.append(text)
+    with opened(output, retry_errors=True) as job:
+        assert not job.is_done("b")
+    assert output.read_bytes() == good("a") + good("c")
+
+
+def test_a_damaged_fingerprint_is_told(output: Path) -> None:
+    beside(output).write_text("{")
+    with pytest.raises(ConfigError, match="damaged"):
+        opened(output)
+
+
+def test_a_line_that_cannot_be_written_whole_leaves_no_half(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "full.jsonl")
+    journal.append(b"one\n")
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="large"):
+            journal.append(b"two is too long\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    journal.append(b"two\n")
+    journal.close()
+    assert (tmp_path / "full.jsonl").read_bytes() == b"one\ntwo\n"
+
+
+def test_lines_are_synced_within_a_second_or_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    synced = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda file: synced.set())
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.append(b"one\n")
+    assert synced.wait(30)
+    journal.close()
