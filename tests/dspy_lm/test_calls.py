@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import importlib
 import pickle
+import sys
 from typing import Any
 
 import pytest
@@ -566,6 +568,16 @@ def test_the_old_constructor_still_holds() -> None:
 
     assert isinstance(lm, LM)
     assert lm.kwargs == {"temperature": 0.0, "max_tokens": 150, "n": 2}
+
+
+def test_without_dspy_the_import_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] == "dspy"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in [each for each in sys.modules if each.startswith("lmgateway.dspy")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    with pytest.raises(ImportError, match=r"pip install 'lmgateway\[dspy\]'"):
+        importlib.import_module("lmgateway.dspy")
 
 
 def test_no_look_at_it_shows_the_key() -> None:

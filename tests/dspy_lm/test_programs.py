@@ -262,6 +262,8 @@ def test_a_stream_begins_once_and_ends_once_and_holds_the_whole_answer() -> None
     texts = [each.delta.text for each in found[1:-1] if each.delta.type == "text"]
     calls = [each.delta for each in found[1:-1] if each.delta.type == "tool_call"]
     assert "".join(texts) == "Look it up"
+    places = [each.delta.part_index for each in found[1:-1]]
+    assert places == sorted(places)  # the order in which DSPy puts the parts together
     assert [(made.id, made.name, made.input) for made in calls] == [
         ("c1", "weather", '{"city": "Paris"}')
     ]
