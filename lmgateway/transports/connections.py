@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from ..deadline import Deadline
+from .chunks import Chunks
+from .exchange import CONNECT, Exchange, current
 from .watchdog import Guard
 
-__all__ = ["POOL_CLASSES", "Exchange", "HeadError", "carry"]
+__all__ = ["POOL_CLASSES", "HeadError"]
 
-CONNECT, DEADLINE, IDLE = "connect", "deadline", "idle"
 HEAD_LIMIT = 256 * 1024
 ONE_PACKET = 64 * 1024  # bytes; a larger body is not worth the copy
+CHUNKS_AT_ONCE = 16 * 1024  # bytes; if each chunk holds one, they are many small objects
 LONGEST_WAIT = 3600.0  # seconds; sockets and locks refuse to wait for centuries
 
 # A model may think for minutes without a byte, and routers on the way forget silent connections.
@@ -41,103 +42,6 @@ class HeadError(http.client.HTTPException):
     """What came is not the head of an HTTP response that can be relied on."""
 
 
-class Exchange:
-    """One request on its way: the time it has, and the connection that carries it.
-
-    Attributes:
-        deadline: Of the whole call.
-        connect_timeout: Seconds to make a connection.
-        fresh: It must not go over a connection that carried another before.
-        reused: The connection had carried another request before.
-        began: A byte of the response has arrived.
-        expired: Which limit cut it short: "connect", "deadline" or "idle"; None if none did.
-        aborted: It was cut short on request.
-    """
-
-    __slots__ = (
-        "_connection",
-        "_limit",
-        "_lock",
-        "aborted",
-        "began",
-        "connect_timeout",
-        "deadline",
-        "expired",
-        "fresh",
-        "reused",
-    )
-
-    def __init__(self, deadline: Deadline, connect_timeout: float, *, fresh: bool = False) -> None:
-        self.deadline = deadline
-        self.connect_timeout = connect_timeout
-        self.fresh = fresh
-        self.reused = False
-        self.began = False
-        self.expired: str | None = None
-        self.aborted = False
-        self._limit = DEADLINE
-        self._connection: _Watched | None = None
-        self._lock = threading.Lock()  # held to let go of a connection, and to abort
-
-    def take(self, connection: _Watched) -> None:
-        """Go over this connection from now on."""
-        self._connection = connection
-        connection.exchange = self
-
-    def watch(self, limit: str = DEADLINE, seconds: float | None = None) -> float:
-        """Let the connection be cut at the deadline, or after that many seconds if they end first.
-
-        Returns the ``time.monotonic()`` at which that is.
-        """
-        expires_at = self.deadline.expires_at
-        self._limit = DEADLINE
-        if seconds is not None and (sooner := monotonic() + seconds) < expires_at:
-            expires_at = sooner
-            self._limit = limit
-        if self._connection is not None:
-            self._connection.guard.arm(expires_at)
-        return expires_at
-
-    def settle(self) -> None:
-        """Stop the clock, and note if it was too late."""
-        if self._connection is not None and not self._connection.guard.disarm():
-            self.expire()
-
-    def expire(self) -> None:
-        """Note that the limit being watched has run out."""
-        self.expired = self.expired or self._limit
-
-    def let_go(self) -> None:
-        """Be done with the connection; another exchange may take it."""
-        with self._lock:
-            self.settle()
-            if self._connection is not None:
-                self._connection.exchange = None
-                self._connection = None
-
-    def abort(self) -> None:
-        """Cut the connection if it is still held; from any thread."""
-        with self._lock:
-            self.aborted = True
-            if self._connection is not None:
-                self._connection.cut()
-
-
-class _Current(threading.local):
-    exchange: Exchange | None = None
-
-
-_current = _Current()
-
-
-def carry(exchange: Exchange | None) -> None:
-    """Say which exchange the connections serve that this thread is going to use.
-
-    urllib3 chooses the connection inside its own code and hands nothing through to it.
-    """
-    _current.exchange = exchange
-
-
 class StrictResponse(http.client.HTTPResponse):
     """A response whose head must be whole, and must say in a known way where the body ends.
 
@@ -146,12 +50,14 @@ class StrictResponse(http.client.HTTPResponse):
     cannot read makes it forget all that follow, Content-Length among them.
     """
 
+    _chunks: Chunks | None = None
+
     def begin(self, **options: Any) -> None:
         """Read the head, and pass over those of interim responses."""
         if self.headers is not None:
             return
-        if self.fp.peek(1) and _current.exchange is not None:
-            _current.exchange.began = True
+        if self.fp.peek(1) and current.exchange is not None:
+            current.exchange.began = True
         stream, head = self.fp, self._read_head()
         while re.match(rb"HTTP/1\.\d 1(?!01)", head):
             head = self._read_head()
@@ -191,17 +97,24 @@ class StrictResponse(http.client.HTTPResponse):
         if len(lengths) > 1 or not all(x.isascii() and x.isdigit() for x in lengths):
             raise HeadError("Content-Length is not one number")
 
-    def _read_next_chunk_size(self) -> int:
-        # int(..., 16) would take "-5", "0x5" and "1_0" as well; ValueError is what the caller
-        # makes an IncompleteRead of.
-        line = self.fp.readline(HEAD_LIMIT)
-        size = line.partition(b";")[0].strip()
-        if not re.fullmatch(rb"[0-9a-fA-F]{1,16}", size):
-            raise ValueError("a chunk without a size")
-        return int(size, 16)
+    def _read1_chunked(self, n: int) -> bytes:
+        """All that has come, of as many chunks; http.client would give one of them."""
+        if self._chunks is None:
+            self._chunks = Chunks(HEAD_LIMIT)
+        chunks = self._chunks
+        while not chunks.ended:
+            data = b"" if chunks.broken else self.fp.read1(min(n, CHUNKS_AT_ONCE))
+            if not data:
+                raise http.client.IncompleteRead(b"")
+            body = chunks.feed(data)
+            if chunks.ended:
+                self._close_conn()
+            if body:
+                return body
+        return b""
 
 
-class _Watched:
+class Watched:
     """What both kinds of connection add to urllib3's: a guard, and a dial tone within its limit."""
 
     if TYPE_CHECKING:
@@ -229,7 +142,7 @@ class _Watched:
 
     def connect(self) -> None:
         """Connect, TLS and proxies included, within the limits of the exchange."""
-        exchange = _current.exchange
+        exchange = current.exchange
         assert exchange is not None
         self._used = False
         exchange.take(self)
@@ -246,7 +159,7 @@ class _Watched:
         exchange.watch()
 
     def _new_conn(self) -> socket.socket:
-        exchange = _current.exchange
+        exchange = current.exchange
         assert exchange is not None
         expires_at = exchange.watch(CONNECT, exchange.connect_timeout)
         try:
@@ -262,7 +175,7 @@ class _Watched:
 
     def request(self, *args: Any, **options: Any) -> None:
         """Send a request, watched until the exchange lets go."""
-        exchange = _current.exchange
+        exchange = current.exchange
         assert exchange is not None
         if self.sock is not None:  # else connect() is called from within
             exchange.take(self)
@@ -291,11 +204,11 @@ class _Watched:
             super().send(piece)  # type: ignore[misc]
 
 
-class _PlainConnection(_Watched, HTTPConnection):
+class _PlainConnection(Watched, HTTPConnection):
     response_class = StrictResponse
 
 
-class _TLSConnection(_Watched, HTTPSConnection):
+class _TLSConnection(Watched, HTTPSConnection):
     response_class = StrictResponse
 
 
@@ -376,7 +289,7 @@ class _WatchedPool:
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection = super()._get_conn(timeout)  # type: ignore[misc]
-        exchange = _current.exchange
+        exchange = current.exchange
         if exchange is not None and exchange.fresh:
             connection.close()  # it opens anew when it is used
         return connection

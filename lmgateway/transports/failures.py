@@ -23,8 +23,9 @@ from ..errors import (
     RequestTimeoutError,
     api_error,
 )
-from .connections import CONNECT, IDLE, Exchange, HeadError
+from .connections import HeadError
 from .decoding import DecodingError
+from .exchange import CONNECT, IDLE, Exchange
 from .targets import Target
 
 __all__ = ["explain", "is_lost_connection", "ran_out"]

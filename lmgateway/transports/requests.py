@@ -25,8 +25,8 @@ from ..deadline import Deadline
 from ..errors import APIError, ConnectionFailedError, InputError, LMGatewayError, api_error
 from ..types import HTTPRequest, HTTPResponse
 from . import BodySource, TransportOptions
-from .connections import IDLE, Exchange, carry
 from .decoding import ACCEPT_ENCODING, PIECE, Decoder, decoder_for
+from .exchange import IDLE, Exchange, carry
 from .failures import explain, is_lost_connection, ran_out, refused_by_proxy
 from .targets import Target, find_target, trust
 

@@ -19,6 +19,7 @@ __all__ = ["Decoder", "Event"]
 
 _BOM = b"\xef\xbb\xbf"
 _LIMIT = 8 * 1024 * 1024
+_BETWEEN = b"\n\ndata: "
 
 
 class Event(NamedTuple):
@@ -65,19 +66,20 @@ class Decoder:
         Raises:
             ResponseFormatError: an event is larger than the limit.
         """
-        size = len(data)
-        # Most chunks of most services are exactly one event of one line.
-        if (
-            data.startswith(b"data: ")
-            and data.find(b"\n") == size - 2
-            and data.endswith(b"\n\n")
-            and not (self._size or self._after_cr or self._start)
-            and b"\r" not in data
-        ):
-            self._start = None
-            if size > self._limit:
-                raise self._too_large()
-            return [Event("message", data[6:-2].decode("utf-8", "replace"), self._id)]
+        if self._size or self._after_cr or self._start:  # in the middle of an event
+            end = data.find(b"\n\n") + 2
+            if not 2 <= end < len(data):
+                return self._decode(data)
+            return self._decode(data[:end]) + self.feed(data[end:])
+        # Nearly all that comes are whole events of one line each.
+        end = data.rfind(b"\n\n")
+        if 0 < end <= self._limit and data.startswith(b"data: ") and b"\r" not in data:
+            whole, rest = data[6:end], data[end + 2 :]
+            if whole.count(b"\n") == 2 * whole.count(_BETWEEN):
+                self._start = None
+                texts = whole.decode("utf-8", "replace").split(_BETWEEN.decode())
+                events = [Event("message", text, self._id) for text in texts]
+                return events + self._decode(rest) if rest else events
         return self._decode(data)
 
     def _decode(self, data: bytes) -> list[Event]:

@@ -1,0 +1,156 @@
+"""The project's benchmark: ``python benchmarks/speed``; see docs/reference/performance.md.
+
+Every contender runs in a process and an environment of its own, against one service in a process
+of its own, in turns, so that whatever else the machine does meets them all. A figure is the median
+of its rounds. Trust the ratios, not the microseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from cold import FIRST_ANSWER, IMPORTS, medians
+from contenders import CONTENDERS
+from environments import ROOT, Environments
+from measures import MEASURES, QUICK, Measure, who_can
+from report import Results, write
+
+HERE = Path(__file__).parent
+BUDGET = 30.0  # seconds of wall time that one contender may take for one measure
+
+
+class Worker:
+    """One contender's process."""
+
+    def __init__(self, python: str, name: str) -> None:
+        self.seconds = 0.0
+        self._process = subprocess.Popen(
+            [python, str(HERE / "worker.py"), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def ask(self, **order: Any) -> dict[str, Any]:
+        """Have it measure something."""
+        from time import perf_counter
+
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        began = perf_counter()
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        self.seconds += perf_counter() - began
+        return json.loads(answer) if answer else {"error": "it died"}
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@contextmanager
+def serving(python: str) -> Iterator[str]:
+    """The address of a running service."""
+    command = [python, str(HERE / "server.py")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+    finally:
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+
+
+def take(measure: Measure, service: str, pythons: dict[str, str]) -> dict[str, dict[str, float]]:
+    """The medians of one measure, for each contender that came through."""
+    figures: dict[str, list[dict[str, float]]] = {name: [] for name in pythons}
+    order = {"measure": measure.does, "base": service + measure.path, "count": measure.count}
+    with ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        left = set(pythons)
+        for _ in range(measure.rounds):
+            for name in [name for name in pythons if name in left]:
+                if name not in workers:
+                    workers[name] = Worker(pythons[name], name)
+                    stack.callback(workers[name].close)
+                answer = workers[name].ask(**order, in_flight=measure.in_flight)
+                if "error" in answer:
+                    print(f"{measure.name}: {name}: {answer['error']}", file=sys.stderr)
+                else:
+                    figures[name].append(answer)
+                if "error" in answer or workers[name].seconds > BUDGET:
+                    left.discard(name)
+                if measure.fresh:
+                    del workers[name]
+    return {
+        name: {field: median(each[field] for each in rounds) for field in rounds[0]}
+        for name, rounds in figures.items()
+        if rounds
+    }
+
+
+def take_cold(service: str, environments: Environments, *, quick: bool) -> dict[str, Any]:
+    """Import times, first answers and what is installed."""
+    results: dict[str, Any] = {}
+    for title, table in (("import", IMPORTS), ("first answer", FIRST_ANSWER)):
+        commands = {}
+        for name, (environment, code) in table.items():
+            if quick and name not in ("nothing", "lmgateway", "requests"):
+                continue
+            python = environments.python(environment)
+            if python is not None:
+                commands[name] = (python, code.format(base=f"{service}/v1"))
+        results[title] = medians(commands, rounds=3 if quick else 15)
+    return results
+
+
+def main() -> None:
+    """Measure, and print a table or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute, without peers")
+    parser.add_argument("--only", nargs="*", help="these measures, and nothing cold")
+    parser.add_argument("--page", type=Path, help="the page to write; its plot goes beside it")
+    options = parser.parse_args()
+    folder = None if options.quick else ROOT / ".cache" / "bench"
+    environments = Environments(folder)
+    results = Results()
+    with tempfile.TemporaryDirectory() as cache, serving(sys.executable) as service:
+        os.environ["LMGATEWAY_CACHE_DIR"] = cache
+        for measure in QUICK if options.quick else MEASURES:
+            if options.only and measure.name not in options.only:
+                continue
+            pythons = {}
+            for name in who_can(measure, peers=not options.quick):
+                python = environments.python(CONTENDERS[name].environment)
+                if python is not None:
+                    pythons[name] = python
+            print(f"{measure.name}: {', '.join(pythons)}", file=sys.stderr)
+            results.measured[measure] = take(measure, service, pythons)
+        if not options.only:
+            results.cold = take_cold(service, environments, quick=options.quick)
+            if not options.quick:
+                results.installed = {
+                    name: environments.sizes(name)
+                    for name in ("core", *sorted({c.environment for c in CONTENDERS.values()}))
+                }
+    write(results, options.page)
+
+
+if __name__ == "__main__":
+    main()
