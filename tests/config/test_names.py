@@ -11,6 +11,7 @@ from support.distributions import SitePackages
 from lmgateway import ConfigError, InputError, UnknownProviderError, get_lm
 from lmgateway.config.names import select
 from lmgateway.errors import PluginLoadError
+from lmgateway.registry import PUBLISHED
 
 Write = Callable[..., Path]
 
@@ -171,9 +172,10 @@ def test_an_unknown_name_offers_the_nearest(name: str, near: str) -> None:
     assert "installed are:" in str(caught.value)
 
 
-def test_a_published_plugin_says_what_to_install() -> None:
-    with pytest.raises(UnknownProviderError, match="pip install lmgateway-anthropic"):
-        get_lm("anthropic/claude")
+def test_a_published_plugin_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PUBLISHED, "parrot", "lmgateway-parrot")
+    with pytest.raises(UnknownProviderError, match="pip install lmgateway-parrot"):
+        get_lm("parrot/grey")
 
 
 def test_a_plugin_that_a_table_names_and_nobody_has_is_told_with_its_line(write: Write) -> None:

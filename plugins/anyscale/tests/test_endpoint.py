@@ -81,7 +81,7 @@ def test_none_sends_the_prompt_as_it_is() -> None:
 
 
 def test_a_text_completion_is_not_cut_at_16_tokens() -> None:
-    assert preview()[1]["max_tokens"] == 1024
+    assert preview()[1]["max_tokens"] == 512
     assert preview(max_tokens=7)[1]["max_tokens"] == 7
     assert "max_tokens" not in preview(use_chat_api=True)[1]
 

@@ -117,13 +117,14 @@ def test_importing_the_plugin_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("way", ["lm.complete", "lm.stream"])
 def test_the_interpreter_exits_in_the_middle_of_an_answer(way: str) -> None:
     code = (
-        "import threading\n"
+        "import contextlib, threading\n"
         "from lmgateway import get_lm\n"
         "from lmgateway_local import engine\n"
         "lm = get_lm('local', max_tokens=1, cache=False)\n"
         "lm('Hi')\n"
         "def work():\n"
-        f"    list({way}('Once upon a time', max_tokens=2000))\n"
+        "    with contextlib.suppress(Exception):\n"  # it may be told that its answer was stopped
+        f"        list({way}('Once upon a time', max_tokens=2000))\n"
         "threading.Thread(target=work, daemon=True).start()\n"
         "with engine._calls.changed:\n"
         "    assert engine._calls.changed.wait_for(lambda: engine._calls.count, timeout=30)\n"

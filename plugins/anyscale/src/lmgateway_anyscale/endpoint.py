@@ -24,7 +24,7 @@ from .settings import Settings
 __all__ = ["DEFAULT_MAX_TOKENS", "build", "service"]
 
 #: vLLM stops a text completion after 16 tokens unless it is told otherwise.
-DEFAULT_MAX_TOKENS = 1024
+DEFAULT_MAX_TOKENS = 512
 #: How the templates of the common models begin, for one given as jinja that spells it out.
 BOS_TOKENS = ("<s>", "<|begin_of_text|>", "<bos>", "<｜begin▁of▁sentence｜>")
 
