@@ -20,14 +20,12 @@ class Row:
         case: What goes wrong; the tests' marks hold the same words.
         right: What is right then.
         elsewhere: Beginnings of the ids of further tests.
-        missing: Why nothing proves it yet; "" where something does.
     """
 
     section: str
     case: str
     right: str
     elsewhere: tuple[str, ...] = ()
-    missing: str = ""
 
 
 END_TO_END = "tests/layers/test_end_to_end.py::"
@@ -139,6 +137,12 @@ PROCESS = [
      "tests/transports/test_aiohttp.py::test_a_forked_child"),
     ("kill -9 in the middle of cache writes", "nothing acknowledged is lost",
      "tests/cache/test_killed.py::"),
+    ("kill -9 in the middle of a batch", "nothing written is lost: the next run asks what is "
+     "missing (`tests/soak/kill_batch.py` counts)", "tests/batch/test_job.py::test_a_torn_tail",
+     "tests/batch/test_job.py::test_the_lock_of_a_killed_process",
+     "tests/batch/test_runs.py::test_the_second_run_asks_what_is_missing"),
+    ("Ctrl-C in a batch", "the first drains and says how to go on, the second stops",
+     "tests/batch/test_runs.py::test_ctrl_c_drains"),
     ("asyncio cancel", "the socket is closed, the permit freed, nothing cached; over threads the "
      "permit is kept until the call ends", END_TO_END + "test_a_cancelled_task_gives_its_place"),
     ("a second event loop works", "an answer"),
@@ -161,7 +165,3 @@ ROWS = [
     ]
     for case, right, *elsewhere in rows
 ]
-ROWS += [
-    Row("Process", "a batch: kill -9, Ctrl-C", "resumes, and pays for rows in flight only",
-        missing="resumable batches are not there yet"),
-]  # fmt: skip

@@ -48,9 +48,9 @@ def field(what: str, document: Any, mention: str) -> Case:
                 ResponseFormatError, what, mentions=(mention, "req-77"))  # fmt: skip
 
 
-def number(what: str, text: str) -> Case:
+def number(what: str, text: str, place: int = 2) -> Case:
     """A number that JSON does not have."""
-    body = json.dumps(answer()).replace('"total_tokens": 2', f'"total_tokens": {text}')
+    body = json.dumps(answer(created=2, unread=3)).replace(f": {place}", f": {text}")
     script = [receive(), send(whole(body.encode()))]
     return Case("NaN, Infinity", script, ResponseFormatError, what)
 
@@ -114,7 +114,8 @@ CASES = [
     Case(CHOICES, [receive(), send(streamed(*events()))], ResponseFormatError, "fewer in a stream",
          0, STREAMS, options={"n": 3}),
     *(number(*each) for each in [
-        ("NaN", "NaN"), ("Infinity", "Infinity"), ("-Infinity", "-Infinity"), ("1e999", "1e999"),
+        ("NaN", "NaN"), ("Infinity", "Infinity"), ("-Infinity", "-Infinity"),
+        ("1e999", "1e999"), ("NaN where nobody looks", "NaN", 3),
     ]),
     good("finish_reason", "length is an answer", answer(choices=[choice(TEXT, "length")]),
          lambda completion: first(completion)["finish_reason"] == "length"),

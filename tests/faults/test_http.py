@@ -168,7 +168,7 @@ def test_the_value_is_on_the_error(colour: Colour) -> None:
         pytest.raises(errors.RateLimitError) as caught,
     ):
         colour.ask(lm, PROMPT)
-    assert caught.value.retry_after == 121
+    assert (caught.value.retry_after, caught.value.attempt) == (121, 1)
 
 
 @row("HTTP", "any 3xx")

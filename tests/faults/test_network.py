@@ -326,6 +326,21 @@ def test_idle_connection(colour: Colour, how: Callable[[], Step]) -> None:
     assert is_answer(two)
 
 
+@row("Network", "an idle kept-alive connection was closed by the server", PLAIN)
+@pytest.mark.parametrize("how", [close, reset])
+def test_idle_connection_that_ends_when_it_is_used(colour: Colour, how: Callable[[], Step]) -> None:
+    asked = threading.Event()
+    asked.set()
+    with (
+        FaultServer([fine(), START, how()], [fine()]) as server,
+        lm_at(server.url, colour, retries=0) as lm,
+    ):
+        one, two = ask_twice(lm, colour, asked)
+        assert [each.connection for each in server.requests] == [0, 0, 1]
+    assert is_answer(one)
+    assert is_answer(two)
+
+
 @row("Network", "stream of 100,000 chunks", STREAMS[:1])
 def test_many_chunks(colour: Colour) -> None:
     pieces = [event(f"{n} ") for n in range(100_000)]
