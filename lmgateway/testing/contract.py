@@ -40,6 +40,8 @@ from .checks.streams import StreamChecks
 __all__ = ["ProviderContract"]
 
 _CHECKS = (LoadingChecks, AnswerChecks, StreamChecks, FailureChecks, RequestChecks, SecretChecks)
+#: What a check is run on once for each: recorded calls, and the parameters of Info.
+_SUBJECTS = {"answered", "plain", "streamed", "asked", "failed", "pair", "parameter"}
 _NAMES = frozenset(name for each in _CHECKS for name in vars(each) if name.startswith("test_"))
 
 
@@ -86,6 +88,9 @@ class ProviderContract(
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a check on every recorded call it applies to, and on every declared parameter."""
+        wanted = _SUBJECTS & set(metafunc.fixturenames)
+        if not wanted:
+            return
         calls = self._recorded()
         good = [call for call in calls if not call.is_error]
         hooks, params = _hooks_and_params(self.provider)
@@ -102,10 +107,18 @@ class ProviderContract(
             "pair": _pairs(good),
             "parameter": sorted(params),
         }
-        for name in subjects.keys() & set(metafunc.fixturenames):
+        for name in sorted(wanted):
             metafunc.parametrize(name, subjects[name], ids=_identify)
 
     def _recorded(self) -> list[RecordedCall]:
+        cls = type(self)
+        if "_calls" not in vars(cls):
+            cls._calls = self._read()
+        return cls._calls
+
+    _calls: ClassVar[list[RecordedCall]]
+
+    def _read(self) -> list[RecordedCall]:
         folder = Path(sys.modules[type(self).__module__].__file__ or ".").parent
         given = self.recordings
         several = [given] if isinstance(given, str | os.PathLike | RecordedCall) else given

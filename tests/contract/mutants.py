@@ -365,3 +365,11 @@ MUTANTS = [
         "test_the_recorded_request_is_built",
     ),
 ]
+
+#: It fails wherever it is asked for anything, so no check is for it alone.
+SOCKET = _wrong(
+    "a_socket_of_its_own",
+    "test_sync_equals_async",
+    _BUILD,
+    "    socket.create_connection(('127.0.0.1', 9))\n" + _BUILD,
+)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lmgateway.testing import contract
-from tests.contract.mutants import GOOD, MUTANTS, Mutant
+from tests.contract.mutants import GOOD, MUTANTS, SOCKET, Mutant
 
 pytestmark = pytest.mark.slow
 
@@ -47,11 +47,11 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     folder = tmp_path_factory.mktemp("mutants")
     lines = (HERE / "recordings" / "mutants.jsonl").read_text()
     (folder / "calls.jsonl").write_text(lines)
-    classes = "".join(map(class_for, [RIGHT, *MUTANTS]))
+    classes = "".join(map(class_for, [RIGHT, SOCKET, *MUTANTS]))
     head = "from lmgateway.testing import ProviderContract\n\n\n"
     (folder / "test_all.py").write_text(head + classes)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    for mutant in (RIGHT, *MUTANTS):
+    for mutant in (RIGHT, SOCKET, *MUTANTS):
         install(mutant, folder)
     few = "not is_its_error or 403 or 429 or 503"  # of the statuses: all would take a minute
     command = [
@@ -91,6 +91,10 @@ def test_a_wrong_provider_fails_where_it_is_wrong(
     mutant: Mutant, failed: dict[str, set[str]]
 ) -> None:
     assert failed[mutant.name] == {mutant.check} | mutant.also
+
+
+def test_a_provider_with_a_socket_of_its_own_fails(failed: dict[str, set[str]]) -> None:
+    assert SOCKET.check in failed[SOCKET.name]
 
 
 def test_every_check_has_its_mutant() -> None:

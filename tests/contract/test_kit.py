@@ -1,0 +1,81 @@
+"""The kit itself: how checks are opted out of, and what recorded calls may look like."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmgateway import get_lm
+from lmgateway.errors import InputError
+from lmgateway.testing import ProviderContract, read_calls, record_call
+
+
+def subclass(**attributes: object) -> type:
+    return type("TestIt", (ProviderContract,), {"provider": "echo", **attributes})
+
+
+@pytest.mark.parametrize(
+    "attributes, message",
+    [
+        pytest.param({"test_it_loads": None}, "replaces the check test_it_loads", id="replaced"),
+        pytest.param({"xfails": {"test_it_loads": " "}}, "no reason", id="no reason"),
+        pytest.param({"xfails": {"test_it_laods": "so"}}, "no check", id="misspelt"),
+    ],
+)
+def test_a_check_cannot_be_left_out_quietly(attributes: dict[str, object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        subclass(**attributes)
+
+
+def test_a_subclass_may_have_tests_of_its_own() -> None:
+    assert subclass(test_mine=lambda self: None)
+
+
+def test_what_curl_printed_is_a_recorded_call(tmp_path: Path) -> None:
+    text = "HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nContent-Type: text/plain\r\n\r\nslow down"
+    (tmp_path / "slow.http").write_bytes(text.encode())
+    (call,) = read_calls(tmp_path)
+    (response,) = call.answers()
+    assert (call.name, call.is_error, call.body) == ("slow", True, b"slow down")
+    assert response.headers["retry-after"] == "7"
+
+
+def test_a_recording_of_record_is_a_recorded_call(tmp_path: Path) -> None:
+    request = {"provider": "acme", "sample": 0, "stream": True, "method": "POST", "path": "/x"}
+    line = {
+        "request": {**request, "body": {"n": 2}},
+        "response": {"status": 200, "headers": {}, "chunks": ["data: a\n\n", "data: b\n\n"]},
+    }
+    path = tmp_path / "tape.jsonl"
+    path.write_text(json.dumps(line) + "\n\n")
+    (call,) = read_calls(path)
+    assert (call.stream, call.call["n"], call.requests) == (True, 2, ())
+    assert call.body == b"data: a\n\ndata: b\n\n"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"call": {}}', '{"request": {}, "response": 1}'])
+def test_a_line_that_is_no_call_is_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    path.write_text(f"\n{text}\n")
+    with pytest.raises(InputError, match=r"line 2 of .*calls\.jsonl"):
+        read_calls(path)
+
+
+def test_what_was_recorded_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    with pytest.raises(InputError, match="asked for nothing"):
+        record_call(path, get_lm("echo"), prompt="Hi")
+    assert not path.exists()
+
+
+def test_the_doubles_do_without_pytest() -> None:
+    script = (
+        "import sys; sys.modules['pytest'] = None\n"
+        "from lmgateway.testing import ScriptedLM\n"
+        "assert ScriptedLM(['Paris.'])('Where?') == ['Paris.']\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, timeout=60)

@@ -1,0 +1,143 @@
+"""What the pages for authors of plugins show works as it is shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from support.distributions import SitePackages
+
+import lmgateway
+from lmgateway.registry import plugin_from
+
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+HOW_TO = ("authenticate", "choose-the-endpoint", "run-a-model-in-process", "stream-answers")
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    return BLOCK.findall((DOCS / page).read_text("utf-8"))
+
+
+def files(page: str) -> dict[str, str]:
+    """The blocks that name a file in their first line."""
+    named = {}
+    for _, text in blocks(page):
+        if found := re.match(r"# ([\w.-]+\.\w+)\n", text):
+            named[found[1]] = text
+    return named
+
+
+# -- the tutorial -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tutorial's files, its distribution installed."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    for name, text in files("tutorial/first-provider.md").items():
+        (folder / name).write_text(text)
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    info = folder / "lmgateway_parrot-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    ((group, points),) = project["entry-points"].items()
+    lines = [f"{name} = {value}" for name, value in points.items()]
+    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]) + "\n")
+    return folder
+
+
+def run(folder: Path, *arguments: str, **variables: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(folder), "LMGATEWAY_CACHE": "off", **variables}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.loopback
+def test_the_tutorial_leads_to_a_provider_that_passes_its_contract(tutorial: Path) -> None:
+    service = subprocess.Popen(
+        [sys.executable, "parrot_service.py"],
+        cwd=tutorial,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with service:
+        try:
+            assert service.stdout is not None
+            base = service.stdout.readline().strip()
+            set_up = {"PARROT_API_BASE": base, "PARROT_API_KEY": "a-parrots-key"}
+            shown = next(t for k, t in blocks("tutorial/first-provider.md") if "ask.py" in t[:20])
+            assert shown.startswith("# ask.py")
+            expected = next(
+                text.partition("\n")[2]
+                for _, text in blocks("tutorial/first-provider.md")
+                if text.startswith("$ python ask.py")
+            )
+            assert run(tutorial, "ask.py", **set_up) == expected
+            run(tutorial, "record.py", **set_up)
+        finally:
+            service.kill()
+    printed = run(tutorial, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_parrot.py")
+    assert " passed" in printed
+    assert "a-parrots-key" not in (tutorial / "calls.jsonl").read_text()
+
+
+@pytest.mark.slow
+def test_the_tutorials_provider_is_listed(tutorial: Path) -> None:
+    assert "parrot" in run(tutorial, "-m", "lmgateway", "providers")
+
+
+# -- the how-tos --------------------------------------------------------------------------------
+
+
+def module_of(page: str) -> ModuleType:
+    ((name, text),) = files(f"how-to/{page}.md").items()
+    module = ModuleType(name.removesuffix(".py"))
+    exec(compile(text, name, "exec"), module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize("page", HOW_TO)
+def test_a_how_tos_plugin_holds_to_the_contract_of_hooks(page: str) -> None:
+    assert plugin_from(module_of(page), name=page).hooks
+
+
+def test_the_model_in_the_process_answers_as_shown(site_packages: SitePackages) -> None:
+    page = "how-to/run-a-model-in-process.md"
+    ((_, plugin),) = files(page).items()
+    site_packages.install("backwards", plugin)
+    usage = next(text for kind, text in blocks(page) if text.startswith("lm = get_lm"))
+    exec(usage, {"get_lm": lmgateway.get_lm})
+
+
+# -- the reference -----------------------------------------------------------------------------
+
+
+def test_a_reference_names_what_exists() -> None:
+    from importlib import import_module
+
+    for page in (DOCS / "reference").glob("*.md"):
+        for name in re.findall(r"^::: ([\w.]+)", page.read_text("utf-8"), re.MULTILINE):
+            try:
+                import_module(name)
+            except ModuleNotFoundError:
+                module, _, attribute = name.rpartition(".")
+                assert hasattr(import_module(module), attribute), f"{page.name}: {name}"
