@@ -116,7 +116,7 @@ def take_cold(service: str, environments: Environments, *, quick: bool) -> dict[
             python = environments.python(environment)
             if python is not None:
                 commands[name] = (python, code.format(base=f"{service}/v1"))
-        results[title] = medians(commands, rounds=3 if quick else 15)
+        results[title] = medians(commands, rounds=3 if quick else 7)
     return results
 
 
