@@ -17,7 +17,7 @@ __all__ = ["Tally", "account", "price", "usage"]
 _open: ContextVar[tuple[Tally, ...]] = ContextVar("lmgateway_usage", default=())
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Tally:
     """Sums over the answered calls of a block.
 

@@ -16,7 +16,6 @@ from .errors import InputError, LMGatewayError, ResponseFormatError, Unsupported
 from .layers import Call, EffectLayer, Scope, Step
 from .layers.cache import cache
 from .layers.fallback import Alternative, fallback
-from .layers.limit import Limits, limit
 from .layers.observe import observe
 from .layers.retry import retry
 from .registry import Plugin
@@ -36,7 +35,7 @@ _FIXED = frozenset({"api_base", "api_key", "headers", "verify", "config", "histo
 _NONE = frozenset({"timeout", "idle_timeout", "cache", "transport"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Spec:
     """The immutable configuration of an LM.
 
@@ -73,7 +72,7 @@ class Spec:
         return Configured(self.selection.provider, self.plugin.source, self.filled, self.options)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Keywords:
     """Keywords, told apart."""
 
@@ -159,9 +158,11 @@ def specify(
 def _layers(selection: Selection) -> tuple[EffectLayer, ...]:
     """What an exchange passes on its way out: cache > limit."""
     layers = [cache(CacheSettings(**{k: each.value for k, each in selection.cache.items()}))]
-    limits = Limits(**{k: each.value for k, each in selection.limits.items()})
-    if limits:
-        layers.append(limit(limits))
+    if selection.limits:
+        from .layers.limit import Limits, limit
+
+        limits = Limits(**{k: each.value for k, each in selection.limits.items()})
+        layers += [limit(limits)] if limits else []
     return tuple(layers)
 
 

@@ -6,7 +6,6 @@ asked for is imported, so a broken one harms nobody else.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 from dataclasses import dataclass, field
@@ -130,7 +129,9 @@ def load(name: str) -> Plugin:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A clause that offers the nearest of some names, or "" if none is near."""
-    found = difflib.get_close_matches(name, sorted(set(names)), n=2, cutoff=0.6)
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, sorted(set(names)), n=2, cutoff=0.6)
     return f"did you mean {' or '.join(repr(each) for each in found)}?" if found else ""
 
 

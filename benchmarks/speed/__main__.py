@@ -26,7 +26,7 @@ from measures import MEASURES, QUICK, Measure, who_can
 from report import Results, write
 
 HERE = Path(__file__).parent
-BUDGET = 30.0  # seconds of wall time that one contender may take for one measure
+BUDGET = 15.0  # seconds of wall time that one contender may take for one measure
 
 
 class Worker:
@@ -116,7 +116,7 @@ def take_cold(service: str, environments: Environments, *, quick: bool) -> dict[
             python = environments.python(environment)
             if python is not None:
                 commands[name] = (python, code.format(base=f"{service}/v1"))
-        results[title] = medians(commands, rounds=3 if quick else 15)
+        results[title] = medians(commands, rounds=3 if quick else 7)
     return results
 
 

@@ -93,9 +93,22 @@ class LMGateway(Contender):
 
     def __init__(self, base: str) -> None:
         super().__init__(base)
+        self._open()
+
+    def _open(self) -> None:
         from lmgateway import get_lm
 
-        self.lm = get_lm("openai", model="m", api_base=base, api_key=KEY, temperature=0.5)
+        options = {"model": "m", "api_key": KEY, "temperature": 0.5}
+        self.lm = get_lm("openai", api_base=self.base, **options)
+
+    async def __aenter__(self) -> Self:
+        """Begin without connections, as the others do."""
+        self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close them."""
+        await self.lm.aclose()
 
     def call(self, prompt: str) -> str:  # noqa: D102 - as Contender says, here and below
         return self.lm(prompt)[0]

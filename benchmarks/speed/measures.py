@@ -9,7 +9,7 @@ from contenders import FLOORS, PEERS, Contender
 
 __all__ = ["MEASURES", "QUICK", "Measure", "Row", "who_can"]
 
-Field = Literal["cpu", "wall", "peak"]
+Field = Literal["cpu", "wall", "peak", "growth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +102,19 @@ MEASURES = (
         (Row("stream awaited, a piece of many in a packet, CPU", "cpu", "aiohttp"),),
     ),
     Measure(
-        "first", "sync_first", "/chunks/3/v1", 100,
+        "first", "sync_first", "/paced/3/v1", 100,
         (Row("stream, first piece, CPU", "cpu", "requests", aim=1.3),),
     ),
     Measure(
-        "afirst", "async_first", "/chunks/3/v1", 100,
+        "afirst", "async_first", "/paced/3/v1", 100,
         (Row("stream awaited, first piece, CPU", "cpu", "aiohttp", aim=1.3),),
     ),
     Measure(
         "memory", "memory", "/delay/200/v1", 1000,
-        (Row("peak memory, 1,000 in flight", "peak", "aiohttp", aim=1.2),),
+        (
+            Row("memory at 1,000 in flight, of the process", "peak", "aiohttp", aim=1.2),
+            Row("the same without what it took before", "growth", "aiohttp"),
+        ),
         in_flight=1000, rounds=3, fresh=True,
     ),
 )  # fmt: skip

@@ -70,7 +70,9 @@ def lines(results: Results) -> list[Line]:
 
 def _line(row: Row, measure: Measure, figures: dict[str, dict[str, float]]) -> Line:
     batch = measure.in_flight > 1
-    unit, scale = ("MiB", 1.0) if row.field == "peak" else ("s", 1.0) if batch else ("us", 1e6)
+    unit, scale = (
+        ("MiB", 1.0) if row.field in ("peak", "growth") else ("s", 1.0) if batch else ("us", 1e6)
+    )
     values = {name: each[row.field] * scale for name, each in figures.items()}
     if row.ideal is not None:
         values[IDEAL] = row.ideal * measure.count / 1000
@@ -109,11 +111,9 @@ def _floors(table: list[Line]) -> str:
     line = next((each for each in table if each.title.startswith("sync call")), None)
     if line is None:
         return ""
-    bare = [name for name in line.values if name not in PEERS]
-    return "CPU of a sync call: " + ", ".join(
-        f"{name} {_short(line.values[name])} us"
-        for name in sorted(bare, key=line.values.get)  # type: ignore[arg-type]
-    )
+    bare = sorted((value, name) for name, value in line.values.items() if name not in PEERS)
+    listed = ", ".join(f"{name} {_short(value)} us" for value, name in bare)
+    return f"CPU of a sync call: {listed}."
 
 
 def _installed(results: Results) -> str:

@@ -167,7 +167,7 @@ def contender(name: str, base: str) -> Contender:
     return CONTENDERS[name](base)
 
 
-def measure(name: str, wanted: dict[str, Any]) -> Figures:
+def measure(name: str, wanted: dict[str, Any], runner: asyncio.Runner) -> Figures:
     """Carry one order out."""
     kind, count, in_flight = wanted["measure"], wanted["count"], wanted.get("in_flight", 1)
     client = contender(name, wanted["base"])
@@ -179,16 +179,17 @@ def measure(name: str, wanted: dict[str, Any]) -> Figures:
             figures: Figures = await ASYNC[kind](client, count, in_flight)
             return figures
 
-    return asyncio.run(run())
+    return runner.run(run())
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Serve until standard input ends, in one event loop: some clients bear no second one."""
+    runner = asyncio.Runner()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # some contenders print
     for line in sys.stdin:
         try:
-            figures: dict[str, Any] = measure(sys.argv[1], json.loads(line))
+            figures: dict[str, Any] = measure(sys.argv[1], json.loads(line), runner)
         except Exception as error:
             figures = {"error": f"{type(error).__name__}: {error}"[:300]}
         print(json.dumps(figures), file=answers, flush=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pkgutil import get_data
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from .origins import Sourced
 __all__ = ["Host", "hosts", "needs_key"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Host:
     """One row of ``catalogue.toml``.
 
@@ -54,7 +54,8 @@ def hosts() -> Mapping[str, Host]:
     """The rows by name."""
     import tomllib
 
-    text = get_data(__package__, "catalogue.toml") or b""
+    path = os.path.join(os.path.dirname(__file__), "catalogue.toml")
+    text: bytes = __loader__.get_data(path)  # type: ignore[name-defined]  # also out of a zip
     return {name: _host(name, dict(row)) for name, row in tomllib.loads(text.decode()).items()}
 
 

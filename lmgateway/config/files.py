@@ -22,7 +22,7 @@ _OURS = re.compile(r"^\s*\[+\s*tool\s*\.\s*lmgateway\s*[.\]]")
 Path = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Found:
     """A configuration file and what led to it."""
 

@@ -23,7 +23,7 @@ MODEL_VARIABLE = "LMGATEWAY_MODEL"
 ConfigPath = str | os.PathLike[str] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Selection:
     """A provider, its model, and what the configuration says of both.
 

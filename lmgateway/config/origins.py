@@ -52,7 +52,7 @@ def folders_upwards(start: str | None = None) -> Iterator[str]:
         folder = parent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dotenv:
     """One ``.env`` file: its values, and the line of each."""
 

@@ -38,7 +38,7 @@ class MissingSecret(SecretStr):
         return type(self), (self._message,)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Filled:
     """A plugin's settings, and where each value came from.
 

@@ -35,7 +35,7 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 Values = Mapping[str, Sourced]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ModelTable:
     """One ``[models.NAME]``.
 
@@ -56,7 +56,7 @@ class ModelTable:
     place: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ProviderTable:
     """One ``[providers.NAME]``.
 
@@ -75,7 +75,7 @@ class ProviderTable:
     place: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Config:
     """A configuration file; each value knows its line.
 

@@ -18,7 +18,7 @@ from ..types import Completion, Exchange, Flow, Options, Request, Source
 __all__ = ["Call", "EffectLayer", "Scope", "Send", "Step", "StepLayer"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """What is known of one call while it runs; every layer may read it.
 

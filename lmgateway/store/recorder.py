@@ -15,7 +15,6 @@ from typing import Any
 
 from ..errors import CacheMissError, ConfigError
 from ..types import JSON
-from .difference import nearest
 from .exchange import Key, identify
 from .recordings import Recording
 
@@ -88,6 +87,8 @@ class Replayer:
             raise CacheMissError(f"only {path} may answer here, and this exchange has no identity")
         outcome = self.recording.find(key.request)
         if outcome is None:
+            from .difference import nearest
+
             raise CacheMissError(
                 f"this request is not in {path}: {nearest(request, self.recording.requests())}; "
                 "record it again if the change is meant"
