@@ -153,6 +153,9 @@ class _Worker:
         rejections, self._tally.rejections = self._tally.rejections, 0
         return _Report(kept, attempts, rejections, stop)
 
+    async def ready(self) -> None:
+        """It has started."""
+
     async def stop(self) -> None:
         self._asker.stopping.set()
 
@@ -193,6 +196,10 @@ class RayAsker:
         self._load = [0] * workers
         self._waiting: list[tuple[Row, asyncio.Future[Outcome | None]]] = []
         self._tasks: set[asyncio.Future[None]] = set()
+
+    async def ready(self) -> None:
+        """Wait until every actor has started, so that none begins with the rows of all."""
+        await asyncio.gather(*(actor.ready.remote() for actor in self.actors))
 
     def close(self) -> None:
         """End the actors."""

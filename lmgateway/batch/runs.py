@@ -209,17 +209,21 @@ async def _ask(
 
 @asynccontextmanager
 async def _asking(plan: Plan, lm: LM, tally: Tally) -> AsyncIterator[Settler]:
-    asker: Settler
-    if plan.workers:
-        from .ray import RayAsker
-
-        asker = RayAsker(lm, plan.workers, plan.concurrency, plan.limits, tally)
-    else:
+    if not plan.workers:
         asker = Asker(lm, plan.concurrency, plan.limits, tally)
+        try:
+            yield asker
+        finally:
+            asker.close()
+        return
+    from .ray import RayAsker
+
+    actors = RayAsker(lm, plan.workers, plan.concurrency, plan.limits, tally)
     try:
-        yield asker
+        await actors.ready()
+        yield actors
     finally:
-        asker.close()
+        actors.close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A service that refuses what is too much for it: every row is answered, and it is left in peace."""
+"""A service that refuses what is too much for it answers every row, and is left in peace."""
 
 from __future__ import annotations
 
