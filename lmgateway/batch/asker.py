@@ -77,6 +77,9 @@ class Patience:
     longest: float = 30.0
 
 
+PATIENCE = Patience()
+
+
 @dataclass(slots=True)
 class _Trials:
     """What has been tried for one row; ``first`` and ``last``: successes of others by then."""
@@ -95,7 +98,6 @@ class Asker:
         concurrency: Calls in flight at most.
         limits: Requests and tokens a minute, on top of what is configured for the provider.
         tally: Where attempts are counted.
-        patience: When to give up.
     """
 
     def __init__(
@@ -104,13 +106,12 @@ class Asker:
         concurrency: int,
         limits: Limits,
         tally: Tally,
-        patience: Patience | None = None,
     ) -> None:
         configured = Limits(**{k: each.value for k, each in lm._spec.selection.limits.items()})
         self.gate = Gate(min(concurrency, configured.in_flight or concurrency))
         self.stopping = asyncio.Event()
         self._tally = tally
-        self._patience = patience or Patience()
+        self._patience = PATIENCE
         self._limiters = [limiter_for(lm.provider, each) for each in (configured, limits) if each]
         self._layers: tuple[EffectLayer, ...] = (_watch(self.gate, tally),)
         if limits:

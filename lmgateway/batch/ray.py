@@ -223,8 +223,8 @@ class RayAsker:
     def drain(self) -> None:
         """Have the actors begin no further call."""
         self.stopping.set()
-        for actor in self.actors:
-            actor.stop.remote()
+        for actor in self.actors if self._tasks else ():
+            actor.stop.options(max_task_retries=0).remote()
 
     def _flush(self) -> None:
         chunk, self._waiting = self._waiting, []

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.loopback
     "options, rows",
     [
         # 60 calls at once would have a third refused, or more.
-        pytest.param(("--delay", "0.05", "--in-flight", "40"), 2500, id="so many at once"),
-        pytest.param(("--delay", "0.05", "--rate", "400"), 1500, id="so many a second"),
+        pytest.param(("--delay", "0.05", "--in-flight", "40"), 1200, id="so many at once"),
+        pytest.param(("--delay", "0.05", "--rate", "400"), 800, id="so many a second"),
     ],
 )
 def test_refusals_are_few(tmp_path: Path, options: tuple[str, ...], rows: int) -> None:

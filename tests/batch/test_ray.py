@@ -14,7 +14,7 @@ from support.chat_server import serve_chat
 
 pytestmark = [pytest.mark.ray, pytest.mark.loopback, pytest.mark.slow]
 
-RUN = """
+RUN = r"""
 import json, os, sys, threading, time
 import lmgateway.batch.ray as actors
 from lmgateway.batch.plan import Plan
@@ -37,10 +37,10 @@ if kill:
         ray.kill(actor, no_restart=False)
     actors.RayAsker.__init__ = making
 plan = Plan(rows, output, "openai", concurrency=50, workers=workers, keywords=keywords)
-print(json.dumps({"seconds": conduct(plan).seconds}))
+print("\nJSON", json.dumps({"seconds": conduct(plan).seconds}))
 """
 
-PIPELINE = """
+PIPELINE = r"""
 import json, sys
 import ray
 from lmgateway.batch.ray import Answerer
@@ -56,7 +56,7 @@ answered = rows.map_batches(
     batch_size=10,
     compute=ray.data.ActorPoolStrategy(size=1),
 )
-print(json.dumps(answered.take_all()))
+print("\nJSON", json.dumps(answered.take_all()))
 """
 
 
@@ -71,7 +71,8 @@ def carried_out(program: str, *arguments: str) -> Any:
         env=environment,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    (told,) = (line for line in done.stdout.splitlines() if line.startswith("JSON "))
+    return json.loads(told.removeprefix("JSON "))
 
 
 def ids(output: Path) -> list[str]:
