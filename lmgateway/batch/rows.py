@@ -118,6 +118,9 @@ def _check_envelope(fields: Mapping[str, Any]) -> bool:
     raise UnsupportedError(f"a batch asks /chat/completions or /completions, not {url!r:.80}")
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr).encode
+
+
 def _custom_id(raw: Any) -> str | None:
     name = raw.get("custom_id") if isinstance(raw, Mapping) else None
     if isinstance(name, int) and not isinstance(name, bool):
@@ -131,7 +134,7 @@ def _content(raw: Raw, row: Row) -> bytes:
         return raw.content
     what: Any = raw if row.fault else [row.model, row.raw_endpoint, row.arguments]
     try:
-        return json.dumps(what, sort_keys=True, separators=(",", ":"), default=repr).encode()
+        return _encode(what).encode()
     except (TypeError, ValueError, RecursionError):  # keys of several types, circles, great depth
         return repr(what).encode("utf-8", "surrogatepass")
 

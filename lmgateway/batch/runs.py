@@ -16,7 +16,7 @@ from ..layers.limit import Limits
 from ..workers import Workers
 from .answers import is_success
 from .asker import Asker, StopError
-from .engine import Engine, Sink, as_row
+from .engine import Engine, Settler, Sink, as_row
 from .feed import Feed
 from .interrupts import Control, drive
 from .job import Job
@@ -188,9 +188,11 @@ async def execute(plan: Plan, control: Control) -> Summary:
 async def _ask(
     plan: Plan, lm: LM, rows: Iterator[Row], write: Sink, tally: Tally, control: Control
 ) -> None:
-    feed = Feed(rows, 2 * plan.concurrency)
+    # To keep actors busy, rows wait at their door: a chunk ends with its slowest row.
+    hands = plan.concurrency * 2 * plan.workers if plan.workers else plan.concurrency
+    feed = Feed(rows, 2 * hands)
     async with _asking(plan, lm, tally) as asker:
-        engine = Engine(asker, write, tally, workers=plan.concurrency, window=plan.window)
+        engine = Engine(asker, write, tally, workers=hands, window=plan.window)
         with control.attached(engine.drain):
             try:
                 async with shown(tally, asker.gate, wanted=plan.progress):
@@ -206,12 +208,22 @@ async def _ask(
 
 
 @asynccontextmanager
-async def _asking(plan: Plan, lm: LM, tally: Tally) -> AsyncIterator[Asker]:
-    asker = Asker(lm, plan.concurrency, plan.limits, tally)
+async def _asking(plan: Plan, lm: LM, tally: Tally) -> AsyncIterator[Settler]:
+    if not plan.workers:
+        asker = Asker(lm, plan.concurrency, plan.limits, tally)
+        try:
+            yield asker
+        finally:
+            asker.close()
+        return
+    from .ray import RayAsker
+
+    actors = RayAsker(lm, plan.workers, plan.concurrency, plan.limits, tally)
     try:
-        yield asker
+        await actors.ready()
+        yield actors
     finally:
-        asker.close()
+        actors.close()
 
 
 @contextmanager

@@ -17,7 +17,9 @@ from .output import leave_line, report, say
 __all__ = ["build", "run"]
 
 #: Modules beside this one, each with a ``register(app)``, in the order that help shows them.
-COMMANDS = ("ask", "chat", "providers", "models", "config", "doctor", "cache", "new_plugin")
+COMMANDS = (
+    "ask", "chat", "batch", "providers", "models", "config", "doctor", "cache", "new_plugin",
+)  # fmt: skip
 
 INTERRUPTED, UNREAD = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 

@@ -37,6 +37,8 @@ class Counts:
     peak: int = 0
     credit: float = 0.0
     moment: float = 0.0
+    first: float = 0.0
+    last: float = 0.0
     prompts: Counter[str] = field(default_factory=Counter)
 
     def takes(self) -> bool:
@@ -58,7 +60,8 @@ class Counts:
     def stats(self) -> bytes:
         """The counts as JSON."""
         shown = {name: getattr(self, name) for name in ("calls", "refused", "flying", "peak")}
-        return json.dumps({**shown, "prompts": dict(self.prompts)}).encode()
+        span = self.last - self.first  # seconds from the first call to the last
+        return json.dumps({**shown, "span": span, "prompts": dict(self.prompts)}).encode()
 
 
 class Connection(asyncio.Protocol):
@@ -89,6 +92,8 @@ class Connection(asyncio.Protocol):
             self.reply(200, counts.stats())
             return
         counts.calls += 1
+        counts.last = asyncio.get_running_loop().time()
+        counts.first = counts.first or counts.last
         prompt = b'""'
         if counts.keep:
             asked = json.loads(body)

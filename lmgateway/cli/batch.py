@@ -1,0 +1,159 @@
+"""``lmgateway batch``: a file of prompts of any length, answered once each; and how far it is."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from .arguments import ConfigPath, Model, Params, System, open_lm
+from .output import print_json, say
+
+__all__ = ["register"]
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Answer a file of prompts, resumably; see how far that is.", rich_markup_mode=None
+)
+
+Input = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="JSON lines, CSV or Parquet, each row with a prompt or messages, or in OpenAI's "
+        "batch form; - for JSON lines on stdin.",
+    ),
+]
+Output = Annotated[
+    str,
+    typer.Argument(
+        metavar="OUTPUT",
+        help="Where the answers go, as JSON lines; the same command resumes. - for stdout, which "
+        "cannot be resumed.",
+    ),
+]
+Engine = Annotated[
+    str, typer.Option(metavar="NAME", help="asyncio, in this process, or ray, on a cluster.")
+]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="batch")
+
+
+@app.command()
+def run(
+    input_: Input,
+    output: Output,
+    model: Model = None,
+    system: System = None,
+    param: Params = None,
+    config: ConfigPath = None,
+    errors: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Rows that fail go here, not to OUTPUT.")
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(metavar="N", help="Calls in flight at most; for each worker of Ray.")
+    ] = 100,
+    rpm: Annotated[float | None, typer.Option(metavar="N", help="Requests a minute.")] = None,
+    tpm: Annotated[float | None, typer.Option(metavar="N", help="Tokens a minute.")] = None,
+    ordered: Annotated[bool, typer.Option("--ordered", help="Keep the order of the rows.")] = False,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="A field or column that is no parameter. Repeatable."),
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME", help="jsonl, csv, tsv or parquet, for INPUT."),
+    ] = None,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="Ask the rows again that failed before.")
+    ] = False,
+    engine: Engine = "asyncio",
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="With --engine ray: how many actors ask.")
+    ] = None,
+) -> None:
+    """Answer every row of INPUT once.
+
+    The first Ctrl-C lets the calls in flight end and says how to go on; the second stops at once.
+    """
+    from ..batch.plan import Plan
+    from ..layers.limit import Limits
+
+    if engine not in ("asyncio", "ray"):
+        raise InputError(f"--engine is asyncio or ray, not {engine!r:.40}")
+    if workers is not None and engine != "ray":
+        raise InputError("--workers goes with --engine ray")
+    with open_lm(model, params=param, system=system, config=config) as lm:
+        plan = Plan(
+            source=input_,
+            output=output,
+            lm=lm,
+            errors=errors,
+            concurrency=concurrency,
+            limits=Limits(rpm, tpm),
+            ordered=ordered,
+            ignore=ignore or (),
+            form=format_,
+            retry_errors=retry_errors,
+            progress=True,
+            command=_command(),
+            workers=(workers or 1) if engine == "ray" else None,
+        )
+        _carry_out(plan)
+
+
+def _carry_out(plan: Any) -> None:
+    from ..batch.progress import describe
+    from ..batch.runs import conduct
+
+    summary = conduct(plan)
+    say(describe(summary))
+    if summary.interrupted:
+        say(f"to go on: {plan.command}")
+        raise typer.Exit(INTERRUPTED)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _command() -> str:
+    """What was typed, as it can be typed again; ``--retry-errors`` was for that once."""
+    arguments = [each for each in sys.argv[1:] if each != "--retry-errors"]
+    return shlex.join(["lmgateway", *arguments])
+
+
+@app.command()
+def status(
+    file: Annotated[Path, typer.Argument(help="The output of a batch.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """How far a batch is, whether it runs, and what goes on with it."""
+    from ..batch.state import status as read_status
+
+    found = read_status(file)
+    if as_json:
+        print_json({**asdict(found), "failed": found.failed, "finished": found.finished})
+        return
+    of = "" if found.total is None else f" of {found.total:,}"
+    errors = ", ".join(f"{count:,} {name}" for name, count in found.errors.items())
+    print(f"output    {found.output}")
+    print(f"model     {found.provider}/{found.model}")
+    print(f"answered  {found.answered:,}{of}")
+    print(f"failed    {found.failed:,}{f' ({errors})' if errors else ''}")
+    print(f"state     {_state(running=found.running, finished=found.finished)}")
+    if not (found.running or found.finished):
+        print(f"to go on  {found.resume}")
+
+
+def _state(*, running: bool, finished: bool) -> str:
+    if running:
+        return "a process is at work on it"
+    return "finished" if finished else "not at work"
