@@ -25,7 +25,7 @@ __all__ = ["Done", "aadvance", "advance", "arun", "deadline_error", "run"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Done(Generic[T]):
     """A flow came to its end with this value."""
 

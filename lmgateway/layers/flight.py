@@ -15,7 +15,7 @@ from ..errors import LMGatewayError
 __all__ = ["NOTHING", "Flight", "Landing", "join"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Landing:
     """What a leader leaves to its followers.
 
