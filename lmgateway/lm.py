@@ -52,12 +52,14 @@ def get_lm(name: str | None = None, *, model: str | None = None, **keywords: Any
 class LM:
     """A model of a provider. Its configuration never changes; ``copy`` gives a changed one.
 
-    It may be shared by threads and event loops. ``get_lm`` makes one.
+    It may be shared by threads and event loops.
     """
 
     _spec: Spec
     _connections: Connections
     _closed: bool
+    _finalizer: weakref.finalize[Any, LM]
+    _history: History
 
     def __init__(self, spec: Spec, history: History | None = None) -> None:
         connections = Connections()
@@ -70,9 +72,6 @@ class LM:
         self._finalizer.atexit = False
 
     # -- what it is ----------------------------------------------------------------------------
-
-    _finalizer: weakref.finalize[Any, LM]
-    _history: History
 
     @property
     def provider(self) -> str:
@@ -347,8 +346,6 @@ class LM:
 
     def __repr__(self) -> str:
         return f"<LM {self.provider!r} model={self.model!r}>"
-
-    # -- inside --------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
         if self._closed:
