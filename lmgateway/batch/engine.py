@@ -118,9 +118,8 @@ class Engine:
                 await self._put(text, outcome)
             else:
                 self._order.keep(place, text, outcome)
-                async with self._order.writing:
-                    for kept in self._order.due():
-                        await self._put(*kept)
+                for kept in self._order.due():
+                    await self._put(*kept)
 
     async def _put(self, text: bytes, outcome: Outcome) -> None:
         written = self._write(text)
@@ -146,7 +145,6 @@ class _Order:
         self._window = window
         self._next = 0
         self._kept: dict[int, tuple[bytes, Outcome]] = {}
-        self.writing = asyncio.Lock()
         self._moved = asyncio.Event()
         self._stopped = False
 
@@ -161,7 +159,10 @@ class _Order:
         self._kept[place] = text, outcome
 
     def due(self) -> Iterator[tuple[bytes, Outcome]]:
-        """Take the lines whose turn it is, in their order."""
+        """Take the lines whose turn it is, in their order.
+
+        The turn passes on when a line has been written, so only one worker finds any.
+        """
         while self._next in self._kept:
             yield self._kept.pop(self._next)
             self._next += 1

@@ -17,7 +17,12 @@ from support.chat_server import serve_chat
 import lmgateway.batch
 from lmgateway import errors
 from lmgateway.batch import aprocess_batch, arun, asker, process_batch, run, status
+from lmgateway.batch.engine import Engine
+from lmgateway.batch.feed import Feed
+from lmgateway.batch.rows import identified
+from lmgateway.batch.tally import Tally
 from lmgateway.errors import InputError
+from lmgateway.layers.limit import Limits
 from lmgateway.testing import ScriptedLM
 from lmgateway.types import Request
 
@@ -132,14 +137,34 @@ def test_what_no_row_survives_stops_the_job_after_a_few(output: Path, failure: E
     assert output.read_bytes() == b""
 
 
-def test_what_only_one_row_does_not_survive_stops_nothing(output: Path) -> None:
+def test_what_only_a_few_rows_do_not_survive_stops_nothing(output: Path) -> None:
     def script(request: Request) -> Any:
-        if request.prompt == "prompt 7":
+        if request.prompt in ("prompt 7", "prompt 9"):
             return errors.PermissionDeniedError("not this one", status=403)
         return "yes"
 
     summary = run(named(*map(str, range(300))), output, ScriptedLM(script))
-    assert (summary.answered, summary.failed) == (299, 1)
+    assert (summary.answered, summary.failed) == (298, 2)
+
+
+def test_while_nobody_is_answered_no_row_is_to_blame(output: Path) -> None:
+    down = [errors.ServerError("down", status=500) for _ in range(10)]
+    summary = run(named("a"), output, ScriptedLM([*down, "up again"], retries=0))
+    assert (summary.answered, summary.failed) == (1, 0)
+
+
+def test_a_row_that_fails_while_others_are_answered_is_given_up(output: Path) -> None:
+    def script(request: Request) -> Any:
+        broken = request.prompt == "prompt 3"
+        return errors.ServerError("broken", status=500) if broken else "yes"
+
+    def slowly() -> Iterator[dict[str, str]]:
+        for row in named(*map(str, range(100))):
+            threading.Event().wait(0.005)  # others are to be answered between two tries
+            yield row
+
+    summary = run(slowly(), output, ScriptedLM(script, retries=0))
+    assert summary.errors == {"ServerError": 1}
 
 
 def test_a_row_alone_that_finds_the_key_wrong_is_not_an_error_row(output: Path) -> None:
@@ -177,6 +202,25 @@ def test_a_service_that_refuses_a_third_at_random_answers_every_row(
     assert summary.answered == 20
     assert summary.rejections > 0
     assert texts(output) == {str(n): f"prompt {n}" for n in range(20)}
+
+
+def test_order_is_kept_where_writing_takes_time() -> None:
+    written: list[str] = []
+
+    async def write(text: bytes) -> None:
+        name = json.loads(text)["custom_id"]
+        for _ in range(int(name) % 7):
+            await asyncio.sleep(0)
+        written.append(name)
+
+    async def main() -> None:
+        names, tally = [str(n) for n in range(100)], Tally()
+        settler = asker.Asker(lmgateway.get_lm("echo"), 20, Limits(), tally)
+        engine = Engine(settler, write, tally, workers=20, window=40)
+        await engine.run(Feed(identified(named(*names)), 50))
+        assert written == names
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
@@ -288,8 +332,10 @@ def test_requests_a_minute_are_kept_to(output: Path) -> None:
 def test_many_that_must_wait_their_turn_do_not_time_out(output: Path) -> None:
     with serve_chat() as server:
         keywords = {"model": "m", "api_base": server.url, "rpm": 300, "timeout": 0.5}
-        summary = run(named(*map(str, range(15))), output, "openai", **keywords)
-    assert summary.answered == 15
+        outcomes: list[str] = []
+        with lmgateway.on_call(lambda event: outcomes.append(event.outcome)):
+            run(named(*map(str, range(15))), output, "openai", **keywords)
+    assert outcomes == ["ok"] * 15
 
 
 def test_status_tells_how_far_a_job_is(output: Path) -> None:
