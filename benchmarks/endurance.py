@@ -25,7 +25,7 @@ from server import Answering
 from lmgateway import LM, get_lm
 
 PIECES = 100_000
-CALLS = int(os.environ.get("CALLS", 100000))
+CALLS = int(os.environ.get("CALLS", 100_000))
 IN_FLIGHT = 100
 LOOPS, CALLS_A_LOOP = 10, 1_000
 
@@ -51,6 +51,7 @@ async def _serve(write: int) -> None:
     done = asyncio.Event()
     loop.add_reader(0, done.set)
     await done.wait()
+    server.close()
     os.write(write, b"%d %d\n" % (_Counting.most, _Counting.open))
 
 

@@ -46,6 +46,9 @@ from .types import (
 
 __all__ = ["Target", "attempt", "complete_error", "exchange", "normalize", "resolve"]
 
+#: So many pieces of a stream are joined to one.
+PIECES = 1024
+
 Hook = Callable[[Request], Any]
 T = TypeVar("T")
 
@@ -221,6 +224,9 @@ def _note(effect: Emit, call: Call, pieces: list[str]) -> None:
         pieces.append(delta)
     elif cast(Delta, delta).index == 0:
         pieces.append(cast(Delta, delta).text)
+    if not call.emitted % PIECES:  # a small string takes ten times what its text does
+        joined = call.emitted // PIECES - 1
+        pieces[joined:] = ["".join(pieces[joined:])]
 
 
 class _Wire:

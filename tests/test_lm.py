@@ -184,6 +184,28 @@ def test_an_error_inside_a_stream_holds_what_had_come() -> None:
     assert caught.value.retryable is False
 
 
+class Long:
+    """A provider whose stream of two choices breaks late."""
+
+    @hookimpl
+    def lmgateway_complete(self) -> Completion:
+        raise NotImplementedError
+
+    @hookimpl
+    def lmgateway_stream(self) -> Flow[Completion]:
+        for number in range(5000):
+            yield Emit(Delta(f"{number} ", number % 3 % 2))
+        raise errors.ConnectionFailedError("gone")
+
+
+def test_what_had_come_of_a_long_stream_is_the_text_of_the_first_choice() -> None:
+    plugin = plugin_from(Long(), name="long")
+    stream = LM(specify("long", "m", {}, plugin)).stream("q")
+    with pytest.raises(errors.ConnectionFailedError) as caught:
+        list(stream)
+    assert caught.value.partial == "".join(f"{n} " for n in range(5000) if n % 3 != 1)
+
+
 # -- history, copies, life ---------------------------------------------------------------------
 
 

@@ -53,14 +53,19 @@ def _piece(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
-PIECE = _piece({"content": "token "})
 STREAM_END = _piece({}, "stop") + b"e\r\ndata: [DONE]\n\n\r\n" + b"0\r\n\r\n"
+
+
+@cache
+def numbered(number: int) -> bytes:
+    """One piece; some clients take a text that comes again and again for a fault."""
+    return _piece({"content": f"{number} "})
 
 
 @cache
 def streamed(pieces: int) -> bytes:
     """A whole streamed response, each event in an HTTP chunk of its own."""
-    return STREAM_HEAD + PIECE * pieces + STREAM_END
+    return STREAM_HEAD + b"".join(map(numbered, range(pieces))) + STREAM_END
 
 
 class Answering(asyncio.Protocol):
@@ -98,7 +103,7 @@ class Answering(asyncio.Protocol):
 
     def _write_piece(self, left: int) -> None:
         if left:
-            self._write(PIECE)
+            self._write(numbered(left))
             asyncio.get_running_loop().call_later(0.001, self._write_piece, left - 1)
         else:
             self._write(STREAM_END)

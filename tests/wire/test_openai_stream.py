@@ -375,6 +375,12 @@ def test_any_chunks_are_an_answer_or_a_typed_error(chunks):
         json.dumps(completion, allow_nan=False).encode()
 
 
+def test_text_of_many_pieces_stays_in_order():
+    completion, deltas = play(*[piece(content=f"{n} ") for n in range(5000)], END, DONE)
+    assert completion["choices"][0]["text"] == "".join(f"{n} " for n in range(5000))
+    assert "".join(delta.text for delta in deltas) == completion["choices"][0]["text"]
+
+
 def test_100_000_chunks_are_read_in_linear_time():
     completion, deltas = play(*[A] * 100_000, END, DONE)
     assert completion["choices"][0]["text"] == "a" * 100_000

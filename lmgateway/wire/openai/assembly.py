@@ -12,6 +12,8 @@ from .parse import filtered, malformed
 
 __all__ = ["Assembly"]
 
+PIECES = 1024
+
 
 class Assembly:
     """Takes chunks; gives Deltas as they come, and at the end the whole answer as plain JSON."""
@@ -101,10 +103,20 @@ class Assembly:
 
 
 class _Choice:
-    __slots__ = ("_calls", "_logprobs", "_open", "_reasoning", "_refusal", "_text", "finish_reason")
+    __slots__ = (
+        "_calls",
+        "_joined",
+        "_logprobs",
+        "_open",
+        "_reasoning",
+        "_refusal",
+        "_text",
+        "finish_reason",
+    )
 
     def __init__(self) -> None:
         self._text: list[str] = []
+        self._joined = 0  # of these, how many are many pieces joined: a small string is mostly head
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
         self._logprobs: list[dict[str, JSON]] | None = None
@@ -138,6 +150,9 @@ class _Choice:
             raise malformed(where, piece, "a string")
         if piece:
             self._text.append(piece)
+            if len(self._text) - self._joined == PIECES:
+                self._text[self._joined :] = ["".join(self._text[self._joined :])]
+                self._joined += 1
         return piece
 
     def read_reasoning(self, delta: dict[str, JSON]) -> str:
