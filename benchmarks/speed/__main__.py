@@ -26,7 +26,7 @@ from measures import MEASURES, QUICK, Measure, who_can
 from report import Results, write
 
 HERE = Path(__file__).parent
-BUDGET = 15.0  # seconds of wall time that one contender may take for one measure
+BUDGET = 8.0  # seconds of wall time that one contender may take for one measure
 
 
 class Worker:
