@@ -17,8 +17,8 @@ COLOURS = {
     "langchain": "#2e4057",
     "any-llm": "#8d6a9f",
 }
-LEFT, RIGHT, ROW, TOP = 330, 30, 30, 60
-WIDTH = 900
+LEFT, RIGHT, ROW, TOP = 390, 30, 30, 60
+WIDTH = 960
 
 
 @dataclass(frozen=True, slots=True)
