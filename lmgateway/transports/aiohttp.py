@@ -7,44 +7,27 @@ import os
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from io import BytesIO
 from math import inf
-from typing import NamedTuple
 from weakref import finalize
 
 import aiohttp
-from aiohttp import BytesIOPayload, BytesPayload, ClientRequest, ClientResponse, Payload
-from multidict import CIMultiDict
-from yarl import URL
+from aiohttp.http import HttpProcessingError
 
 from ..deadline import Deadline
 from ..errors import InputError, LMGatewayError
 from ..types import HTTPRequest, HTTPResponse
 from . import BodySource, TransportOptions, faults
-from .connector import Connector
-from .decoding import ACCEPT_ENCODING, Decoder, DecodingError, decoder_for
-from .environment import proxy_for, tls_context
-from .outgoing import check_base_url, check_headers, encode
+from .connector import Connector, Reply
+from .decoding import Decoder, DecodingError, decoder_for
+from .environment import tls_context
 
 __all__ = ["AiohttpTransport"]
 
 EVENT_STREAM = "text/event-stream"
-ROUTES = 1024
-LARGE_BODY = 512 * 1024
 NEVER = 365 * 86400.0
 MAX_HEADERS = 100  # as http.client has it
 
 _TORN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-
-# Said here, so that aiohttp has none of its own to add.
-_HEADERS = CIMultiDict(
-    {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": "lmgateway"}
-)
-
-
-class _Route(NamedTuple):
-    url: URL
-    proxy: URL | None
 
 
 class AiohttpTransport:
@@ -60,7 +43,6 @@ class AiohttpTransport:
         self.options = options
         self._tls = tls_context(options.verify)
         self._connectors: dict[asyncio.AbstractEventLoop, Connector] = {}
-        self._routes: dict[str, _Route] = {}
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
@@ -70,11 +52,11 @@ class AiohttpTransport:
         """Send it and await its answer; cancelled, it closes its socket at once."""
         try:
             with _until(deadline):
-                response = await self._ask(request)
+                reply = await self._ask(request)
                 try:
-                    return await self._answer(request, response, deadline)
+                    return await self._answer(request, reply, deadline)
                 except BaseException:
-                    response.close()
+                    reply.close()
                     raise
         except _FAULTS as error:
             fault = _explain(error, request)
@@ -94,56 +76,40 @@ class AiohttpTransport:
             with suppress(RuntimeError):  # that loop is closed, and its connections with it
                 loop.call_soon_threadsafe(connector.drop)
 
-    async def _ask(self, request: HTTPRequest) -> ClientResponse:
-        check_headers(request.headers)
-        headers = _HEADERS.copy()
-        headers.update(request.headers)
-        url, proxy = self._route(request)
-        body = None if request.json is None else encode(request.json)
-        loop = asyncio.get_running_loop()
-        connector = self._connector(loop)
-
-        def make() -> ClientRequest:
-            return ClientRequest(
-                request.method,
-                url,
-                headers=headers,
-                data=None if body is None else _payload(body),
-                proxy=proxy,
-                response_class=ClientResponse,
-                loop=loop,
-            )
-
+    async def _ask(self, request: HTTPRequest) -> Reply:
+        connector = self._connector(asyncio.get_running_loop())
+        destination = connector.destination(request)
+        message = destination.message(request)
         try:
-            return await connector.ask(make)
+            reply = await connector.ask(destination, message, headless=request.method == "HEAD")
         except TimeoutError:
             raise faults.slow_to_connect(self.options.connect_timeout) from None
+        if reply.status == 407 and destination.proxied:
+            reply.close()
+            raise faults.proxy_refused(reply.status)
+        return reply
 
-    async def _answer(
-        self, request: HTTPRequest, response: ClientResponse, deadline: Deadline
-    ) -> HTTPResponse:
-        status, headers = response.status, response.headers
+    async def _answer(self, request: HTTPRequest, reply: Reply, deadline: Deadline) -> HTTPResponse:
+        status, headers = reply.status, reply.headers
         if len(headers) > MAX_HEADERS:
             raise faults.answered_garbage(f"more than {MAX_HEADERS} headers")
         coding = headers.get("Transfer-Encoding", "identity").strip().lower()
         if coding not in ("chunked", "identity"):
             raise faults.answered_garbage("the transfer coding is neither chunked nor identity")
-        if status == 407 and self._route(request).proxy is not None:
-            raise faults.proxy_refused(status)
         if 300 <= status < 400:
             raise faults.redirected(status, headers.get("Location", ""), request.url)
         if request.stream and status < 300:
             kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
             if kind == EVENT_STREAM:
-                body = _Body(request, response, self.options)
+                body = _Body(request, reply, self.options)
                 return HTTPResponse(status, headers, source=BodySource(body))
-        return HTTPResponse(status, headers, await self._whole(response, deadline))
+        return HTTPResponse(status, headers, await self._whole(reply, deadline))
 
-    async def _whole(self, response: ClientResponse, deadline: Deadline) -> bytes:
-        content, cap, idle = response.content, self.options.max_body, self.options.idle_timeout
-        if (response.content_length or 0) > cap:
-            raise faults.too_large(cap, response.status)
-        decoder = _Decoding(response)
+    async def _whole(self, reply: Reply, deadline: Deadline) -> bytes:
+        content, cap, idle = reply.content, self.options.max_body, self.options.idle_timeout
+        if (reply.length or 0) > cap:
+            raise faults.too_large(cap, reply.status)
+        decoder = _Decoding(reply)
         pieces: list[bytes] = []
         size = 0
         while not content.at_eof():
@@ -155,22 +121,10 @@ class AiohttpTransport:
             for plain in decoder.feed(piece):
                 size += len(plain)
                 if size > cap:
-                    raise faults.too_large(cap, response.status)
+                    raise faults.too_large(cap, reply.status)
                 pieces.append(plain)
         decoder.finish()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _route(self, request: HTTPRequest) -> _Route:
-        url = request.url
-        route = self._routes.get(url)
-        if route is None:
-            check_base_url(request.base_url or "")
-            proxy = proxy_for(url)
-            route = _Route(URL(url), URL(proxy) if proxy else None)
-            if len(self._routes) >= ROUTES:
-                self._routes.clear()
-            self._routes[url] = route
-        return route
 
     def _connector(self, loop: asyncio.AbstractEventLoop) -> Connector:
         if self._pid != os.getpid():  # the sockets are our parent's: keep them, touch them never
@@ -180,7 +134,9 @@ class AiohttpTransport:
             return connector
         if connector is None:
             self._end_with(loop)
-        self._connectors[loop] = connector = Connector(self._tls, self.options.connect_timeout)
+        self._connectors[loop] = connector = Connector(
+            self._tls, self.options.connect_timeout, loop
+        )
         return connector
 
     def _end_with(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -210,14 +166,12 @@ def _end(
 class _Body:
     """A body that is still arriving."""
 
-    def __init__(
-        self, request: HTTPRequest, response: ClientResponse, options: TransportOptions
-    ) -> None:
+    def __init__(self, request: HTTPRequest, reply: Reply, options: TransportOptions) -> None:
         self._request = request
-        self._response = response
+        self._reply = reply
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._decoder = _Decoding(response)
+        self._decoder = _Decoding(reply)
         self._decoded: Iterator[bytes] = iter(())
 
     async def read(self, deadline: Deadline) -> bytes:
@@ -243,7 +197,7 @@ class _Body:
             self._decoded = iter(self._decoder.feed(raw))
 
     async def _raw(self, deadline: Deadline) -> bytes:
-        content = self._response.content
+        content = self._reply.content
         if (piece := content.read_nowait()) or content.at_eof():
             return piece  # without the price of a timer
         with _until(deadline, self._options.idle_timeout):
@@ -251,14 +205,14 @@ class _Body:
 
     def close(self) -> None:
         """Close the connection unless the body was read to its end; from any thread, at once."""
-        if self._response.closed:
+        if self._reply.closed:
             return
         with suppress(RuntimeError):
             if asyncio.get_running_loop() is self._loop:
-                self._response.close()
+                self._reply.close()
                 return
         with suppress(RuntimeError):  # that loop is closed, and its sockets with it
-            self._loop.call_soon_threadsafe(self._response.close)
+            self._loop.call_soon_threadsafe(self._reply.close)
 
     def __del__(self) -> None:
         self.close()
@@ -316,21 +270,15 @@ class _until:  # noqa: N801 - used as a statement
         return faults.timed_out(self._deadline)
 
 
-def _payload(data: bytes) -> Payload:
-    if len(data) > LARGE_BODY:  # written in pieces: aiohttp warns of so many bytes at once
-        return BytesIOPayload(BytesIO(data), content_type="application/json")
-    return BytesPayload(data, content_type="application/json")
-
-
 class _Decoding:
     """The decoder of a response; it lets through what was not encoded."""
 
     __slots__ = ("_decoder", "_status")
 
-    def __init__(self, response: ClientResponse) -> None:
-        self._status = response.status
+    def __init__(self, reply: Reply) -> None:
+        self._status = reply.status
         self._decoder: Decoder | None = None
-        coding = response.headers.get("Content-Encoding")
+        coding = reply.headers.get("Content-Encoding")
         if coding is not None:
             with self._translated():
                 self._decoder = decoder_for(coding)
@@ -355,7 +303,7 @@ class _Decoding:
             raise faults.undecodable(self._status, str(error)) from None
 
 
-_FAULTS = (LMGatewayError, aiohttp.ClientError, OSError)
+_FAULTS = (LMGatewayError, aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 def _explain(error: Exception, request: HTTPRequest) -> LMGatewayError:
@@ -380,7 +328,7 @@ def _fault(error: Exception) -> LMGatewayError:
             return InputError("the base URL is not a valid URL: check its host and port")
         case aiohttp.ClientPayloadError():
             return faults.broke()
-        case aiohttp.ClientResponseError():
+        case HttpProcessingError():
             # The parser's words, without the bytes that it goes on to quote.
             words, quotes, _ = error.message.partition(":\n")
             if "chunk" in words.lower():  # a good head, and a broken body in the same packet

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from ..errors import InputError
 
-__all__ = ["check_base_url", "check_headers", "encode"]
+__all__ = ["check_base_url", "check_headers", "check_method", "encode"]
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")  # beyond ASCII, aiohttp would send UTF-8
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -27,10 +27,16 @@ def encode(document: Any) -> bytes:
     raise InputError(f"the request's body cannot be written as JSON: {reason}")
 
 
+def check_method(method: str) -> None:
+    """Raise InputError for what cannot be an HTTP method."""
+    if not _TOKEN.fullmatch(method):
+        raise InputError(f"{method[:40]!r} cannot be an HTTP method")
+
+
 def check_headers(headers: Mapping[str, str]) -> None:
     """Raise InputError for a header that HTTP cannot send; it does not quote the value."""
     for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
+        if not _TOKEN.fullmatch(name):
             raise InputError(f"{name[:40]!r} cannot be the name of a header")
         if not _HEADER_VALUE.fullmatch(value):
             raise InputError(
