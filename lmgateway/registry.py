@@ -89,12 +89,20 @@ def installed(*, afresh: bool = False) -> list[tuple[Installed, EntryPoint]]:
         if afresh or path not in _scans:
             rows = []
             for point in entry_points(group=hookspecs.GROUP):
-                name, version = ("?", "?")
-                if point.dist is not None:
-                    name, version = point.dist.name, point.dist.version
-                rows.append((Installed(point.name, name, version), point))
+                rows.append((Installed(point.name, *_distribution(point)), point))
             _scans[path] = sorted(rows, key=lambda row: row[0])
         return _scans[path]
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of what an entry point belongs to; "?" where that does not say."""
+    try:
+        metadata = point.dist.metadata if point.dist is not None else None  # parsed by each look
+    except Exception:  # half removed, or damaged: it must not take the others down
+        metadata = None
+    if metadata is None:
+        return "?", "?"
+    return metadata["Name"] or "?", metadata["Version"] or "?"
 
 
 def load(name: str) -> Plugin:

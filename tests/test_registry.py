@@ -31,6 +31,16 @@ def test_providers_lists_name_distribution_and_version(site_packages: SitePackag
     assert module not in sys.modules
 
 
+def test_a_damaged_distribution_takes_no_other_down(site_packages: SitePackages) -> None:
+    site_packages.install("acme", GOOD)
+    (info,) = site_packages.folder.glob("*.dist-info")
+    (info / "METADATA").unlink()
+    rows = {row.name: row for row in lmgateway.providers()}
+    assert rows["acme"] == ("acme", "?", "?")
+    assert lmgateway.get_lm("acme", model="m")("hi") == ["good"]
+    assert lmgateway.get_lm("echo")("still here") == ["still here"]
+
+
 def test_what_is_installed_later_is_found(site_packages: SitePackages) -> None:
     lmgateway.providers()
     site_packages.install("late", GOOD)

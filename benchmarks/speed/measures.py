@@ -93,6 +93,10 @@ MEASURES = (
         (Row("stream, a piece of many in a packet, CPU", "cpu", "requests", aim=2.0),),
     ),
     Measure(
+        "single", "sync_chunk", "/single/5000/v1", 5000,
+        (Row("stream, a piece in a packet, CPU", "cpu", "requests", aim=2.0),),
+    ),
+    Measure(
         "paced", "sync_chunk", "/paced/500/v1", 500,
         (Row("stream, a piece a millisecond, CPU", "cpu", "requests", aim=2.0),),
         rounds=5,

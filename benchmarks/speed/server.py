@@ -2,7 +2,8 @@
 
 Raw asyncio, no HTTP library: it finds the end of a request and writes bytes that were ready
 before. The path says how: ``/delay/200/v1/...`` answers after 200 ms, ``/chunks/50/v1/...`` streams
-50 pieces to those who ask for a stream, ``/paced/50/v1/...`` a piece a millisecond, as models do.
+50 pieces at once to those who ask for a stream, ``/single/50/v1/...`` one by one as fast as it can,
+``/paced/50/v1/...`` a piece a millisecond, as models do.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ COMPLETION = {
     "usage": {"prompt_tokens": 90, "completion_tokens": 120, "total_tokens": 210},
 }
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_MODE = re.compile(rb"/(delay|chunks|paced)/(\d+)/")
+_MODE = re.compile(rb"/(delay|chunks|single|paced)/(\d+)/")
 _STREAMS = re.compile(rb'"stream": ?true')
 
 
@@ -93,18 +94,18 @@ class Answering(asyncio.Protocol):
         kind, number = (mode[1], int(mode[2])) if mode else (b"", 0)
         streams = _STREAMS.search(body)
         answer = streamed(number or 1) if streams else WHOLE
-        if kind == b"paced" and streams:
+        if kind in (b"paced", b"single") and streams:
             self._write(STREAM_HEAD)
-            self._write_piece(number)
+            self._write_piece(number, 0.001 if kind == b"paced" else 0.0)
         elif kind == b"delay":
             asyncio.get_running_loop().call_later(number / 1000, self._write, answer)
         else:
             self._write(answer)
 
-    def _write_piece(self, left: int) -> None:
+    def _write_piece(self, left: int, pause: float) -> None:
         if left:
             self._write(numbered(left))
-            asyncio.get_running_loop().call_later(0.001, self._write_piece, left - 1)
+            asyncio.get_running_loop().call_later(pause, self._write_piece, left - 1, pause)
         else:
             self._write(STREAM_END)
 

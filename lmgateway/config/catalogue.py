@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .origins import Sourced
@@ -14,8 +13,7 @@ from .origins import Sourced
 __all__ = ["Host", "hosts", "needs_key"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Host:
+class Host(NamedTuple):
     """One row of ``catalogue.toml``.
 
     Attributes:

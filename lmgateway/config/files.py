@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError, excerpt
 from .origins import Sourced, folders_upwards
@@ -22,8 +22,7 @@ _OURS = re.compile(r"^\s*\[+\s*tool\s*\.\s*lmgateway\s*[.\]]")
 Path = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class Found(NamedTuple):
     """A configuration file and what led to it."""
 
     path: str

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 
 __all__ = ["Environment", "Sourced", "folders_upwards", "read_dotenv"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sourced:
+class Sourced(NamedTuple):
     """A value and where it came from.
 
     Attributes:
@@ -25,9 +23,12 @@ class Sourced:
         place: The variable, the file and line, or the row; "" for an argument or a default.
     """
 
-    value: Any = field(repr=False)
+    value: Any
     kind: str
     place: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Sourced from {self}>"  # the value may be a secret
 
     def __str__(self) -> str:
         if self.kind == "argument":
@@ -52,13 +53,15 @@ def folders_upwards(start: str | None = None) -> Iterator[str]:
         folder = parent
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Dotenv:
+class Dotenv(NamedTuple):
     """One ``.env`` file: its values, and the line of each."""
 
     path: Path
-    values: Mapping[str, str] = field(repr=False)
+    values: Mapping[str, str]
     lines: Mapping[str, int]
+
+    def __repr__(self) -> str:
+        return f"<Dotenv {self.path}, {len(self.values)} values>"  # most of them are secrets
 
 
 class Environment:

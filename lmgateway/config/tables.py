@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from ..registry import nearest
@@ -35,8 +34,7 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 Values = Mapping[str, Sourced]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ModelTable:
+class ModelTable(NamedTuple):
     """One ``[models.NAME]``.
 
     Attributes:
@@ -56,8 +54,7 @@ class ModelTable:
     place: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ProviderTable:
+class ProviderTable(NamedTuple):
     """One ``[providers.NAME]``.
 
     Attributes:
@@ -75,8 +72,7 @@ class ProviderTable:
     place: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Config:
+class Config(NamedTuple):
     """A configuration file; each value knows its line.
 
     Attributes:
@@ -89,16 +85,16 @@ class Config:
         places: ``file:line`` of every ``[limits.NAME]``.
     """
 
-    path: str = ""
-    default: Sourced | None = None
-    models: Mapping[str, ModelTable] = field(default_factory=dict)
-    providers: Mapping[str, ProviderTable] = field(default_factory=dict)
-    cache: Values = field(default_factory=dict)
-    limits: Mapping[str, Values] = field(default_factory=dict)
-    places: Mapping[str, str] = field(default_factory=dict)
+    path: str
+    default: Sourced | None
+    models: Mapping[str, ModelTable]
+    providers: Mapping[str, ProviderTable]
+    cache: Values
+    limits: Mapping[str, Values]
+    places: Mapping[str, str]
 
 
-NOTHING = Config()
+NOTHING = Config("", None, {}, {}, {}, {}, {})
 
 
 def wrong(place: str, what: str) -> ConfigError:

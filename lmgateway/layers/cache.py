@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from os.path import abspath, expanduser
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -310,7 +309,7 @@ class _Attempt:
 
         def commit(_: Completion) -> None:
             self._keep(asked, "share", outcome)
-            flight.land(replace(landing, stored=True))
+            flight.land(landing._replace(stored=True))
 
         self._scope.on_commit(commit)
         return outcome

@@ -6,17 +6,15 @@ import os
 from collections.abc import Hashable
 from concurrent.futures import Future
 from copy import copy
-from dataclasses import dataclass
 from threading import Lock, get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import LMGatewayError
 
 __all__ = ["NOTHING", "Flight", "Landing", "join"]
 
 
-@dataclass(frozen=True, slots=True)
-class Landing:
+class Landing(NamedTuple):
     """What a leader leaves to its followers.
 
     Attributes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from requests import PreparedRequest
@@ -32,8 +31,7 @@ IDLE_CONNECTIONS = 512
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~:@!$&'()*+,;=?-]*")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Target:
+class Target(NamedTuple):
     """One service as it is reached from here, found once and then kept.
 
     Attributes:
@@ -52,7 +50,7 @@ class Target:
     host: str
     proxy: str | None
     in_full: bool
-    pool: Any = field(repr=False)
+    pool: Any
 
     def url_of(self, path: str) -> str:
         """The URL of a path there."""
