@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from cold import FIRST_ANSWER, IMPORTS, medians
-from contenders import CONTENDERS
+from contenders import CONTENDERS, FLOORS
 from environments import ROOT, Environments
 from measures import MEASURES, QUICK, Measure, who_can
 from report import Results, write
@@ -130,27 +130,38 @@ def main() -> None:
     folder = None if options.quick else ROOT / ".cache" / "bench"
     environments = Environments(folder)
     results = Results()
-    with tempfile.TemporaryDirectory() as cache, serving(sys.executable) as service:
-        os.environ["LMGATEWAY_CACHE_DIR"] = cache
-        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it asks the network first
-        for measure in QUICK if options.quick else MEASURES:
-            if options.only and measure.name not in options.only:
-                continue
-            pythons = {}
-            for name in who_can(measure, peers=not options.quick):
-                python = environments.python(CONTENDERS[name].environment)
-                if python is not None:
-                    pythons[name] = python
-            print(f"{measure.name}: {', '.join(pythons)}", file=sys.stderr)
-            results.measured[measure] = take(measure, service, pythons)
-        if not options.only:
-            results.cold = take_cold(service, environments, quick=options.quick)
-            if not options.quick:
-                results.installed = {
-                    name: environments.sizes(name)
-                    for name in ("core", *sorted({c.environment for c in CONTENDERS.values()}))
-                }
-    write(results, options.page)
+    page = None
+    try:
+        with tempfile.TemporaryDirectory() as cache, serving(sys.executable) as service:
+            os.environ["LMGATEWAY_CACHE_DIR"] = cache
+            os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it asks the network first
+            for measure in QUICK if options.quick else MEASURES:
+                if not options.only or measure.name in options.only:
+                    pythons = pythons_for(measure, environments, peers=not options.quick)
+                    results.measured[measure] = take(measure, service, pythons)
+            if not options.only:
+                results.cold = take_cold(service, environments, quick=options.quick)
+                if not options.quick:
+                    results.installed = {
+                        name: environments.sizes(name)
+                        for name in ("core", *sorted({c.environment for c in CONTENDERS.values()}))
+                    }
+        page = options.page
+    finally:
+        write(results, page)  # what was measured before a failure is shown, on no page
+    if broken := results.without(["lmgateway", *FLOORS]):
+        sys.exit(f"no figures: {', '.join(broken)}")
+
+
+def pythons_for(measure: Measure, environments: Environments, *, peers: bool) -> dict[str, str]:
+    """Who takes part, each with the interpreter it runs in."""
+    found = {}
+    for name in who_can(measure, peers=peers):
+        python = environments.python(CONTENDERS[name].environment)
+        if python is not None:
+            found[name] = python
+    print(f"{measure.name}: {', '.join(found)}", file=sys.stderr)
+    return found
 
 
 if __name__ == "__main__":

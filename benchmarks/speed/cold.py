@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from statistics import median
 
 __all__ = ["FIRST_ANSWER", "IMPORTS", "cpu_of", "medians"]
@@ -74,11 +75,20 @@ def cpu_of(python: str, code: str) -> float:
 
 
 def medians(commands: dict[str, tuple[str, str]], rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each command, run in turns; the first run, unmeasured, compiles."""
+    """Median CPU seconds of each command, run in turns; the first run, unmeasured, compiles.
+
+    A command that fails is left out.
+    """
+    left = dict(commands)
     spent: dict[str, list[float]] = {}
     for number in range(rounds + 1):
-        for name, (python, code) in commands.items():
-            seconds = cpu_of(python, code)
+        for name, (python, code) in list(left.items()):
+            try:
+                seconds = cpu_of(python, code)
+            except subprocess.CalledProcessError as error:
+                print(f"{name}: {error}", file=sys.stderr)
+                del left[name]
+                continue
             if number:
                 spent.setdefault(name, []).append(seconds)
-    return {name: median(each) for name, each in spent.items()}
+    return {name: median(spent[name]) for name in left}

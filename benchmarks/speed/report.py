@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from contenders import CONTENDERS, PEERS
-from measures import Measure, Row
+from measures import Measure, Row, who_can
 from plot import Bars, draw
 
 __all__ = ["Results", "write"]
@@ -34,6 +34,22 @@ class Results:
     measured: dict[Measure, dict[str, dict[str, float]]] = field(default_factory=dict)
     cold: dict[str, dict[str, float]] = field(default_factory=dict)
     installed: dict[str, dict[str, tuple[str, int]]] = field(default_factory=dict)
+
+    def without(self, names: list[str]) -> list[str]:
+        """What one of these contenders took part in and came out of without a figure."""
+        broken = []
+        for measure, figures in self.measured.items():
+            able = who_can(measure, peers=False)
+            broken += [
+                f"{name} in {measure.name}"
+                for name in names
+                if name in able and name not in figures
+            ]
+        for title, seconds in self.cold.items():
+            broken += [
+                f"{name} in {title}" for name in ("lmgateway", "requests") if name not in seconds
+            ]
+        return broken
 
 
 @dataclass(frozen=True, slots=True)

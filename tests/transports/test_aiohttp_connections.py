@@ -125,6 +125,66 @@ def test_a_ten_megabyte_prompt_is_sent_whole(transport: AiohttpTransport) -> Non
         assert server.requests[0].headers["content-type"] == "application/json"
 
 
+def test_a_connection_that_has_not_taken_the_whole_request_carries_no_other(
+    transport: AiohttpTransport,
+) -> None:
+    over = threading.Event()
+
+    async def twice(server: FaultServer) -> None:
+        request = HTTPRequest("POST", server.url, "/", json="x" * 30_000_000)
+        assert (await transport.send(request, Deadline(30))).status == 413
+        assert (await call(transport, server.url)).status == 200
+        over.set()
+
+    early = [send(head(413, length=2), b"{}"), await_event(over)]
+    with FaultServer(early, [reply()]) as server:
+        asyncio.run(twice(server))
+        assert len(server.peers) == 2
+
+
+def test_a_changed_header_is_sent_and_the_body_is_described_by_us(
+    transport: AiohttpTransport,
+) -> None:
+    async def thrice(server: FaultServer) -> None:
+        for key in ("a", "a", "b"):
+            wrong = {"Content-Length": "3", "transfer-encoding": "chunked", "content-type": "no"}
+            request = HTTPRequest("POST", server.url, "/", json=[key], headers={"K": key, **wrong})
+            await transport.send(request, Deadline(20))
+
+    with FaultServer([reply(), reply(), reply()]) as server:
+        asyncio.run(thrice(server))
+        assert [each.headers["k"] for each in server.requests] == ["a", "a", "b"]
+        assert [each.body for each in server.requests] == [b'["a"]', b'["a"]', b'["b"]']
+        for each in server.requests:
+            assert each.headers["content-type"] == "application/json"
+            assert each.headers["content-length"] == "5"
+            assert "transfer-encoding" not in each.headers
+
+
+@pytest.mark.parametrize("method, length", [("GET", None), ("POST", "0")])
+def test_a_request_without_a_body_says_so_where_one_is_expected(
+    transport: AiohttpTransport, method: str, length: str | None
+) -> None:
+    with FaultServer([reply()]) as server:
+        asyncio.run(transport.send(HTTPRequest(method, server.url, "/"), Deadline(20)))
+        assert server.requests[0].headers.get("content-length") == length
+
+
+def test_what_is_no_method_is_refused(transport: AiohttpTransport) -> None:
+    request = HTTPRequest("GET / HTTP/1.1\r\nX:", "http://127.0.0.1:1", "/")
+    with pytest.raises(InputError, match="HTTP method"):
+        asyncio.run(transport.send(request, Deadline(5)))
+
+
+def test_an_answer_that_changes_the_protocol_is_refused(transport: AiohttpTransport) -> None:
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+    with FaultServer([receive(), send(switch), stall()]) as server:
+        with pytest.raises(ConnectionFailedError, match="101") as caught:
+            asyncio.run(call(transport, server.url))
+        assert not caught.value.retryable
+        server.await_hang_up()
+
+
 def test_a_stream_of_many_chunks_arrives_whole_in_flat_memory(
     transport: AiohttpTransport,
 ) -> None:
