@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -123,6 +124,18 @@ class Connector(aiohttp.TCPConnector):
         self._factory = cast(Any, partial(_Wire, loop=self._loop))
         self._limits = aiohttp.ClientTimeout(connect=connect_timeout, ceil_threshold=inf)
         self._destinations: dict[str, Destination] = {}
+        self._shutdown: AsyncGenerator[None] | None = self._dropped_at_shutdown()
+        # The loop may have been shut down before, and used again: it warns of that.
+        with suppress(StopIteration, ResourceWarning):
+            self._shutdown.__anext__().send(None)
+
+    async def _dropped_at_shutdown(self) -> AsyncGenerator[None]:
+        # The one word that a loop has for those it serves before it is closed: asyncio.run, and
+        # whoever ends a loop as it does, closes the generators that were begun there.
+        try:
+            yield
+        finally:
+            self.drop()
 
     def destination(self, request: HTTPRequest) -> Destination:
         """Where a request goes; raises InputError or ConfigError where it cannot go."""
@@ -197,15 +210,21 @@ class Connector(aiohttp.TCPConnector):
 
     def drop(self) -> None:
         """Close every connection; in the thread of a living loop."""
+        for protocol in self._protocols():
+            protocol.abort()  # close() would wait for the end of TLS, which nobody wants to see
         self._close()
 
     def sever(self) -> None:
         """Close every socket without the help of the loop, which is gone."""
-        protocols = [protocol for pool in self._conns.values() for protocol, _ in pool]
-        for protocol in [*protocols, *self._acquired]:
+        self._shutdown = None
+        for protocol in self._protocols():
             if protocol.transport is not None:
                 _sever(protocol.transport)
         self._close()
+
+    def _protocols(self) -> list[ResponseHandler]:
+        idle = [protocol for pool in self._conns.values() for protocol, _ in pool]
+        return [*idle, *self._acquired]
 
 
 def _sever(transport: asyncio.BaseTransport) -> None:

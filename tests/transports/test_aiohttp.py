@@ -168,6 +168,19 @@ def test_a_session_ends_with_a_loop_that_is_merely_closed(transport: AiohttpTran
         gc.collect()
 
 
+def test_a_session_ends_when_its_loop_is_shut_down(transport: AiohttpTransport) -> None:
+    with FaultServer([reply(), stall()], [reply(), stall()]) as server:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(call(transport, server.url))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        server.await_hang_up()  # uvloop closes no socket by itself, and complains of each
+        loop.run_until_complete(call(transport, server.url))
+        loop.close()
+        server.await_hang_up(1)
+        del loop
+        gc.collect()
+
+
 def test_a_tls_session_ends_with_a_loop_that_is_merely_closed(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     transport = AiohttpTransport(TransportOptions(verify=authority.bundle))
