@@ -218,13 +218,14 @@ class Connector(aiohttp.TCPConnector):
         """Close every socket without the help of the loop, which is gone."""
         self._shutdown = None
         for protocol in self._protocols():
-            if protocol.transport is not None:
-                _sever(protocol.transport)
+            assert protocol.transport is not None
+            _sever(protocol.transport)
         self._close()
 
     def _protocols(self) -> list[ResponseHandler]:
+        """All that are connected; aiohttp counts those that are connecting among the acquired."""
         idle = [protocol for pool in self._conns.values() for protocol, _ in pool]
-        return [*idle, *self._acquired]
+        return [each for each in [*idle, *self._acquired] if each.transport is not None]
 
 
 def _sever(transport: asyncio.BaseTransport) -> None:
