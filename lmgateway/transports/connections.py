@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 from collections import deque
+from collections.abc import Iterator
 from io import BytesIO
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,10 @@ class StrictResponse(http.client.HTTPResponse):
                 return body
         return b""
 
+    def take_end(self) -> bool:
+        """Take the end of a chunked body; False if something else comes, or would have to."""
+        return self._chunks is not None and not self._read1_chunked(CHUNKS_AT_ONCE)
+
 
 class Watched:
     """What both kinds of connection add to urllib3's: a guard, and a dial tone within its limit."""
@@ -139,6 +144,17 @@ class Watched:
                 # Not SSLSocket's own method: it would turn the socket into a plain one, and
                 # the reader would be handed ciphertext.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def unwaiting(self) -> Iterator[None]:
+        """Meanwhile, reading what is not there yet fails."""
+        sock = self.sock
+        assert sock is not None
+        sock.settimeout(0.0)
+        try:
+            yield
+        finally:
+            sock.settimeout(None)
 
     def connect(self) -> None:
         """Connect, TLS and proxies included, within the limits of the exchange."""
@@ -188,6 +204,13 @@ class Watched:
         finally:
             self._unsent = None
         self._used = True
+
+    def putheader(self, header: Any, *values: Any) -> None:
+        """Add a header; what ours may hold has been looked at before, once for many calls."""
+        if len(values) == 1 and isinstance(values[0], str):
+            self._output(f"{header}: {values[0]}".encode("latin-1"))  # type: ignore[attr-defined]
+        else:  # http.client's own
+            super().putheader(header, *values)  # type: ignore[misc]
 
     def send(self, data: Any) -> None:
         """Send; the head of a request waits for its body, to go out in one packet with it."""

@@ -54,6 +54,11 @@ class Exchange:
         self._connection: Watched | None = None
         self._lock = threading.Lock()  # held to let go of a connection, and to abort
 
+    @property
+    def connection(self) -> Watched | None:
+        """What it goes over; None before and after."""
+        return self._connection
+
     def take(self, connection: Watched) -> None:
         """Go over this connection from now on."""
         self._connection = connection

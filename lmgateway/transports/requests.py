@@ -13,6 +13,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 from weakref import WeakSet
@@ -88,6 +89,7 @@ class RequestsTransport:
         self._adapter = _Adapter()
         self._targets: dict[str, Target] = {}
         self._context: Any = None
+        self._latest: tuple[Mapping[str, str], CaseInsensitiveDict[str]] = {}, _checked({})
 
     def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
         """Send a request and return its answer, the body whole unless it is a stream.
@@ -99,7 +101,7 @@ class RequestsTransport:
             APIError: A redirect, or a body that is too large or cannot be decompressed.
         """
         target = self._target(request.base_url or "")
-        prepared = _prepare(request, target)
+        prepared = self._prepare(request, target)
         exchange = Exchange(deadline, self._options.connect_timeout)
         response = self._begin(prepared, exchange)
         if response is None:
@@ -134,6 +136,31 @@ class RequestsTransport:
                 )
                 self._targets[base_url] = target
         return target
+
+    def _prepare(self, request: HTTPRequest, target: Target) -> _Prepared:
+        if not _TOKEN.fullmatch(request.method):
+            raise InputError(f"{request.method[:40]!r} cannot be an HTTP method")
+        prepared = _Prepared()
+        prepared.target = target
+        prepared.method = request.method
+        prepared.url = target.url_of(request.path)
+        prepared.line = target.line_of(request.path)
+        prepared.headers = headers = self._headers(request.headers)
+        if request.json is not None:
+            prepared.body = body = _encoded(request.json)
+            headers["Content-Type"] = "application/json"
+            headers["Content-Length"] = str(len(body))
+        return prepared
+
+    def _headers(self, given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
+        """The headers of one request, which no other shares."""
+        latest, checked = self._latest
+        if given != latest:  # seldom: neither the key nor anything else changes
+            checked = _checked(given)
+            self._latest = dict(given), checked
+        headers: Any = CaseInsensitiveDict()
+        headers._store = checked._store.copy()  # type: ignore[attr-defined]  # its own is slow
+        return headers  # type: ignore[no-any-return]
 
     def _begin(self, prepared: _Prepared, exchange: Exchange) -> Response | None:
         """Send it and read the head; None if a reused connection had been closed meanwhile."""
@@ -198,7 +225,7 @@ class _Body:
 
     def close(self) -> None:
         """Drop the connection unless the body is complete; a reader in another thread wakes."""
-        if self._complete:
+        if self._complete or self._ends():
             return
         if self._pid == os.getpid():  # a forked child may not cut the connection of its parent
             self._exchange.abort()
@@ -207,6 +234,27 @@ class _Body:
                 self._raw.close()
             finally:
                 self._reading.release()
+
+    def _ends(self) -> bool:
+        """Whether only the end of the body was left, and has come: the connection is of use then.
+
+        Who reads a stream of events stops at the last one.
+        """
+        connection, response = self._exchange.connection, self._raw._original_response
+        if response is None or self._pid != os.getpid():
+            return False
+        if not self._reading.acquire(blocking=False):
+            return False
+        try:
+            with suppress(Exception):
+                ended = response.isclosed()  # its last byte came with others, and was taken
+                if not ended and connection is not None:
+                    with connection.unwaiting():
+                        ended = response.take_end()
+                self._complete = ended and not next(self._pieces, b"")
+        finally:
+            self._reading.release()
+        return self._complete
 
     def _guarded(self, receive: Any) -> bytes:
         """Receive within the limits, and raise whatever goes wrong as one of ours."""
@@ -290,11 +338,10 @@ def _decompressed(raw: Any, exchange: Exchange, idle_timeout: float | None) -> I
         decoder.finish()
 
 
-def _prepare(request: HTTPRequest, target: Target) -> _Prepared:
-    if not _TOKEN.fullmatch(request.method):
-        raise InputError(f"{request.method[:40]!r} cannot be an HTTP method")
+def _checked(given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
+    """Our headers and those that were given; raises InputError for one that cannot be sent."""
     headers = CaseInsensitiveDict(_HEADERS)
-    for name, value in request.headers.items():
+    for name, value in given.items():
         if not _TOKEN.fullmatch(name):
             raise InputError(f"{name[:40]!r} cannot be the name of a header")
         if not _HEADER_VALUE.fullmatch(value):
@@ -303,17 +350,7 @@ def _prepare(request: HTTPRequest, target: Target) -> _Prepared:
                 "(a line break, a control character, or one beyond latin-1)"
             )
         headers[name] = value
-    prepared = _Prepared()
-    prepared.target = target
-    prepared.method = request.method
-    prepared.url = target.url_of(request.path)
-    prepared.line = target.line_of(request.path)
-    prepared.headers = headers
-    if request.json is not None:
-        prepared.body = body = _encoded(request.json)
-        headers["Content-Type"] = "application/json"
-        headers["Content-Length"] = str(len(body))
-    return prepared
+    return headers
 
 
 def _encoded(document: Any) -> bytes:

@@ -16,6 +16,7 @@ from support.fault_server import (
     receive,
     reply,
     send,
+    signal,
     stall,
 )
 
@@ -123,6 +124,43 @@ def test_closing_an_unfinished_stream_hangs_up(transport: RequestsTransport) -> 
         server.await_hang_up()
         with pytest.raises(ConnectionFailedError):
             body.read(Deadline(10))
+
+
+@pytest.mark.parametrize("packets", [1, 2])
+def test_stream_left_at_its_last_piece_gives_its_connection_back(
+    transport: RequestsTransport, packets: int
+) -> None:
+    go_on, sent = threading.Event(), threading.Event()
+    first, last = head(200, SSE) + chunk(b"data: [DONE]\n\n"), chunk(b"")
+    sends = [send(first + last)] if packets == 1 else [send(first), await_event(go_on), send(last)]
+    with FaultServer([receive(), *sends, signal(sent), reply(), stall()]) as server:
+        body = body_of(transport.send(post(server.url, stream=True), Deadline(20)))
+        assert body.read(Deadline(20)) == b"data: [DONE]\n\n"
+        go_on.set()
+        assert sent.wait(20)
+        body.close()
+        body.close()
+        assert body.read(Deadline(20)) == b""
+        assert transport.send(post(server.url), Deadline(20)).status == 200
+        assert len(server.peers) == 1
+
+
+@pytest.mark.parametrize("rest", [b"", chunk(b"more"), chunk(b"more") + chunk(b""), b"nonsense\n"])
+def test_stream_left_before_its_end_gives_no_connection_back(
+    transport: RequestsTransport, rest: bytes
+) -> None:
+    go_on, sent = threading.Event(), threading.Event()
+    first = send(head(200, SSE) + chunk(b"data: [DONE]\n\n"))
+    script = [receive(), first, await_event(go_on), send(rest), signal(sent), stall()]
+    with FaultServer(script, [reply()]) as server:
+        body = body_of(transport.send(post(server.url, stream=True), Deadline(20)))
+        body.read(Deadline(20))
+        go_on.set()
+        assert sent.wait(20)
+        body.close()
+        server.await_hang_up()
+        assert transport.send(post(server.url), Deadline(20)).status == 200
+        assert len(server.peers) == 2
 
 
 def test_dropping_an_unfinished_stream_hangs_up(transport: RequestsTransport) -> None:
