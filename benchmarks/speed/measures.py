@@ -78,7 +78,7 @@ MEASURES = (
     Measure(
         "hundred", "async_batch", "/delay/200/v1", 1000,
         (Row("the same, 100 in flight, wall", "wall", ideal=2.0, aim=1.1),),
-        in_flight=100, rounds=5,
+        in_flight=100,
     ),
     Measure(
         "threads", "sync_batch", "/delay/200/v1", 1000,
@@ -86,7 +86,7 @@ MEASURES = (
             Row("the same in 100 threads, wall", "wall", ideal=2.0, aim=1.1),
             Row("the same in 100 threads, CPU", "cpu", "requests", aim=0.6),
         ),
-        in_flight=100, rounds=5,
+        in_flight=100,
     ),
     Measure(
         "chunk", "sync_chunk", "/chunks/5000/v1", 5000,

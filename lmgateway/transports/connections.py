@@ -265,7 +265,7 @@ def _dial(addresses: list[Any], expires_at: float, options: Any) -> socket.socke
         remaining = expires_at - monotonic()
         if remaining <= 0:
             raise TimeoutError("no address answered in time")
-        sock = socket.socket(family, kind, protocol)
+        sock = _Socket(family, kind, protocol)
         try:
             for option in options:
                 sock.setsockopt(*option)
@@ -281,6 +281,15 @@ def _dial(addresses: list[Any], expires_at: float, options: Any) -> socket.socke
             sock.close()
             raise
     raise failure
+
+
+class _Socket(socket.socket):
+    """A socket that is asked for the same timeout twice in every call."""
+
+    def settimeout(self, value: float | None) -> None:
+        """Set it if it changes: each time the system is told, another thread takes over."""
+        if value != self.gettimeout():
+            super().settimeout(value)
 
 
 class _Stack:

@@ -33,6 +33,7 @@ from .targets import Target, find_target, trust
 
 __all__ = ["RequestsTransport"]
 
+TARGETS = 1024  # services whose pools are kept
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "Connection": "keep-alive"}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -134,6 +135,8 @@ class RequestsTransport:
                 target = self._targets.get(base_url) or find_target(
                     base_url, self._adapter, self._context
                 )
+                if len(self._targets) >= TARGETS:
+                    self._targets.clear()  # what is under way keeps its own
                 self._targets[base_url] = target
         return target
 

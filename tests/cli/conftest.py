@@ -209,6 +209,22 @@ class Terminal:
         os.write(self._master, keys.encode())
         return start
 
+    def interrupt(self) -> int:
+        """Press Ctrl-C, and give the exit status.
+
+        One that comes in the instant before a system call blocks is noticed when that returns, as
+        in any Python program: so whoever sees nothing happen presses again.
+        """
+        self.type("\x03")
+        end = time.monotonic() + PATIENCE / 3
+        while self._read(end - time.monotonic()):
+            pass
+        if time.monotonic() >= end:
+            self.type("\x03")
+        status = self.wait()
+        self.shown = self.shown.replace("^C^C", "^C")
+        return status
+
     def wait(self) -> int:
         """The exit status; everything shown has been read then."""
         end = time.monotonic() + PATIENCE

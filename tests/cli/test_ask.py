@@ -246,8 +246,7 @@ def test_ctrl_c_ends_the_line_and_the_connection(terminal: Open) -> None:
         shell = terminal("ask", "-m", "openai/m", "tell", OPENAI_API_BASE=service.base_url)
         shell.read_until("once upon")
         assert not service.left.is_set()
-        shell.type("\x03")
-        assert shell.wait() == 130
+        assert shell.interrupt() == 130
         assert service.left.wait(5)
     assert shell.shown == "once upon^C\r\n"
 
@@ -257,8 +256,7 @@ def test_ctrl_c_before_the_first_word(terminal: Open) -> None:
     with serve(STREAM[: STREAM.index(b"data:")]) as service:
         shell = terminal("ask", "-m", "openai/m", "tell", OPENAI_API_BASE=service.base_url)
         assert service.asked.wait(30)
-        shell.type("\x03")
-        assert shell.wait() == 130
+        assert shell.interrupt() == 130
         assert service.left.wait(5)
     assert shell.shown == "^C\r\n"
 

@@ -1,4 +1,5 @@
 import copy
+import gc
 import os
 import pickle
 import signal
@@ -226,6 +227,18 @@ def test_close_hangs_up_idle_connections_and_refuses_more(transport: RequestsTra
         server.await_hang_up()
         with pytest.raises(ConnectionFailedError, match="closed"):
             transport.send(post(server.url), Deadline(10))
+
+
+def test_services_asked_long_ago_are_let_go(
+    transport: RequestsTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmgateway.transports.requests.TARGETS", 2)
+    with FaultServer([reply(), stall()]) as server, FaultServer([reply()] * 2) as other:
+        transport.send(post(server.url), Deadline(20))
+        for path in ("", "/a"):
+            transport.send(post(other.url + path), Deadline(20))
+        gc.collect()
+        server.await_hang_up()
 
 
 def test_stream_outlives_the_close_of_its_transport(transport: RequestsTransport) -> None:
