@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any
 
 from cold import FIRST_ANSWER, IMPORTS, medians
@@ -44,8 +45,6 @@ class Worker:
 
     def ask(self, **order: Any) -> dict[str, Any]:
         """Have it measure something."""
-        from time import perf_counter
-
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         began = perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -71,8 +72,6 @@ class Environments:
 
     def sizes(self, name: str) -> dict[str, tuple[str, int]]:
         """Version and bytes, without bytecode, of each distribution in an environment."""
-        import json
-
         python = self.python(name)
         if python is None:
             return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from contenders import FLOORS, PEERS, Contender
+from contenders import CONTENDERS, FLOORS, PEERS, Contender
 
 __all__ = ["MEASURES", "QUICK", "Measure", "Row", "who_can"]
 
@@ -153,8 +153,6 @@ _NEEDS = {
 
 def who_can(measure: Measure, *, peers: bool) -> list[str]:
     """The contenders that do what is measured, this project's first."""
-    from contenders import CONTENDERS
-
     needed = _NEEDS[measure.does]
     names = ["lmgateway", *FLOORS, *(PEERS if peers else ())]
     return [

@@ -21,8 +21,8 @@ from ..errors import (
     InputError,
     LMGatewayError,
     RequestTimeoutError,
-    api_error,
 )
+from . import faults
 from .connections import HeadError
 from .decoding import DecodingError
 from .exchange import CONNECT, IDLE, Exchange
@@ -47,9 +47,7 @@ def ran_out(exchange: Exchange, *, idle_timeout: float | None = None) -> LMGatew
             f"no connection was made within {exchange.connect_timeout:g} s (connect_timeout)"
         )
     if exchange.expired == IDLE:
-        stalled = RequestTimeoutError(f"nothing arrived for {idle_timeout:g} s (idle_timeout)")
-        stalled.retryable = True
-        return stalled
+        return faults.stalled(idle_timeout or 0.0)
     return RequestTimeoutError(
         f"no complete answer within the {exchange.deadline.timeout or 0:g} s of the call (timeout)"
     )
@@ -84,7 +82,7 @@ def explain(
     elif isinstance(error, LMGatewayError):
         explained = error
     elif isinstance(error, DecodingError):
-        explained = api_error(status, f"the answer cannot be decompressed: {error}")
+        explained = faults.undecodable(status, str(error))
     else:
         explained = _explain_chain(list(_chain(error)), exchange, target)
     return explained.locate(host=target.place)
@@ -120,16 +118,13 @@ def _explain_root(root: BaseException, exchange: Exchange, target: Target) -> Co
     via = f"the proxy {target.proxy}" if target.proxy else "the service"
     if isinstance(root, socket.gaierror):
         name = target.proxy.rpartition(":")[0] if target.proxy else target.host
-        failure = ConnectionFailedError(
-            f"the host name {name} cannot be resolved: check its spelling, and the network"
-        )
-        return failure.locate(max_retries=1)
+        return faults.unknown_host(name)
     if isinstance(root, ssl.SSLError):
         return _explain_tls(root)
     if isinstance(root, ConnectionRefusedError):
         return ConnectionFailedError(f"{via} refused the connection: is it running there?")
     if isinstance(root, HeadError):
-        return _permanent(f"the answer is not valid HTTP: {root}")
+        return faults.answered_garbage(root)
     if refusal := re.match(r"Tunnel connection failed: (\d{3})", str(root)):
         return _explain_refused_tunnel(int(refusal[1]), target)
     if isinstance(root, http.client.IncompleteRead):
@@ -144,18 +139,14 @@ def _explain_root(root: BaseException, exchange: Exchange, target: Target) -> Co
 
 def _explain_tls(root: ssl.SSLError) -> ConnectionFailedError:
     if isinstance(root, ssl.SSLCertVerificationError):
-        reason = root.verify_message.rstrip(".")
-        return _permanent(
-            f"the service's certificate was not accepted: {reason}. If an authority of your own "
-            "signed it, give the path of its CA bundle as verify= or in REQUESTS_CA_BUNDLE"
-        )
+        return faults.untrusted(root.verify_message)
     if isinstance(root, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return ConnectionFailedError("the connection broke inside TLS")
     if root.reason in _NOT_TLS:
-        return _permanent(
+        return faults.permanent(
             "the service does not speak TLS at this port: is it an http:// URL, or another port?"
         )
-    return _permanent(f"TLS failed: {root.reason or type(root).__name__}")
+    return faults.permanent(f"TLS failed: {root.reason or type(root).__name__}")
 
 
 def _explain_refused_tunnel(status: int, target: Target) -> ConnectionFailedError:
@@ -170,13 +161,7 @@ def _explain_refused_tunnel(status: int, target: Target) -> ConnectionFailedErro
 
 def refused_by_proxy(target: Target) -> ConnectionFailedError:
     """The error for a 407."""
-    return _permanent(
+    return faults.permanent(
         f"the proxy {target.proxy} wants a user name and a password (407): "
         "put them into HTTPS_PROXY or HTTP_PROXY"
     ).locate(host=target.place)
-
-
-def _permanent(message: str) -> ConnectionFailedError:
-    failure = ConnectionFailedError(message)
-    failure.retryable = False
-    return failure

@@ -19,6 +19,7 @@ __all__ = [
     "failed_to_connect",
     "host_of",
     "not_tls",
+    "permanent",
     "proxy_refused",
     "redirected",
     "slow_to_connect",
@@ -68,7 +69,7 @@ def unknown_host(host: str) -> ConnectionFailedError:
 
 def untrusted(reason: str) -> ConnectionFailedError:
     """The certificate is bad, expired or of another host: it will be so the next time as well."""
-    return _permanent(
+    return permanent(
         f"the service's certificate was not accepted: {excerpt(reason.rstrip('.'), 160)}. If an "
         "authority of your own signed it, give the path of its CA bundle as verify= or in "
         "REQUESTS_CA_BUNDLE"
@@ -77,13 +78,14 @@ def untrusted(reason: str) -> ConnectionFailedError:
 
 def not_tls(reason: str) -> ConnectionFailedError:
     """The handshake failed for another reason, most often because a port speaks plain HTTP."""
-    return _permanent(
+    return permanent(
         f"no TLS connection could be made: {excerpt(reason, 120)}. Does the service speak TLS at "
         "this port, or is it an http:// URL?"
     )
 
 
-def _permanent(message: str) -> ConnectionFailedError:
+def permanent(message: str) -> ConnectionFailedError:
+    """What another attempt would meet as well."""
     error = ConnectionFailedError(message)
     error.retryable = False
     return error
@@ -92,7 +94,7 @@ def _permanent(message: str) -> ConnectionFailedError:
 def proxy_refused(status: int) -> ConnectionFailedError:
     """The proxy did not open a tunnel."""
     if status == 407:
-        return _permanent(
+        return permanent(
             "the proxy wants a user name and a password (407): put them into HTTPS_PROXY or "
             "HTTP_PROXY"
         )
@@ -112,7 +114,7 @@ def broke(reason: object = "") -> ConnectionFailedError:
 def answered_garbage(reason: object = "") -> ConnectionFailedError:
     """What came back is not HTTP."""
     detail = excerpt(str(reason), 120)
-    return _permanent("the answer is not valid HTTP" + (f": {detail}" if detail else ""))
+    return permanent("the answer is not valid HTTP" + (f": {detail}" if detail else ""))
 
 
 def timed_out(deadline: Deadline) -> RequestTimeoutError:

@@ -13,7 +13,8 @@ from ..errors import InputError
 __all__ = ["check_base_url", "check_headers", "check_method", "encode"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")  # beyond ASCII, aiohttp would send UTF-8
+_ASCII = re.compile(r"[\t\x20-\x7e]*")
+_LATIN_1 = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -33,15 +34,21 @@ def check_method(method: str) -> None:
         raise InputError(f"{method[:40]!r} cannot be an HTTP method")
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Raise InputError for a header that HTTP cannot send; it does not quote the value."""
+def check_headers(headers: Mapping[str, str], *, latin_1: bool = False) -> None:
+    """Raise InputError for a header that HTTP cannot send; it does not quote the value.
+
+    Args:
+        headers: By name.
+        latin_1: Whether the values are written as latin-1, and not as ASCII.
+    """
+    sendable, limit = (_LATIN_1, "latin-1") if latin_1 else (_ASCII, "ASCII")
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
             raise InputError(f"{name[:40]!r} cannot be the name of a header")
-        if not _HEADER_VALUE.fullmatch(value):
+        if not sendable.fullmatch(value):
             raise InputError(
                 f"the value of the header {name} has a character in it that HTTP cannot send "
-                "(a line break, a control character, or one beyond ASCII)"
+                f"(a line break, a control character, or one beyond {limit})"
             )
 
 

@@ -8,14 +8,11 @@ tests: so we stay there.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 from weakref import WeakSet
 
 from requests import PreparedRequest, Response
@@ -23,21 +20,19 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
 from ..deadline import Deadline
-from ..errors import APIError, ConnectionFailedError, InputError, LMGatewayError, api_error
+from ..errors import ConnectionFailedError, LMGatewayError
 from ..types import HTTPRequest, HTTPResponse
-from . import BodySource, TransportOptions
+from . import BodySource, TransportOptions, faults
 from .decoding import ACCEPT_ENCODING, PIECE, Decoder, decoder_for
 from .exchange import IDLE, Exchange, carry
 from .failures import explain, is_lost_connection, ran_out, refused_by_proxy
+from .outgoing import check_headers, check_method, encode
 from .targets import Target, find_target, trust
 
 __all__ = ["RequestsTransport"]
 
 TARGETS = 1024  # services whose pools are kept
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "Connection": "keep-alive"}
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class _Prepared(PreparedRequest):
@@ -141,8 +136,7 @@ class RequestsTransport:
         return target
 
     def _prepare(self, request: HTTPRequest, target: Target) -> _Prepared:
-        if not _TOKEN.fullmatch(request.method):
-            raise InputError(f"{request.method[:40]!r} cannot be an HTTP method")
+        check_method(request.method)
         prepared = _Prepared()
         prepared.target = target
         prepared.method = request.method
@@ -150,7 +144,7 @@ class RequestsTransport:
         prepared.line = target.line_of(request.path)
         prepared.headers = headers = self._headers(request.headers)
         if request.json is not None:
-            prepared.body = body = _encoded(request.json)
+            prepared.body = body = encode(request.json)
             headers["Content-Type"] = "application/json"
             headers["Content-Length"] = str(len(body))
         return prepared
@@ -191,7 +185,8 @@ class RequestsTransport:
         status, headers = response.status_code, dict(response.headers.items())
         target = body.target
         if 300 <= status <= 399:
-            raise _redirected(status, response.headers.get("location"), target)
+            location = response.headers.get("location", "")
+            raise faults.redirected(status, location, target.url).locate(host=target.place)
         if status == 407 and target.in_full:
             raise refused_by_proxy(target)
         if request.stream and 200 <= status <= 299 and _is_event_stream(response.headers):
@@ -305,7 +300,7 @@ class _Body:
     def _all(self, limit: int) -> bytes:
         length, encoding = self._raw.length_remaining, self._raw.headers.get("content-encoding")
         if length is not None and length > limit:
-            raise self._too_large(limit)
+            raise faults.too_large(limit, self._raw.status)
         if length is not None and not encoding and self._idle_timeout is None:
             data: bytes = self._raw.read(decode_content=False)
         else:
@@ -314,17 +309,10 @@ class _Body:
                 pieces.append(piece)
                 size += len(piece)
                 if size > limit:
-                    raise self._too_large(limit)
+                    raise faults.too_large(limit, self._raw.status)
             data = b"".join(pieces)
         self._complete = True
         return data
-
-    def _too_large(self, limit: int) -> APIError:
-        error = api_error(
-            self._raw.status, f"the answer is larger than {limit} bytes (max_body) and was not read"
-        )
-        error.retryable = False
-        return error
 
 
 def _decompressed(raw: Any, exchange: Exchange, idle_timeout: float | None) -> Iterator[bytes]:
@@ -343,44 +331,15 @@ def _decompressed(raw: Any, exchange: Exchange, idle_timeout: float | None) -> I
 
 def _checked(given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
     """Our headers and those that were given; raises InputError for one that cannot be sent."""
+    check_headers(given, latin_1=True)
     headers = CaseInsensitiveDict(_HEADERS)
-    for name, value in given.items():
-        if not _TOKEN.fullmatch(name):
-            raise InputError(f"{name[:40]!r} cannot be the name of a header")
-        if not _HEADER_VALUE.fullmatch(value):
-            raise InputError(
-                f"the value of the header {name} has a character in it that HTTP cannot send "
-                "(a line break, a control character, or one beyond latin-1)"
-            )
-        headers[name] = value
+    headers.update(given)
     return headers
-
-
-def _encoded(document: Any) -> bytes:
-    try:
-        return _encode(document).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        # The text of a UnicodeEncodeError quotes the prompt.
-        reason = "a lone surrogate" if isinstance(error, UnicodeError) else str(error)
-    raise InputError(f"the request's body cannot be written as JSON: {reason}")
 
 
 def _is_event_stream(headers: Mapping[str, str]) -> bool:
     media_type: str = headers.get("content-type", "").partition(";")[0]
     return media_type.strip().lower() == "text/event-stream"
-
-
-def _redirected(status: int, location: str | None, target: Target) -> APIError:
-    try:
-        there = urlsplit(urljoin(target.url, location or "")).netloc.rpartition("@")[2]
-    except ValueError:
-        there = ""
-    where = f"redirects to {there[:255]}" if location and there else "redirects"
-    return APIError(
-        f"the service {where}, and a redirect is not followed: nothing was sent there. If it is "
-        "the right place, make it the base URL",
-        status=status,
-    ).locate(host=target.place)
 
 
 _transports: WeakSet[RequestsTransport] = WeakSet()

@@ -22,6 +22,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from ..errors import ConfigError, InputError
 from .connections import POOL_CLASSES
+from .outgoing import check_base_url
 
 __all__ = ["Target", "find_target", "trust"]
 
@@ -101,22 +102,14 @@ def find_target(base_url: str, adapter: HTTPAdapter, context: ssl.SSLContext | N
 
 
 def _canonical(base_url: str) -> str:
+    check_base_url(base_url)
     prepared = PreparedRequest()
     try:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError("a base URL begins with http:// or https:// and a host")
-        if parts.username is not None or parts.password is not None:
-            raise InputError("a base URL may not hold a user name or a password")
-        if parts.query or parts.fragment:
-            raise InputError("a base URL may not hold a query or a fragment")
-        if parts.port == 0:
-            raise InputError("a base URL may not name port 0")
-        parts.hostname.encode("idna")  # refuses a name with a part that is empty or too long
+        (urlsplit(base_url).hostname or "").encode(
+            "idna"
+        )  # refuses a name with a part that is empty or too long
         prepared.prepare_url(base_url, None)
-    except (RequestException, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except (RequestException, ValueError):
         raise InputError("the base URL is not a valid URL: check its host and port") from None
     return (prepared.url or "").rstrip("/")
 
