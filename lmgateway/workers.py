@@ -56,21 +56,29 @@ class Workers:
     def submit(self, fn: Callable[[], T]) -> Future[T]:
         """Run ``fn`` in a worker, with the caller's context variables.
 
-        A future that is cancelled while its turn has not come never runs.
-
-        Raises:
-            RuntimeError: No thread can be started, and there is none that could do it later.
+        A future that is cancelled while its turn has not come never runs. It fails with
+        RuntimeError where no thread can be started and there is none that could run it later.
         """
         future: Future[T] = Future()
         job: _Job = (future, partial(copy_context().run, fn))
         with self._lock:
-            if self._idle:  # the last to fall idle, so that the others may time out
-                self._idle.pop().put(job)
-            elif self._threads < self.limit:
-                self._start(job)
+            start = not self._idle and self._threads < self.limit
+            if start:
+                self._threads += 1
             else:
-                self._backlog.append(job)
+                self._hand_over(job)
+        if (
+            start
+        ):  # without the lock: a worker that ends its job meanwhile must be able to fall idle
+            self._start(job)
         return future
+
+    def _hand_over(self, job: _Job) -> None:
+        """Give it to an idle worker, or to the first that will be; for one who holds the lock."""
+        if self._idle:  # the last to fall idle, so that the others may time out
+            self._idle.pop().put(job)
+        else:
+            self._backlog.append(job)
 
     def _start(self, job: _Job) -> None:
         inbox: _Inbox = SimpleQueue()
@@ -80,12 +88,16 @@ class Workers:
         )
         try:
             thread.start()
-        except RuntimeError:  # the system's own bound is lower than ours
-            if not self._threads:
-                raise
-            self._backlog.append(job)
-        else:
-            self._threads += 1
+        except RuntimeError as error:  # the system's own bound is lower than ours
+            with self._lock:
+                self._threads -= 1
+                self._hand_over(job)
+                if self._threads:
+                    return
+                stranded, self._backlog = self._backlog, deque()
+            for future, _ in stranded:
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(error)
 
     def _work(self, inbox: _Inbox) -> None:
         while (job := self._take(inbox)) is not None:
@@ -170,15 +182,10 @@ class Pipe:
                 self._wake()
         return True
 
-    def run(self, fn: Callable[[Callable[[bytes], bool]], object]) -> None:
-        """Call ``fn(push)`` and end the pipe as it ends; for the worker."""
-        error: BaseException | None = None
-        try:
-            fn(self.push)
-        except BaseException as raised:
-            error = raised
+    def end(self, work: Future[Any]) -> None:
+        """End as the work that pushed has ended; a done-callback of its future."""
         with self._changed:
-            self._ended, self._error = True, error
+            self._ended, self._error = True, work.exception()
             self._wake()
 
     def read(self) -> Flow[bytes]:
@@ -223,7 +230,7 @@ def run_blocking(exchange: Blocking, workers: Workers = _blocking) -> Flow[Any]:
     """
     if exchange.stream:
         pipe = Pipe()
-        workers.submit(partial(pipe.run, exchange.fn))
+        workers.submit(partial(exchange.fn, pipe.push)).add_done_callback(pipe.end)
         return HTTPResponse(200, source=pipe)
     future = workers.submit(exchange.fn)
     try:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any
@@ -29,6 +30,19 @@ def drive(flow: Flow[Any]) -> Any:
             effect = flow.send(True)
     except StopIteration as stop:
         return stop.value
+
+
+def until_idle(workers: Workers) -> None:
+    """Wait for a worker to be idle: its future is done a moment before that."""
+    end = time.monotonic() + LONG
+    while not workers._idle:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def refuse(thread: threading.Thread) -> None:
+    """What ``Thread.start`` does where the system allows no more threads."""
+    raise RuntimeError("can't start new thread")
 
 
 @pytest.fixture
@@ -71,9 +85,66 @@ def test_no_thread_is_started_before_there_is_work() -> None:
 
 def test_idle_workers_are_used_again() -> None:
     workers = Workers(100)
+    threads = set()
     for _ in range(100):
-        workers.submit(threading.get_ident).result(LONG)
-    assert len(workers) < 50  # more than one, as some are still on their way back
+        threads.add(workers.submit(threading.current_thread).result(LONG))
+        until_idle(workers)
+    assert len(workers) == len(threads) == 1
+
+
+def test_a_thread_that_is_being_started_keeps_no_worker_from_falling_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = Workers(2)
+    at_work = threading.Event()
+    first = workers.submit(lambda: at_work.wait(LONG))
+    start = threading.Thread.start
+
+    def start_when_the_first_is_idle(thread: threading.Thread) -> None:
+        at_work.set()
+        until_idle(workers)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_when_the_first_is_idle)
+    assert workers.submit(lambda: "second").result(LONG) == "second"
+    assert first.result(LONG) is True
+
+
+def test_what_no_thread_can_be_started_for_is_done_by_another(
+    monkeypatch: pytest.MonkeyPatch, gate: threading.Event
+) -> None:
+    workers = Workers(2)
+    workers.submit(lambda: gate.wait(LONG))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    second = workers.submit(lambda: "second")
+    gate.set()
+    assert second.result(LONG) == "second"
+
+
+def test_what_nothing_can_be_started_for_fails_with_all_that_waited_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = Workers(1)
+    waiting: list[Future[int]] = []
+
+    def start(thread: threading.Thread) -> None:
+        waiting.append(workers.submit(lambda: 7))  # the one thread there may be is promised
+        refuse(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        failed = [workers.submit(lambda: 7), *waiting]
+    assert [str(future.exception(LONG)) for future in failed] == ["can't start new thread"] * 2
+    assert len(workers) == 0
+    assert workers.submit(lambda: 7).result(LONG) == 7
+
+
+def test_a_stream_that_no_thread_can_be_started_for_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    exchange = Blocking(lambda push: push(b"never"), stream=True)
+    response = drive(run_blocking(exchange, Workers(1)))
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        drive(read(response))
 
 
 def test_no_more_threads_than_the_limit_and_all_work_is_done(gate: threading.Event) -> None:
