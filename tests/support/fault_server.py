@@ -387,7 +387,7 @@ class FaultServer:
         except ScriptOverError:
             pass
         except BaseException as error:
-            # Its socket may be closed under it by the end of the test, which comes between two steps.
+            # The end of the test closes the socket, which may be between two steps.
             if not (self.stopping.is_set() and isinstance(error, OSError)):
                 self._failures.append(error)
         finally:
