@@ -98,6 +98,7 @@ def attempt(hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer
             account(completion)
             return completion
         except LMGatewayError as error:
+            scope.fail()
             complete_error(error, target, call, request.model, pieces)
             raise
         finally:

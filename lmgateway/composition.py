@@ -338,6 +338,7 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
             scope.commit(outcome)
             return outcome
         except LMGatewayError as error:
+            scope.fail()
             complete_error(error, target, call, spec.model)
             raise
         finally:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from .errors import InputError
+
 if TYPE_CHECKING:
     from .deadline import Deadline
     from .layers import Call
     from .transports import AsyncTransport, Transport, TransportOptions
     from .types import HTTPRequest, HTTPResponse, Options
 
-__all__ = ["Connections"]
+__all__ = ["Connections", "closed"]
+
+
+def closed() -> InputError:
+    """The error for what is asked of an LM after its end."""
+    return InputError("this LM is closed: get another with get_lm")
 
 
 class Connections:
@@ -20,6 +27,7 @@ class Connections:
     def __init__(self) -> None:
         self._held: dict[tuple[str, TransportOptions], Transport | AsyncTransport] = {}
         self._latest: tuple[str, Options, Any] | None = None
+        self._closed = False
         self._lock = Lock()
 
     def blocking(self, call: Call) -> Transport:
@@ -31,7 +39,11 @@ class Connections:
         return _Awaiting(self, call)
 
     def hold(self, kind: str, options: Options) -> Any:
-        """The shared transport of that kind, taken once for this LM."""
+        """The shared transport of that kind, taken once for this LM.
+
+        Raises InputError once the LM is closed, even to a call that had begun before: what it
+        took now, nobody would give back.
+        """
         latest = self._latest
         if latest is not None and latest[1] is options and latest[0] == kind:
             return latest[2]  # nearly always: the options are the LM's own
@@ -42,6 +54,8 @@ class Connections:
         )
         key = (kind, wanted)
         with self._lock:
+            if self._closed:
+                raise closed()
             if key not in self._held:
                 self._held[key] = (
                     pool.acquire_sync(wanted)
@@ -54,6 +68,7 @@ class Connections:
     def close(self) -> None:
         """Give everything back; a pool that nobody holds any more is closed."""
         with self._lock:
+            self._closed = True
             held, self._held = list(self._held.values()), {}
             self._latest = None
         if held:

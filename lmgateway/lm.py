@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from . import composition
-from .connections import Connections
+from .connections import Connections, closed
 from .drivers import arun, run
 from .errors import InputError
 from .history import History, remembered
@@ -349,7 +349,7 @@ class LM:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise InputError("this LM is closed: get another with get_lm")
+            raise closed()
 
     def _flow(
         self,
@@ -370,7 +370,13 @@ class LM:
 
     def _streaming(self, prompt: object, keywords: dict[str, Any]) -> tuple[Flow[Completion], Call]:
         messages, schema = keywords.pop("messages", None), keywords.pop("schema", None)
-        return self._flow(prompt, messages, schema, keywords, stream=True)
+        flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
+        return self._kept(flow), call
+
+    def _kept(self, flow: Flow[Completion]) -> Flow[Completion]:
+        """Keep this LM until a stream's flow has ended, which may begin when nobody else does."""
+        self._check_open()
+        return (yield from flow)
 
     def _ask(self, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
         self._check_open()

@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import pickle
 import threading
 from typing import Any
 
 import pydantic
 import pytest
+from support.fault_server import FaultServer, close, receive, reply
 
 from lmgateway import LM, errors, get_lm, hookimpl
 from lmgateway.composition import specify
 from lmgateway.registry import plugin_from
+from lmgateway.streams import AStream
 from lmgateway.testing import ScriptedLM
-from lmgateway.types import Completion, Delta, Emit, Flow
+from lmgateway.transports import pool
+from lmgateway.types import Completion, Delta, Emit, Flow, HTTPRequest
 
 
 def test_calling_returns_the_texts() -> None:
@@ -256,6 +260,69 @@ def test_a_closed_lm_raises() -> None:
         lm("hi")
     with pytest.raises(errors.LMGatewayError, match="closed"):
         lm("hi")
+
+
+EVENTS = b"""\
+data: {"choices": [{"index": 0, "delta": {"content": "Paris."}}]}
+
+data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+data: [DONE]
+
+"""
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_stream_keeps_its_lm_and_no_longer(colour: str) -> None:
+    """A stream may begin when nobody else holds the LM: what it takes is given back."""
+    before = dict(pool._shared.holders)
+    answer = [reply(EVENTS, headers={"Content-Type": "text/event-stream"})]
+    with FaultServer(answer, answer) as server:
+        for _ in range(2):
+            lm = get_lm("openai", model="m", api_base=f"{server.url}/v1", api_key="k", cache=False)
+            if colour == "sync":
+                stream = lm.stream("Hi")
+                del lm
+                assert "".join(stream) == "Paris."
+            else:
+                awaited = lm.astream("Hi")
+                del lm
+                assert asyncio.run(gathered(awaited)) == "Paris."
+    gc.collect()
+    assert pool._shared.holders == before
+
+
+async def gathered(stream: AStream[str]) -> str:
+    return "".join([piece async for piece in stream])
+
+
+def test_a_stream_that_begins_after_its_lm_was_closed_raises() -> None:
+    lm = get_lm("echo")
+    stream, other = lm.stream("a b"), lm.stream("a b")
+    assert next(other) == "a "
+    lm.close()
+    with pytest.raises(errors.InputError, match="this LM is closed"):
+        next(stream)
+    assert list(other) == ["b"]
+
+
+@pytest.mark.loopback
+def test_a_call_whose_lm_is_closed_under_way_takes_no_new_connections() -> None:
+    before = dict(pool._shared.holders)
+    with FaultServer([receive(), close()]) as server:
+        lm = get_lm("openai", model="m", api_base=f"{server.url}/v1", api_key="k", cache=False)
+        flow, call = lm._flow("Hi", None, None, {})
+        transport = lm._connections.blocking(call)
+        request = next(flow)
+        assert isinstance(request, HTTPRequest)
+        with pytest.raises(errors.ConnectionFailedError):
+            transport.send(request, call.deadline)
+        lm.close()
+        with pytest.raises(errors.InputError, match="this LM is closed"):
+            transport.send(request, call.deadline)
+        flow.close()
+    assert pool._shared.holders == before
 
 
 def test_32_threads_and_4_event_loops_share_one_lm() -> None:

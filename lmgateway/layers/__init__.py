@@ -58,7 +58,7 @@ class Scope:
     flow is being closed.
     """
 
-    __slots__ = ("_commits", "_exits", "base_url", "call", "request")
+    __slots__ = ("_commits", "_exits", "_failures", "base_url", "call", "request")
 
     def __init__(self, call: Call, request: Request, base_url: str | None) -> None:
         self.call = call
@@ -67,10 +67,15 @@ class Scope:
         self.base_url = base_url
         self._commits: list[Callable[[Completion], None]] = []
         self._exits: list[Callable[[], None]] = []
+        self._failures: list[Callable[[], None]] = []
 
     def on_commit(self, action: Callable[[Completion], None]) -> None:
         """Run once the Completion has been validated, before the exits."""
         self._commits.append(action)
+
+    def on_failure(self, action: Callable[[], None]) -> None:
+        """Run when the attempt ends in an error, before the exits; not when it is abandoned."""
+        self._failures.append(action)
 
     def on_exit(self, action: Callable[[], None]) -> None:
         """Run on every path, the last registered first."""
@@ -81,9 +86,15 @@ class Scope:
         for action in self._commits:
             action(completion)
 
+    def fail(self) -> None:
+        """Run what waits for an error."""
+        for action in self._failures:
+            action()
+
     def exit(self) -> None:
         """Run the exits, each whatever becomes of the others."""
         self._commits.clear()  # they refer to the scope in turn: leave no cycle behind
+        self._failures.clear()
         while self._exits:
             action = self._exits.pop()
             try:

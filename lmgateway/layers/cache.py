@@ -195,21 +195,8 @@ class _Attempt:
             outcome = decode(value)
         except ValueError:
             return _MISSING
-        validated = False
-
-        def confirm(_: Completion) -> None:
-            nonlocal validated
-            validated = True
-
-        def doubt() -> None:
-            # A provider that has since become stricter must not fail on it for ever. A stream
-            # the user left half-way says nothing.
-            source = getattr(outcome, "source", None)
-            if not validated and (source is None or source.exhausted):
-                store.distrust(key)
-
-        self._scope.on_commit(confirm)
-        self._scope.on_exit(doubt)
+        # A provider that has since become stricter must not fail on it for ever.
+        self._scope.on_failure(lambda: store.distrust(key))
         return outcome
 
     def _answer(self, asked: _Asked, outcome: Any) -> Any:

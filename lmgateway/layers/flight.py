@@ -6,7 +6,7 @@ import os
 from collections.abc import Hashable
 from concurrent.futures import Future
 from copy import copy
-from threading import Lock, get_ident
+from threading import get_ident
 from typing import Any, NamedTuple
 
 from ..errors import LMGatewayError
@@ -39,19 +39,27 @@ NOTHING = Landing()
 class Flight:
     """One exchange on its way, and the future its followers wait for."""
 
-    __slots__ = ("_key", "future", "owner")
+    __slots__ = ("_aloft", "_key", "future", "owner")
 
     def __init__(self, key: Hashable) -> None:
         self._key = key
+        self._aloft = [True]
         self.future: Future[Landing] = Future()
         self.owner = get_ident()
 
     def land(self, landing: Landing) -> None:
-        """End the flight; only the first landing counts."""
-        with _lock:
-            if _flights.get(self._key) is not self:
-                return
-            del _flights[self._key]
+        """End the flight; only the first landing counts.
+
+        Takes no lock: a call that is dropped may land in the garbage collector, in the midst of
+        anything else.
+        """
+        try:
+            self._aloft.pop()
+        except IndexError:
+            return
+        if _flights.get(self._key) is not self:  # it is a parent's, and this process was forked
+            return
+        del _flights[self._key]
         if landing.error is not None:
             # A copy, for the leader's own goes on to be told where it happened.
             landing = Landing(error=copy(landing.error))
@@ -59,25 +67,18 @@ class Flight:
 
 
 _flights: dict[Hashable, Flight] = {}
-_lock = Lock()
 
 
 def join(key: Hashable) -> tuple[Flight, bool]:
     """The flight of this key, and whether the caller leads it and must land it."""
-    with _lock:
-        flight = _flights.get(key)
-        if flight is not None:
-            return flight, False
-        flight = _flights[key] = Flight(key)
-        return flight, True
+    flight = _flights.get(key)
+    if flight is not None:
+        return flight, False
+    own = Flight(key)
+    flight = _flights.setdefault(key, own)
+    return flight, flight is own
 
 
-def _forget() -> None:
-    """In a forked child nobody is left to land what the parent's threads lead."""
-    global _lock
-    _lock = Lock()
-    _flights.clear()
-
-
+# In a forked child nobody is left to land what the parent's threads lead.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_flights.clear)

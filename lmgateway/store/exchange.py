@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import sha256
-from operator import length_hint
 from typing import Any, NamedTuple
 
 from ..types import JSON, Exchange, Flow, Headers, HTTPRequest, HTTPResponse
@@ -154,11 +153,6 @@ class Replay:
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self.chunks = [chunk for chunk in chunks if chunk]
         self._left = iter(self.chunks)
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether every piece has been read."""
-        return length_hint(self._left) == 0
 
     def read(self) -> Flow[bytes]:
         """The next piece, b"" at the end."""

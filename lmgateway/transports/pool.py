@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -21,31 +23,68 @@ class _Closable(Protocol):
 
 
 class _Shared:
-    """What is open in this process, and how many hold it."""
+    """What is open in this process, and how many hold it.
+
+    An LM may be dropped by the garbage collector, in the midst of anything else: so nothing is
+    counted down while this very thread counts, and nobody waits to give back.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # to open the threads, their blocking transport is acquired
         self.open: dict[Hashable, Any] = {}
         self.holders: dict[int, int] = {}
+        self.returned: deque[_Closable] = deque()
+        self.counting = False
 
     def acquire(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        with self.lock:
-            transport = self.open.get(key)
-            if transport is None:
-                transport = self.open[key] = make()
-            self.holders[id(transport)] = self.holders.get(id(transport), 0) + 1
-            return transport
+        try:
+            with self._books():
+                transport = self.open.get(key)
+                if transport is None:
+                    transport = self.open[key] = make()
+                self.holders[id(transport)] = self.holders.get(id(transport), 0) + 1
+                return transport
+        finally:
+            self._settle()
 
     def release(self, transport: _Closable) -> None:
+        self.returned.append(transport)
+        self._settle()
+
+    @contextmanager
+    def _books(self) -> Iterator[None]:
         with self.lock:
-            left = self.holders.get(id(transport), 0) - 1
-            if left > 0:
-                self.holders[id(transport)] = left
-            if left != 0:
-                return
-            del self.holders[id(transport)]
-            self.open = {key: other for key, other in self.open.items() if other is not transport}
-        transport.close()
+            outer, self.counting = self.counting, True
+            try:
+                yield
+            finally:
+                self.counting = outer
+
+    def _settle(self) -> None:
+        # Whoever fails to get the lock may go: its holder looks again after letting go of it.
+        while self.returned and self.lock.acquire(blocking=False):
+            unused: list[_Closable] = []
+            try:
+                if self.counting:
+                    return
+                with self._books():
+                    while self.returned:
+                        unused += self._count_down(self.returned.popleft())
+            finally:
+                self.lock.release()
+            for transport in unused:
+                transport.close()
+
+    def _count_down(self, transport: _Closable) -> list[_Closable]:
+        """Take one back; it is in the list if nobody holds it any more."""
+        left = self.holders.get(id(transport), 0) - 1
+        if left > 0:
+            self.holders[id(transport)] = left
+        if left != 0:
+            return []
+        del self.holders[id(transport)]
+        self.open = {key: other for key, other in self.open.items() if other is not transport}
+        return [transport]
 
 
 def acquire_sync(options: TransportOptions) -> Transport:

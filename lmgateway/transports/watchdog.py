@@ -31,7 +31,9 @@ class Guard:
 
     def __init__(self, shut: Callable[[], None]) -> None:
         self._shut = shut
-        self._lock = threading.Lock()
+        # Reentrant: a body that is dropped may disarm it in the garbage collector, which may run
+        # in the watchdog's thread, in the midst of a check.
+        self._lock = threading.RLock()
         self._expires_at = inf
         self._scheduled_at = inf  # the watchdog looks at this guard no later than then
         self._fired = False

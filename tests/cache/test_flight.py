@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from support.collector import LINES, Collector
 from support.service import AsyncService, Where, World, embedded, says
 
 from lmgateway import errors
@@ -316,6 +317,26 @@ def test_only_the_first_landing_counts() -> None:
     led.land(flight.NOTHING)  # a late one must not end its successor
     assert not again.future.done()
     again.land(flight.NOTHING)
+
+
+@pytest.mark.parametrize("number", LINES)
+def test_the_collector_may_drop_a_leader_while_another_joins(number: int) -> None:
+    led, _ = flight.join("key")
+    joined: list[tuple[flight.Flight, bool]] = []
+
+    def join() -> None:
+        with Collector(flight, number, lambda: led.land(flight.NOTHING)):
+            joined.append(flight.join("key"))
+
+    thread = threading.Thread(target=join, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    led.land(flight.NOTHING)
+    own, leads = joined[0]
+    assert leads or own is led
+    own.land(flight.NOTHING)
+    assert not flight._flights
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -13,7 +13,7 @@ from lmgateway.layers import cache as cache_module
 from lmgateway.layers.cache import cache
 from lmgateway.store import CacheSettings
 from lmgateway.store.sqlite import Store
-from lmgateway.types import HTTPResponse, Request
+from lmgateway.types import Emit, HTTPRequest, HTTPResponse, Request
 
 
 def test_the_second_answer_is_the_first_and_says_so(world: World) -> None:
@@ -216,6 +216,25 @@ def test_a_replayed_stream_that_is_left_stays(world: World) -> None:
     assert world.stream()[1]["cached"]
 
 
+def test_a_replayed_stream_that_is_left_stays_though_its_last_byte_was_read(world: World) -> None:
+    def at_once(request: Request) -> Any:
+        response = yield HTTPRequest("POST", None, "/completions", stream=True)
+        both = yield from response.source.read()
+        yield Emit("one ")
+        yield Emit("two")
+        return {"prompt": "q", "choices": [{"text": both.decode()}]}
+
+    world.provider = at_once
+    world.service.answer = lambda request: streams(b"one two")
+    world.stream()
+    for _ in range(2):
+        flow, call = world.flow("q", {"temperature": 0}, stream=True)
+        advance(flow, world.service, call.deadline)
+        flow.close()
+    assert world.stream()[1]["cached"]
+    assert len(world.service.requests) == 1
+
+
 def test_a_stream_over_the_cap_is_handed_on_and_not_kept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +243,26 @@ def test_a_stream_over_the_cap_is_handed_on_and_not_kept(
     for _ in range(2):
         pieces, whole = world.stream()
         assert (pieces, whole["cached"]) == (["x" * 60, "y" * 60], False)
+
+
+def test_a_replayed_stream_the_provider_no_longer_reads_is_asked_anew(world: World) -> None:
+    world.service.answer = lambda request: streams(b"one ", b"two", DONE)
+    world.stream()
+    reads = world.provider
+
+    def stricter(request: Request) -> Any:
+        flow = reads(request)
+        exchange = next(flow)
+        response = yield exchange
+        yield from response.source.read()  # the first piece of several
+        if not world.service.requests[1:]:
+            raise errors.ResponseFormatError("not good")
+        return {"prompt": "q", "choices": [{"text": "good"}]}
+
+    world.provider = stricter
+    with pytest.raises(errors.ResponseFormatError):
+        world.stream()
+    assert world.stream()[1]["cached"] is False
 
 
 # -- work in the process -----------------------------------------------------------------------

@@ -6,12 +6,15 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
+from typing import Any
 
 import pytest
+from support.collector import LINES, Collector
 
 from lmgateway.deadline import Deadline
 from lmgateway.errors import ConfigError, ConnectionFailedError
-from lmgateway.transports import TransportOptions
+from lmgateway.transports import TransportOptions, pool
 from lmgateway.transports.pool import acquire_async, acquire_sync, release
 from lmgateway.types import HTTPRequest
 
@@ -91,6 +94,84 @@ def test_threads_hold_the_blocking_transport_that_they_share() -> None:
     assert not is_closed(blocking)
     release(blocking)
     assert is_closed(blocking)
+
+
+# The collector drops an LM wherever it likes, and then the LM's transports are given back.
+
+
+@pytest.fixture
+def books(monkeypatch: pytest.MonkeyPatch) -> pool._Shared:
+    shared = pool._Shared()
+    monkeypatch.setattr(pool, "_shared", shared)
+    return shared
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("number", LINES)
+def test_dropped_while_another_takes_it(number: int, books: pool._Shared) -> None:
+    dropped = acquire_sync(OPTIONS)
+    with Collector(pool, number, lambda: release(dropped)) as collector:
+        taken = acquire_sync(OPTIONS)
+    if not collector.called:
+        release(dropped)
+    assert not is_closed(taken)
+    release(taken)
+    assert is_closed(taken)
+    assert is_closed(dropped)
+    assert not books.holders
+    assert not books.open
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("number", LINES)
+def test_dropped_while_another_gives_it_back(number: int, books: pool._Shared) -> None:
+    dropped, given, kept = (acquire_sync(OPTIONS) for _ in range(3))
+    with Collector(pool, number, lambda: release(dropped)) as collector:
+        release(given)
+    if not collector.called:
+        release(dropped)
+    assert not is_closed(kept)
+    release(kept)
+    assert is_closed(kept)
+    assert not books.holders
+    assert not books.open
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("number", LINES)
+def test_dropped_while_another_opens_the_threads(number: int, books: pool._Shared) -> None:
+    dropped = acquire_sync(OPTIONS)
+    with Collector(pool, number, lambda: release(dropped)) as collector:
+        threads = acquire_async("threads", OPTIONS)
+    if not collector.called:
+        release(dropped)
+    blocking = acquire_sync(OPTIONS)
+    assert not is_closed(blocking)
+    release(threads)
+    release(blocking)
+    assert is_closed(blocking)
+    assert not books.holders
+    assert not books.open
+
+
+def test_giving_back_does_not_wait_for_who_opens_one(books: pool._Shared) -> None:
+    dropped = acquire_sync(OPTIONS)
+    opening, going_on = threading.Event(), threading.Event()
+
+    def make() -> Any:
+        opening.set()
+        assert going_on.wait(10)
+        return acquire_sync(OTHER)
+
+    opener = threading.Thread(target=lambda: books.acquire("slow", make))
+    opener.start()
+    try:
+        assert opening.wait(10)
+        release(dropped)  # in its time: who opens closes it
+    finally:
+        going_on.set()
+        opener.join(10)
+    assert is_closed(dropped)
 
 
 def test_giving_back_too_often_is_harmless() -> None:

@@ -77,3 +77,15 @@ def test_can_be_armed_again_after_it_fired() -> None:
     assert bell.guard.disarm() is False
     bell.guard.arm(monotonic() + 60)
     assert bell.guard.disarm() is True
+
+
+def test_what_the_collector_drops_in_the_midst_of_a_check_may_disarm_it() -> None:
+    disarmed = threading.Event()
+
+    def shut() -> None:  # runs where the collector may: in the watchdog's thread, inside a check
+        guard.disarm()
+        disarmed.set()
+
+    guard = Guard(shut)
+    guard.arm(monotonic())
+    assert disarmed.wait(5)
