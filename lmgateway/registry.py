@@ -102,7 +102,8 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
         metadata = None
     if metadata is None:
         return "?", "?"
-    return metadata["Name"] or "?", metadata["Version"] or "?"
+    said = {field: metadata[field] for field in ("Name", "Version") if field in metadata}
+    return said.get("Name") or "?", said.get("Version") or "?"
 
 
 def load(name: str) -> Plugin:

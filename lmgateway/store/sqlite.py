@@ -167,6 +167,9 @@ class Store:
         with self._lock:
             self._close_idle()
 
+    def __del__(self) -> None:
+        self._close_idle()  # since Python 3.13 a connection that is forgotten warns
+
     # -- connections ---------------------------------------------------------------------------
 
     @contextlib.contextmanager

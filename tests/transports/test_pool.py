@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -101,6 +102,7 @@ def test_threads_hold_the_blocking_transport_that_they_share() -> None:
 
 @pytest.fixture
 def books(monkeypatch: pytest.MonkeyPatch) -> pool._Shared:
+    gc.collect()  # so that nobody gives back to these books what is in the others
     shared = pool._Shared()
     monkeypatch.setattr(pool, "_shared", shared)
     return shared
