@@ -163,17 +163,25 @@ class Connector(aiohttp.TCPConnector):
             TimeoutError: No connection was made in time.
             aiohttp.ClientError, HttpProcessingError: Anything else.
         """
-        connection = await self.connect(destination.request, [], self._limits)
-        wire = cast(_Wire, connection.protocol)
+        connection, wire = await self._take(destination)
         try:
             return await self._exchange(connection, wire, message, headless)
         except _LOST:
             if wire.carried == 1 or wire.heard:
                 raise
         # While this one failed, the loop heard of all others that the server had closed with it.
-        connection = await self.connect(destination.request, [], self._limits)
-        wire = cast(_Wire, connection.protocol)
+        connection, wire = await self._take(destination)
         return await self._exchange(connection, wire, message, headless)
+
+    async def _take(self, destination: Destination) -> tuple[Connection, _Wire]:
+        while True:
+            connection = await self.connect(destination.request, [], self._limits)
+            wire = cast(_Wire, connection.protocol)
+            if not (wire.carried and wire.should_close):
+                return connection, wire
+            # The server went on after its answer, or while nobody asked (a proxy's 408 before it
+            # closes): the next request would take that for its own answer.
+            connection.close()
 
     async def _exchange(
         self, connection: Connection, wire: _Wire, message: bytes, headless: bool

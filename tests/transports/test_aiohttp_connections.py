@@ -22,6 +22,7 @@ from support.fault_server import (
     receive,
     reply,
     send,
+    signal,
     stall,
 )
 
@@ -78,6 +79,34 @@ def test_connections_that_died_while_the_loop_stood_still_are_replaced_unseen(
     with FaultServer(*([dies] * 4), [reply()]) as server:
         asyncio.run(use(server))
         assert len(server.requests) == 8
+
+
+NOT_ASKED_FOR = head(408, {"Connection": "close"}, length=3) + b"no!"
+
+
+@pytest.mark.parametrize("with_the_end", [True, False], ids=["with the end", "while idle"])
+def test_what_comes_after_an_answer_answers_no_other_request(
+    with_the_end: bool, transport: AiohttpTransport
+) -> None:
+    begun, idle, said = threading.Event(), threading.Event(), threading.Event()
+    end = [send(b"}" + NOT_ASKED_FOR)] if with_the_end else [send(b"}"), await_event(idle)]
+    later = [] if with_the_end else [send(NOT_ASKED_FOR)]
+    start = head(200, {"Content-Type": "text/event-stream"}, length=2) + b"{"
+    script = [receive(), send(start), await_event(begun), *end, *later, signal(said), stall()]
+
+    async def use(server: FaultServer) -> None:
+        body = body_of(await transport.send(post(server.url, stream=True), Deadline(20)))
+        assert await body.read(Deadline(20)) == b"{"
+        begun.set()
+        assert await body.read(Deadline(20)) == b"}"
+        assert await body.read(Deadline(20)) == b""
+        idle.set()
+        await in_thread(said.wait, 10)
+        second = await call(transport, server.url)
+        assert (second.status, second.body) == (200, b"[]")
+
+    with FaultServer(script, [reply(b"[]")]) as server:
+        asyncio.run(use(server))
 
 
 def test_a_hundred_calls_at_once_wait_for_no_connection(transport: AiohttpTransport) -> None:
