@@ -69,12 +69,12 @@ class AiohttpTransport:
             await connector.close()
 
     def close(self) -> None:
-        """Have every loop close its connections as soon as it runs, for when none is at hand."""
+        """Have every loop close its connections, those in use when their exchange has ended."""
         if self._pid != os.getpid():
             return
         for loop, connector in list(self._connectors.items()):
             with suppress(RuntimeError):  # that loop is closed, and its connections with it
-                loop.call_soon_threadsafe(connector.drop)
+                loop.call_soon_threadsafe(connector.retire)
 
     async def _ask(self, request: HTTPRequest) -> Reply:
         connector = self._connector(asyncio.get_running_loop())

@@ -124,6 +124,7 @@ class Connector(aiohttp.TCPConnector):
         self._factory = cast(Any, partial(_Wire, loop=self._loop))
         self._limits = aiohttp.ClientTimeout(connect=connect_timeout, ceil_threshold=inf)
         self._destinations: dict[str, Destination] = {}
+        self._retired = False
         self._shutdown: AsyncGenerator[None] | None = self._dropped_at_shutdown()
         # The loop may have been shut down before, and used again: it warns of that.
         with suppress(StopIteration, ResourceWarning):
@@ -211,10 +212,24 @@ class Connector(aiohttp.TCPConnector):
     def _release(
         self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
     ) -> None:
+        should_close = should_close or self._retired
         if should_close and not self._closed:
             # A plain close would first send what is left of a long prompt.
             protocol.abort()
         super()._release(key, protocol, should_close=should_close)
+        if self._retired and not self._acquired:
+            self._close()
+
+    def retire(self) -> None:
+        """Close each connection when nobody uses it any more; in the thread of a living loop."""
+        self._retired = True
+        if not self._acquired:
+            self.drop()
+            return
+        for pool in self._conns.values():
+            for protocol, _ in pool:
+                protocol.abort()
+        self._conns.clear()
 
     def drop(self) -> None:
         """Close every connection; in the thread of a living loop."""

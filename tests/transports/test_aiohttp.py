@@ -231,6 +231,31 @@ def test_close_ends_the_sessions_of_loops_elsewhere(transport: AiohttpTransport)
         asyncio.run(use(server))
 
 
+def test_a_call_and_a_stream_outlive_the_close_of_their_transport(
+    transport: AiohttpTransport,
+) -> None:
+    closed = threading.Event()
+
+    async def use(server: FaultServer) -> None:
+        await call(transport, server.url)
+        body = body_of(await transport.send(post(server.url, stream=True), Deadline(20)))
+        waiting = asyncio.create_task(call(transport, server.url))
+        await in_thread(server.await_requests, 3)
+        transport.close()
+        await asyncio.sleep(0)
+        closed.set()
+        assert (await waiting).body == b"two"
+        assert await body.read(Deadline(20)) == b"one"
+        assert await body.read(Deadline(20)) == b""
+        for connection in range(2):
+            await in_thread(server.await_hang_up, connection)
+
+    stream = [send(head(200, SSE)), await_event(closed), send(chunk(b"one"), chunk(b""))]
+    plain = [receive(), await_event(closed), send(head(length=3), b"two"), stall()]
+    with FaultServer([reply(), receive(), *stream, stall()], plain) as server:
+        asyncio.run(use(server))
+
+
 def test_two_loops_in_two_threads_share_a_transport(transport: AiohttpTransport) -> None:
     statuses: list[int] = []
 
