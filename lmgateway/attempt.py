@@ -8,7 +8,7 @@ that is really sent needs: base URL, credentials, headers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
 from math import inf
@@ -67,6 +67,9 @@ class Target(Protocol):
     def secrets(self) -> Iterable[str]:
         """What must be masked in any text."""
 
+    def asker(self) -> Hashable:
+        """Equal for targets that ask as the same, within the same limits; shows no secret."""
+
     def headers(self) -> Mapping[str, str]:
         """The LM's own headers and the User-Agent."""
 
@@ -86,7 +89,7 @@ def attempt(hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer
     def step(request: Request) -> Flow[Completion]:
         if call.attempt > 1 and request.timeout is not None:
             request = dataclasses.replace(request, timeout=call.deadline.remaining())
-        scope = Scope(call, request, target.base_url)
+        scope = Scope(call, request, target.base_url, target.asker)
         pieces: list[str] = []
         try:
             outcome = yield from exchange(hook, request, target, scope, layers, pieces)

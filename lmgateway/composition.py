@@ -332,7 +332,7 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
         return implementation(request=request, settings=settings)
 
     def step(stand_in: Request) -> Flow[Any]:
-        scope = Scope(call, stand_in, target.base_url)
+        scope = Scope(call, stand_in, target.base_url, target.asker)
         try:
             outcome = yield from exchange(run, request, target, scope, spec.layers)
             scope.commit(outcome)

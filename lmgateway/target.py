@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,14 @@ class Configured:
         for value in self._options.headers.values():
             if len(value) >= 8:  # a shorter one would mask ordinary words
                 yield value
+
+    def asker(self) -> Hashable:
+        """Equal for targets that ask as the same, within the same limits; shows no secret."""
+        options = self._options
+        proofs = tuple(self._filled.secrets()) if self._filled is not None else ()
+        headers = frozenset(options.headers.items())
+        limits = (options.max_body, options.connect_timeout, options.idle_timeout)
+        return hash((proofs, headers, options.verify, options.transport, limits))
 
     def headers(self) -> Mapping[str, str]:
         """The User-Agent and the LM's own headers."""

@@ -7,7 +7,7 @@ Both are plain functions that wrap the next one, written once as flows for both 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TypeAlias
@@ -58,13 +58,21 @@ class Scope:
     flow is being closed.
     """
 
-    __slots__ = ("_commits", "_exits", "_failures", "base_url", "call", "request")
+    __slots__ = ("_commits", "_exits", "_failures", "asker", "base_url", "call", "request")
 
-    def __init__(self, call: Call, request: Request, base_url: str | None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        request: Request,
+        base_url: str | None,
+        asker: Callable[[], Hashable] = lambda: None,
+    ) -> None:
         self.call = call
         self.request = request
         #: The configured base URL of the provider, None if none is configured.
         self.base_url = base_url
+        #: As whom, and within which limits, its exchanges are sent; equal where both are.
+        self.asker = asker
         self._commits: list[Callable[[Completion], None]] = []
         self._exits: list[Callable[[], None]] = []
         self._failures: list[Callable[[], None]] = []

@@ -142,7 +142,9 @@ class _Attempt:
                 "nothing is stored for this request, and cache='only' forbids to send it; ask "
                 "once without, or check that prompt, model, parameters and sample are the same"
             )
-        if use == "share" and key is not None and self._open is not None and not exchange.stream:
+        # Nobody waits for a stream, whose reader may pause for as long as it likes.
+        streamed = exchange.stream or self._scope.request.stream
+        if use == "share" and key is not None and self._open is not None and not streamed:
             return (yield from self._share(asked, self._open(), key))
         return (yield from self._ask(asked, use))
 
@@ -244,8 +246,11 @@ class _Attempt:
 
     def _share(self, asked: _Asked, store: Store, key: Key) -> Flow[Any]:
         """Send it unless the same is on its way; then wait for that."""
+        # Among equals alone: a failure, unlike an answer, is of the account and of its limits.
+        headers = frozenset(getattr(asked.exchange, "headers", {}).items())
+        asker = hash((self._scope.asker(), headers))
         while True:
-            flight, leads = join((store.file, key))
+            flight, leads = join((store.file, key, asker))
             if leads:
                 return (yield from self._lead(asked, store, key, flight))
             in_time = yield Wait(flight.future, None, flight.owner)

@@ -120,7 +120,7 @@ class Bench:
         """What the plugin returns for a recorded call, before the core looks at it."""
         wire = Wire(*recorded.answers())
         spec, request, call = _prepare(self.lm(wire), recorded.call, stream=recorded.stream)
-        scope = Scope(call, request, spec.target.base_url)
+        scope = Scope(call, request, spec.target.base_url, spec.target.asker)
         try:
             flow = exchange(_hook(spec), request, spec.target, scope, (wire.layer,))
             return run(flow, wire, Deadline(60.0))

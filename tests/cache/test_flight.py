@@ -1,20 +1,33 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.collector import LINES, Collector
+from support.fault_server import (
+    FaultServer,
+    await_event,
+    head,
+    receive,
+    reply,
+    stall,
+)
+from support.fault_server import (
+    send as sends,
+)
 from support.service import AsyncService, Where, World, embedded, says
 
-from lmgateway import errors
-from lmgateway.drivers import run
+from lmgateway import LM, errors, get_lm
+from lmgateway.drivers import advance, run
 from lmgateway.layers import flight
-from lmgateway.types import Completion, HTTPRequest, HTTPResponse, Request, send
+from lmgateway.types import Completion, Emit, HTTPRequest, HTTPResponse, Request, send
 
 
 def together(world: World, count: int, answer: Any = None, **options: Any) -> list[Future[Any]]:
@@ -240,6 +253,69 @@ def test_without_a_base_it_waits_for_none_with_one(world: World) -> None:
             homeless.ask()
         world.service.gate.set()
         leader.result()
+
+
+CHAT = json.dumps({"choices": [{"message": {"content": "Paris."}}]}).encode()
+
+
+def account(server: FaultServer, **options: Any) -> LM:
+    mine = {"api_key": "sk-ours", "temperature": 0, "retries": 0, "timeout": 10.0, **options}
+    return get_lm("openai", model="m", api_base=f"{server.url}/v1", **mine)
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"api_key": "sk-theirs"},
+        {"headers": {"X-Team": "theirs"}},
+        {"max_body": 1000},
+        {"idle_timeout": 20.0},
+        {"connect_timeout": 5.0},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_who_asks_as_another_or_within_other_limits_asks_alone(
+    other: dict[str, Any], file: Path
+) -> None:
+    go_on = threading.Event()
+    refused = head(400, length=2) + b"{}"
+    with FaultServer([receive(), await_event(go_on), sends(refused)], [reply(CHAT)]) as server:
+        with ThreadPoolExecutor(2) as pool:
+            leader = pool.submit(account(server), "q")
+            server.await_requests(1)
+            assert pool.submit(account(server, **other), "q").result(10) == ["Paris."]
+            go_on.set()
+        assert isinstance(leader.exception(), errors.InvalidRequestError)
+
+
+@pytest.mark.loopback
+def test_equal_lms_share_a_flight(file: Path) -> None:
+    go_on = threading.Event()
+    answered = head(200, length=len(CHAT)) + CHAT
+    with FaultServer([receive(), await_event(go_on), sends(answered), stall()]) as server:
+        with ThreadPoolExecutor(2) as pool:
+            leader = pool.submit(account(server), "q")
+            server.await_requests(1)
+            follower = pool.submit(account(server), "q")
+            wait_for(lambda: waiting() == 1)
+            go_on.set()
+        assert leader.result() == follower.result() == ["Paris."]
+        assert len(server.requests) == 1
+
+
+def test_nobody_waits_for_a_reader_who_pauses(world: World) -> None:
+    def provider(request: Request) -> Any:
+        yield from send(HTTPRequest("POST", None, "/completions", json={"p": request.prompt}))
+        if request.stream:
+            yield Emit("x")
+        return {"choices": [{"text": "x"}]}
+
+    world.provider = provider
+    paused, call = world.flow("q", {"temperature": 0}, stream=True)
+    assert isinstance(advance(paused, world.service, call.deadline), Emit)
+    assert world.ask(timeout=10)["choices"][0]["text"] == "x"
+    paused.close()
 
 
 # -- on an event loop --------------------------------------------------------------------------

@@ -160,6 +160,9 @@ class Where:
     def headers(self) -> Mapping[str, str]:
         return {}
 
+    def asker(self) -> str:
+        return "we"
+
     def missing_base(self) -> LMGatewayError:
         return MissingCredentialError("set ONE_API_BASE")
 
