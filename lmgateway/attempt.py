@@ -19,13 +19,10 @@ from urllib.parse import urlsplit
 
 from .accounting import account
 from .errors import (
-    ConfigError,
-    InputError,
     LMGatewayError,
     PluginContractError,
     PluginError,
     ResponseFormatError,
-    UnsupportedError,
     excerpt,
 )
 from .layers import Call, EffectLayer, Scope, Send, Step
@@ -331,8 +328,6 @@ def complete_error(
 ) -> None:
     """Fill in where an error happened and what had already been handed out."""
     error.locate(provider=target.provider, host=call.host, model=model or None)
-    if not isinstance(error, (InputError, UnsupportedError, ConfigError)):
-        error.locate(attempt=call.attempt or 1, attempts=call.options.retries + 1)
     target.explain(error)
     error.redact(target.secrets())
     if not isinstance(error, PluginError):

@@ -47,8 +47,9 @@ class Spec:
         filled: The plugin's settings with their origins.
         params: Default generation parameters.
         system: A system text for every call.
-        arguments: The keywords it was made with.
+        arguments: The keywords it was made with, and the core options of the call.
         layers: What an exchange passes on its way out: cache > limit.
+        alternatives: The configurations of its fallbacks by name, each there once it was needed.
     """
 
     selection: Selection
@@ -60,6 +61,7 @@ class Spec:
     system: str | None = field(repr=False)
     arguments: Mapping[str, Any] = field(repr=False)
     layers: tuple[EffectLayer, ...] = field(repr=False)
+    alternatives: dict[str, Spec] = field(repr=False, default_factory=dict)
 
     @property
     def given(self) -> Mapping[str, Any]:
@@ -199,9 +201,14 @@ def varied(spec: Spec, keywords: Mapping[str, Any]) -> Spec:
 
         filled = overridden(filled, told.settings)
     params = {**spec.params, **told.params}
+    options, arguments = spec.options, spec.arguments
+    if told.options:
+        options = inputs.check_options(told.options, options)
+        arguments = {**arguments, **told.options}
     return replace(
         spec,
-        options=inputs.check_options(told.options, spec.options) if told.options else spec.options,
+        options=options,
+        arguments=arguments,
         filled=filled,
         params={name: value for name, value in params.items() if value is not None},
         system=spec.system if told.system is None else told.system,
@@ -302,7 +309,7 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
     """A model to ask when another fails; resolved only then."""
 
     def step(request: Request) -> Flow[Completion]:
-        spec = specify(name, None, {"config": failed.selection.config or None})
+        spec = varied(_resolved(name, failed), _carried(failed))
         params = {**spec.params, **request.params}
         inputs.check_params(params, spec.plugin)
         asked = replace(
@@ -314,6 +321,20 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
         return (yield from _asking(spec, call)(asked))
 
     return name, step
+
+
+def _resolved(name: str, failed: Spec) -> Spec:
+    found = failed.alternatives.get(name)
+    if found is None:
+        found = specify(name, None, {"config": failed.selection.config or None})
+        found = failed.alternatives.setdefault(name, found)
+    return found
+
+
+def _carried(failed: Spec) -> dict[str, Any]:
+    """The core options that hold for a call whoever answers it: its arguments, not its file's."""
+    carried = _OPTION_NAMES - _FIXED - {"fallbacks"}
+    return {name: value for name, value in failed.given.items() if name in carried}
 
 
 def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:

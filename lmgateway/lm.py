@@ -399,8 +399,9 @@ class LM:
 def _let_go(spec: Spec, connections: Connections) -> None:
     """What happens when an LM is closed or dropped, once."""
     connections.close()
-    if "lmgateway_close" in spec.plugin.hooks and spec.filled is not None:
-        spec.plugin.hook.lmgateway_close(settings=spec.filled.values)
+    for each in (spec, *spec.alternatives.values()):
+        if "lmgateway_close" in each.plugin.hooks and each.filled is not None:
+            each.plugin.hook.lmgateway_close(settings=each.filled.values)
 
 
 def _revive(selection: Selection, arguments: dict[str, Any]) -> LM:

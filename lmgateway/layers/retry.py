@@ -60,7 +60,7 @@ def retry(step: Step, call: Call) -> Step:
                         error.add_note(note)
                     raise
                 history.append(f"attempt {attempt} failed: {type(error).__name__}: {error.message}")
-                _log(error, call, seconds)
+                _log(error, call, attempt, seconds)
             else:
                 if not call.cached:
                     _refund(call, cost)
@@ -99,11 +99,11 @@ def _delay(error: LMGatewayError, call: Call, attempt: int) -> float | None:
     return seconds
 
 
-def _log(error: LMGatewayError, call: Call, seconds: float) -> None:
+def _log(error: LMGatewayError, call: Call, attempt: int, seconds: float) -> None:
     logger.info(
         "%s: attempt %d failed with %s%s, the next begins in %.3g s",
         call.host or call.provider,
-        call.attempt,
+        attempt,
         type(error).__name__,
         f" (status {status})" if (status := getattr(error, "status", 0)) else "",
         seconds,

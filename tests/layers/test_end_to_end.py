@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from layers.flows import notes
+from support.distributions import SitePackages
 from support.fault_server import (
     FaultServer,
     await_event,
@@ -220,6 +223,90 @@ def test_a_fallback_may_be_a_name() -> None:
     with FaultServer(BUSY) as dead, lm_at(dead, retries=0, fallbacks=["echo"]) as lm:
         completion = lm.complete("Hi")
     assert (completion["provider"], completion["choices"][0]["text"]) == ("echo", "Hi")
+
+
+def test_the_options_of_a_call_hold_for_its_fallback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMGATEWAY_CACHE_DIR", str(tmp_path / "cache"))
+    with FaultServer(BUSY) as dead, FaultServer([*FINE, *FINE, *FINE, *FINE]) as alive:
+        monkeypatch.setenv("OPENAI_API_BASE", alive.url)
+        with lm_at(dead, retries=0, fallbacks=["openai/other"], temperature=0) as lm:
+            once, again = (lm.complete("Hi", cache=False) for _ in range(2))
+            stored, sample = (lm.complete("Hi", cache=True, sample=number) for number in (0, 1))
+            found = lm.complete("Hi", cache=True)
+    answers = (once, again, stored, sample, found)
+    assert [answer["cached"] for answer in answers] == [False, False, False, False, True]
+    assert len(alive.requests) == 4
+
+
+def test_a_fallbacks_own_options_yield_to_arguments_alone(tmp_path: Path) -> None:
+    with FaultServer(BUSY) as dead, FaultServer(BUSY) as other:
+        config = tmp_path / "lmgateway.toml"
+        config.write_text(
+            f"""
+            [models.first]
+            provider = "a"
+            model = "m"
+            retries = 0
+            fallbacks = ["second"]
+            [models.second]
+            provider = "b"
+            model = "m"
+            retries = 1
+            [providers.a]
+            plugin = "openai"
+            api_base = "{dead.url}"
+            [providers.b]
+            plugin = "openai"
+            api_base = "{other.url}"
+            """,
+            encoding="utf-8",
+        )
+        with get_lm("first", config=str(config), headers={"Authorization": "none"}) as lm:
+            with pytest.raises(ServerError) as caught:
+                lm("Hi")
+            assert (len(dead.requests), len(other.requests)) == (1, 2)
+            assert "attempt 1 of 1" in str(caught.value)
+            assert "attempt 2 of 2" in notes(caught.value)
+            with pytest.raises(ServerError):
+                lm("Hi", retries=0)
+            assert (len(dead.requests), len(other.requests)) == (2, 3)
+
+
+CLOSED = """
+from pydantic import BaseModel
+from lmgateway import hookimpl
+
+class Settings(BaseModel):
+    size: int = 1
+
+answered, closed = set(), []
+
+@hookimpl
+def lmgateway_settings():
+    return Settings
+
+@hookimpl
+def lmgateway_complete(request, settings):
+    answered.add(id(settings))
+    return {"prompt": request.prompt, "choices": [{"text": "ok"}]}
+
+@hookimpl
+def lmgateway_close(settings):
+    closed.append(id(settings))
+"""
+
+
+def test_the_close_of_an_lm_is_told_to_the_plugins_of_its_fallbacks(
+    site_packages: SitePackages,
+) -> None:
+    name = site_packages.install("embedded", CLOSED)
+    with FaultServer(BUSY) as dead, lm_at(dead, retries=0, fallbacks=["embedded/m"]) as lm:
+        assert [lm("Hi") for _ in range(3)] == [["ok"]] * 3
+        plugin = sys.modules[name]
+        assert (len(plugin.answered), plugin.closed) == (1, [])
+    assert plugin.closed == list(plugin.answered)
 
 
 def test_a_parameter_that_a_fallback_would_drop_passes_it_over() -> None:
