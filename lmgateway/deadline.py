@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 
@@ -13,15 +14,32 @@ class Deadline:
 
     The clock stands between ``pause()`` and ``resume()``: while a user looks at a piece of a
     stream, the gateway is not spending their time.
+
+    A call may also be given up before its time, by who closes a stream that another thread reads.
     """
 
-    __slots__ = ("_paused_at", "expires_at", "timeout")
+    __slots__ = ("_paused_at", "_wake", "cancelled", "expires_at", "timeout")
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout
         #: On the clock of ``time.monotonic()``; infinity without a timeout.
         self.expires_at: float = inf if timeout is None else monotonic() + timeout
         self._paused_at: float | None = None
+        #: Whether the call was given up.
+        self.cancelled = False
+        self._wake: Callable[[], None] | None = None
+
+    def cancel(self) -> None:
+        """Give the call up, and wake the thread that works for it; from any thread."""
+        self.cancelled = True
+        if self._wake is not None:
+            self._wake()
+
+    def on_cancel(self, wake: Callable[[], None] | None) -> None:
+        """Say what wakes the thread that works for the call, in place of what was said before."""
+        self._wake = wake
+        if self.cancelled and wake is not None:
+            wake()
 
     def remaining(self) -> float:
         """Seconds left, never negative; infinity without a timeout."""

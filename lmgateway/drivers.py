@@ -7,10 +7,9 @@ so that every layer sees it and can clean up.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from math import inf
-from threading import get_ident
+from threading import TIMEOUT_MAX, Event, get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .errors import PluginContractError, RequestTimeoutError
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from .deadline import Deadline
     from .transports import AsyncTransport, Transport
 
-__all__ = ["Done", "aadvance", "advance", "arun", "deadline_error", "run"]
+__all__ = ["Cancelled", "Done", "aadvance", "advance", "arun", "deadline_error", "run"]
 
 T = TypeVar("T")
 
@@ -30,6 +29,10 @@ class Done(Generic[T]):
     """A flow came to its end with this value."""
 
     value: T
+
+
+class Cancelled(Exception):  # noqa: N818 - no error
+    """The call was given up from elsewhere while this thread worked for it."""
 
 
 def run(flow: Flow[T], transport: Transport, deadline: Deadline) -> T:
@@ -49,7 +52,10 @@ async def arun(flow: Flow[T], transport: AsyncTransport, deadline: Deadline) -> 
 
 
 def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | Done[T]:
-    """Run a flow to its next Emit or its end, blocking."""
+    """Run a flow to its next Emit or its end, blocking.
+
+    Raises Cancelled, the flow closed, when the deadline was cancelled meanwhile.
+    """
     resume: Any = flow.send
     value: Any = None
     try:
@@ -74,8 +80,15 @@ def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | D
                     _sleep(effect, deadline)
                 else:
                     raise _unknown(effect)
+            except Exception as error:
+                resume, value = flow.throw, error
             except BaseException as error:
                 resume, value = flow.throw, error
+                continue
+            if deadline.cancelled:
+                value = None  # a body among it hangs up
+                flow.close()
+                raise Cancelled
     finally:
         del value, resume  # an error's traceback holds this frame: leave no cycle behind
 
@@ -129,7 +142,9 @@ def _unknown(effect: object) -> PluginContractError:
 
 def _sleep(effect: Sleep, deadline: Deadline) -> None:
     remaining = deadline.remaining()
-    time.sleep(min(effect.seconds, remaining))
+    woken = Event()
+    deadline.on_cancel(woken.set)
+    woken.wait(min(effect.seconds, remaining, TIMEOUT_MAX))
     if effect.seconds > remaining:
         raise deadline_error(deadline)
 
@@ -158,17 +173,13 @@ def _wait(effect: Wait, deadline: Deadline) -> bool:
     if effect.owner == get_ident():
         return False  # we would block the very thread that is to complete it
     seconds, is_deadline = _limit(effect, deadline)
-    from concurrent.futures import CancelledError
-
-    try:
-        future.exception(seconds)
-    except CancelledError:
-        return True
-    except TimeoutError:
-        if is_deadline:
-            raise deadline_error(deadline) from None
-        return False
-    return True
+    woken = Event()
+    future.add_done_callback(lambda _: woken.set())
+    deadline.on_cancel(woken.set)
+    woken.wait(None if seconds is None else min(seconds, TIMEOUT_MAX))
+    if not future.done() and is_deadline and not deadline.cancelled:
+        raise deadline_error(deadline)
+    return future.done()
 
 
 async def _await(effect: Wait, deadline: Deadline) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-from .drivers import Done, aadvance, advance
+from .drivers import Cancelled, Done, aadvance, advance
 from .types import Completion, Delta, Emit, Flow
 
 if TYPE_CHECKING:
+    from asyncio import Task
     from types import TracebackType
 
     from .layers import Call
@@ -56,13 +58,13 @@ class _Reader(Generic[Piece]):
             return None
         return self._view(cast(Emit, event))
 
-    def _close(self) -> None:
-        self._closed = True
-        try:
+    def _end(self) -> None:
+        with suppress(ValueError):  # a reader in another thread is just about to do it
             self._flow.close()
-        except ValueError:  # a reader in another thread is inside: it wakes when the body closes
-            if self._call.source is not None:
-                self._call.source.close()
+
+    def _hang_up(self) -> None:
+        if self._call.source is not None:
+            self._call.source.close()
 
     def __repr__(self) -> str:
         state = "ended" if self.completion else "closed" if self._closed else "open"
@@ -85,31 +87,46 @@ class Stream(_Reader[Piece]):
     ) -> None:
         super().__init__(flow, call, view)
         self._transport = transport
+        self._reading = False
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Piece:
         deadline = self._call.deadline
-        while not self._closed:
-            deadline.resume()
-            try:
-                event = advance(self._flow, self._transport, deadline)
-            except BaseException as error:
-                if self._left() and isinstance(error, Exception):
-                    break  # closed from elsewhere: the end, and no error of the reader's
-                self._closed = True
-                raise
-            finally:
-                deadline.pause()
-            piece = self._accept(event)
-            if piece:
-                return piece
+        self._reading = True
+        try:
+            while not self._closed:
+                deadline.resume()
+                try:
+                    event = advance(self._flow, self._transport, deadline)
+                except BaseException as error:
+                    if self._left() and isinstance(error, Exception):
+                        break  # closed from elsewhere: the end, and no error of the reader's
+                    self._closed = True
+                    raise
+                finally:
+                    deadline.pause()
+                piece = self._accept(event)
+                if piece:
+                    return piece
+        finally:
+            self._reading = False
+            if self._closed:
+                self._end()
         raise StopIteration
 
     def close(self) -> None:
-        """Close the connection; may be called from another thread, and twice."""
-        self._close()
+        """Close the connection; may be called from another thread, and twice.
+
+        A reader in another thread comes to the end of the stream, whatever it waits for.
+        """
+        self._closed = True
+        if self._reading:  # what the flow holds is let go when its reader has left the wire
+            self._call.deadline.cancel()
+            self._hang_up()
+        else:
+            self._end()
 
     def __enter__(self) -> Self:
         return self
@@ -135,31 +152,66 @@ class AStream(_Reader[Piece]):
     ) -> None:
         super().__init__(flow, call, view)
         self._transport = transport
+        self._reader: Task[Any] | None = None
+        self._woken = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Piece:
         deadline = self._call.deadline
-        while not self._closed:
-            deadline.resume()
-            try:
-                event = await aadvance(self._flow, self._transport, deadline)
-            except BaseException as error:
-                if self._left() and isinstance(error, Exception):
-                    break
-                self._closed = True
-                raise
-            finally:
-                deadline.pause()
-            piece = self._accept(event)
-            if piece:
-                return piece
+        try:
+            while not self._closed:
+                deadline.resume()
+                try:
+                    event = await self._advance()
+                except BaseException as error:
+                    if self._left() and isinstance(error, Exception):
+                        break
+                    self._closed = True
+                    raise
+                finally:
+                    deadline.pause()
+                piece = self._accept(event)
+                if piece:
+                    return piece
+        finally:
+            if self._closed:
+                self._end()
         raise StopAsyncIteration
 
+    async def _advance(self) -> Emit | Done[Completion]:
+        """The next event; raises Cancelled when aclose woke this task, and nobody cancelled it."""
+        from asyncio import CancelledError, current_task
+
+        reader = self._reader = current_task()
+        before = reader.cancelling() if reader is not None else 0
+        try:
+            return await aadvance(self._flow, self._transport, self._call.deadline)
+        except CancelledError:
+            if reader is None or not self._woken or reader.cancelling() > before + 1:
+                raise
+        finally:
+            self._reader = None
+            if self._woken and reader is not None:
+                reader.uncancel()
+        raise Cancelled
+
     async def aclose(self) -> None:
-        """Close the connection; may be called twice."""
-        self._close()
+        """Close the connection; may be called twice.
+
+        A reader in another task comes to the end of the stream, whatever it waits for.
+        """
+        from asyncio import get_running_loop
+
+        self._closed = True
+        if self._reader is None:
+            self._end()
+        elif self._reader.get_loop() is not get_running_loop():
+            self._hang_up()
+        elif not self._woken:
+            self._woken = True
+            self._reader.cancel()
 
     async def __aenter__(self) -> Self:
         return self

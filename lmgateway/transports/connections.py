@@ -172,6 +172,8 @@ class Watched:
                 duplicate.close()
         if exchange.expired:
             raise TimeoutError(f"the {exchange.expired} limit ran out")
+        if exchange.aborted:  # perhaps before there was a socket to cut
+            raise ConnectionAbortedError("given up while it was connected")
         exchange.watch()
 
     def _new_conn(self) -> socket.socket:

@@ -98,18 +98,16 @@ class RequestsTransport:
         """
         target = self._target(request.base_url or "")
         prepared = self._prepare(request, target)
-        exchange = Exchange(deadline, self._options.connect_timeout)
-        response = self._begin(prepared, exchange)
-        if response is None:
-            exchange = Exchange(deadline, self._options.connect_timeout, fresh=True)
-            response = self._begin(prepared, exchange)
-        assert response is not None
-        body = _Body(response.raw, exchange, target, self._options)
         try:
-            return self._answer(request, response, body)
-        except BaseException:
-            body.close()
-            raise
+            response, exchange = self._begin(prepared, deadline)
+            body = _Body(response.raw, exchange, target, self._options)
+            try:
+                return self._answer(request, response, body)
+            except BaseException:
+                body.close()
+                raise
+        finally:
+            deadline.on_cancel(None)  # a stream is closed by its body, and an exchange left to it
 
     def close(self) -> None:
         """Close the idle connections now, and those in use when they are done."""
@@ -159,8 +157,18 @@ class RequestsTransport:
         headers._store = checked._store.copy()  # type: ignore[attr-defined]  # its own is slow
         return headers  # type: ignore[no-any-return]
 
-    def _begin(self, prepared: _Prepared, exchange: Exchange) -> Response | None:
-        """Send it and read the head; None if a reused connection had been closed meanwhile."""
+    def _begin(self, prepared: _Prepared, deadline: Deadline) -> tuple[Response, Exchange]:
+        """Send it and read the head; once more if a reused connection had been closed meanwhile."""
+        for fresh in (False, True):
+            exchange = Exchange(deadline, self._options.connect_timeout, fresh=fresh)
+            deadline.on_cancel(exchange.abort)
+            response = self._try(prepared, exchange)
+            if response is not None:
+                break
+        assert response is not None
+        return response, exchange
+
+    def _try(self, prepared: _Prepared, exchange: Exchange) -> Response | None:
         target = prepared.target
         if exchange.deadline.expired:
             exchange.expire()
@@ -171,7 +179,8 @@ class RequestsTransport:
             return self._adapter.send(prepared, stream=True)
         except Exception as error:
             exchange.settle()
-            stale = exchange.reused and not (exchange.began or exchange.expired)
+            cut = exchange.expired or exchange.aborted
+            stale = exchange.reused and not (exchange.began or cut)
             if not (stale and is_lost_connection(error)):
                 failure = explain(error, exchange, target)
         finally:

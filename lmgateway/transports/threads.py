@@ -29,8 +29,8 @@ GRACE_SECONDS = 0.2
 class ThreadedTransport:
     """Sends each request in one of at most ``limit`` threads.
 
-    A call that is cancelled runs on in its thread until it ends, and its connection is dropped
-    then; one that had not begun never does.
+    A call that is cancelled has its connection cut at once, and its thread is free when it has
+    noticed (not while the system looks a name up); one that had not begun never does.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class ThreadedTransport:
         except BaseException as error:
             future.add_done_callback(_let_go)
             if not isinstance(error, Exception):  # a limit counts the thread until it ends
+                deadline.cancel()
                 error.running = future  # type: ignore[attr-defined]
             raise
         if isinstance(response.source, BodySource):

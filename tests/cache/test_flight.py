@@ -45,8 +45,8 @@ def together(world: World, count: int, answer: Any = None, **options: Any) -> li
 
 
 def waiting() -> int:
-    """How many threads wait for a flight."""
-    return sum(len(one.future._condition._waiters) for one in flight._flights.values())
+    """How many wait for a flight."""
+    return sum(len(one.future._done_callbacks) for one in list(flight._flights.values()))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -374,7 +374,7 @@ def test_threads_and_loops_share_a_flight(world: World) -> None:
         leader = pool.submit(world.ask)
         assert world.service.arrived.acquire(timeout=10)
         task = pool.submit(lambda: asyncio.run(world.aask("q", AsyncService(world.service))))
-        wait_for(lambda: any(one.future._done_callbacks for one in list(flight._flights.values())))
+        wait_for(lambda: waiting() == 1)
         world.service.gate.set()
     assert (leader.result()["cached"], task.result()["cached"]) == (False, True)
 

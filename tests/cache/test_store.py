@@ -335,10 +335,10 @@ def test_a_file_locked_for_good_is_warned_of_once(
 
 def test_a_full_disk_breaks_nothing(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     fill(store, 3)
-    for _ in range(100):
+    for number in range(7, 100):  # a new one each: the room of an old one would do for its next
         with store.connection() as db:  # one of those that there are: so again and again
             db.execute("PRAGMA max_page_count = 1")  # SQLite's own word for a full disk
-        store.put(key(7), os.urandom(50000))  # left for later while housekeeping holds the lock
+        store.put(key(number), os.urandom(50000))
         if caplog.records:
             break
     assert store.get(key(2)) == value(2)

@@ -39,6 +39,7 @@ from lmgateway.layers import limit as limiting
 from lmgateway.layers import retry as retrying
 from lmgateway.layers.limit import Limits, limit, limiter_for
 from lmgateway.layers.observe import CallEvent, on_call
+from lmgateway.layers.permits import Place
 
 pytestmark = pytest.mark.loopback
 
@@ -488,3 +489,104 @@ def test_a_stream_that_is_closed_from_elsewhere_before_its_first_piece_asks_no_m
         assert not reader.is_alive()
         assert len(server.requests) == 1
     assert pieces == []
+
+
+def waits_for_the_head(server: FaultServer, lm: Any) -> None:
+    server.await_requests(1)
+
+
+def waits_for_a_place(server: FaultServer, lm: Any) -> None:
+    """Somebody else's call has the only one."""
+    gate = limiter_for("openai", ONE).gate
+    assert gate is not None
+    while not gate._queue:
+        threading.Event().wait(0.005)
+
+
+def waits_to_try_again(server: FaultServer, lm: Any) -> None:
+    server.await_requests(1)
+    threading.Event().wait(0.05)  # it need not have come to its pause yet
+
+
+ONE = Limits(in_flight=1)
+PAUSE = [reply(b"{}", 503, {**JSON, "Retry-After": "50"})]
+WAITS = [
+    pytest.param([receive(), stall()], waits_for_the_head, id="for the head"),
+    pytest.param([receive(), stall()], waits_for_a_place, id="for a place"),
+    pytest.param(PAUSE, waits_to_try_again, id="to try again"),
+]
+
+
+@pytest.mark.parametrize("script, until", WAITS)
+def test_a_stream_that_is_closed_from_elsewhere_ends_whatever_its_reader_waits_for(
+    script: Any, until: Any
+) -> None:
+    with FaultServer(script) as server, lm_at(server, limits=ONE, timeout=60) as lm:
+        other = occupied(until)
+        stream = lm.stream("Hi")
+        pieces: list[str] = []
+        reader = threading.Thread(target=lambda: pieces.extend(stream))
+        reader.start()
+        until(server, lm)
+        stream.close()
+        reader.join(10)
+        assert not reader.is_alive()
+        if until is waits_for_the_head:
+            server.await_hang_up()
+        assert len(server.requests) == (other is None)
+        if other is not None:
+            other.leave()
+    assert pieces == []
+    assert flying(ONE) == 0
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "threads"])
+@pytest.mark.parametrize("script, until", WAITS)
+def test_an_async_stream_that_is_closed_from_elsewhere_ends_whatever_its_reader_waits_for(
+    script: Any, until: Any, transport: str
+) -> None:
+    async def main(server: FaultServer, lm: Any) -> None:
+        stream = lm.astream("Hi")
+
+        async def read() -> tuple[list[str], int]:
+            pieces = [piece async for piece in stream]
+            await asyncio.sleep(0)  # it goes on, and nothing cancels it
+            return pieces, asyncio.current_task().cancelling()  # type: ignore[union-attr]
+
+        reader = asyncio.create_task(read())
+        await asyncio.to_thread(until, server, lm)
+        await stream.aclose()
+        assert await asyncio.wait_for(reader, 10) == ([], 0)
+
+    with (
+        FaultServer(script) as server,
+        lm_at(server, limits=ONE, timeout=60, transport=transport) as lm,
+    ):
+        other = occupied(until)
+        asyncio.run(main(server, lm))
+        if until is waits_for_the_head:
+            server.await_hang_up()
+        if other is not None:
+            other.leave()
+    assert flying(ONE) == 0
+
+
+def test_a_reader_who_is_cancelled_while_its_stream_is_closed_stays_cancelled() -> None:
+    async def main(server: FaultServer, lm: Any) -> None:
+        stream = lm.astream("Hi")
+        reader = asyncio.create_task(anext(stream))
+        await asyncio.to_thread(server.await_requests, 1)
+        await stream.aclose()
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+
+    with FaultServer([receive(), stall()]) as server, lm_at(server) as lm:
+        asyncio.run(main(server, lm))
+
+
+def occupied(until: Any) -> Place | None:
+    """The only place in flight, for somebody else; None if this test is about something else."""
+    gate = limiter_for("openai", ONE).gate
+    assert gate is not None
+    return gate.enter() if until is waits_for_a_place else None

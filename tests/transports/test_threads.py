@@ -52,43 +52,40 @@ def test_no_more_requests_are_in_flight_than_there_may_be_threads() -> None:
         assert len(server.peers) == 3
 
 
-def test_a_cancelled_call_keeps_its_thread_until_it_ends() -> None:
-    go_on = threading.Event()
-
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_cancelled_call_closes_its_socket_at_once(stream: bool) -> None:
     async def cancel(server: FaultServer) -> None:
         transport = threaded(limit=1)
-        first = asyncio.create_task(call(transport, server.url))
+        first = asyncio.create_task(transport.send(post(server.url, stream=stream), Deadline(20)))
         await in_thread(server.await_requests, 1)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        second = asyncio.create_task(call(transport, server.url))
-        done, _ = await asyncio.wait([second], timeout=0.1)
-        assert not done
-        go_on.set()
-        assert (await second).status == 200
+        await in_thread(server.await_hang_up)
+        assert (await call(transport, server.url)).status == 200
         transport.close()
 
-    with FaultServer([receive(), await_event(go_on), send(head(length=0)), reply()]) as server:
+    with FaultServer([receive(), stall()], [reply()]) as server:
         asyncio.run(cancel(server))
 
 
-def test_a_cancelled_stream_drops_its_connection_when_its_head_has_come() -> None:
-    go_on = threading.Event()
+def test_a_cancelled_call_keeps_its_thread_until_it_ends() -> None:
+    hanging = Hanging()
 
-    async def cancel(server: FaultServer) -> None:
-        transport = threaded()
-        task = asyncio.create_task(transport.send(post(server.url, stream=True), Deadline(20)))
-        await in_thread(server.await_requests, 1)
-        task.cancel()
+    async def cancel() -> None:
+        transport = ThreadedTransport(hanging, limit=1)
+        first = asyncio.create_task(call(transport, "http://127.0.0.1:1"))
+        await in_thread(hanging.begun.wait, 10)
+        first.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
-        go_on.set()
-        await in_thread(server.await_hang_up)
+            await first
+        second = asyncio.create_task(call(transport, "http://127.0.0.1:1"))
+        done, _ = await asyncio.wait([second], timeout=0.1)
+        assert not done
+        hanging.free.set()
+        assert (await second).status == 200
 
-    script = [receive(), await_event(go_on), send(head(200, SSE), chunk(b"data: 1\n\n")), stall()]
-    with FaultServer(script) as server:
-        asyncio.run(cancel(server))
+    asyncio.run(cancel())
 
 
 def test_a_call_cancelled_before_its_turn_is_never_sent() -> None:
@@ -159,9 +156,11 @@ class Hanging:
     """A blocking transport that the system has let hang, deaf to every deadline."""
 
     def __init__(self) -> None:
+        self.begun = threading.Event()
         self.free = threading.Event()
 
     def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        self.begun.set()
         self.free.wait(30)
         return HTTPResponse(200)
 
