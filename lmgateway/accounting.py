@@ -98,7 +98,7 @@ def price(completion: Completion) -> Decimal | None:
 
     It is known where the library genai-prices (the extra ``[prices]``) lists this model of this
     very provider, and the service told the tokens. A model of the same name elsewhere says
-    nothing.
+    nothing; an ``api_base`` of your own is not looked at.
     """
     used = completion.get("usage")
     if not used or "prompt_tokens" not in used or "completion_tokens" not in used:

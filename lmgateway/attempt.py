@@ -328,8 +328,8 @@ def complete_error(
 ) -> None:
     """Fill in where an error happened and what had already been handed out."""
     error.locate(provider=target.provider, host=call.host, model=model or None)
-    target.explain(error)
     error.redact(target.secrets())
+    target.explain(error)
     if not isinstance(error, PluginError):
         _forget_frames(error)
     if call.emitted:

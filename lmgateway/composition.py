@@ -11,6 +11,7 @@ from .attempt import attempt, complete_error, exchange
 from .config.checks import check_file
 from .config.names import Selection, plugin_of, reselect, select
 from .config.origins import Sourced
+from .config.tables import is_secret_header
 from .deadline import Deadline
 from .errors import InputError, LMGatewayError, ResponseFormatError, UnsupportedError
 from .layers import Call, EffectLayer, Scope, Step
@@ -384,9 +385,6 @@ def _veiled(arguments: Mapping[str, Any], plugin: Plugin) -> dict[str, Any]:
     }
 
 
-_SENSITIVE = ("auth", "key", "token", "secret", "cookie")
-
-
 def recipe(spec: Spec) -> tuple[Selection, dict[str, Any]]:
     """What makes the LM anew elsewhere, without the secrets it was given as arguments.
 
@@ -402,6 +400,6 @@ def recipe(spec: Spec) -> tuple[Selection, dict[str, Any]]:
         arguments["headers"] = {
             name: value
             for name, value in arguments["headers"].items()
-            if not any(word in name.lower() for word in _SENSITIVE)
+            if not is_secret_header(name)
         }
     return spec.selection, arguments

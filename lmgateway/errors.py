@@ -52,6 +52,7 @@ __all__ = [
 ]  # fmt: skip
 
 MASK = "***"
+SHORT = 8  # characters; a key of fewer would be found in ordinary words
 EXCERPT_LENGTH = 300
 
 
@@ -125,13 +126,30 @@ class LMGatewayError(Exception):
         return self
 
     def redact(self, secrets: Iterable[str]) -> Self:
-        """Mask every secret in every text of the error, for text that came from outside."""
-        for secret in filter(None, secrets):
+        """Mask every secret in what came from outside: the message, a code, an id.
+
+        A short word of letters alone, as ``ollama`` for a service that asks for no key, is none.
+        """
+        for secret in secrets:
+            if len(secret) < SHORT and (secret.isalpha() or not secret):
+                continue
             for name, value in vars(self).items():
-                if isinstance(value, str) and secret in value:
-                    setattr(self, name, value.replace(secret, MASK))
+                if isinstance(value, str) and name not in _OWN and secret in value:
+                    setattr(self, name, _masked(value, secret))
             self.args = (self.message,)
         return self
+
+
+#: What the core filled in, and the answer as the user has it already.
+_OWN = frozenset({"provider", "model", "host", "partial"})
+
+
+def _masked(text: str, secret: str) -> str:
+    if len(secret) >= SHORT:
+        return text.replace(secret, MASK)
+    import re
+
+    return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)  # not within other words
 
 
 def _rebuild(

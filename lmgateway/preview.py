@@ -6,6 +6,7 @@ from typing import Any
 
 from .attempt import credentials
 from .composition import Spec
+from .config.tables import is_secret_header
 from .errors import MASK, MissingCredentialError
 from .layers import Call
 from .types import Blocking, Flow, HTTPRequest, Request
@@ -49,9 +50,7 @@ def _described(spec: Spec, request: HTTPRequest) -> dict[str, Any]:
         proofs = {"Authorization": "<no key>"}
     headers = {**target.headers(), **request.headers}
     masked = {name: _masked(value) for name, value in proofs.items()}
-    own = {
-        name: MASK for name in headers if any(w in name.lower() for w in ("auth", "key", "token"))
-    }
+    own = {name: MASK for name in headers if is_secret_header(name)}
     return {
         "method": request.method,
         "url": base.rstrip("/") + request.path,

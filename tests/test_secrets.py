@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fault_server import FaultServer, close, receive, reply, reset
+from pydantic import SecretStr
+from support.fault_server import FaultServer, close, head, receive, reply, reset, send
 
 import lmgateway
 from lmgateway import LM, get_lm
+from lmgateway.config.effective import effective
 
 pytestmark = pytest.mark.loopback
 
@@ -95,6 +97,53 @@ def test_a_pickled_lm_resolves_its_key_anew(provider: str, monkeypatch: pytest.M
     monkeypatch.setenv(f"{provider.upper()}_API_KEY", "another-key")
     revived: Any = pickle.loads(pickle.dumps(lm))
     assert revived.settings.api_key.get_secret_value() == "another-key"
+
+
+@pytest.mark.parametrize("given", ["", " ", SecretStr(""), SecretStr("\t")])
+def test_a_blank_key_hides_none(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    settings: Any = get_lm("openai", model="m", api_key=given).settings
+    assert settings.api_key.get_secret_value() == CANARY
+
+
+HEADERS = ["Cookie", "X-Client-Secret", "X-Password", "Session-Id", "x-goog-api-key", "X-Auth-User"]
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_may_be_secret_is_shown_nowhere(
+    name: str,
+) -> None:
+    lm = get_lm("openai", model="m", api_base="http://127.0.0.1:9/v1", headers={name: CANARY})
+    assert_clean(lm.preview("hi"), *(row.value for row in effective(lm._spec)))
+    assert CANARY.encode() not in pickle.dumps(lm)
+
+
+@pytest.mark.parametrize("key", ["ollama", "x", "model", "EMPTY", "a1"])
+def test_a_word_in_place_of_a_key_masks_nothing(key: str) -> None:
+    refused = b'{"error": {"message": "no model of ollama: try another", "code": "x"}}'
+    with FaultServer([reply(refused, 404, JSON)]) as server:
+        lm = get_lm("ollama", model="m", api_base=server.url, api_key=key, retries=0)
+        with pytest.raises(lmgateway.LMGatewayError, match="no model of ollama: try") as caught:
+            lm("hi")
+    assert (caught.value.provider, caught.value.model) == ("ollama", "m")
+    assert "***" not in str(caught.value)
+
+
+def test_a_short_key_is_masked_where_it_stands_alone() -> None:
+    with FaultServer([reply(b'{"error": "key pa55 is not for pa555"}', 401, JSON)]) as server:
+        lm = get_lm("openai", model="m", api_base=server.url, api_key="pa55", retries=0)
+        with pytest.raises(lmgateway.LMGatewayError, match=r"key \*\*\* is not for pa555"):
+            lm("hi")
+
+
+def test_the_text_that_came_before_a_stream_broke_is_left_as_it_was() -> None:
+    piece = b'data: {"choices": [{"index": 0, "delta": {"content": "lm-studio it is"}}]}\n\n'
+    streamed = head(200, {"Content-Type": "text/event-stream"}) + piece
+    with FaultServer([receive(), send(streamed)]) as server:
+        lm = get_lm("openai", model="m", api_base=server.url, api_key="lm-studio", retries=0)
+        with pytest.raises(lmgateway.LMGatewayError) as caught:
+            list(lm.stream("hi"))
+    assert caught.value.partial == "lm-studio it is"
 
 
 def call_sync(lm: LM) -> None:

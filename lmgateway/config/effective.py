@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import MASK
 from ..types import Options
 from .origins import Sourced
-from .tables import holds_secret
+from .tables import is_secret_header
 
 if TYPE_CHECKING:
     from ..composition import Spec
@@ -74,7 +74,7 @@ def _options(spec: Spec) -> Iterator[Row]:
     for name in Options.__dataclass_fields__:
         value = _plain(getattr(spec.options, name))
         if name == "headers":
-            value = {key: MASK if holds_secret(key) else text for key, text in value.items()}
+            value = {key: MASK if is_secret_header(key) else text for key, text in value.items()}
         yield Row(name, value, _origin(spec, name), "option")
 
 

@@ -81,15 +81,16 @@ class Environment:
         return self._dotenv
 
     def lookup(self, variable: str) -> Sourced | None:
-        """A variable's value, environment before ``.env``; an empty one counts as not set."""
+        """A variable's value, environment before ``.env``; a blank one counts as not set."""
         value = os.environ.get(variable)
-        if value:
+        if value and not value.isspace():
             return Sourced(value, "environment", variable)
         dotenv = self.dotenv
-        if dotenv is None or not dotenv.values.get(variable):
+        value = dotenv.values.get(variable) if dotenv is not None else None
+        if dotenv is None or not value or value.isspace():
             return None
         place = f"{variable} in {dotenv.path}:{dotenv.lines.get(variable, '?')}"
-        return Sourced(dotenv.values[variable], ".env", place)
+        return Sourced(value, ".env", place)
 
     def looked_in(self) -> str:
         """The places that ``lookup`` looks in, for a message."""

@@ -130,7 +130,8 @@ def _gathered(
         if value := environment.lookup(variable):
             yield name, value
     for name, given in arguments.items():
-        if given is not None and given != "":
+        plain = given.get_secret_value() if isinstance(given, SecretStr) else given
+        if plain is not None and not (isinstance(plain, str) and not plain.strip()):
             yield name, Sourced(given, "argument")
 
 

@@ -12,7 +12,16 @@ from ..types import Options
 from .files import Document
 from .origins import Sourced
 
-__all__ = ["NOTHING", "Config", "ModelTable", "ProviderTable", "build", "holds_secret", "wrong"]
+__all__ = [
+    "NOTHING",
+    "Config",
+    "ModelTable",
+    "ProviderTable",
+    "build",
+    "holds_secret",
+    "is_secret_header",
+    "wrong",
+]
 
 OPTION_NAMES = frozenset(Options.__dataclass_fields__)
 #: Keywords of get_lm that are no settings of a plugin.
@@ -29,6 +38,7 @@ _KINDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a
           list: "a list", dict: "a table"}  # fmt: skip
 
 _SECRET = re.compile(r"(^|[_-])(auth|authorization|key|apikey|token|secret|password|cookie)$", re.I)
+_SECRET_HEADER = re.compile(r"auth|key|token|secret|passw|cookie|session|credential", re.I)
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 Values = Mapping[str, Sourced]
@@ -100,6 +110,11 @@ NOTHING = Config("", None, {}, {}, {}, {}, {})
 def wrong(place: str, what: str) -> ConfigError:
     """The error for what stands at ``file:line``."""
     return ConfigError(f"{place}: {what}")
+
+
+def is_secret_header(name: str) -> bool:
+    """Whether the header of that name may hold what nobody else may see; rather too many."""
+    return _SECRET_HEADER.search(name) is not None
 
 
 def holds_secret(name: str) -> bool:

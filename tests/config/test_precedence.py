@@ -68,8 +68,8 @@ def test_a_setting(present: frozenset[str], blank: bool) -> None:
             value = url(".env") if ".env" in present else ""
             (folder / ".env").write_text(f"# first\nGROQ_API_BASE={value}\n")
         if "environment" in present or blank:
-            value = url("environment") if "environment" in present else ""
-            patch.setenv("GROQ_API_BASE", value)  # an empty one counts as not set
+            value = url("environment") if "environment" in present else " "
+            patch.setenv("GROQ_API_BASE", value)  # a blank one counts as not set
         arguments = {"api_base": url("argument")} if "argument" in present else {}
 
         found = row("api_base", "x", **arguments)

@@ -40,12 +40,12 @@ def as_nobody() -> Iterator[None]:
 
 
 @row("Environment", NO_KEY, NATIVE)
-@pytest.mark.parametrize("value", [None, ""], ids=["no key", "empty key"])
+@pytest.mark.parametrize("value", [None, "", " \t"], ids=["no key", "empty key", "blank key"])
 def test_no_key(colour: Colour, value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     if value is not None:
         monkeypatch.setenv("OPENAI_API_KEY", value)
-    Path(".env").write_text("OPENAI_API_KEY=\n", encoding="utf-8")
+    Path(".env").write_text(f"OPENAI_API_KEY='{value or ''}'\n", encoding="utf-8")
     lm = get_lm("openai/m", transport=colour.transport, api_key=value)
     with pytest.raises(MissingCredentialError, match="OPENAI_API_KEY") as caught:
         colour.ask(lm, PROMPT)
