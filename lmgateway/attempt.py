@@ -86,23 +86,25 @@ def attempt(hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer
     def step(request: Request) -> Flow[Completion]:
         if call.attempt > 1 and request.timeout is not None:
             request = dataclasses.replace(request, timeout=call.deadline.remaining())
-        scope = Scope(call, request, target.base_url, target.asker)
-        pieces: list[str] = []
-        try:
-            outcome = yield from exchange(hook, request, target, scope, layers, pieces)
-            completion = normalize(outcome, request, target)
-            completion["cached"] = call.cached
-            if call.parse is not None:
-                call.parse(completion)
-            scope.commit(completion)
-            account(completion)
-            return completion
-        except LMGatewayError as error:
-            scope.fail()
-            complete_error(error, target, call, request.model, pieces)
-            raise
-        finally:
-            scope.exit()
+        while True:
+            scope = Scope(call, request, target.base_url, target.asker)
+            pieces: list[str] = []
+            try:
+                outcome = yield from exchange(hook, request, target, scope, layers, pieces)
+                completion = normalize(outcome, request, target)
+                completion["cached"] = call.cached
+                if call.parse is not None:
+                    call.parse(completion)
+                scope.commit(completion)
+                account(completion)
+                return completion
+            except LMGatewayError as error:
+                if scope.fail(error) and not call.emitted:
+                    continue  # it was about a stored answer, which is not found any more
+                complete_error(error, target, call, request.model, pieces)
+                raise
+            finally:
+                scope.exit()
 
     return step
 

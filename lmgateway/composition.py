@@ -360,7 +360,7 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
             scope.commit(outcome)
             return outcome
         except LMGatewayError as error:
-            scope.fail()
+            scope.fail(error)
             complete_error(error, target, call, spec.model)
             raise
         finally:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from ..deadline import Deadline
+from ..errors import LMGatewayError
 from ..types import Completion, Exchange, Flow, Options, Request, Source
 
 __all__ = ["Call", "EffectLayer", "Scope", "Send", "Step", "StepLayer"]
@@ -75,14 +76,17 @@ class Scope:
         self.asker = asker
         self._commits: list[Callable[[Completion], None]] = []
         self._exits: list[Callable[[], None]] = []
-        self._failures: list[Callable[[], None]] = []
+        self._failures: list[Callable[[LMGatewayError], bool]] = []
 
     def on_commit(self, action: Callable[[Completion], None]) -> None:
         """Run once the Completion has been validated, before the exits."""
         self._commits.append(action)
 
-    def on_failure(self, action: Callable[[], None]) -> None:
-        """Run when the attempt ends in an error, before the exits; not when it is abandoned."""
+    def on_failure(self, action: Callable[[LMGatewayError], bool]) -> None:
+        """Run when the attempt ends in an error, before the exits; not when it is abandoned.
+
+        The action says whether it has put the cause away: then the same is tried again at once.
+        """
         self._failures.append(action)
 
     def on_exit(self, action: Callable[[], None]) -> None:
@@ -94,10 +98,10 @@ class Scope:
         for action in self._commits:
             action(completion)
 
-    def fail(self) -> None:
-        """Run what waits for an error."""
-        for action in self._failures:
-            action()
+    def fail(self, error: LMGatewayError) -> bool:
+        """Run what waits for an error; whether any of it has put the cause away."""
+        put_away = [action(error) for action in self._failures]
+        return any(put_away)
 
     def exit(self) -> None:
         """Run the exits, each whatever becomes of the others."""

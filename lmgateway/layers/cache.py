@@ -18,7 +18,9 @@ from ..errors import (
     ConfigError,
     InputError,
     LMGatewayError,
+    PluginError,
     RequestTimeoutError,
+    ResponseFormatError,
     excerpt,
 )
 from ..store import CacheSettings
@@ -180,7 +182,7 @@ class _Attempt:
                 if outcome is not None:
                     return outcome
         if self._open is not None and (use == "share" or use == "only"):
-            return self._look_up(self._open(), asked.key)
+            return self._look_up(self._open(), asked.key, use)
         return _MISSING
 
     def _recordings(self, use: Use | None) -> Iterable[Recording]:
@@ -189,7 +191,7 @@ class _Attempt:
             return fresh
         return map(open_recording, self._files)
 
-    def _look_up(self, store: Store, key: Key) -> Any:
+    def _look_up(self, store: Store, key: Key, use: Use) -> Any:
         value = store.get(key)
         if value is None:
             return _MISSING
@@ -197,8 +199,15 @@ class _Attempt:
             outcome = decode(value)
         except ValueError:
             return _MISSING
-        # A provider that has since become stricter must not fail on it for ever.
-        self._scope.on_failure(lambda: store.distrust(key))
+
+        def forget(error: LMGatewayError) -> bool:
+            # The provider, or the schema that was asked for, has since become stricter.
+            if use == "only" or not isinstance(error, (ResponseFormatError, PluginError)):
+                return False
+            store.distrust(key)
+            return True
+
+        self._scope.on_failure(forget)
         return outcome
 
     def _answer(self, asked: _Asked, outcome: Any) -> Any:
@@ -282,7 +291,8 @@ class _Attempt:
 
         self._leave = leave
         self._scope.on_exit(leave)  # on every path: no flight outlives its leader
-        outcome = self._look_up(store, key)  # it may have landed since this call looked first
+        # It may have landed since this call looked first.
+        outcome = self._look_up(store, key, "share")
         if outcome is not _MISSING:
             leave()
             return self._answer(asked, outcome)

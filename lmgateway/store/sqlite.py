@@ -155,7 +155,7 @@ class Store:
         return True
 
     def distrust(self, key: Key) -> None:
-        """Do not find this entry until it is written anew: a provider could not read it."""
+        """Do not find this entry until it is written anew: what was made of it was refused."""
         self._distrusted.append(key)
 
     def close(self) -> None:

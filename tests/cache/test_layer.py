@@ -13,7 +13,7 @@ from lmgateway.layers import cache as cache_module
 from lmgateway.layers.cache import cache
 from lmgateway.store import CacheSettings
 from lmgateway.store.sqlite import Store
-from lmgateway.types import Emit, HTTPRequest, HTTPResponse, Request
+from lmgateway.types import Emit, HTTPRequest, HTTPResponse, Request, send
 
 
 def test_the_second_answer_is_the_first_and_says_so(world: World) -> None:
@@ -169,8 +169,27 @@ def test_an_entry_the_provider_no_longer_reads_is_asked_anew(world: World) -> No
     world.provider = stricter
     world.service.answer = lambda request: says("good")
     with pytest.raises(errors.ResponseFormatError):
-        world.ask()
+        world.ask(cache="only")
     assert [world.ask()["cached"] for _ in range(2)] == [False, True]
+
+
+def test_an_entry_that_another_failure_met_is_kept(world: World) -> None:
+    def twice(request: Request) -> Any:
+        yield from send(HTTPRequest("POST", None, "/first", json={"p": request.prompt}))
+        body = {"p": request.prompt, "again": request.params.get("again")}
+        response = yield from send(HTTPRequest("POST", None, "/second", json=body))
+        if response.status != 200:
+            raise errors.ServerError("no")
+        return {"choices": [{"text": "x"}]}
+
+    world.provider = twice
+    world.ask()
+    world.service.answer = lambda request: says("x", 503)
+    for again in (1, 2):
+        with pytest.raises(errors.ServerError):
+            world.ask(again=again)
+    paths = [request.path for request in world.service.requests]
+    assert paths == ["/first", "/second", "/second", "/second"]
 
 
 # -- streams -----------------------------------------------------------------------------------
@@ -260,9 +279,24 @@ def test_a_replayed_stream_the_provider_no_longer_reads_is_asked_anew(world: Wor
         return {"prompt": "q", "choices": [{"text": "good"}]}
 
     world.provider = stricter
-    with pytest.raises(errors.ResponseFormatError):
-        world.stream()
     assert world.stream()[1]["cached"] is False
+    assert len(world.service.requests) == 2
+
+
+def test_a_replayed_stream_is_not_begun_again_after_a_piece(world: World) -> None:
+    world.service.answer = lambda request: streams(b"one", DONE)
+    world.stream()
+    reads = world.provider
+
+    def stricter(request: Request) -> Any:
+        yield from reads(request)
+        raise errors.ResponseFormatError("not good")
+
+    world.provider = stricter
+    with pytest.raises(errors.ResponseFormatError) as caught:
+        world.stream()
+    assert caught.value.partial == "one"
+    assert len(world.service.requests) == 1
 
 
 # -- work in the process -----------------------------------------------------------------------
