@@ -50,13 +50,14 @@ class Tally:
 
     def add(self, completion: Completion) -> None:
         """Add one answered call."""
-        used = completion.get("usage") or {}
+        usage: object = completion.get("usage")
+        used = usage if isinstance(usage, dict) else {}
         paid = Decimal(0) if completion.get("cached") else price(completion)
         with self._lock:
             self.calls += 1
             self.cached += bool(completion.get("cached"))
-            self.prompt_tokens += used.get("prompt_tokens") or 0
-            self.completion_tokens += used.get("completion_tokens") or 0
+            self.prompt_tokens += _count(used.get("prompt_tokens"))
+            self.completion_tokens += _count(used.get("completion_tokens"))
             if paid is not None:
                 self.known_cost += paid
             else:
@@ -69,6 +70,10 @@ class Tally:
             f"{self.calls} calls ({self.cached} cached), {self.prompt_tokens} tokens read, "
             f"{self.completion_tokens} written, cost {cost}"
         )
+
+
+def _count(tokens: object) -> int:
+    return tokens if isinstance(tokens, int) else 0  # what a service says is not always one
 
 
 @contextmanager
@@ -101,7 +106,7 @@ def price(completion: Completion) -> Decimal | None:
     nothing; an ``api_base`` of your own is not looked at.
     """
     used = completion.get("usage")
-    if not used or "prompt_tokens" not in used or "completion_tokens" not in used:
+    if not isinstance(used, dict) or not {"prompt_tokens", "completion_tokens"} <= used.keys():
         return None
     try:
         prices = import_module("genai_prices")

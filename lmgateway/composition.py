@@ -367,7 +367,8 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
             scope.exit()
 
     params = getattr(request, "params", {})
-    stand_in = Request(spec.model, "", params=params, timeout=spec.options.timeout)
+    text = "\n".join(getattr(request, "texts", ()))  # what a limit of tokens goes by
+    stand_in = Request(spec.model, text, params=params, timeout=spec.options.timeout)
     return retry(step, call)(stand_in), call
 
 

@@ -37,24 +37,33 @@ def batch(
     """Answer all inputs in threads; see ``LM.batch``."""
     work = _Work(inputs, keywords, concurrency, return_exceptions=return_exceptions)
     with _shown(work, progress=progress):
-        threads = [
-            threading.Thread(
-                target=copy_context().run,
-                args=(work.run, lm),
-                name=f"lmgateway-batch-{number}",
-                daemon=True,  # a call that hangs does not hold up the interpreter's exit
-            )
-            for number in range(work.workers)
-        ]
-        for thread in threads:
-            thread.start()
         try:
-            for thread in threads:
+            for thread in _started(work, lm):
                 while thread.is_alive():
                     thread.join(_LOOK)
         finally:
             work.stop()
     return work.results()
+
+
+def _started(work: _Work, lm: LM) -> list[threading.Thread]:
+    """Threads at work: as many as are wanted, or as the system gives."""
+    threads: list[threading.Thread] = []
+    for number in range(work.workers):
+        thread = threading.Thread(
+            target=copy_context().run,
+            args=(work.run, lm),
+            name=f"lmgateway-batch-{number}",
+            daemon=True,  # a call that hangs does not hold up the interpreter's exit
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not threads:
+                raise LMGatewayError(f"the system gives no thread for a batch: {error}") from None
+            break
+        threads.append(thread)
+    return threads
 
 
 async def abatch(
@@ -114,9 +123,9 @@ class _Work:
     def run(self, lm: LM) -> None:
         """Answer inputs in this thread until there are none."""
         while (taken := self._take()) is not None:
-            place, arguments = taken
+            place, given = taken
             try:
-                self._settle(place, lm.complete(**arguments))
+                self._settle(place, lm.complete(**self._arguments(place, given)))
             except LMGatewayError as error:
                 self._fail(place, error)
             except BaseException as error:
@@ -125,9 +134,9 @@ class _Work:
     async def arun(self, lm: LM) -> None:
         """Answer inputs in this task until there are none."""
         while (taken := self._take()) is not None:
-            place, arguments = taken
+            place, given = taken
             try:
-                self._settle(place, await lm.acomplete(**arguments))
+                self._settle(place, await lm.acomplete(**self._arguments(place, given)))
             except LMGatewayError as error:
                 self._fail(place, error)
             if self._failure is not None:
@@ -143,19 +152,31 @@ class _Work:
             raise self._failure
         return [self._outcomes[place] for place in range(len(self._outcomes))]
 
-    def _take(self) -> tuple[int, dict[str, Any]] | None:
-        """The next input as keywords of ``complete``; None when there is nothing left to do."""
+    def _take(self) -> tuple[int, Input] | None:
+        """The next input and its place; None when there is nothing left to do."""
         with self._lock:
             if self._stopped:
                 return None
             try:
-                place, given = next(self._waiting)
-                return place, {**self._keywords, **_arguments(given, place)}
+                return next(self._waiting)
             except StopIteration:
                 self._stopped = True
-            except BaseException as error:  # of the caller's own iterator, or a wrong input
+            except BaseException as error:  # of the caller's own iterator
                 self._stopped, self._failure = True, error
             return None
+
+    def _arguments(self, place: int, given: Input) -> dict[str, Any]:
+        """An input as keywords of ``complete``."""
+        if isinstance(given, str):
+            return {**self._keywords, "prompt": given}
+        if isinstance(given, Mapping):
+            return {**self._keywords, **given}
+        if isinstance(given, (list, tuple)):
+            return {**self._keywords, "messages": given}
+        raise InputError(
+            f"inputs[{place}] must be a prompt, a list of messages or a dict of keywords, "
+            f"not {type(given).__name__}"
+        )
 
     def _settle(self, place: int, outcome: Outcome) -> None:
         self._outcomes[place] = outcome
@@ -171,19 +192,6 @@ class _Work:
         with self._lock:
             self._stopped = True
             self._failure = self._failure or error
-
-
-def _arguments(given: Input, place: int) -> dict[str, Any]:
-    if isinstance(given, str):
-        return {"prompt": given}
-    if isinstance(given, Mapping):
-        return dict(given)
-    if isinstance(given, (list, tuple)):
-        return {"messages": given}
-    raise InputError(
-        f"inputs[{place}] must be a prompt, a list of messages or a dict of keywords, "
-        f"not {type(given).__name__}"
-    )
 
 
 def _shown(work: _Work, *, progress: bool) -> AbstractContextManager[object]:
@@ -217,7 +225,8 @@ def _shown(work: _Work, *, progress: bool) -> AbstractContextManager[object]:
             if isinstance(outcome, LMGatewayError):
                 counts["errors"] += 1
             else:
-                counts["tokens"] += outcome.get("usage", {}).get("total_tokens", 0)
+                tokens = (outcome.get("usage") or {}).get("total_tokens")
+                counts["tokens"] += tokens if isinstance(tokens, int) else 0
             bar.update(task, advance=1, rate=bar.tasks[0].speed or 0.0, **counts)
 
     work.report = report

@@ -275,10 +275,14 @@ def estimate(request: Any) -> int:
     return 1 + _characters(texts) // CHARACTERS_PER_TOKEN + answer * (params.get("n") or 1)
 
 
-def _used(completion: Completion) -> int:
-    usage = completion.get("usage") or {}
-    parts = usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0)
-    return usage.get("total_tokens") or parts
+def _used(outcome: Any) -> int:
+    """The tokens that an answer tells of, 0 if it tells of none, as a list of models."""
+    usage = outcome.get("usage") if isinstance(outcome, dict) else None
+    if not isinstance(usage, dict):
+        return 0
+    names = ("total_tokens", "prompt_tokens", "completion_tokens")
+    total, *parts = (value if type(value := usage.get(name)) is int else 0 for name in names)
+    return total or sum(parts)
 
 
 def _characters(value: Any) -> int:

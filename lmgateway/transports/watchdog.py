@@ -83,10 +83,9 @@ class _Watchdog:
         with self._changed:
             heappush(self._heap, (at, next(self._order), guard))
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="lmgateway-watchdog", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="lmgateway-watchdog", daemon=True)
+                thread.start()  # if it cannot, the next to come tries again
+                self._thread = thread
             elif at < self._wakes_at:
                 self._changed.notify()
 

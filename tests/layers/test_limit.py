@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 from layers.flows import Pump, answer, awaited, call_of, notes
+from support.fault_server import FaultServer, reply
 
+from lmgateway import get_lm
 from lmgateway.drivers import arun, run
 from lmgateway.errors import ConnectionFailedError, InvalidSettingError, RequestTimeoutError
 from lmgateway.layers import Call, Scope, Send
@@ -512,6 +515,34 @@ def test_usage_corrects_the_estimate(usage: Any) -> None:
     Pump().run(limit(limits)(at_once, scope)(POST))
     scope.commit(answer(usage=usage))
     assert sleeps(limits, 1) == pytest.approx([59.0], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        pytest.param([{"id": "m"}], id="a list of models"),
+        pytest.param(answer(usage={"prompt_tokens": 1, "completion_tokens": None}), id="None"),
+        pytest.param(answer(usage={"total_tokens": "600"}), id="a str"),
+        pytest.param({**answer(), "usage": None}, id="no usage"),
+    ],
+)
+def test_an_answer_that_tells_of_no_tokens_is_none_the_worse(outcome: Any) -> None:
+    limits, scope = Limits(tpm=600), Scope(call_of(), Request("m", "Hi"), None)
+    Pump().run(limit(limits)(at_once, scope)(POST))
+    scope.commit(outcome)
+
+
+@pytest.mark.loopback
+def test_texts_to_embed_count_before_they_are_sent() -> None:
+    listed = b'{"data": [{"index": 0, "embedding": [1.0]}]}'
+    with FaultServer([reply(listed)]) as server:
+        lm = get_lm("openai", model="m", api_base=server.url, api_key="k", retries=0, timeout=5)
+        layers = (limit(Limits(tpm=600)),)
+        object.__setattr__(lm, "_spec", dataclasses.replace(lm._spec, layers=layers))
+        lm.embed("word " * 800)
+        with pytest.raises(RequestTimeoutError, match="600 tokens a minute"):
+            lm.embed("word " * 800)
+        assert len(server.requests) == 1
 
 
 def test_an_answer_that_was_not_sent_for_corrects_nothing() -> None:

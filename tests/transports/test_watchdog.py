@@ -4,6 +4,7 @@ from time import monotonic
 
 import pytest
 
+from lmgateway.transports import watchdog
 from lmgateway.transports.watchdog import Guard
 
 
@@ -77,6 +78,24 @@ def test_can_be_armed_again_after_it_fired() -> None:
     assert bell.guard.disarm() is False
     bell.guard.arm(monotonic() + 60)
     assert bell.guard.disarm() is True
+
+
+def test_a_thread_that_could_not_be_started_is_started_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(watchdog, "_watchdog", watchdog._Watchdog())
+    bell = Bell()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            bell.guard.arm(monotonic())
+    other = Bell()
+    other.guard.arm(monotonic())
+    assert other.rung.wait(5)
+    assert bell.rung.wait(5)
 
 
 def test_what_the_collector_drops_in_the_midst_of_a_check_may_disarm_it() -> None:
