@@ -397,7 +397,7 @@ def recipe(spec: Spec) -> tuple[Selection, dict[str, Any]]:
 
         secrets = secret_fields(spec.plugin.settings)
     arguments = {name: value for name, value in spec.arguments.items() if name not in secrets}
-    if "headers" in arguments:
+    if arguments.get("headers"):
         arguments["headers"] = {
             name: value
             for name, value in arguments["headers"].items()

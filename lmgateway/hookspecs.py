@@ -94,4 +94,5 @@ def lmgateway_close(settings: BaseModel) -> None:
     """Let go of what was kept for these settings (a loaded model): their LM was closed.
 
     Each LM has an instance of its own. It is called once, also when an LM is dropped unclosed.
+    What it raises becomes a RuntimeWarning.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from . import composition
 from .connections import Connections, closed
 from .drivers import arun, run
-from .errors import InputError
+from .errors import InputError, excerpt
 from .history import History, remembered
 from .many import Input, abatch, batch
 from .streams import AStream, Stream, show_delta, show_text
@@ -401,7 +402,15 @@ def _let_go(spec: Spec, connections: Connections) -> None:
     connections.close()
     for each in (spec, *spec.alternatives.values()):
         if "lmgateway_close" in each.plugin.hooks and each.filled is not None:
-            each.plugin.hook.lmgateway_close(settings=each.filled.values)
+            try:
+                each.plugin.hook.lmgateway_close(settings=each.filled.values)
+            except Exception as error:  # raised, it would hide what ended the block of a `with`
+                warnings.warn(
+                    f"{each.plugin.source} raised {type(error).__name__} while an LM was closed: "
+                    f"{excerpt(str(error))}; this is a fault of the plugin",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
 
 
 def _revive(selection: Selection, arguments: dict[str, Any]) -> LM:

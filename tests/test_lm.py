@@ -249,6 +249,10 @@ def test_configuration_does_not_change() -> None:
         get_lm("echo").model = "other"  # type: ignore[misc]
 
 
+def test_an_lm_without_headers_is_pickled() -> None:
+    assert pickle.loads(pickle.dumps(get_lm("openai/m", headers=None))).model == "m"
+
+
 def test_a_pickled_lm_answers() -> None:
     lm = pickle.loads(pickle.dumps(get_lm("echo", temperature=0.3)))
     assert lm("hi") == ["hi"]

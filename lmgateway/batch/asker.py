@@ -29,7 +29,7 @@ from ..layers import EffectLayer, Scope, Send
 from ..layers.limit import Limiter, Limits, limit, limiter_for
 from ..lm import LM
 from ..types import Completion, Exchange, Flow
-from .gate import Gate
+from .gate import Gate, rest
 from .rows import Row
 from .tally import Tally
 
@@ -108,8 +108,8 @@ class Asker:
         tally: Tally,
     ) -> None:
         configured = Limits(**{k: each.value for k, each in lm._spec.selection.limits.items()})
-        self.gate = Gate(min(concurrency, configured.in_flight or concurrency))
         self.stopping = asyncio.Event()
+        self.gate = Gate(min(concurrency, configured.in_flight or concurrency), self.stopping)
         self._tally = tally
         self._patience = PATIENCE
         self._limiters = [limiter_for(lm.provider, each) for each in (configured, limits) if each]
@@ -162,7 +162,7 @@ class Asker:
                 return completion
             finally:
                 self.gate.leave()
-            await _pause(self.stopping, seconds)
+            await rest(self.stopping, seconds)
         return None
 
     async def _enter(self) -> None:
@@ -283,11 +283,4 @@ async def _pace(limiter: Limiter, stopping: asyncio.Event) -> None:
             seconds = due if isinstance(due, float) else due.seconds
             if seconds <= 0.0:
                 break
-            await _pause(stopping, seconds)
-
-
-async def _pause(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stopping.wait(), seconds)
-    except TimeoutError:
-        return
+            await rest(stopping, seconds)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from time import monotonic
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "rest"]
 
 FIRST = 8  # so that a wrong key or model costs a few calls, not hundreds
 OVERSHOT, CUT = 0.5, 0.75
@@ -21,14 +22,19 @@ class Gate:
     first time, and is halved then; from there it grows by about one a round, and is cut by a
     quarter with each refusal. Refusals of calls that began before the last cut count no more.
 
+    Args:
+        ceiling: The most there may ever be.
+        stopping: Ends a pause when it is set.
+
     Attributes:
         ceiling: The most there may be.
         room: How many there may be now.
         flying: How many there are.
     """
 
-    def __init__(self, ceiling: int) -> None:
+    def __init__(self, ceiling: int, stopping: asyncio.Event | None = None) -> None:
         self.ceiling = ceiling
+        self._stopping = stopping or asyncio.Event()
         self.room = float(min(FIRST, ceiling))
         self.flying = 0
         self._doubling = True
@@ -38,8 +44,8 @@ class Gate:
 
     async def enter(self) -> None:
         """Wait for room, first come, first served; while paused, for the end of the pause."""
-        while (seconds := self._opens_at - monotonic()) > 0:
-            await asyncio.sleep(seconds)
+        while (seconds := self._opens_at - monotonic()) > 0 and not self._stopping.is_set():
+            await rest(self._stopping, seconds)
         if self.flying < int(self.room) and not self._queue:
             self.flying += 1
             return
@@ -77,3 +83,9 @@ class Gate:
     def pause(self, seconds: float) -> None:
         """Let nobody in for a while, as the service asked."""
         self._opens_at = max(self._opens_at, monotonic() + seconds)
+
+
+async def rest(stopping: asyncio.Event, seconds: float) -> None:
+    """Do nothing for so many seconds, or until a job is stopping."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), seconds)

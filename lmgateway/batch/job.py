@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import copymode
 from typing import Any, Self
 
 from ..errors import ConfigError, InputError
@@ -236,8 +237,11 @@ def _store(file: int, record: Mapping[str, Any]) -> None:
 
 
 def _drop_errors(path: Path) -> None:
-    """Rewrite a journal without its errors, in one step."""
+    """Rewrite a journal without its errors, in one step; a link to it stays one."""
+    path = path.resolve()
     fresh = path.with_name(path.name + ".new")
+    fresh.touch(mode=0o600)  # before a byte is in it, nobody may read it who may not the other
+    copymode(path, fresh)
     with path.open("rb") as old, fresh.open("wb") as new:
         for _, text, _ in read_journal(old, str(path)):
             if is_success(text):

@@ -84,8 +84,9 @@ def interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
     if not isinstance(raw, Mapping):
         raise InputError(f"a row must be a prompt, messages or an object, not {_kind(raw)}")
     fields = {name: raw[name] for name in raw if name not in ignore and raw[name] is not None}
-    name = _custom_id(fields)
-    fields.pop("custom_id", None)
+    name, given = _custom_id(fields), fields.pop("custom_id", "")
+    if name is None and given != "":
+        raise InputError(f'"custom_id" must be a text or a whole number, not {_kind(given)}')
     raw_endpoint = False
     if "body" in fields:
         raw_endpoint = _check_envelope(fields)
@@ -123,6 +124,8 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr).
 
 def _custom_id(raw: Any) -> str | None:
     name = raw.get("custom_id") if isinstance(raw, Mapping) else None
+    if isinstance(name, float) and name.is_integer():
+        name = int(name)  # as a spreadsheet or a data frame with gaps has whole numbers
     if isinstance(name, int) and not isinstance(name, bool):
         return str(name)
     return name if isinstance(name, str) and name else None

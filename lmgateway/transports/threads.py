@@ -11,6 +11,7 @@ from math import isinf
 from typing import TypeVar, cast
 
 from ..deadline import Deadline
+from ..errors import ConnectionFailedError
 from ..types import HTTPRequest, HTTPResponse
 from ..workers import Workers
 from . import Body, BodySource, Transport, faults
@@ -52,6 +53,8 @@ class ThreadedTransport:
         future = self._workers.submit(partial(self.transport.send, request, deadline))
         try:
             response = await _within(future, deadline)
+        except RuntimeError as error:  # the transport's own failures are typed
+            raise ConnectionFailedError(f"no thread could be started to send it: {error}") from None
         except BaseException as error:
             future.add_done_callback(_let_go)
             if not isinstance(error, Exception):  # a limit counts the thread until it ends

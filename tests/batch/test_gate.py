@@ -79,3 +79,17 @@ def test_a_pause_lets_nobody_in_before_its_end() -> None:
         return monotonic() - began
 
     assert asyncio.run(main()) >= 0.05
+
+
+def test_a_pause_ends_when_the_job_is_stopping() -> None:
+    async def main() -> None:
+        stopping = asyncio.Event()
+        gate = Gate(5, stopping)
+        gate.pause(1000.0)
+        entering = asyncio.ensure_future(gate.enter())
+        await asyncio.sleep(0)
+        assert not entering.done()
+        stopping.set()
+        await asyncio.wait_for(entering, 10)
+
+    asyncio.run(main())

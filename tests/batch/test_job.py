@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -149,6 +150,20 @@ def test_errors_are_taken_out_to_be_asked_again(output: Path) -> None:
     with opened(output, retry_errors=True) as job:
         assert not job.is_done("b")
     assert output.read_bytes() == good("a") + good("c")
+
+
+def test_what_is_asked_again_keeps_the_mode_and_the_link_of_its_file(output: Path) -> None:
+    kept = output.with_name("kept.jsonl")
+    output.symlink_to(kept)
+    with opened(output) as job:
+        job.append(good("a"))
+        job.append(bad("b"))
+    kept.chmod(0o600)
+    with opened(output, retry_errors=True) as job:
+        job.append(good("b"))
+    assert output.is_symlink()
+    assert kept.read_bytes() == good("a") + good("b")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
 def test_a_damaged_fingerprint_is_told(output: Path) -> None:

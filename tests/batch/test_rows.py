@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from math import nan
 from typing import Any
 
 import pytest
@@ -60,6 +61,10 @@ def test_a_row_is_read(raw: Any, arguments: Any, model: Any, raw_endpoint: bool)
         pytest.param({"body": []}, '"body" must be an object', id="body"),
         pytest.param({"body": CHAT, "method": "GET"}, '"method"', id="method"),
         pytest.param({"body": CHAT, "label": 1}, "no field 'label'", id="a stray field"),
+        pytest.param({"prompt": "a", "custom_id": True}, '"custom_id" must be', id="id of bool"),
+        pytest.param({"prompt": "a", "custom_id": ["x"]}, "not list", id="id of list"),
+        pytest.param({"prompt": "a", "custom_id": 7.5}, "not float", id="id of half a number"),
+        pytest.param({"prompt": "a", "custom_id": nan}, "not float", id="id of no number"),
     ],
 )
 def test_what_is_no_row_is_a_fault_and_has_an_id(raw: Any, message: str) -> None:
@@ -81,10 +86,8 @@ def test_ignored_fields_change_nothing() -> None:
 
 
 def test_the_custom_id_is_the_id_and_numbers_are_texts() -> None:
-    assert [row.id for row in rows({"custom_id": "x", "prompt": ""}, {"custom_id": 7})] == [
-        "x",
-        "7",
-    ]
+    named = rows({"custom_id": "x", "prompt": ""}, {"custom_id": 7}, {"custom_id": 8.0})
+    assert [row.id for row in named] == ["x", "7", "8"]
 
 
 def test_equal_rows_are_samples_of_their_own() -> None:

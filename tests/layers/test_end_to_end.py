@@ -25,7 +25,7 @@ from support.fault_server import (
     stall,
 )
 
-from lmgateway import get_lm
+from lmgateway import composition, get_lm
 from lmgateway.errors import (
     ConnectionFailedError,
     InvalidRequestError,
@@ -307,6 +307,22 @@ def test_the_close_of_an_lm_is_told_to_the_plugins_of_its_fallbacks(
         plugin = sys.modules[name]
         assert (len(plugin.answered), plugin.closed) == (1, [])
     assert plugin.closed == list(plugin.answered)
+
+
+def test_a_plugin_that_fails_to_close_hides_no_error_and_keeps_no_other_open(
+    site_packages: SitePackages,
+) -> None:
+    site_packages.install("broken", CLOSED.replace("closed.append(id(settings))", "closed.nope()"))
+    name = site_packages.install("embedded", CLOSED)
+    lm = get_lm("broken", model="m", fallbacks=["embedded/m"])
+    composition._resolved("embedded/m", lm._spec)
+    with (
+        pytest.warns(RuntimeWarning, match=r"lmgateway-broken 1\.0 raised AttributeError while"),
+        pytest.raises(LookupError, match="the user's own"),
+        lm,
+    ):
+        raise LookupError("the user's own")
+    assert len(sys.modules[name].closed) == 1
 
 
 def test_a_parameter_that_a_fallback_would_drop_passes_it_over() -> None:

@@ -152,6 +152,24 @@ def test_the_deadline_holds_while_no_thread_is_free() -> None:
         assert len(server.requests) == 1
 
 
+def test_without_any_thread_nothing_is_sent_and_the_error_is_typed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("lmgateway-worker"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with FaultServer([reply()]) as server:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(ConnectionFailedError, match="no thread could be started") as caught:
+            asyncio.run(call(threaded(), server.url))
+        assert caught.value.retryable
+        assert not server.requests
+
+
 class Hanging:
     """A blocking transport that the system has let hang, deaf to every deadline."""
 
