@@ -126,7 +126,7 @@ class Housekeeping:
         rows, freed = [], 0
         for row, size in db.execute("SELECT id, size FROM entries ORDER BY used LIMIT 256"):
             rows.append((row,))
-            freed += size
+            freed += size if type(size) is int else 0  # damage can turn it into a text
             if freed > excess + limit // 10:  # a tenth more, or the next write begins anew
                 break
         with _transaction(db):

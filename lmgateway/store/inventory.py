@@ -10,11 +10,17 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from ..errors import ConfigError
-from .schema import APPLICATION, SCHEMA, is_busy, is_sound
+from .schema import APPLICATION, SCHEMA, TROUBLE, explain, is_busy, is_sound
 
 __all__ = ["Stats", "Verdict", "clear", "stats", "verify"]
 
 PATIENCE = 5.0  # seconds to wait for other processes
+
+# Damage can turn a number into a text, or into one that no sum and no calendar holds.
+_COUNT = """
+SELECT count(*), CAST(total(size) AS INTEGER),
+min(CASE WHEN used BETWEEN 0 AND 99999999999 THEN used END) FROM entries
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +71,8 @@ def stats(file: Path) -> Stats:
         return Stats(file)
     with closing(_open(file)) as db:
         try:
-            [(entries, size, oldest)] = db.execute(
-                "SELECT count(*), coalesce(sum(size), 0), min(used) FROM entries"
-            )
-        except sqlite3.Error as error:
+            [(entries, size, oldest)] = db.execute(_COUNT)
+        except TROUBLE as error:
             raise _complaint(file, error) from None
     return Stats(file, entries, size, _size_on_disk(file), oldest)
 
@@ -84,8 +88,8 @@ def verify(file: Path) -> Verdict:
             for row in db.execute("SELECT request, base, digest, value FROM entries"):
                 entries += 1
                 damaged += not is_sound(*row)
-        except sqlite3.Error as error:
-            problems = [str(error)]
+        except TROUBLE as error:
+            problems = [explain(error)]
     return Verdict(entries, damaged, tuple(problems))
 
 
@@ -99,7 +103,7 @@ def clear(file: Path) -> int:
             # Deleted rows stay legible in free pages and in the log until both are rewritten.
             db.execute("VACUUM")
             _empty_log(db)
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise _complaint(file, error) from None
     return removed
 
@@ -115,11 +119,14 @@ def _empty_log(db: sqlite3.Connection) -> None:
 
 
 def _open(file: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)
+    try:
+        db = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)
+    except sqlite3.Error as error:
+        raise _complaint(file, error) from None
     try:
         [(application,)] = db.execute("PRAGMA application_id")
         [(version,)] = db.execute("PRAGMA user_version")
-    except sqlite3.Error as error:
+    except TROUBLE as error:
         db.close()
         raise _complaint(file, error) from None
     if application != APPLICATION or version > SCHEMA:
@@ -129,11 +136,12 @@ def _open(file: Path) -> sqlite3.Connection:
     return db
 
 
-def _complaint(file: Path, error: sqlite3.Error) -> ConfigError:
+def _complaint(file: Path, error: Exception) -> ConfigError:
     if is_busy(error):
         return ConfigError(f"another process keeps the cache {file} locked; try again later")
     return ConfigError(
-        f"the cache {file} cannot be used: {error}; if it is damaged, delete it and begin anew"
+        f"the cache {file} cannot be used: {explain(error)}; if it is damaged, delete it and "
+        "begin anew"
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from hashlib import sha256
 
+from ..errors import excerpt
+
 __all__ = [
     "APPLICATION",
     "CREATE",
@@ -15,6 +17,7 @@ __all__ = [
     "TROUBLE",
     "UnusableFileError",
     "code_of",
+    "explain",
     "is_busy",
     "is_sound",
     "seal",
@@ -53,8 +56,9 @@ class UnusableFileError(Exception):
     """The file cannot serve as a cache; the message says why."""
 
 
-# MemoryError is how Python tells of a row whose damaged length no memory could hold.
-TROUBLE = (sqlite3.Error, OSError, MemoryError, UnusableFileError)
+# MemoryError is how Python tells of a row whose damaged length no memory could hold, and
+# UnicodeDecodeError of a message of SQLite that quotes the damage.
+TROUBLE = (sqlite3.Error, OSError, MemoryError, UnicodeDecodeError, UnusableFileError)
 
 
 def seal(request: bytes, base: bytes, value: bytes) -> bytes:
@@ -73,6 +77,13 @@ def is_sound(request: bytes, base: bytes, digest: bytes, value: bytes) -> bool:
 def code_of(error: BaseException) -> int:
     """SQLite's primary error code, 0 if it is none of its errors."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def explain(error: BaseException) -> str:
+    """What is wrong, in SQLite's words where it has some."""
+    if isinstance(error, UnicodeDecodeError):
+        return excerpt(error.object)
+    return str(error) or "it is damaged"
 
 
 def is_busy(error: BaseException) -> bool:

@@ -39,6 +39,7 @@ from .schema import (
     TROUBLE,
     UnusableFileError,
     code_of,
+    explain,
     is_busy,
     is_sound,
     seal,
@@ -262,7 +263,7 @@ class Store:
         if self._complained or is_recovery(error):
             return
         self._complained = True
-        message = f"the cache {self.file} is not used: {error}; nothing in it was deleted"
+        message = f"the cache {self.file} is not used: {explain(error)}; nothing in it was deleted"
         try:
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         except RuntimeWarning:  # warnings are errors here, but an answer must not become one

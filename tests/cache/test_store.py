@@ -415,6 +415,62 @@ def test_32_bytes_overwritten_anywhere_give_no_wrong_answer(tmp_path: Path, seed
     store.close()
 
 
+def bad_name_in_the_schema(file: Path) -> None:
+    store = Store(file)
+    fill(store, 3)
+    store.close()
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    damaged = bytearray(file.read_bytes())
+    damaged[damaged.index(b"entries_key")] = 0x80  # SQLite quotes it, and it is no UTF-8
+    file.write_bytes(damaged)
+
+
+def test_damage_that_sqlite_quotes_is_warned_of_once(
+    world: World, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad_name_in_the_schema(file)
+    assert [world.ask()["cached"] for _ in range(3)] == [False, False, False]
+    [record] = caplog.records
+    assert "malformed database schema (\ufffdntries_key)" in record.message
+
+
+def test_the_inventory_tells_of_damage_that_sqlite_quotes(tmp_path: Path) -> None:
+    file = tmp_path / "cache" / "a.sqlite3"
+    bad_name_in_the_schema(file)
+    for act in (inventory.stats, inventory.clear):
+        with pytest.raises(errors.ConfigError, match=r"a\.sqlite3 cannot be used: malformed"):
+            act(file)
+    [problem] = inventory.verify(file).problems
+    assert "malformed" in problem
+
+
+def test_the_inventory_takes_a_folder_for_no_cache(tmp_path: Path) -> None:
+    for act in (inventory.stats, inventory.clear, inventory.verify):
+        with pytest.raises(errors.ConfigError, match="cannot be used"):
+            act(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["'text'", "x'80'", "9223372036854775807"])
+def test_numbers_that_damage_made_others_are_counted_and_evicted(
+    tmp_path: Path, number: str
+) -> None:
+    store = Store(tmp_path / "a.sqlite3")
+    fill(store, 300)
+    store.close()
+    with contextlib.closing(sqlite3.connect(store.file)) as db:
+        db.execute(f"UPDATE entries SET used = {number}, size = {number}")
+        db.commit()
+    counted = inventory.stats(store.file)
+    assert counted.entries == 300
+    assert counted.oldest is None
+    assert type(counted.value_bytes) is int
+    store.size_limit = 1
+    store._housekeeping._run()
+    assert inventory.stats(store.file).entries == 0
+    store.close()
+
+
 # -- processes ---------------------------------------------------------------------------------
 
 
