@@ -6,6 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
+from .forks import renew_lock
 
 if TYPE_CHECKING:
     from .deadline import Deadline
@@ -29,6 +30,7 @@ class Connections:
         self._latest: tuple[str, Options, Any] | None = None
         self._closed = False
         self._lock = Lock()
+        renew_lock(self)
 
     def blocking(self, call: Call) -> Transport:
         """A transport for blocking drivers; opens nothing yet."""

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any, overload
 
 from .errors import LMGatewayError
+from .forks import renew_lock
 from .types import Completion, Flow
 
 __all__ = ["History", "copied", "remembered"]
@@ -37,6 +38,7 @@ class History(Sequence[dict[str, Any]]):
     def __init__(self, limit: int) -> None:
         self._entries: deque[dict[str, Any]] = deque(maxlen=limit)
         self._lock = Lock()
+        renew_lock(self)
 
     @property
     def limit(self) -> int:

@@ -23,6 +23,7 @@ from .errors import (
     PluginVersionError,
     UnknownProviderError,
 )
+from .forks import renew_lock
 from .types import Info
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Plugin:
 
 
 _lock = RLock()
+renew_lock(sys.modules[__name__], RLock)
 _scans: dict[tuple[str, ...], list[tuple[Installed, EntryPoint]]] = {}
 _plugins: dict[tuple[str, str, str], Plugin] = {}
 

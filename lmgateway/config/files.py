@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError, excerpt
+from ..forks import renew_lock
 from .origins import Sourced, folders_upwards
 
 __all__ = ["FILE_NAME", "VARIABLE", "Document", "Found", "find", "read", "user_file"]
@@ -97,6 +99,7 @@ def _named(path: str, by: str) -> Found:
 
 
 _lock = Lock()
+renew_lock(sys.modules[__name__])
 _documents: dict[tuple[str, int, int], Document | None] = {}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
+from ..forks import renew_lock
 
 __all__ = ["Environment", "Sourced", "folders_upwards", "read_dotenv"]
 
@@ -101,6 +103,7 @@ class Environment:
 
 
 _lock = Lock()
+renew_lock(sys.modules[__name__])
 _files: dict[tuple[str, int, int], Dotenv | None] = {}
 
 

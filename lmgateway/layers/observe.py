@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from ..forks import renew_lock
 from ..types import Completion, Flow, Message, Request, Usage
 from . import Call, Step
 
@@ -130,6 +132,7 @@ class Subscription:
 
 _subscriptions: tuple[Subscription, ...] = ()
 _lock = Lock()
+renew_lock(sys.modules[__name__])
 
 
 def on_call(callback: Callback, *, include_prompt: bool = False) -> Subscription:

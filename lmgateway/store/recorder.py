@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
 from ..errors import CacheMissError, ConfigError
+from ..forks import renew_lock
 from ..types import JSON
 from .exchange import Key, identify
 from .recordings import Recording
@@ -23,6 +25,7 @@ __all__ = ["Recorder", "Replayer", "record", "recorders", "replay", "replayer"]
 _recorders: tuple[Recorder, ...] = ()
 _replayers: tuple[Replayer, ...] = ()
 _lock = Lock()
+renew_lock(sys.modules[__name__])
 
 
 class Recorder:
@@ -39,6 +42,7 @@ class Recorder:
         self.fresh = fresh
         self.error: OSError | None = None
         self._lock = Lock()
+        renew_lock(self)
         try:
             open(path, "ab").close()
         except OSError as error:

@@ -22,6 +22,7 @@ from threading import Lock
 from typing import IO, Any
 
 from ..errors import ConfigError
+from ..forks import renew_lock
 from ..types import JSON, HTTPResponse
 from .exchange import Replay, identify, kept_headers
 
@@ -34,6 +35,7 @@ class Recording:
     def __init__(self, path: str) -> None:
         self.path = path
         self._lock = Lock()
+        renew_lock(self)
         self._stamp: tuple[int, int] | None = None
         self._places: dict[bytes, tuple[int, int]] = {}
 

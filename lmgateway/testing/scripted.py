@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from .. import composition
 from ..errors import LMGatewayError
+from ..forks import renew_lock
 from ..hookspecs import hookimpl
 from ..lm import LM
 from ..registry import plugin_from
@@ -37,6 +38,7 @@ class _Script:
         self._next = script if callable(script) else _in_turn(script)
         self._ids = count(1)
         self._lock = Lock()
+        renew_lock(self)
         self.requests: list[Request] = []
 
     @hookimpl

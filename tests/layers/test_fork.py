@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from support.fault_server import FaultServer, reply
+
+JSON = {"Content-Type": "application/json"}
+SAYS_FINE = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "fine"}}]}'
 
 CODE = """
 import os
@@ -32,3 +37,95 @@ def test_a_child_holds_nothing_of_its_parents() -> None:
         [sys.executable, "-c", CODE], capture_output=True, text=True, check=False, timeout=30
     )
     assert done.stdout.strip() == "0", done.stderr
+
+
+EVERY_LOCK = """
+import faulthandler, gc, os, sys, threading
+import lmgateway
+from lmgateway import get_lm, on_call, record, replay
+from lmgateway.testing import ScriptedLM
+
+base, path = sys.argv[1:]
+options = {"model": "m", "api_key": "k", "retries": 0, "temperature": 0.5, "cache": False}
+lm = get_lm("openai", api_base=base, **options)
+scripted = ScriptedLM(lambda request: "scripted")
+asked = 0
+
+
+def use():
+    global asked
+    asked += 1
+    another = get_lm("openai", api_base=base, **options)
+    assert another("recorded", recordings=[path]) == ["fine"]
+    assert lm(f"to be recorded {asked} by {os.getpid()}", idle_timeout=asked) == ["fine"]
+    assert scripted("x") == ["scripted"]
+    with on_call(lambda event: None), replay(path):
+        assert lm("recorded") == ["fine"]
+    assert len(lm.history) == 2 * asked
+
+
+def locks():
+    kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+    holders = list(sys.modules.items())
+    holders += [(f"{type(thing).__module__}.{type(thing).__name__}", thing)
+                for thing in gc.get_objects()]
+    for name, holder in holders:
+        if name.startswith("lmgateway.") and not name.endswith((".sqlite.Store", ".Housekeeping")):
+            for attribute, value in list(getattr(holder, "__dict__", {}).items()):
+                if isinstance(value, kinds):
+                    yield f"{name}.{attribute}", value
+
+
+def hold():
+    for name, lock in locks():
+        if lock.acquire(blocking=False):
+            print(name)
+    held.set()
+    threading.Event().wait()
+
+
+held = threading.Event()
+with record(path):
+    lm("recorded")
+    lm.history.clear()
+    use()
+    threading.Thread(target=hold, daemon=True).start()
+    held.wait()
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        faulthandler.dump_traceback_later(10, exit=True)
+        use()
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print("the child ended with", code, flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.loopback
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_finds_every_lock_free(tmp_path: Path) -> None:
+    with FaultServer([reply(SAYS_FINE, headers=JSON)]) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", EVERY_LOCK, server.url, str(tmp_path / "r.jsonl")],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    held = set(done.stdout.splitlines())
+    assert "the child ended with 0" in held, done.stderr
+    assert held >= {
+        "lmgateway.config.files._lock",
+        "lmgateway.config.origins._lock",
+        "lmgateway.connections.Connections._lock",
+        "lmgateway.history.History._lock",
+        "lmgateway.layers.observe._lock",
+        "lmgateway.registry._lock",
+        "lmgateway.store.recorder.Recorder._lock",
+        "lmgateway.store.recorder._lock",
+        "lmgateway.store.recordings.Recording._lock",
+        "lmgateway.testing.scripted._Script._lock",
+        "lmgateway.transports.pool._Shared.lock",
+    }
