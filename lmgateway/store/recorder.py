@@ -6,7 +6,6 @@ a thread pool inside the block belongs to it as well.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from ..errors import CacheMissError, ConfigError
 from ..forks import renew_lock
 from ..types import JSON
 from .exchange import Key, identify
-from .recordings import Recording
+from .recordings import Recording, append_line
 
 __all__ = ["Recorder", "Replayer", "record", "recorders", "replay", "replayer"]
 
@@ -40,7 +39,7 @@ class Recorder:
     def __init__(self, path: str, *, fresh: bool = False) -> None:
         self.recording = Recording(path)
         self.fresh = fresh
-        self.error: OSError | None = None
+        self.missed: str | None = None
         self._lock = Lock()
         renew_lock(self)
         try:
@@ -59,23 +58,14 @@ class Recorder:
                 return
             try:
                 append_line(self.recording.path, {"request": request, "response": response})
-            except OSError as error:  # the answer is good and paid for: the block's end tells
-                self.error = self.error or error
+            except OSError as error:
+                self.miss(error.strerror or str(error))
             else:
                 self._written.add(key.request)
 
-
-def append_line(path: str, entry: Mapping[str, JSON]) -> None:
-    """Append one line in one write, so that writers side by side leave whole lines."""
-    text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
-    # What UTF-8 cannot hold, a lone surrogate, becomes the escape that JSON has for it.
-    line = text.encode("utf-8", "backslashreplace") + b"\n"
-    with open(path, "ab+", buffering=0) as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # an editor's last line
-                line = b"\n" + line
-        file.write(line)
+    def miss(self, reason: str) -> None:
+        """Note that something is not recorded; the answer is good and paid for: the end tells."""
+        self.missed = self.missed or reason
 
 
 class Replayer:
@@ -123,9 +113,9 @@ def record(path: str | os.PathLike[str], *, fresh: bool = False) -> Iterator[Rec
     finally:
         with _lock:
             _recorders = tuple(one for one in _recorders if one is not recorder)
-    if recorder.error is not None:
+    if recorder.missed is not None:
         raise ConfigError(
-            f"not everything was recorded to {recorder.recording.path}: {recorder.error.strerror}"
+            f"not everything was recorded to {recorder.recording.path}: {recorder.missed}"
         )
 
 

@@ -7,7 +7,8 @@ A line holds what was asked (without host, headers or secret) and what was answe
      "response": {"status": 200, "headers": {"content-type": "application/json"}, "json": {...}}}
 
 A body that is not JSON stands under ``text`` or ``base64``, the pieces of a stream under
-``chunks``. A file is read when it is first asked, and again when it has changed.
+``chunks``. A file is read when it is first asked, and again when it has changed. A
+last line without its end is one that another process is writing: what it holds is not there yet.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from functools import lru_cache
 from threading import Lock
+from time import monotonic, sleep
 from typing import IO, Any
 
 from ..errors import ConfigError
@@ -26,7 +28,9 @@ from ..forks import renew_lock
 from ..types import JSON, HTTPResponse
 from .exchange import Replay, identify, kept_headers
 
-__all__ = ["Recording", "open_recording", "portray", "revive"]
+__all__ = ["Recording", "append_line", "open_recording", "portray", "revive"]
+
+PATIENCE = 1.0  # seconds after which a line without its end is damage, and nobody's unfinished work
 
 
 class Recording:
@@ -38,6 +42,7 @@ class Recording:
         renew_lock(self)
         self._stamp: tuple[int, int] | None = None
         self._places: dict[bytes, tuple[int, int]] = {}
+        self._unfinished: int | None = None  # the number of a last line without its end
 
     def find(self, request: bytes) -> Any | None:
         """The recorded outcome of a request, anew each time; None if it is not recorded.
@@ -50,54 +55,61 @@ class Recording:
             if place is None:
                 return None
             with self._open() as file:
-                file.seek(place[0])
-                line = file.read(place[1])
+                line = _read(file, place)
         return revive(json.loads(line)["response"])
 
     def digests(self) -> set[bytes]:
-        """Of all recorded requests."""
-        with self._lock:
-            self._refresh()
-            return set(self._places)
+        """Of all recorded requests; a line that is being written is waited for."""
+        end = monotonic() + PATIENCE
+        while True:
+            with self._lock:
+                self._refresh()
+                if self._unfinished is None:
+                    return set(self._places)
+                if monotonic() >= end:
+                    raise self._damage(self._unfinished)
+            sleep(0.01)
 
     def requests(self) -> list[dict[str, JSON]]:
         """All recorded requests, in order."""
-        with self._lock, self._open() as file:
-            return [json.loads(line)["request"] for line in file if line.strip()]
+        with self._lock:
+            self._refresh()
+            with self._open() as file:
+                return [json.loads(_read(file, at))["request"] for at in self._places.values()]
+
+    def _look(self) -> tuple[int, int]:
+        status = os.stat(self.path)
+        return status.st_mtime_ns, status.st_size
 
     def _refresh(self) -> None:
         """Index the file unless it is as it was."""
         try:
-            status = os.stat(self.path)
+            stamp = self._look()
         except OSError as error:
             raise self._complaint(error) from None
-        stamp = (status.st_mtime_ns, status.st_size)
         if stamp == self._stamp:
             return
         places: dict[bytes, tuple[int, int]] = {}
-        start = 0
+        start, unfinished = 0, None
         with self._open() as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
+                    digest = _digest(line)
+                    if digest is None and not line.endswith(b"\n"):
+                        unfinished = number  # the rest may come while this file is read
+                        break
+                    if digest is None:
+                        raise self._damage(number)
                     # The first answer counts, as it did when it was recorded.
-                    places.setdefault(self._check(line, number), (start, len(line)))
+                    places.setdefault(digest, (start, len(line)))
                 start += len(line)
-        self._places, self._stamp = places, stamp
+        self._places, self._unfinished, self._stamp = places, unfinished, stamp
 
-    def _check(self, line: bytes, number: int) -> bytes:
-        """The digest of a line's request, when the whole line is sound."""
-        try:
-            entry = json.loads(line)
-            key = identify(entry["request"])
-            revive(entry["response"])
-        except (ValueError, LookupError, TypeError, AttributeError):
-            key = None
-        if key is None:
-            raise ConfigError(
-                f"line {number} of {self.path} is not a recorded exchange; delete it and record "
-                "it again"
-            )
-        return key.request
+    def _damage(self, number: int) -> ConfigError:
+        return ConfigError(
+            f"line {number} of {self.path} is not a recorded exchange; delete it and record it "
+            "again"
+        )
 
     def _open(self) -> IO[bytes]:
         try:
@@ -110,6 +122,48 @@ class Recording:
             f"the recordings {self.path} cannot be read ({error.strerror}); give the path of a "
             "file that lmgateway.record() wrote"
         )
+
+
+def _digest(line: bytes) -> bytes | None:
+    """That of a line's request, when the whole line is sound."""
+    try:
+        entry = json.loads(line)
+        key = identify(entry["request"])
+        revive(entry["response"])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return None if key is None else key.request
+
+
+def _read(file: IO[bytes], place: tuple[int, int]) -> bytes:
+    file.seek(place[0])
+    return file.read(place[1])
+
+
+def append_line(path: str, entry: Mapping[str, JSON]) -> tuple[int, int]:
+    """Append one line, whole or not at all; where it begins and how many bytes it has.
+
+    It goes out in one write, so that writers side by side leave whole lines. Raises OSError.
+    """
+    text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+    # What UTF-8 cannot hold, a lone surrogate, becomes the escape that JSON has for it.
+    line = text.encode("utf-8", "backslashreplace") + b"\n"
+    with open(path, "ab+", buffering=0) as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # an editor's last line
+                line = b"\n" + line
+        written = file.write(line)
+        start = file.tell() - written
+        try:
+            while written < len(line):  # a disk that is full takes what it can at first
+                written += file.write(line[written:])
+        except BaseException:
+            # Unless another's line has come between or after.
+            if start + written == file.tell() == os.fstat(file.fileno()).st_size:
+                file.truncate(start)
+            raise
+    return start, len(line)
 
 
 @lru_cache(maxsize=64)

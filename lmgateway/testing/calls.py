@@ -23,8 +23,7 @@ from ..errors import InputError, LMGatewayError
 from ..layers import Scope, Send
 from ..lm import LM
 from ..store.exchange import Replay, kept_headers
-from ..store.recorder import append_line
-from ..store.recordings import portray, revive
+from ..store.recordings import append_line, portray, revive
 from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
 from .wire import Pieces
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from support.service import BASE, CANARY, DONE, Service, Where, World, embedded,
 import lmgateway.store.recorder
 from lmgateway import errors
 from lmgateway.layers.cache import cache
-from lmgateway.store import CacheSettings
+from lmgateway.store import CacheSettings, recordings
 from lmgateway.store.difference import nearest
 from lmgateway.store.recorder import record, replay
 from lmgateway.store.recordings import portray, revive
@@ -201,6 +203,87 @@ def test_a_write_that_fails_spoils_no_answer_and_is_told_at_the_end(
 
     with pytest.raises(errors.ConfigError, match="not everything was recorded"):
         append()
+
+
+needs_limits = pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of file sizes")
+
+
+@needs_limits
+def test_a_disk_that_is_full_leaves_whole_lines(path: Path) -> None:
+    """In a process of its own: a limit of file sizes cuts a write short, as a full disk does."""
+    code = """
+import os, resource, sys
+from lmgateway.store.recordings import append_line
+path = sys.argv[1]
+append_line(path, {"a": 1})
+size = os.path.getsize(path)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, resource.RLIM_INFINITY))
+for entry in ({"b": "x" * 100}, {"c": "x" * 100}):
+    try:
+        append_line(path, entry)
+    except OSError:
+        print("told")
+append_line(path, {"d": 1})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "told\ntold\n", done.stderr
+    assert lines(path) == [{"a": 1}, {"d": 1}]
+
+
+def split_last_line(path: Path) -> bytes:
+    """Take the second half of a file's last line out of it, as if it were still being written."""
+    whole = path.read_bytes()
+    middle = whole.rindex(b"{", 0, len(whole) - 40)
+    path.write_bytes(whole[:middle])
+    return whole[middle:]
+
+
+def test_a_line_that_is_being_written_is_not_there_yet(
+    world: World, path: Path, elsewhere: World
+) -> None:
+    with record(path):
+        world.ask("a")
+        world.ask("b")
+    rest = split_last_line(path)
+    assert elsewhere.ask("a", recordings=(str(path),))["cached"]
+    with replay(path), pytest.raises(errors.CacheMissError, match='recorded "a", asked "b"'):
+        elsewhere.ask("b")
+    with path.open("ab") as file:
+        file.write(rest)
+    assert elsewhere.ask("b", recordings=(str(path),))["cached"]
+
+
+def test_a_recording_that_begins_waits_for_the_line_another_process_writes(
+    world: World, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with record(path):
+        world.ask("a")
+        world.ask("b")
+    whole = path.read_bytes()
+    rest = split_last_line(path)
+
+    def write_on(seconds: float) -> None:
+        with path.open("ab") as file:
+            file.write(rest)
+
+    monkeypatch.setattr(recordings, "sleep", write_on)
+    with record(path):
+        world.ask("b")
+    assert path.read_bytes() == whole
+
+
+def test_a_line_that_stays_unfinished_is_named_before_anything_is_asked(
+    world: World, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "PATIENCE", 0.0)
+    with record(path):
+        world.ask("a")
+        world.ask("b")
+    split_last_line(path)
+    with pytest.raises(errors.ConfigError, match=r"line 2 of .*examples\.jsonl"), record(path):
+        pytest.fail("the block was entered")
 
 
 # -- replay ------------------------------------------------------------------------------------
