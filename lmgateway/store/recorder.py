@@ -17,7 +17,7 @@ from ..errors import CacheMissError, ConfigError
 from ..forks import renew_lock
 from ..types import JSON
 from .exchange import Key, identify
-from .recordings import Recording, append_line
+from .recordings import Recording, open_recording
 
 __all__ = ["Recorder", "Replayer", "record", "recorders", "replay", "replayer"]
 
@@ -37,7 +37,7 @@ class Recorder:
     """
 
     def __init__(self, path: str, *, fresh: bool = False) -> None:
-        self.recording = Recording(path)
+        self.recording = open_recording(path)  # whoever reads it need not read what this appends
         self.fresh = fresh
         self.missed: str | None = None
         self._lock = Lock()
@@ -57,7 +57,7 @@ class Recorder:
             if key.request in self._written:
                 return
             try:
-                append_line(self.recording.path, {"request": request, "response": response})
+                self.recording.append(key.request, {"request": request, "response": response})
             except OSError as error:
                 self.miss(error.strerror or str(error))
             else:

@@ -7,7 +7,7 @@ A line holds what was asked (without host, headers or secret) and what was answe
      "response": {"status": 200, "headers": {"content-type": "application/json"}, "json": {...}}}
 
 A body that is not JSON stands under ``text`` or ``base64``, the pieces of a stream under
-``chunks``. A file is read when it is first asked, and again when it has changed. A
+``chunks``. A file is read when it is first asked, and again when somebody else has changed it. A
 last line without its end is one that another process is writing: what it holds is not there yet.
 """
 
@@ -76,6 +76,18 @@ class Recording:
             self._refresh()
             with self._open() as file:
                 return [json.loads(_read(file, at))["request"] for at in self._places.values()]
+
+    def append(self, request: bytes, entry: Mapping[str, JSON]) -> None:
+        """Append the line of a request, whose digest is given. Raises OSError."""
+        with self._lock:
+            known = self._unfinished is None and os.path.exists(self.path)
+            known = known and self._look() == self._stamp
+            size = self._stamp[1] if self._stamp else 0
+            start, length = append_line(self.path, entry)
+            stamp = self._look()
+            if known and (size, stamp[1]) == (start, start + length):  # nobody else has written
+                self._places.setdefault(request, (start, length))
+                self._stamp = stamp
 
     def _look(self) -> tuple[int, int]:
         status = os.stat(self.path)

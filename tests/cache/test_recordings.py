@@ -286,6 +286,40 @@ def test_a_line_that_stays_unfinished_is_named_before_anything_is_asked(
         pytest.fail("the block was entered")
 
 
+def test_what_a_recording_appends_is_known_without_reading_it_again(
+    world: World, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[bytes] = []
+    digest = recordings._digest
+    monkeypatch.setattr(
+        recordings, "_digest", lambda line: (looked_at.append(line), digest(line))[1]
+    )
+    with record(path, fresh=True):
+        for number in range(10):
+            world.ask(f"{number}")
+            assert world.ask(f"{number}")["cached"]
+    with record(path):
+        world.ask("another", recordings=(str(path),))
+        assert world.ask("another", recordings=(str(path),), cache=False)["cached"]
+    assert looked_at == []
+    assert len(lines(path)) == 11
+
+
+def test_what_others_append_meanwhile_is_found(world: World, path: Path) -> None:
+    with record(path, fresh=True):
+        world.ask("a")
+        of_b = path.read_bytes().replace(b'"a"', b'"b"')
+
+        def write_meanwhile(request: HTTPRequest) -> HTTPResponse:
+            path.write_bytes(path.read_bytes() + of_b)
+            return says("c")
+
+        world.service.answer = write_meanwhile
+        world.ask("c")
+        world.service.answer = lambda request: pytest.fail("something was sent")
+        assert all(world.ask(prompt)["cached"] for prompt in "abc")
+
+
 # -- replay ------------------------------------------------------------------------------------
 
 
