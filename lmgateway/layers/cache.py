@@ -237,9 +237,11 @@ class _Attempt:
         tee = _Tee(source)
 
         def keep(_: Completion) -> None:
-            if tee.chunks is not None:
-                whole = HTTPResponse(outcome.status, outcome.headers, source=Replay(tee.chunks))
-                self._keep(asked, use, whole)
+            if tee.chunks is None:
+                _miss(f"a stream is longer than {STREAM_CAP // 1024**2} MiB")
+                return
+            whole = HTTPResponse(outcome.status, outcome.headers, source=Replay(tee.chunks))
+            self._keep(asked, use, whole)
 
         self._scope.on_commit(keep)
         return HTTPResponse(outcome.status, outcome.headers, source=tee)
@@ -307,6 +309,7 @@ class _Attempt:
         landing = Landing(outcome, encode(outcome))
         if landing.value is None:
             flight.land(Landing(alone=True))
+            self._scope.on_commit(lambda _: _record(asked, outcome))
             return outcome
 
         def commit(_: Completion) -> None:
@@ -366,6 +369,15 @@ def _is_good(outcome: Any) -> bool:
 def _record(asked: _Asked, outcome: Any) -> None:
     active = recorders()
     if active and asked.request is not None:
-        response = portray(outcome)
+        try:
+            response = portray(outcome)
+        except InputError as error:
+            _miss(str(error))
+            return
         for recorder in active:
             recorder.append(asked.request, response)
+
+
+def _miss(reason: str) -> None:
+    for recorder in recorders():
+        recorder.miss(reason)

@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 
 from ..types import JSON, Exchange, Flow, Headers, HTTPRequest, HTTPResponse
 
-__all__ = ["Key", "Replay", "decode", "describe", "encode", "identify", "kept_headers"]
+__all__ = [
+    "Key",
+    "Replay",
+    "decode",
+    "describe",
+    "encode",
+    "identify",
+    "kept_headers",
+    "write_json",
+]
 
 # Part of every key: raise it when what is stored under a key changes its meaning.
 SCHEMA = b"lmgateway exchange 1\n"
@@ -98,7 +107,7 @@ def encode(outcome: Any) -> bytes | None:
     elif isinstance(outcome, bytes):
         head, body = {"kind": "bytes"}, outcome
     else:
-        head, body = {"kind": "json"}, _write_json(outcome)
+        head, body = {"kind": "json"}, write_json(outcome)
     if body is None:
         return None
     payload = json.dumps(head, separators=(",", ":")).encode() + b"\n" + body
@@ -107,7 +116,8 @@ def encode(outcome: Any) -> bytes | None:
     return _COMPRESSED + zlib.compress(payload, 1)
 
 
-def _write_json(outcome: Any) -> bytes | None:
+def write_json(outcome: Any) -> bytes | None:
+    """What work in the process returned as JSON; None if reading that gives something else."""
     if outcome is None:  # no answer
         return None
     try:

@@ -102,7 +102,9 @@ def record(path: str | os.PathLike[str], *, fresh: bool = False) -> Iterator[Rec
         fresh: Ask the service for what this file does not hold, not the cache.
 
     Raises:
-        ConfigError: The file cannot be written, or holds a line that is not a recording.
+        ConfigError: The file cannot be written, or holds a line that is not a recording. At the
+            end of the block: something was answered and is not in the file, because the disk was
+            full, a stream longer than 8 MiB, or what work in the process returned no JSON.
     """
     global _recorders
     recorder = Recorder(os.path.abspath(os.path.expanduser(path)), fresh=fresh)

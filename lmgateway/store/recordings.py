@@ -23,10 +23,10 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import IO, Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from ..forks import renew_lock
 from ..types import JSON, HTTPResponse
-from .exchange import Replay, identify, kept_headers
+from .exchange import Replay, identify, kept_headers, write_json
 
 __all__ = ["Recording", "append_line", "open_recording", "portray", "revive"]
 
@@ -189,16 +189,24 @@ def portray(outcome: Any) -> dict[str, JSON]:
 
     Args:
         outcome: What ``encode`` takes as well.
+
+    Raises:
+        InputError: It is something else.
     """
+    if isinstance(outcome, bytes):
+        return _portray_bytes(outcome)
     if not isinstance(outcome, HTTPResponse):
-        return _portray_bytes(outcome) if isinstance(outcome, bytes) else {"value": outcome}
+        if write_json(outcome) is None:
+            kind = type(outcome).__name__
+            raise InputError(f"what work in the process returned ({kind}) JSON does not give back")
+        return {"value": outcome}
     head: dict[str, JSON] = {"status": outcome.status, "headers": kept_headers(outcome.headers)}
     if isinstance(outcome.source, Replay):
         return {**head, "chunks": _split_text(outcome.source.chunks)}
     try:
         body = json.loads(outcome.body, parse_constant=_refuse)
         json.dumps(body, allow_nan=False)  # 1e999 reads as infinity
-    except ValueError:
+    except (ValueError, RecursionError):
         return {**head, **_portray_bytes(outcome.body)}
     return {**head, "json": body}
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lmgateway.store import CacheSettings, recordings
 from lmgateway.store.difference import nearest
 from lmgateway.store.recorder import record, replay
 from lmgateway.store.recordings import portray, revive
-from lmgateway.types import HTTPRequest, HTTPResponse
+from lmgateway.types import Blocking, Flow, HTTPRequest, HTTPResponse, Request, send
 
 
 @pytest.fixture
@@ -318,6 +319,52 @@ def test_what_others_append_meanwhile_is_found(world: World, path: Path) -> None
         world.ask("c")
         world.service.answer = lambda request: pytest.fail("something was sent")
         assert all(world.ask(prompt)["cached"] for prompt in "abc")
+
+
+@dataclass
+class Tokens:
+    count: int
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        pytest.param(Tokens(3), id="an object"),
+        pytest.param({"logprob": float("-inf")}, id="infinity"),
+        pytest.param({1: "a"}, id="keys that are numbers"),
+        pytest.param(("a", "b"), id="a tuple"),
+        pytest.param(None, id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("cached", [True, False])
+def test_work_whose_outcome_json_does_not_give_back_is_told_of_at_the_end(
+    world: World, path: Path, outcome: Any, cached: bool
+) -> None:
+    def provider(request: Request) -> Flow[dict[str, Any]]:
+        yield from send(Blocking(lambda: outcome, key={"model": "sha"}))
+        return {"choices": [{"text": "fine"}]}
+
+    def ask() -> None:
+        with record(path):
+            assert world.ask(cache=cached)["choices"] == [{"text": "fine"}]
+
+    world.provider = provider
+    with pytest.raises(errors.ConfigError, match=r"not everything was recorded .* JSON"):
+        ask()
+    assert lines(path) == []
+
+
+def test_a_stream_too_long_to_be_recorded_is_told_of_at_the_end(world: World, path: Path) -> None:
+    pieces = [b"x" * 1024**2] * 9
+    world.service.answer = lambda request: streams(*pieces, DONE)
+
+    def stream() -> None:
+        with record(path):
+            assert len(world.stream(cache=False)[0]) == 9
+
+    with pytest.raises(errors.ConfigError, match="a stream is longer than 8 MiB"):
+        stream()
+    assert lines(path) == []
 
 
 # -- replay ------------------------------------------------------------------------------------
