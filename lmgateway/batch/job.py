@@ -15,7 +15,7 @@ from ..errors import ConfigError, InputError
 from .answers import is_success
 from .digests import Digests, digest
 from .journal import Journal, read_journal, sync_folder
-from .locks import AlreadyLockedError, lock
+from .locks import AlreadyLockedError, is_locked, lock
 
 __all__ = ["Fingerprint", "Job", "beside", "read_job"]
 
@@ -163,12 +163,7 @@ def read_job(output: Path) -> dict[str, Any]:
         recorded = _load(path, file)
         if not recorded:
             raise InputError(f"{path} is empty: the job was killed before it began")
-        try:
-            lock(file)
-            running = False
-        except AlreadyLockedError:
-            running = True
-        return {**recorded, "running": running}
+        return {**recorded, "running": is_locked(file)}
     finally:
         os.close(file)
 

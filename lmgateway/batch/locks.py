@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from time import monotonic, sleep
 
-__all__ = ["AlreadyLockedError", "lock"]
+__all__ = ["AlreadyLockedError", "is_locked", "lock"]
+
+PATIENCE = 0.1  # seconds; who only looks whether a file is locked holds it for microseconds
 
 
 class AlreadyLockedError(Exception):
@@ -17,20 +20,43 @@ if sys.platform == "win32":
 
     _PLACE = 1 << 30  # beyond the content, which would otherwise be locked against reading
 
-    def lock(file: int) -> None:
-        """Lock an open file for this process, or raise AlreadyLockedError at once."""
+    def _act(file: int, mode: int) -> bool:
         os.lseek(file, _PLACE, os.SEEK_SET)
         try:
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file, mode, 1)
         except OSError:
-            raise AlreadyLockedError from None
+            return False
+        return True
+
+    def _acquire(file: int) -> bool:
+        return _act(file, msvcrt.LK_NBLCK)
+
+    def is_locked(file: int) -> bool:
+        """Whether another process has locked a file."""
+        return not (_act(file, msvcrt.LK_NBLCK) and _act(file, msvcrt.LK_UNLCK))
 
 else:
     import fcntl
 
-    def lock(file: int) -> None:
-        """Lock an open file for this process, or raise AlreadyLockedError at once."""
+    def _act(file: int, mode: int) -> bool:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, mode)
         except OSError:
-            raise AlreadyLockedError from None
+            return False
+        return True
+
+    def _acquire(file: int) -> bool:
+        return _act(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def is_locked(file: int) -> bool:
+        """Whether another process has locked a file; any number may look at a time."""
+        return not (_act(file, fcntl.LOCK_SH | fcntl.LOCK_NB) and _act(file, fcntl.LOCK_UN))
+
+
+def lock(file: int) -> None:
+    """Lock an open file for this process; raises AlreadyLockedError if another one keeps it."""
+    end = monotonic() + PATIENCE
+    while not _acquire(file):
+        if monotonic() >= end:
+            raise AlreadyLockedError
+        sleep(0.005)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lmgateway.batch import locks
 from lmgateway.batch.answers import answer_row, error_row, line
 from lmgateway.batch.job import Fingerprint, Job, beside, read_job
 from lmgateway.batch.journal import Journal
@@ -100,6 +101,21 @@ def test_a_second_process_on_the_same_output_is_refused(output: Path) -> None:
         with pytest.raises(InputError, match="at work on"):
             opened(output)
     assert not read_job(output)["running"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs flock")
+def test_who_looks_at_a_job_keeps_nobody_off(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    with opened(output):
+        pass
+    with beside(output).open("r+b") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not read_job(output)["running"]
+        # The look ends while the job waits for it.
+        monkeypatch.setattr(locks, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+        with opened(output):
+            assert read_job(output)["running"]
 
 
 def test_the_lock_of_a_killed_process_is_free(output: Path) -> None:
