@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import uniform
-from threading import Lock, get_ident
+from threading import Event, Lock, get_ident
 from time import monotonic, sleep, time
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -52,6 +52,7 @@ T = TypeVar("T")
 IDLE = 8  # connections kept open while nobody uses them
 FILES = 16  # caches that one process keeps open
 PATIENCE = 0.1  # seconds that a write may wait for another process, but never on an event loop
+FORK_PATIENCE = 1.0  # seconds that a fork waits for statements, and new ones for a fork
 LOCKED_LONG = 1.0  # seconds after which a lock that lets nobody read is worth a warning
 TOUCH_AFTER = 3600  # seconds; a hit within this time of the last noted one is not noted
 MEBIBYTE = 1024 * 1024
@@ -188,10 +189,16 @@ class Store:
             self._give(db, keep=keep)
 
     def _take(self) -> sqlite3.Connection:
-        with self._lock:
-            self._out += 1
-            if self._idle:
-                return self._idle.pop()
+        waited_long = False
+        while True:
+            with self._lock:
+                if not _forks or waited_long:
+                    self._out += 1
+                    if self._idle:
+                        return self._idle.pop()
+                    break
+            fork = next(iter(_forks), None)
+            waited_long = fork is not None and not fork.wait(FORK_PATIENCE)
         try:
             return self._connect()
         except BaseException:
@@ -281,10 +288,13 @@ class Store:
     def _before_fork(self) -> None:
         # No connection may cross a fork: SQLite's table of locks would come with it, and the
         # child believe it held locks that the system knows nothing of.
-        end = monotonic() + 1.0
-        while self._out and monotonic() < end:
+        end = monotonic() + FORK_PATIENCE
+        while True:
+            with self._lock:
+                if not self._out or monotonic() >= end:
+                    self._close_idle()
+                    return
             sleep(0.001)
-        self._let_go()
 
     def _in_child(self) -> None:
         self._lock, self._writing, self._making = Lock(), Lock(), Lock()
@@ -342,22 +352,30 @@ _stores: WeakSet[Store] = WeakSet()
 _opened: dict[Path, Store] = {}
 _opening = Lock()
 _crossed: list[list[sqlite3.Connection]] = []  # closing them would harm the parent's
+_forks: list[Event] = []  # those that are under way: no statement begins before they are over
 
 
 def _before_fork() -> None:
+    _forks.append(Event())
     for store in list(_stores):
         store._before_fork()
+
+
+def _in_parent() -> None:
+    if _forks:
+        _forks.pop().set()
 
 
 def _in_child() -> None:
     global _opening
     _opening = Lock()
+    _forks.clear()
     for store in list(_stores):
         store._in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
 def open_store(file: Path, size_limit: int = 1024 * MEBIBYTE) -> Store:

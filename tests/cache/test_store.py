@@ -501,6 +501,47 @@ def test_a_statement_that_runs_across_a_fork_costs_the_child_its_cache(store: St
     assert store.get(key(0)) == value(0)
 
 
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_no_statement_begins_while_a_fork_waits_for_another(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 1)
+    begun, forking, taken, forked = (threading.Event() for _ in range(4))
+
+    def use_until_the_fork_waits() -> None:
+        with store.connection():
+            begun.set()
+            forking.wait(10)
+
+    def use_across_the_fork() -> None:
+        with store.connection():
+            taken.set()
+            forked.wait(10)
+
+    first = threading.Thread(target=use_until_the_fork_waits)
+    second = threading.Thread(target=use_across_the_fork)
+
+    def sleep(seconds: float) -> None:
+        if not forking.is_set():
+            second.start()
+            taken.wait(0.05)  # it must not be
+            forking.set()
+            first.join()
+
+    monkeypatch.setattr(sqlite, "sleep", sleep)
+    first.start()
+    begun.wait(10)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if store.get(key(0)) == value(0) else 1)
+    forked.set()
+    second.join()
+    assert taken.is_set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store.get(key(0)) == value(0)
+
+
 # -- inventory ---------------------------------------------------------------------------------
 
 
