@@ -209,6 +209,7 @@ def plugin_from(module: Any, *, name: str, source: str | None = None) -> Plugin:
     if not isinstance(info, Info):
         raise _broken(source, name, f"lmgateway_info returned {type(info).__name__}, not Info")
     _check_version(info, source, name)
+    _check_info(info, source, name)
     hooks = frozenset(caller.name for caller in (manager.get_hookcallers(module) or ()))
     if "lmgateway_complete" not in hooks:
         raise _broken(
@@ -251,15 +252,17 @@ def _peek(module: Any) -> Any:
     """A plugin's info without pluggy's checks, which another version may not pass."""
     try:
         return module.lmgateway_info()
-    except Exception:
+    except (Exception, SystemExit):
         return None
 
 
 def _check_version(info: Any, source: str, name: str) -> None:
     api = getattr(info, "api", hookspecs.API_VERSION)
+    if isinstance(api, bool) or not isinstance(api, int):
+        raise _broken(source, name, f"Info.api must be an int, not {type(api).__name__}")
     if api == hookspecs.API_VERSION:
         return
-    newer = isinstance(api, int) and api > hookspecs.API_VERSION
+    newer = api > hookspecs.API_VERSION
     raise PluginVersionError(
         f"{source} was written for version {api} of the plugin API, and this lmgateway speaks "
         f"version {hookspecs.API_VERSION}: "
@@ -268,11 +271,36 @@ def _check_version(info: Any, source: str, name: str) -> None:
     )
 
 
+def _check_info(info: Info, source: str, name: str) -> None:
+    """Refuse what is of a wrong type: ``in`` would find "top" in "top_p", and say nothing."""
+    for field_name in ("capabilities", "params"):
+        value = getattr(info, field_name)
+        if not isinstance(value, (set, frozenset)):
+            what = f"not {type(value).__name__}"
+        elif odd := [each for each in value if not isinstance(each, str)]:
+            what = f"and {odd[0]!r:.40} in it is none"
+        else:
+            continue
+        raise _broken(source, name, f"Info.{field_name} must be a frozenset of str, {what}")
+    model = info.default_model
+    if not (model is None or isinstance(model, str)):
+        kind = type(model).__name__
+        raise _broken(source, name, f"Info.default_model must be a str or None, not {kind}")
+
+
 def _check_arguments(manager: pluggy.PluginManager, source: str, name: str) -> None:
-    """Refuse an argument with a default: pluggy would never pass it, and say nothing."""
+    """Refuse an argument that no call would pass: they come by name, and without defaults."""
     for caller in manager.get_hookcallers(manager.get_plugin(name)) or ():
         for impl in caller.get_hookimpls():
             for argument in inspect.signature(impl.function).parameters.values():
+                if argument.kind in (argument.POSITIONAL_ONLY, argument.KEYWORD_ONLY):
+                    raise _broken(
+                        source,
+                        name,
+                        f"the argument {argument.name!r} of {caller.name} is "
+                        f"{argument.kind.description} and would never be passed: "
+                        "remove the / or the * from its signature",
+                    )
                 if argument.default is not argument.empty:
                     raise _broken(
                         source,

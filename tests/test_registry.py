@@ -148,6 +148,63 @@ from lmgateway.types import Info
             id="info of a wrong type",
         ),
         pytest.param(
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(api='1')",
+            errors.PluginContractError,
+            r"lmgateway-wrong 1\.0 .*Info.api must be an int, not str",
+            id="an API that is text",
+        ),
+        pytest.param(
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(api=True)",
+            errors.PluginContractError,
+            "Info.api must be an int, not bool",
+            id="an API that is true",
+        ),
+        pytest.param(
+            INFO + GOOD + "from pydantic import BaseModel\nclass S(BaseModel):\n    a: int = 1\n"
+            "@hookimpl\ndef lmgateway_settings(): return S\n"
+            "@hookimpl\ndef lmgateway_info(): return Info(params=['top_p'])",
+            errors.PluginContractError,
+            r"lmgateway-wrong 1\.0 .*Info.params must be a frozenset of str, not list",
+            id="parameters in a list, and settings",
+        ),
+        pytest.param(
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(params='temperature')",
+            errors.PluginContractError,
+            "Info.params must be a frozenset of str, not str",
+            id="parameters that are one text",
+        ),
+        pytest.param(
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(capabilities={3})",
+            errors.PluginContractError,
+            "Info.capabilities must be a frozenset of str, and 3 in it is none",
+            id="a capability that is a number",
+        ),
+        pytest.param(
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(default_model=3)",
+            errors.PluginContractError,
+            "Info.default_model must be a str or None, not int",
+            id="a default model that is a number",
+        ),
+        pytest.param(
+            "from lmgateway import hookimpl\n@hookimpl\ndef lmgateway_complete(request, /): ...",
+            errors.PluginContractError,
+            r"lmgateway-wrong 1\.0 .*'request' of lmgateway_complete is positional-only",
+            id="a positional-only argument",
+        ),
+        pytest.param(
+            "from lmgateway import hookimpl\n@hookimpl\ndef lmgateway_complete(*, request): ...",
+            errors.PluginContractError,
+            "'request' of lmgateway_complete is keyword-only",
+            id="a keyword-only argument",
+        ),
+        pytest.param(
+            "from lmgateway import hookimpl\n@hookimpl\ndef lmgateway_compleat(request): ...\n"
+            "@hookimpl\ndef lmgateway_info(): raise SystemExit",
+            errors.PluginContractError,
+            "lmgateway_compleat",
+            id="a misspelt hook, and an info that leaves",
+        ),
+        pytest.param(
             GOOD + "@hookimpl\ndef lmgateway_settings(): return dict",
             errors.PluginContractError,
             "BaseModel",

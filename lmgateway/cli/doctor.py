@@ -86,6 +86,9 @@ def examine(name: str | None = None, config: str | None = None) -> Iterator[Find
     except LMGatewayError as error:
         yield _failed("model", error)
         return
+    except Exception as error:
+        yield _unforeseen("model", error, name or "")
+        return
     with lm:
         yield from _examine_lm(lm)
 
@@ -136,6 +139,8 @@ def _examine_plugins() -> Iterator[Finding]:
             yield Finding(True, what, f"loads, from {row.distribution} {row.version}")
         except LMGatewayError as error:
             yield _failed(what, error)
+        except Exception as error:  # one broken plugin must not hide what the others are like
+            yield _unforeseen(what, error, row.name)
 
 
 def _examine_models(config: str | None) -> Iterator[Finding]:
@@ -147,6 +152,8 @@ def _examine_models(config: str | None) -> Iterator[Finding]:
         except LMGatewayError as error:
             found = _failed(f"model {name}", error)
             yield replace(found, fact=f"{found.fact} ({table.place})")
+        except Exception as error:
+            yield _unforeseen(f"model {name}", error, name)
 
 
 # -- what a call needs, and a call -------------------------------------------------------------
@@ -266,3 +273,9 @@ def _failed(what: str, error: LMGatewayError) -> Finding:
     else:
         fact, _, advice = error.message.partition("; ")
     return Finding(False, what, fact, advice)
+
+
+def _unforeseen(what: str, error: Exception, name: str) -> Finding:
+    """What a plugin let out; its message is left out, which may hold a value of a setting."""
+    advice = f"mend or reinstall the plugin; lmgateway --debug models {name}".rstrip()
+    return Finding(False, what, f"raised {type(error).__name__}", f"{advice} shows where")

@@ -215,6 +215,50 @@ def test_doctor_with_a_broken_plugin(site_packages: SitePackages, run_command: R
     assert lines_of(shown)["call"][0] == "ok"  # the others work
 
 
+@pytest.mark.parametrize(
+    "code, name",
+    [
+        pytest.param("def __dir__(): raise RuntimeError('odd')", "plugin odd", id="plugin"),
+        pytest.param(
+            """
+from lmgateway import hookimpl
+from lmgateway.types import Info
+from pydantic import BaseModel, model_validator
+
+class Settings(BaseModel):
+    @model_validator(mode="before")
+    @classmethod
+    def check(cls, values): raise RuntimeError(values)
+
+@hookimpl
+def lmgateway_settings(): return Settings
+
+@hookimpl
+def lmgateway_complete(request): ...
+""",
+            "model strange",
+            id="settings",
+        ),
+    ],
+)
+def test_doctor_survives_whatever_a_plugin_raises(
+    site_packages: SitePackages, write: Write, run_command: Run, code: str, name: str
+) -> None:
+    site_packages.install("odd", code)
+    write('default = "odd/m"\n[models.strange]\nprovider = "odd"\nmodel = "m"\n')
+    shown = run_command("doctor", PYTHONPATH=str(site_packages.folder))
+    assert shown.returncode == 1
+    assert lines_of(shown)[name] == ("FAIL", "raised RuntimeError")
+    assert lines_of(shown)["plugin openai"][0] == "ok"
+    assert lines_of(shown)["model"] == ("FAIL", "raised RuntimeError")
+
+    as_json = run_command("doctor", "echo", "--json", PYTHONPATH=str(site_packages.folder))
+    findings = {each["what"]: each for each in json.loads(as_json.stdout)}
+    assert as_json.returncode == 1
+    assert findings[name]["ok"] is False
+    assert findings["call"]["ok"] is True
+
+
 def test_doctor_with_a_malformed_file(write: Write, run_command: Run) -> None:
     path = write("default =\n")
     shown = run_command("doctor")
