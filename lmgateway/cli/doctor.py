@@ -82,7 +82,8 @@ def examine(name: str | None = None, config: str | None = None) -> Iterator[Find
         return
     yield from _examine_models(config)
     try:
-        lm = open_anyhow(name, config=config, retries=0, timeout=PATIENCE, cache=False)
+        alone = {"retries": 0, "cache": False, "fallbacks": ()}  # the answer must be its own
+        lm = open_anyhow(name, config=config, timeout=PATIENCE, **alone)
     except LMGatewayError as error:
         yield _failed("model", error)
         return

@@ -193,6 +193,18 @@ def test_doctor_with_a_dead_host(write: Write, run_command: Run, dead_base: str)
     assert f"next: see that a server runs at {dead_base}" in shown.stdout
 
 
+@pytest.mark.loopback
+def test_doctor_takes_no_fallbacks_answer_for_the_models(
+    write: Write, run_command: Run, dead_base: str
+) -> None:
+    text = COMPANY.format(model="m", base=dead_base)
+    write(text.replace('provider = "company"\n', 'provider = "company"\nfallbacks = ["echo"]\n'))
+    shown = run_command("doctor", COMPANY_KEY=SECRET)
+
+    assert shown.returncode == 1
+    assert lines_of(shown)["host"][0] == "FAIL"
+
+
 def test_doctor_with_a_missing_key(write: Write, run_command: Run) -> None:
     write(COMPANY.format(model="m", base="https://llm.company.example/v1"))
     shown = run_command("doctor")
