@@ -83,7 +83,9 @@ def _root(
 
 
 def _prepare_streams() -> None:
-    """See that writing fails for good reasons only."""
+    """See that reading and writing fail for good reasons only."""
+    if sys.stdin is None:  # closed by whoever started the process: there is nothing to read
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started the process

@@ -109,7 +109,7 @@ def _is_piped(*, patient: bool) -> bool:
     Beside a prompt only a file or a pipe counts: what else is not a terminal (a service's
     socket, say) may never come to an end.
     """
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin.isatty():
         return False
     if patient:
         return True
@@ -121,8 +121,6 @@ def _is_piped(*, patient: bool) -> bool:
 
 
 def _read_stdin() -> str:
-    if sys.stdin is None:
-        return ""
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:

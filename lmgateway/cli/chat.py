@@ -106,23 +106,27 @@ class Conversation:
     def take(self, line: str) -> None:
         """Say a line and print the answer.
 
-        An answer that was stopped is kept as far as it came; a line without one is taken back.
+        An answer that was stopped by Ctrl-C is kept as far as it came; a line without an answer,
+        or with one that failed, leaves no trace.
         """
         printout = Transcript()
-        self._messages.append({"role": "user", "content": line})
+        messages = [*self._messages, {"role": "user", "content": line}]
         try:
-            self._answer(printout)
-        finally:
-            if printout.text:
-                self._messages.append({"role": "assistant", "content": printout.text})
-            else:
-                self._messages.pop()
+            self._answer(messages, printout)
+        except KeyboardInterrupt:
+            self._keep(messages, printout.text)
+            raise
+        self._keep(messages, printout.text)
 
-    def _answer(self, printout: Printout) -> None:
+    def _keep(self, messages: list[dict[str, Any]], answer: str) -> None:
+        if answer:
+            self._messages = [*messages, {"role": "assistant", "content": answer}]
+
+    def _answer(self, messages: list[dict[str, Any]], printout: Printout) -> None:
         try:
-            stream = self._lm.stream(messages=self._messages)
+            stream = self._lm.stream(messages=messages)
         except UnsupportedError:  # of streams, or of what complete will name
-            completion = self._lm.complete(messages=self._messages)
+            completion = self._lm.complete(messages=messages)
             printout.write(completion["choices"][0]["text"])
             printout.finish()
         else:
@@ -131,7 +135,7 @@ class Conversation:
 
 
 class Transcript(Printout):
-    """A printout that knows what was printed."""
+    """A printout that knows the model's own words."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -75,22 +75,23 @@ class Printout:
 
     def write(self, text: str) -> None:
         """Show a piece at once."""
-        if self._terminal:
-            text = _harmless(text)
-        if text:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            self._in_line = not text.endswith("\n")
+        self._show(_harmless(text) if self._terminal else text)
 
     def finish(self) -> None:
-        """End the last line of a whole answer."""
+        """End the last line of a whole answer; the newline is no part of it."""
         if self._in_line:
-            self.write("\n")
+            self._show("\n")
 
     def break_off(self) -> None:
         """Leave an answer that was cut short; in a pipe nothing is added to it."""
         if self._terminal:
             self.finish()
+
+    def _show(self, text: str) -> None:
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._in_line = not text.endswith("\n")
 
 
 def remark(completion: Completion) -> None:

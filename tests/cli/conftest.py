@@ -21,6 +21,8 @@ import pytest
 PATIENCE = 30.0  # seconds until a process that says nothing has failed
 
 PLUGIN = '''
+import json
+
 from lmgateway import hookimpl
 from lmgateway.errors import InvalidRequestError
 from lmgateway.types import Choice, Completion, Emit, Info, Sleep
@@ -65,6 +67,29 @@ class Endless:
             yield Sleep(0.01)
 
 
+class Literal:
+    """Streams all that it was told, as JSON, and fails halfway if asked to."""
+
+    @staticmethod
+    @hookimpl
+    def lmgateway_info():
+        return Info(default_model="literal", capabilities=frozenset({"messages"}))
+
+    @staticmethod
+    @hookimpl
+    def lmgateway_complete(request):
+        return {}
+
+    @staticmethod
+    @hookimpl
+    def lmgateway_stream(request):
+        told = [message["content"] for message in request.messages]
+        yield Emit(text := json.dumps(told))
+        if told[-1] == "fail":
+            raise InvalidRequestError("not to its end", status=400)
+        return Completion(prompt=request.input, choices=[Choice(text=text, index=0)])
+
+
 class Rude:
     """Tries to repaint the terminal."""
 
@@ -105,7 +130,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-plugins\nVersion: 1.2\n")
     (metadata / "entry_points.txt").write_text(
         "[lmgateway.providers]\n"
-        "plain = odd_plugins:Plain\nendless = odd_plugins:Endless\nrude = odd_plugins:Rude\n"
+        "plain = odd_plugins:Plain\nendless = odd_plugins:Endless\n"
+        "literal = odd_plugins:Literal\nrude = odd_plugins:Rude\n"
         "faulty = odd_plugins:Faulty\nbroken = no_such_module\n"
     )
     return {

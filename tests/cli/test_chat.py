@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from support.llama_server import LlamaServer
 
@@ -66,6 +72,32 @@ def test_turn_that_fails_is_taken_back(terminal: Open) -> None:
     shell.read_until("3 messages\r\n> $", start=shell.type("two\n"))
     shell.type(CTRL_D)
     assert shell.wait() == 0
+
+
+def test_turn_that_fails_midway_is_taken_back(terminal: Open) -> None:
+    shell = terminal("chat", "-m", "literal")
+    shell.read_until("> $")
+    shell.read_until(
+        r'\["fail"\]\r\n[^>]*InvalidRequestError: [^>]*\n> $', start=shell.type("fail\n")
+    )
+    shell.read_until(r'\["two"\]\r\n> $', start=shell.type("two\n"))
+
+
+def test_model_is_told_its_own_words_and_no_newline_of_ours(run: Run) -> None:
+    done = run("chat", "-m", "literal", stdin="one\ntwo\n")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        ["one"],
+        ["one", '["one"]', "two"],
+    ]
+
+
+def test_closed_stdin_is_an_empty_one(environment: dict[str, str], tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m lmgateway chat -m echo <&-"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, env=environment, cwd=tmp_path,
+        timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_turn_that_cannot_ever_work_ends_the_conversation(terminal: Open) -> None:
