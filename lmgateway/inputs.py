@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -100,10 +101,12 @@ def check_json(value: object, name: str, depth: int = 0) -> None:
         raise InputError(f"{name} is a {type(value).__name__}, which JSON cannot carry")
 
 
-def _count(minimum: int) -> Callable[[object], str | None]:
+def _count(minimum: int, maximum: int | None = None) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             return f"must be a whole number of at least {minimum}"
+        if maximum is not None and value > maximum:
+            return f"must be at most {maximum}"
         return None
 
     return check
@@ -200,7 +203,8 @@ def _seconds(value: object) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         return "must be a number of seconds above 0, or None for no end"
-    return "must be finite; None means no end" if math.isinf(value) else None
+    # isinf would convert an int, and not every int is small enough for a float
+    return "must be finite; None means no end" if value > sys.float_info.max else None
 
 
 def _cache(value: object) -> str | None:
@@ -239,7 +243,7 @@ _OPTIONS: dict[str, Callable[[object], str | None]] = {
     "idle_timeout": _seconds,
     "retries": _count(0),
     "sample": _count(0),
-    "history": _count(0),
+    "history": _count(0, sys.maxsize),
     "max_body": _count(1),
     "cache": _cache,
     "verify": _verify,

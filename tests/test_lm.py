@@ -119,6 +119,8 @@ def test_bad_input_is_refused(arguments: dict[str, Any], message: str) -> None:
         pytest.param({"model": "\ud800"}, id="a model with a surrogate"),
         pytest.param({"transport": "pigeon"}, id="an unknown transport"),
         pytest.param({"history": -1}, id="a negative history"),
+        pytest.param({"history": 10**21}, id="a history beyond any memory"),
+        pytest.param({"timeout": 10**400}, id="a timeout that no float can hold"),
     ],
 )
 def test_bad_keywords_are_refused_by_get_lm(keywords: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -78,7 +79,7 @@ def find(config: str | os.PathLike[str] | None = None) -> Found | None:
         if os.path.isfile(path):
             return Found(path, "found upwards from the working directory")
         path = os.path.join(folder, _PYPROJECT)
-        if os.path.isfile(path) and read(path) is not None:
+        if os.path.isfile(path) and _is_ours(path):
             return Found(path, "found upwards from the working directory")
     path = user_file()
     return Found(path, "the user's configuration directory") if os.path.isfile(path) else None
@@ -98,6 +99,15 @@ def _named(path: str, by: str) -> Found:
     return Found(path, f"named by {by}")
 
 
+def _is_ours(pyproject: str) -> bool:
+    """Whether a file that is anybody's holds our table; one that may not be read does not."""
+    try:
+        return _read(pyproject) is not None
+    except OSError as error:
+        warnings.warn(f"{pyproject} was not read: {error.strerror}", stacklevel=2)
+        return False
+
+
 _lock = Lock()
 renew_lock(sys.modules[__name__])
 _documents: dict[tuple[str, int, int], Document | None] = {}
@@ -111,14 +121,18 @@ def read(path: str) -> Document | None:
     Raises ConfigError with file, line and column where it cannot be read.
     """
     try:
-        stat = os.stat(path)
-        key = (path, stat.st_mtime_ns, stat.st_size)
-        if key in _documents:
-            return _documents[key]
-        with open(path, "rb") as file:
-            raw = file.read()
+        return _read(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read(path: str) -> Document | None:
+    stat = os.stat(path)
+    key = (path, stat.st_mtime_ns, stat.st_size)
+    if key in _documents:
+        return _documents[key]
+    with open(path, "rb") as file:
+        raw = file.read()
     document = _parsed(path, raw)
     with _lock:
         if len(_documents) > 32:  # a process has a few; a notebook that edits one, many
@@ -141,14 +155,22 @@ def _parsed(path: str, raw: bytes) -> Document | None:
         return None  # whatever else is wrong in it is not our business
     import tomllib
 
+    within = () if whole else ("tool", "lmgateway")
     try:
-        data = tomllib.loads(text)
+        ours: Any = tomllib.loads(text)
+        lines = {keys[len(within) :]: line for keys, line in _lines(text, within)}
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(_malformed(path, text, str(error))) from None
-    if whole:
-        return Document(path, data, dict(_lines(text)))
-    ours = data.get("tool", {}).get("lmgateway", {})
-    lines = {keys[2:]: line for keys, line in _lines(text) if keys[:2] == ("tool", "lmgateway")}
+    except (ValueError, RecursionError) as error:  # a number or a nesting beyond Python's limits
+        raise ConfigError(f"{path} cannot be read: {excerpt(str(error))}") from None
+    for key in within:
+        ours = ours.get(key) if isinstance(ours, Mapping) else None
+    if ours is None:
+        return None  # what looked like our header stands in a text
+    if not isinstance(ours, Mapping):
+        raise ConfigError(
+            f"{path}:{lines[()]}: tool.lmgateway must be a table: write [tool.lmgateway]"
+        )
     return Document(path, ours, lines)
 
 
@@ -161,35 +183,60 @@ def _malformed(path: str, text: str, message: str) -> str:
     return f"{path}:{line}:{column}: this is no TOML: {excerpt(what)}"
 
 
-def _lines(text: str) -> Iterator[tuple[Path, int]]:
-    """Each key of a valid TOML document and the line on which its statement begins."""
+#: In valid TOML, all that decides where a statement ends.
+_TOKENS = re.compile(
+    "|".join(
+        (
+            r'"""(?:[^"\\]++|\\.|"(?!""))*+"{3,5}',
+            r"'''(?:[^']++|'(?!''))*+'{3,5}",
+            r'"(?:[^"\\]++|\\.)*+"',
+            r"'[^']*'",
+            r"#[^\n]*",
+            r"[\[\]{}\n]",
+        )
+    ),
+    re.DOTALL,
+)
+
+
+def _statements(text: str) -> Iterator[tuple[str, int]]:
+    """The statements of a valid TOML document, each with the line on which it begins."""
+    begin = depth = 0
+    start = line = 1
+    for match in _TOKENS.finditer(text + "\n"):
+        token = match[0]
+        line += token.count("\n")
+        if token in ("[", "{"):
+            depth += 1
+        elif token in ("]", "}"):
+            depth -= 1
+        elif token == "\n" and not depth:
+            statement = text[begin : match.start()].strip()
+            if statement and not statement.startswith("#"):
+                yield statement, start
+            begin, start = match.end(), line
+
+
+def _lines(text: str, within: Path) -> Iterator[tuple[Path, int]]:
+    """Each key of a table in a valid TOML document, and the line on which its statement begins."""
     import tomllib
 
     table: Path = ()
-    statement, start = "", 0
-    for number, line in enumerate(text.split("\n"), 1):
-        if not statement:
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            start = number
-        statement += line + "\n"
-        try:
-            data = tomllib.loads(statement)
-        except tomllib.TOMLDecodeError:
-            continue  # a value that goes on in the next line
-        is_header = statement.lstrip().startswith("[")
-        statement = ""
-        for keys in _paths(data):
+    for statement, line in _statements(text):
+        is_header = statement.startswith("[")
+        if not is_header and table[: len(within)] != within[: len(table)]:
+            continue  # of a table beside it
+        for keys in _paths(tomllib.loads(statement)):
             if is_header:
                 table = keys
-                yield table, start
-            else:
-                yield (*table, *keys), start
+            found = keys if is_header else (*table, *keys)
+            if found[: len(within)] == within:
+                yield found, line
 
 
-def _paths(data: Mapping[str, Any]) -> Iterator[Path]:
-    """The path of every key, outer ones first."""
+def _paths(data: Mapping[str, Any], deep: int = 8) -> Iterator[Path]:
+    """The path of every key, outer ones first, as deep as any is asked for."""
     for key, value in data.items():
         yield (key,)
-        if isinstance(value, Mapping):
-            yield from ((key, *inner) for inner in _paths(value))
+        if isinstance(value, Mapping) and deep > 1:
+            yield from ((key, *inner) for inner in _paths(value, deep - 1))

@@ -59,6 +59,10 @@ CASES = {
     "option-of-wrong-type": (
         '[models.x]\nprovider = "echo"\ntimeout = "30"\n', "x", "3", "timeout must be a number",
     ),
+    "history-beyond-any-memory": (
+        '[models.x]\nprovider = "echo"\nhistory = 1000000000000000000000\n',
+        "x", "3", "history must be at most",
+    ),
     "verify-off": ('[models.x]\nprovider = "echo"\nverify = false\n', "x", "3", "turned off"),
     "setting-of-wrong-type": (
         '[providers.openai]\nuse_chat_api = "perhaps"\n', "openai/m", "2", "use_chat_api",
@@ -165,6 +169,27 @@ def test_a_file_that_is_not_utf8_is_told_with_its_line(write: Write) -> None:
 
     with pytest.raises(ConfigError, match=f"{path}:2: this is not UTF-8"):
         get_lm("echo")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [pytest.param("1" * 5000, id="digits"), pytest.param("[" * 9999 + "]" * 9999, id="deep")],
+)
+def test_what_python_cannot_read_is_told(write: Write, value: str) -> None:
+    path = write(f"x = {value}\n")
+
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        get_lm("echo")
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_our_table_in_pyproject_is_one(write: Write) -> None:
+    path = write('[project]\nname = "x"\n[[tool.lmgateway]]\ndefault = "echo"\n', "pyproject.toml")
+
+    with pytest.raises(ConfigError, match="must be a table") as caught:
+        get_lm("echo")
+    assert f"{path}:3: " in str(caught.value)
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_fine(write: Write) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lmgateway import ConfigError, get_lm
+from lmgateway.config import files
 from lmgateway.config.files import find, read, user_file
 from lmgateway.config.names import configuration
 
@@ -85,12 +87,27 @@ def test_pyproject_counts_with_our_table_in_it(write: Write) -> None:
         pytest.param('[project]\nname = "x"\n', id="of-another"),
         pytest.param('[project]\nname = "lmgateway-x"\n', id="that-names-us"),
         pytest.param("# lmgateway\n[project\n", id="malformed-and-not-ours"),
+        pytest.param('text = """\n[tool.lmgateway]\n"""\ntool = 3\n', id="our-header-in-a-text"),
     ],
 )
 def test_a_pyproject_without_our_table_is_passed_over(write: Write, text: str) -> None:
     write(text, "pyproject.toml")
 
     assert find() is None
+
+
+def test_a_pyproject_that_may_not_be_read_is_passed_over(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(OURS, "pyproject.toml")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files, "open", refuse, raising=False)  # root may read everything
+    with pytest.warns(UserWarning, match="was not read: Permission denied") as warned:
+        assert get_lm("echo")("hi") == ["hi"]
+    assert str(path) in str(warned[0].message)
 
 
 def test_the_users_own_file_comes_last(write: Write) -> None:
@@ -209,3 +226,62 @@ def test_every_key_knows_its_line(write: Write, keys: tuple[str, ...], line: int
     path = write(LINES)
 
     assert read(str(path)).place(*keys) == f"{path}:{line}"
+
+
+TEXTS = """\
+[models]
+a.system = \"\"\"
+[models.x] # "
+\\\"\"\" still it
+ends in two quotes\"\"\"\"\"
+a.provider = 'no\\'
+b . provider = "\\"["
+'c#'.alias = ''
+d = { provider = "}", fallbacks = [ # ]
+  '''
+]''', "]", [
+  ]
+] }
+[models.e]
+"""
+
+
+@pytest.mark.parametrize(
+    "keys, line",
+    [
+        (("models", "a", "system"), 2),
+        (("models", "a", "provider"), 6),
+        (("models", "b", "provider"), 7),
+        (("models", "c#", "alias"), 8),
+        (("models", "d", "fallbacks"), 9),
+        (("models", "e"), 14),
+        (("models", "x"), 14),  # there is none: the last that speaks of models
+    ],
+)
+def test_texts_and_brackets_do_not_move_a_line(
+    write: Write, keys: tuple[str, ...], line: int
+) -> None:
+    path = write(TEXTS)
+
+    assert read(str(path)).place(*keys) == f"{path}:{line}"
+
+
+@pytest.mark.parametrize(
+    "name, text, often",
+    [
+        ("lmgateway.toml", 'system = """\n' + "Be brief.\n" * 2000 + '"""\n', 2),
+        ("lmgateway.toml", "x = [\n" + '  "a",\n' * 2000 + "]\n", 2),
+        ("pyproject.toml", "[tool.mypy]\nx = [\n" + '  "a",\n' * 2000 + "]\n", 1),
+    ],
+    ids=["text", "list", "list-of-another-tool"],
+)
+def test_long_values_are_read_a_few_times_at_most(
+    write: Write, monkeypatch: pytest.MonkeyPatch, name: str, text: str, often: int
+) -> None:
+    given = []
+    loads = tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", lambda each: given.append(len(each)) or loads(each))
+
+    ours = '[tool.lmgateway]\ndefault = "echo"\n' if name == "pyproject.toml" else ""
+    assert read(str(write(text + ours, name))) is not None
+    assert sum(given) < often * len(text) + 200
