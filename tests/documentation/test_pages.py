@@ -34,6 +34,21 @@ def files(page: str) -> dict[str, str]:
     return named
 
 
+SCAFFOLD = Path(lmgateway.__file__).parent / "scaffold" / "template" / "README.md.txt"
+PAGES = [*DOCS.glob("[!a]*/*.md"), DOCS.parent / "README.md", SCAFFOLD]  # all but the adr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_installs_is_enough_for_its_commands(page: Path) -> None:
+    lines = re.findall(
+        r"^\$? ?(pip install .*|lmgateway .*)$", page.read_text("utf-8"), re.MULTILINE
+    )
+    installs = [line for line in lines if re.search(r"^pip .*\blmgateway\b(?!-)", line)]
+    if installs and len(lines) > len(installs):
+        assert any("lmgateway[cli" in line for line in installs), installs
+    assert not [line for line in lines if "--group" in line]  # unknown to a fresh one's pip
+
+
 # -- the tutorial -------------------------------------------------------------------------------
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -18,6 +20,10 @@ from lmgateway.scaffold import files_of, write_plugin
 ROOT = Path(__file__).parents[2]
 MESSAGE = b'{"role": "assistant", "content": "Over the wire."}'
 ANSWER = b'{"choices": [{"index": 0, "message": %s, "finish_reason": "stop"}]}' % MESSAGE
+
+EVENT = b'data: {"choices": [{"index": 0, "delta": {"content": "%s"}, "finish_reason": %s}]}\n\n'
+PIECES = EVENT % (b"Over the", b"null") + EVENT % (b" wire.", b'"stop"') + b"data: [DONE]\n\n"
+REFUSAL = b'{"error": {"message": "Who are you?", "code": "invalid_api_key"}}'
 
 
 def run(*arguments: object, cwd: Path, **variables: str) -> str:
@@ -81,6 +87,36 @@ def test_it_answers_and_is_listed(python: Path, tmp_path: Path) -> None:
         )
     assert "'my-host'" in printed
     assert "['Over the wire.']" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.loopback
+def test_the_recipe_of_its_readme_records_calls_that_pass(
+    python: Path, written: Path, tmp_path: Path
+) -> None:
+    project = shutil.copytree(written, tmp_path / "project")
+    recipe = re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)[-1]
+    script = tmp_path / "record.py"
+    script.write_text(recipe)
+    plain = head(200, {"content-type": "application/json"}, length=len(ANSWER))
+    stream = head(200, {"content-type": "text/event-stream"})
+    wrong = head(401, {"content-type": "application/json"}, length=len(REFUSAL))
+    with FaultServer(
+        [receive(), send(plain, ANSWER)],
+        [receive(), send(stream, PIECES)],
+        [receive(), send(wrong, REFUSAL)],
+    ) as server:
+        base = f"{server.url}/v1"
+        key = {"MY_HOST_API_BASE": base, "MY_HOST_API_KEY": "made-up-as-well"}
+        run(python, script, cwd=project, **key)
+
+    recorded = (project / "tests" / "recordings.jsonl").read_text()
+    assert recorded.count("Over the") == 2
+    assert recorded.count("\n") == 3  # none of those that were made up
+    assert "made-up" not in recorded
+    printed = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
+    assert " passed" in printed
+    assert "failed" not in printed
 
 
 @pytest.mark.slow
