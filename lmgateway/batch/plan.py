@@ -61,6 +61,9 @@ class Plan:
         named = [path for path in files if path is not None]
         if len(set(named)) < len(named):
             raise InputError("input, output and errors must be three different files")
+        for path in files[1:]:
+            if path is not None:
+                _check_place(path)
 
     @property
     def to_stdout(self) -> bool:
@@ -100,6 +103,17 @@ class Plan:
         if isinstance(given, (str, os.PathLike)) and given != "-":
             return Path(os.path.abspath(given))
         return None
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a file that cannot be one, before a job leaves its traces beside it."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(
+            f"{path} is there and is no regular file, so nothing written to it could be resumed: "
+            "write to another"
+        )
+    if not os.path.isdir(path.parent):
+        raise InputError(f"there is no folder {path.parent}: make it, or write to another file")
 
 
 def _digest_of(lm: LM, ignore: Collection[str]) -> str:

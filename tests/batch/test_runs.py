@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -93,6 +94,24 @@ def test_order_is_kept_if_asked_for(output: Path) -> None:
         names = [str(n) for n in range(100)]
         run(named(*names), output, "openai", model="m", api_base=server.url, ordered=True)
     assert [row["custom_id"] for row in lines(output)] == names
+
+
+@pytest.mark.parametrize("place", ["output", "errors"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_refused_and_left_alone(
+    tmp_path: Path, output: Path, place: str, kind: str
+) -> None:
+    odd = tmp_path / "odd"
+    if kind == "pipe":
+        os.mkfifo(odd)
+    elif kind == "device":
+        odd.symlink_to(os.devnull)
+    else:
+        odd.mkdir()
+    given = {"output": output, "errors": None, place: odd}
+    with pytest.raises(InputError, match="odd is there and is no regular file"):
+        run(named("a"), given["output"], ScriptedLM(repeated), errors=given["errors"])
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["odd"]
 
 
 def test_failures_go_to_their_own_file(output: Path) -> None:

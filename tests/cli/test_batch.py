@@ -78,11 +78,13 @@ def test_status_as_json(run: Run, prompts: Path) -> None:
     [
         (["absent.jsonl", "out.jsonl"], "no file"),
         (["prompts.jsonl", "prompts.jsonl"], "different files"),
+        (["prompts.jsonl", "no/such/out.jsonl"], "there is no folder"),
+        (["prompts.jsonl", "out.jsonl", "--errors", "no/such/bad.jsonl"], "there is no folder"),
         (["prompts.jsonl", "out.jsonl", "--engine", "spark"], "asyncio or ray"),
         (["prompts.jsonl", "out.jsonl", "--workers", "2"], "goes with --engine ray"),
         (["prompts.jsonl", "out.jsonl", "--rpm", "0"], "rpm must be greater than 0"),
     ],
-    ids=["absent", "onto itself", "engine", "workers", "rpm"],
+    ids=["absent", "onto itself", "no folder", "no folder for errors", "engine", "workers", "rpm"],
 )
 def test_misuse_is_one_line_and_status_2(
     run: Run, prompts: Path, arguments: list[str], message: str
