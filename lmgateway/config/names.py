@@ -10,6 +10,7 @@ from functools import lru_cache
 from .. import registry
 from ..errors import ConfigError, InputError, UnknownProviderError
 from ..registry import Plugin, installed, nearest
+from ..store import SWITCH, says_off
 from .catalogue import Host, hosts
 from .files import Document, find, read
 from .origins import Environment, Sourced
@@ -36,7 +37,7 @@ class Selection:
         key_variable: The variable that ``api_key_env`` or the catalogue names.
         needs_key: Whether the file says, by ``api_key_env``, that there is a key.
         limits: ``rpm``, ``tpm`` and ``in_flight`` of the provider, where the file says so.
-        cache: The file's ``[cache]``, for the whole process.
+        cache: The file's ``[cache]``, and what ``.env`` says of it.
         config: The configuration file, "" without one.
         origins: Where ``name``, ``provider``, ``plugin`` and ``model`` came from.
     """
@@ -210,10 +211,18 @@ def _of_provider(
         variable.value if variable else host.key_variable if host else None,
         variable is not None,
         config.limits.get(name, {}),
-        config.cache,
+        _cache(config),
         config.path,
         origins,
     )
+
+
+def _cache(config: Config) -> Mapping[str, Sourced]:
+    """``[cache]``, turned off if ``.env`` says so: no call has the time to look there."""
+    said = Environment().lookup(SWITCH)
+    if said is None or said.kind == "environment" or not says_off(said.value, said.place):
+        return config.cache
+    return {**config.cache, "enabled": Sourced(False, said.kind, said.place)}
 
 
 def _host_beneath(name: str, plugin: str) -> Host | None:

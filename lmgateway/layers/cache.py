@@ -23,7 +23,7 @@ from ..errors import (
     ResponseFormatError,
     excerpt,
 )
-from ..store import CacheSettings
+from ..store import SWITCH, CacheSettings, says_off
 from ..store.exchange import Key, Replay, decode, describe, encode, identify
 from ..store.recorder import recorders, replayer
 from ..store.recordings import Recording, open_recording, portray
@@ -42,8 +42,6 @@ STREAM_CAP = 8 * 1024 * 1024
 # Statuses that speak of the key that was sent: who waited may hold a better one.
 _OF_THE_KEY = frozenset({401, 402, 403})
 
-_ON = frozenset({"", "on", "1", "true", "yes"})
-_OFF = frozenset({"off", "0", "false", "no"})
 _MISSING: Any = object()
 
 Use: TypeAlias = Literal["share", "only", "refresh"]
@@ -74,7 +72,7 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
     def layer(send: Send, scope: Scope) -> Send:
         own = scope.call.options.recordings
         files = (*_absolute(own), *shared) if own else shared
-        usable = settings.enabled and not _is_off()
+        usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
         return _Attempt(send, scope, files, opened if usable else None).exchange
 
     return layer
@@ -82,18 +80,6 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
 
 def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(abspath(expanduser(path)) for path in paths)
-
-
-def _is_off() -> bool:
-    value = os.environ.get("LMGATEWAY_CACHE")
-    if not value:
-        return False
-    value = value.strip().lower()
-    if value in _OFF:
-        return True
-    if value not in _ON:
-        raise ConfigError(f"LMGATEWAY_CACHE is {excerpt(value, 20)!r}; set it to on or off")
-    return False
 
 
 class _Asked(NamedTuple):

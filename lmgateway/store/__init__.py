@@ -6,9 +6,29 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["CacheSettings"]
+from ..errors import ConfigError, excerpt
+
+__all__ = ["SWITCH", "CacheSettings", "says_off"]
 
 FILE_NAME = "answers.sqlite3"
+SWITCH = "LMGATEWAY_CACHE"
+_ON = frozenset({"", "on", "1", "true", "yes"})
+_OFF = frozenset({"off", "0", "false", "no"})
+
+
+def says_off(value: str | None, place: str) -> bool:
+    """Whether LMGATEWAY_CACHE turns the cache off; ConfigError for a word that it does not know.
+
+    Args:
+        value: What the variable says.
+        place: Where it says so, for the message.
+    """
+    if not value:
+        return False
+    value = value.strip().lower()
+    if value not in _OFF and value not in _ON:
+        raise ConfigError(f"{place} is {excerpt(value, 20)!r}; set it to on or off")
+    return value in _OFF
 
 
 class CacheSettings(NamedTuple):

@@ -16,7 +16,7 @@ import pytest
 from support.fault_server import FaultServer, await_event, chunk, head, receive, reply, send
 
 from lmgateway import LM, get_lm
-from lmgateway.errors import AuthenticationError, StreamInterruptedError
+from lmgateway.errors import AuthenticationError, ConfigError, StreamInterruptedError
 from lmgateway.layers import flight
 from lmgateway.store import CacheSettings
 from lmgateway.store.recorder import record
@@ -71,6 +71,27 @@ def lm_of(server: FaultServer, **keywords: Any) -> LM:
         model="m",
         **{"api_base": server.url, "api_key": CANARY, "temperature": 0, "retries": 0, **keywords},
     )
+
+
+def test_dotenv_turns_the_cache_off_unless_the_environment_turns_it_on(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(".env").write_text("LMGATEWAY_CACHE=off\n")
+    lm = lm_of(server)
+    assert [lm.complete("q")["cached"] for _ in range(2)] == [False, False]
+    assert lm.copy(temperature=None, seed=1).complete("q", cache=True)["cached"] is False
+    assert len(server.requests) == 3
+    assert not CacheSettings().file.exists()
+
+    monkeypatch.setenv("LMGATEWAY_CACHE", "on")
+    lm = lm_of(server)
+    assert [lm.complete("q")["cached"] for _ in range(2)] == [False, True]
+
+
+def test_an_unknown_word_in_dotenv_is_told_with_its_line() -> None:
+    Path(".env").write_text("\nLMGATEWAY_CACHE=never\n")
+    with pytest.raises(ConfigError, match=r"LMGATEWAY_CACHE in .*\.env:2 is 'never'"):
+        get_lm("echo")
 
 
 def test_one_request_answers_every_colour(server: FaultServer) -> None:
