@@ -92,7 +92,7 @@ class StreamChecks:
     def test_a_stream_that_breaks_off_says_so(self, bench: Bench, streamed: RecordedCall) -> None:
         """A broken connection is a StreamInterruptedError that holds what had come."""
         _needs_body(streamed)
-        ends = _ends_of_events(streamed.body)
+        ends = _ends_of_events(streamed.body)[:-1] or [0]  # short of the end, however short it is
         half = streamed.body[: ends[len(ends) // 2]]
         broken = ConnectionFailedError("the connection was reset")
         lm = bench.lm(Wire(*_cut(streamed, [half, broken])))
