@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isnan
+from numbers import Integral
 from typing import Any, TypeAlias
 
 from ..errors import InputError, UnsupportedError
@@ -47,7 +50,7 @@ def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Ro
     """The rows of a source, each with an id of its own.
 
     The same content twice is two samples. The same ``custom_id`` twice is a fault of the second
-    row, since nobody could tell the two answers apart.
+    row, since nobody could tell the two answers apart; its id is that of a row without one.
 
     Args:
         raws: What the source gives.
@@ -60,15 +63,15 @@ def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Ro
                 raise InputError(raw.fault)
             name, row = interpret(raw, ignore)
         except (InputError, UnsupportedError) as error:
-            name, row = _custom_id(raw), Row("", fault=error)
+            name, row = None, Row("", fault=error)
+            with suppress(InputError):
+                name = _custom_id(raw)
+        if name is not None and seen.add(digest("id:" + name)) > 1:
+            fault = InputError(f"the custom_id {name!r:.80} occurs more than once in the input")
+            name, row = None, Row("", fault=fault)
         if name is None:
             key = digest(b"row:" + _content(raw, row))
-            yield _with(row, f"{key.hex()}-{seen.add(key)}")
-            continue
-        count = seen.add(digest("id:" + name))
-        if count > 1:
-            fault = InputError(f"the custom_id {name!r:.80} occurs more than once in the input")
-            row, name = Row("", fault=fault), f"{name}#{count}"
+            name = f"{key.hex()}-{seen.add(key)}"
         yield _with(row, name)
 
 
@@ -84,9 +87,8 @@ def interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
     if not isinstance(raw, Mapping):
         raise InputError(f"a row must be a prompt, messages or an object, not {_kind(raw)}")
     fields = {name: raw[name] for name in raw if name not in ignore and raw[name] is not None}
-    name, given = _custom_id(fields), fields.pop("custom_id", "")
-    if name is None and given != "":
-        raise InputError(f'"custom_id" must be a text or a whole number, not {_kind(given)}')
+    name = _custom_id(fields)
+    fields.pop("custom_id", None)
     raw_endpoint = False
     if "body" in fields:
         raw_endpoint = _check_envelope(fields)
@@ -124,11 +126,18 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr).
 
 def _custom_id(raw: Any) -> str | None:
     name = raw.get("custom_id") if isinstance(raw, Mapping) else None
+    if name is None or name == "" or (isinstance(name, float) and isnan(name)):
+        return None  # tables write a missing value as one of these
+    if isinstance(name, str):
+        return name
+    # A column of whole numbers in which some are missing comes as floats.
+    if isinstance(name, Integral) and not isinstance(name, bool):
+        return str(int(name))
     if isinstance(name, float) and name.is_integer():
-        name = int(name)  # as a spreadsheet or a data frame with gaps has whole numbers
-    if isinstance(name, int) and not isinstance(name, bool):
-        return str(name)
-    return name if isinstance(name, str) and name else None
+        return str(int(name))
+    raise InputError(
+        f'"custom_id" must be a text or a whole number, not {_kind(name)} {name!r:.80}'
+    )
 
 
 def _content(raw: Raw, row: Row) -> bytes:
