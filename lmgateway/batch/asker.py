@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from random import uniform
 from time import monotonic
@@ -113,7 +114,10 @@ class Asker:
         self._tally = tally
         self._patience = PATIENCE
         self._limiters = [limiter_for(lm.provider, each) for each in (configured, limits) if each]
-        self._layers: tuple[EffectLayer, ...] = (_watch(self.gate, tally),)
+        self._layers: tuple[EffectLayer, ...] = (_watch(self.gate, tally), self._note_rests)
+        # Tasks whose call waits for its next attempt, and those that were told not to.
+        self._resting: set[asyncio.Task[Any]] = set()
+        self._roused: set[asyncio.Task[Any]] = set()
         if limits:
             self._layers = (limit(limits), *self._layers)
         self._lm = lm
@@ -132,8 +136,9 @@ class Asker:
             copy.close()
 
     def drain(self) -> None:
-        """Begin no further call."""
+        """Begin no further call, and no further attempt of one."""
         self.stopping.set()
+        self._rouse()
 
     async def settle(self, row: Row) -> Outcome | None:
         """What becomes of a row; None if it is left undone because the job is stopping.
@@ -158,6 +163,8 @@ class Asker:
                 if seconds is None:
                     return error
             else:
+                if completion is None:
+                    break
                 self._succeed()
                 return completion
             finally:
@@ -171,7 +178,8 @@ class Asker:
             for limiter in self._limiters:
                 await _pace(limiter, self.stopping)
 
-    async def _ask(self, row: Row) -> Completion:
+    async def _ask(self, row: Row) -> Completion | None:
+        """Its answer; None if the job stopped while the call waited for its next attempt."""
         lm = self._own_model if row.model is None else self._for_model(row.model)
         keywords: Mapping[str, Any] = row.arguments
         if row.raw_endpoint and "use_chat_api" in getattr(type(lm.settings), "model_fields", ()):
@@ -179,7 +187,39 @@ class Asker:
         if not keywords.keys().isdisjoint(_NOT_FOR_ROWS):
             name = sorted(keywords.keys() & _NOT_FOR_ROWS)[0]
             raise InputError(f"{name!r} cannot stand in a row")
-        return await lm.acomplete(**keywords)
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            return await lm.acomplete(**keywords)
+        except asyncio.CancelledError:
+            if task not in self._roused or task.uncancel():
+                raise
+            return None
+        finally:
+            self._resting.discard(task)
+            self._roused.discard(task)
+
+    def _note_rests(self, send: Send, scope: Scope) -> Send:
+        """The layer that knows which calls wait between a failed attempt and the next."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._resting.discard(task)
+        if not scope.call.options.fallbacks:  # else another model may be at work on it meanwhile
+            scope.on_failure(partial(self._rest, task))
+        return send
+
+    def _rest(self, task: asyncio.Task[Any], _: LMGatewayError) -> bool:
+        self._resting.add(task)
+        if self.stopping.is_set():  # later, since only then the task waits, if it does
+            asyncio.get_running_loop().call_soon(self._rouse)
+        return False
+
+    def _rouse(self) -> None:
+        """End the calls that wait for their next attempt."""
+        while self._resting:
+            task = self._resting.pop()
+            self._roused.add(task)
+            task.cancel()
 
     def _for_model(self, model: str) -> LM:
         lm = self._models.get(model)
@@ -198,7 +238,7 @@ class Asker:
         return equipped
 
     def _give_up(self, error: LMGatewayError) -> NoReturn:
-        self.stopping.set()
+        self.drain()
         raise StopError from error
 
     def _succeed(self) -> None:

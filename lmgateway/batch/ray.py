@@ -157,7 +157,7 @@ class _Worker:
         """It has started."""
 
     async def stop(self) -> None:
-        self._asker.stopping.set()
+        self._asker.drain()
 
 
 class RayAsker:

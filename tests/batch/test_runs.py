@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,19 @@ import pytest
 from support.chat_server import serve_chat
 
 import lmgateway.batch
-from lmgateway import errors
+from lmgateway import LM, errors, hookimpl
 from lmgateway.batch import aprocess_batch, arun, asker, process_batch, run, status
+from lmgateway.batch.asker import Asker
 from lmgateway.batch.engine import Engine
 from lmgateway.batch.feed import Feed
 from lmgateway.batch.rows import identified
 from lmgateway.batch.tally import Tally
+from lmgateway.composition import specify
 from lmgateway.errors import InputError
 from lmgateway.layers.limit import Limits
+from lmgateway.registry import plugin_from
 from lmgateway.testing import ScriptedLM
-from lmgateway.types import Request
+from lmgateway.types import Completion, Flow, Request, Wait
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -384,6 +388,77 @@ def test_process_batch_raises_what_concerns_all_rows() -> None:
     lm = ScriptedLM(lambda request: errors.AuthenticationError("no", status=401))
     with pytest.raises(errors.AuthenticationError):
         process_batch(["a", "b"], lm)
+
+
+def test_a_job_that_stops_waits_for_no_end_of_a_pause() -> None:
+    async def main() -> None:
+        lm = ScriptedLM(lambda request: errors.RateLimitError("no", status=429, retry_after=500.0))
+        asking = Asker(lm, 4, Limits(), Tally())
+        rows = [asyncio.ensure_future(asking.settle(row)) for row in identified(named(*"abcdefgh"))]
+        for _ in range(50):  # one was refused, and the others stand at the gate
+            await asyncio.sleep(0)
+        asking.drain()
+        assert await asyncio.wait_for(asyncio.gather(*rows), 10) == [None] * 8
+        assert len(lm.requests) == 1
+        asking.close()
+
+    asyncio.run(main())
+
+
+class Refusing:
+    """A provider that refuses each attempt once it is told to."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Future[None]] = []
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Flow[Completion]:
+        self.attempts.append(Future())
+        yield Wait(self.attempts[-1])
+        raise errors.RateLimitError("no", status=429, retry_after=30.0)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_job_that_stops_waits_for_no_further_attempt_of_a_call(when: str) -> None:
+    async def main() -> None:
+        provider = Refusing()
+        lm = LM(specify("refusing", "m", {}, plugin_from(provider, name="refusing")))
+        asking = Asker(lm, 4, Limits(), Tally())
+        row = asyncio.ensure_future(asking.settle(next(identified(named("a")))))
+        while not provider.attempts:
+            await asyncio.sleep(0)
+        if when == "before":
+            asking.drain()
+        provider.attempts[0].set_result(None)
+        for _ in range(50):  # it has been refused, and waits for 30 s
+            await asyncio.sleep(0)
+        asking.drain()
+        assert await asyncio.wait_for(row, 10) is None
+        assert len(provider.attempts) == 1
+        assert asking.gate.flying == 0
+        asking.close()
+
+    asyncio.run(main())
+
+
+def test_a_row_whose_job_stops_and_is_cancelled_is_cancelled() -> None:
+    async def main() -> None:
+        provider = Refusing()
+        lm = LM(specify("refusing", "m", {}, plugin_from(provider, name="refusing")))
+        asking = Asker(lm, 4, Limits(), Tally())
+        row = asyncio.ensure_future(asking.settle(next(identified(named("a")))))
+        while not provider.attempts:
+            await asyncio.sleep(0)
+        provider.attempts[0].set_result(None)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        asking.drain()
+        row.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await row
+        asking.close()
+
+    asyncio.run(main())
 
 
 # -- Ctrl-C ------------------------------------------------------------------------------------
