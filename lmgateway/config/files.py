@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, NamedTuple
@@ -129,7 +130,7 @@ def read(path: str) -> Document | None:
 def _read(path: str) -> Document | None:
     stat = os.stat(path)
     key = (path, stat.st_mtime_ns, stat.st_size)
-    if key in _documents:
+    with suppress(KeyError):  # another thread may clear them at any moment
         return _documents[key]
     with open(path, "rb") as file:
         raw = file.read()
