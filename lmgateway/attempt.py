@@ -8,6 +8,8 @@ that is really sent needs: base URL, credentials, headers.
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit
 
 from .accounting import account
 from .errors import (
+    InputError,
     LMGatewayError,
     PluginContractError,
     PluginError,
@@ -26,6 +29,8 @@ from .errors import (
     excerpt,
 )
 from .layers import Call, EffectLayer, Scope, Send, Step
+from .masking import words
+from .tracebacks import redact
 from .types import (
     Blocking,
     Choice,
@@ -41,7 +46,7 @@ from .types import (
     Wait,
 )
 
-__all__ = ["Target", "attempt", "complete_error", "exchange", "normalize", "resolve"]
+__all__ = ["Target", "attempt", "complete_error", "credentials", "exchange", "fault", "normalize"]
 
 #: So many pieces of a stream are joined to one.
 PIECES = 1024
@@ -126,7 +131,7 @@ def exchange(
     except LMGatewayError:
         raise
     except (Exception, SystemExit) as error:
-        raise _fault(error, target) from error
+        raise fault(error, target) from error
     if type(outcome) is GeneratorType or isinstance(outcome, Generator):
         return _pump(outcome, send, scope.call, target, [] if pieces is None else pieces)
     return _at_once(outcome)
@@ -156,7 +161,7 @@ def _pump(flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[
                 # but for what its own work in a worker raised.
                 if error is value and not (kind is Blocking and isinstance(error, Exception)):
                     raise
-                raise _fault(error, target) from error
+                raise fault(error, target) from error
             resume = flow.send
             try:
                 kind = type(effect)
@@ -180,10 +185,15 @@ def _pump(flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[
         del value, resume  # an error's traceback holds this frame: leave no cycle behind
 
 
-def _fault(error: BaseException, target: Target) -> PluginError:
+def fault(error: BaseException, target: Target, when: str = "while it answered") -> PluginError:
+    """The error for whatever a plugin raised that it should not have."""
+    try:
+        said = excerpt(str(error))
+    except Exception:  # a class of its own, which is faulty as well
+        said = "its message cannot be read"
     return PluginError(
-        f"{target.source} raised {type(error).__name__} while it answered: "
-        f"{excerpt(str(error))}; this is a fault of the plugin"
+        f"{target.source} raised {type(error).__name__} {when}: {said}; "
+        "this is a fault of the plugin"
     )
 
 
@@ -209,6 +219,10 @@ def _is_sound(effect: Any, kind: type) -> bool:
     if kind is Wait:
         return isinstance(effect.future, Future)
     return kind is not Read or hasattr(effect.body, "read")
+
+
+def _are_texts(headers: Mapping[Any, Any]) -> bool:
+    return all(isinstance(each, str) for pair in headers.items() for each in pair)
 
 
 def _unsound(effect: object, target: Target) -> PluginContractError:
@@ -247,43 +261,103 @@ class _Wire:
 
             response = yield from run_blocking(exchange)
         else:
-            request = resolve(exchange, self.target)
+            request = self._resolved(exchange)
             call = self.scope.call
             call.host, call.path = host_of(request.base_url or ""), request.path
-            response = yield request
+            try:
+                response = yield request
+            except InputError:
+                if not _are_texts(exchange.headers):
+                    raise _unsound(exchange, self.target) from None
+                raise
         source = getattr(response, "source", None)
         if source is not None:
             self.scope.on_exit(source.close)
             self.scope.call.source = source
         return response
 
-
-def resolve(request: HTTPRequest, target: Target) -> HTTPRequest:
-    """The request as it is sent: with a base URL, credentials and all headers."""
-    base_url = request.base_url if request.base_url is not None else target.base_url
-    if not base_url:
-        raise target.missing_base()
-    headers = {**target.headers(), **request.headers, **credentials(request, target)}
-    return HTTPRequest(
-        request.method,
-        base_url,
-        request.path,
-        headers=headers,
-        json=request.json,
-        stream=request.stream,
-    )
+    def _resolved(self, request: HTTPRequest) -> HTTPRequest:
+        """The request as it is sent: with a base URL, credentials and all headers."""
+        target, call = self.target, self.scope.call
+        base_url = request.base_url if request.base_url is not None else target.base_url
+        if not base_url:
+            raise target.missing_base()
+        proofs = credentials(request, target)
+        if proofs:
+            call.proofs = (*call.proofs, proofs)
+        return HTTPRequest(
+            request.method,
+            base_url,
+            request.path,
+            headers={**target.headers(), **request.headers, **proofs},
+            json=request.json,
+            stream=request.stream,
+        )
 
 
 def credentials(request: HTTPRequest, target: Target) -> Mapping[str, str]:
-    """The headers that say who sends a request; raises MissingCredentialError where needed."""
+    """The headers that say who sends a request.
+
+    Raises:
+        MissingCredentialError: There are none, and none such are answered.
+        PluginError: The plugin's ``auth`` failed, or gave what cannot be sent.
+    """
     auth = request.auth
     if auth is None:
         if (problem := target.missing_key(request)) is not None:
             raise problem
         return {}
-    if callable(auth):
-        return auth()
-    return {"Authorization": f"Bearer {auth.get_secret_value()}"}
+    try:
+        if callable(auth):
+            proofs = _checked(auth(), target)
+        elif hasattr(auth, "get_secret_value"):
+            proofs = _checked({"Authorization": f"Bearer {auth.get_secret_value()}"}, target)
+        else:
+            raise _no_proofs(auth, target)
+    except LMGatewayError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise fault(error, target, "when it was asked for credentials") from error
+    return proofs
+
+
+def _checked(proofs: Any, target: Target) -> Mapping[str, str]:
+    """What an ``auth`` gave, if it can be sent: texts by name, with no line break in one."""
+    if not isinstance(proofs, Mapping):
+        raise _no_proofs(proofs, target)
+    for name, value in proofs.items():
+        if not _is_name(name) or not isinstance(value, str):
+            raise _no_proofs(proofs, target)
+        if not (value.isascii() and value.isprintable()) and not _VALUE.fullmatch(value):
+            raise _no_proofs(proofs, target)
+    return proofs
+
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+@lru_cache(maxsize=256)
+def _is_name(name: Hashable) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def _no_proofs(proofs: Any, target: Target) -> PluginContractError:
+    """The error for what an ``auth`` gave; it does not quote it."""
+    if hasattr(proofs, "__await__") or isinstance(proofs, Generator):
+        if hasattr(proofs, "close"):
+            proofs.close()  # else Python warns that it was never awaited
+        what = (
+            f"a {type(proofs).__name__}, and nobody awaits it (fetch a token by send(...) before)"
+        )
+    elif isinstance(proofs, Mapping):
+        what = "a header that cannot be sent (name and value are each a str on one line)"
+    else:
+        what = f"a {type(proofs).__name__}"
+    return PluginContractError(
+        f"{target.source} gave as auth {what}: the contract wants a SecretStr, or a function "
+        'that returns headers such as {"Authorization": "Bearer ..."}'
+    )
 
 
 @lru_cache(maxsize=256)
@@ -330,23 +404,17 @@ def complete_error(
 ) -> None:
     """Fill in where an error happened and what had already been handed out."""
     error.locate(provider=target.provider, host=call.host, model=model or None)
-    error.redact(target.secrets())
+    redact(error, _secrets(target, call), sys._getframe(1))
     target.explain(error)
-    if not isinstance(error, PluginError):
-        _forget_frames(error)
     if call.emitted:
         error.retryable = False
         if error.partial is None:
             error.partial = "".join(pieces)
 
 
-def _forget_frames(error: BaseException | None) -> None:
-    """Drop the frames of the inside; those of a plugin's own fault are kept.
-
-    Their locals hold headers and bodies: a traceback printed with its locals would show the key.
-    """
-    seen = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+def _secrets(target: Target, call: Call) -> Iterable[str]:
+    """What must be masked: what is configured, and what a plugin signed or fetched for the call."""
+    yield from target.secrets()
+    for proofs in call.proofs:
+        for value in proofs.values():
+            yield from words(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,14 @@ from .attempt import attempt, complete_error, exchange
 from .config.checks import check_file
 from .config.names import Selection, plugin_of, reselect, select
 from .config.origins import Sourced
-from .config.tables import is_secret_header
 from .deadline import Deadline
-from .errors import InputError, LMGatewayError, ResponseFormatError, UnsupportedError
+from .errors import (
+    InputError,
+    LMGatewayError,
+    ResponseFormatError,
+    UnknownParameterError,
+    UnsupportedError,
+)
 from .layers import Call, EffectLayer, Scope, Step
 from .layers.cache import cache
 from .layers.fallback import Alternative, fallback
@@ -21,17 +26,26 @@ from .layers.observe import observe
 from .layers.retry import retry
 from .registry import Plugin
 from .store import CacheSettings
-from .target import Configured
-from .types import Completion, Flow, Options, Request
+from .target import Configured, veiled
+from .types import Completion, EmbedRequest, Flow, Options, Request
 
 if TYPE_CHECKING:
     from .config.settings import Filled
 
-__all__ = ["Spec", "ask", "compose", "prepare", "specify", "varied"]
+__all__ = ["Spec", "compose", "embedding", "listing", "prepare", "specify", "varied"]
 
 _OPTION_NAMES = frozenset(Options.__dataclass_fields__)
 #: Where requests go and as whom: fixed for the life of an LM.
 _FIXED = frozenset({"api_base", "api_key", "headers", "verify", "config", "history"})
+#: Keywords that are meant for one service, and stay behind where another is asked.
+_LOCAL = frozenset({"headers", "verify", "extra_body"})
+#: What embeddings are shaped by, beside what a plugin's Info names: OpenAI's own, and what vLLM,
+#: Cohere, Jina, NVIDIA and Voyage add to them.
+_EMBEDDING = frozenset({
+    "add_special_tokens", "dimensions", "embedding_type", "embedding_types", "encoding_format",
+    "extra_body", "input_type", "late_chunking", "metadata", "normalized", "output_dimension",
+    "output_dtype", "priority", "task", "truncate", "truncate_prompt_tokens", "truncation", "user",
+})  # fmt: skip
 #: Options for which None is a value of its own; any other None counts as not given.
 _NONE = frozenset({"timeout", "idle_timeout", "cache", "transport"})
 
@@ -51,6 +65,7 @@ class Spec:
         arguments: The keywords it was made with, and the core options of the call.
         layers: What an exchange passes on its way out: cache > limit.
         alternatives: The configurations of its fallbacks by name, each there once it was needed.
+        left: What stayed behind when the LM was pickled, in words.
     """
 
     selection: Selection
@@ -63,6 +78,7 @@ class Spec:
     arguments: Mapping[str, Any] = field(repr=False)
     layers: tuple[EffectLayer, ...] = field(repr=False)
     alternatives: dict[str, Spec] = field(repr=False, default_factory=dict)
+    left: tuple[str, ...] = ()
 
     @property
     def given(self) -> Mapping[str, Any]:
@@ -72,10 +88,11 @@ class Spec:
     @property
     def target(self) -> Configured:
         """Where its requests go and as whom."""
-        return Configured(self.selection.provider, self.plugin.source, self.filled, self.options)
+        provider, source = self.selection.provider, self.plugin.source
+        return Configured(provider, source, self.filled, self.options, self.left)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class _Keywords:
     """Keywords, told apart."""
 
@@ -85,7 +102,10 @@ class _Keywords:
     system: str | None
 
 
-def _told_apart(keywords: Mapping[str, Any], plugin: Plugin) -> _Keywords:
+def _told_apart(
+    keywords: Mapping[str, Any], plugin: Plugin, known: Collection[str] | None = None
+) -> _Keywords:
+    """Tell keywords apart; ``known`` are parameters in place of those that Info names."""
     fields = plugin.settings.model_fields if plugin.settings is not None else {}
     told = _Keywords({}, {}, {}, None)
     for name, value in keywords.items():
@@ -102,7 +122,8 @@ def _told_apart(keywords: Mapping[str, Any], plugin: Plugin) -> _Keywords:
             raise InputError(f"system must be a str, not {type(told.system).__name__}")
         inputs.check_text(told.system, "system")
     given = {name: value for name, value in told.params.items() if value is not None}
-    inputs.check_params(given, plugin, [*_OPTION_NAMES, *fields, "system", "model", "schema"])
+    others = [*_OPTION_NAMES, *fields, "system", "model", "schema"]
+    inputs.check_params(given, plugin, others, known)
     return told
 
 
@@ -144,12 +165,18 @@ def specify(
             needs_key=selection.needs_key,
         )
         arguments = _veiled(arguments, plugin)
+    options = inputs.check_options(told.options, Options())
+    if options.headers:
+        headers = veiled(options.headers, filled.secrets() if filled is not None else ())
+        options = replace(options, headers=headers)
+        if arguments.get("headers"):
+            arguments = {**arguments, "headers": headers}
     chosen = selection.model or plugin.info.default_model or ""
     return Spec(
         selection,
         plugin,
         inputs.check_model(chosen, selection.provider),
-        inputs.check_options(told.options, Options()),
+        options,
         filled,
         {name: value for name, value in told.params.items() if value is not None},
         told.system,
@@ -170,23 +197,59 @@ def _layers(selection: Selection) -> tuple[EffectLayer, ...]:
 
 
 def respecify(spec: Spec, changes: Mapping[str, Any]) -> Spec:
-    """The configuration of an LM with some of get_lm's arguments changed."""
-    arguments = {**spec.arguments, **changes}
-    name, model = arguments.pop("name", None), arguments.pop("model", None)
+    """The configuration of an LM with some of get_lm's arguments changed.
+
+    Where the change leads to another provider, or to the same by a name that the configuration
+    gives another host, what was meant for the old one stays behind: credentials, host, headers,
+    authorities and settings. Core options, ``system`` and generation parameters go along.
+    """
+    given = dict(changes)
+    name, model = given.pop("name", None), given.pop("model", None)
+    old = chosen = spec.selection
     if name is not None:
-        return specify(name, model, arguments)
-    chosen = spec.selection
-    if "config" in changes:
-        chosen = reselect(chosen, changes["config"])
-    if model is not None:
-        origins = {**chosen.origins, "model": Sourced(model, "argument")}
-        chosen = replace(chosen, model=model, origins=origins)
-    same = chosen.plugin == spec.selection.plugin
-    return specify(None, None, arguments, spec.plugin if same else None, chosen)
+        chosen = select(name, model, given.get("config", spec.arguments.get("config")))
+    else:
+        if "config" in changes:
+            chosen = reselect(chosen, changes["config"])
+        if model is not None:
+            origins = {**chosen.origins, "model": Sourced(model, "argument")}
+            chosen = replace(chosen, model=model, origins=origins)
+    plugin = spec.plugin if chosen.plugin == old.plugin else plugin_of(chosen)
+    if _leads_to(chosen) == _leads_to(old):
+        made = specify(None, None, {**spec.arguments, **given}, plugin, chosen)
+        return replace(made, left=tuple(each for each in spec.left if each not in given))
+    carried = _carried_over(spec, plugin)
+    try:
+        return specify(None, None, {**carried, **given}, plugin, chosen)
+    except UnknownParameterError as error:
+        params = (each for each in carried if each in spec.params and each not in given)
+        strange = next((each for each in params if each not in plugin.info.params), None)
+        if strange is not None:
+            error.advise(f"it is a parameter of the LM copied: {strange}=None leaves it behind")
+        raise
 
 
-def varied(spec: Spec, keywords: Mapping[str, Any]) -> Spec:
+def _leads_to(selection: Selection) -> tuple[Any, ...]:
+    """What decides where requests go and as whom, as far as a name does."""
+    settings = {name: each.value for name, each in selection.settings.items()}
+    return selection.provider, selection.plugin, selection.key_variable, settings
+
+
+def _carried_over(spec: Spec, plugin: Plugin) -> dict[str, Any]:
+    """The arguments of an LM that mean the same to another provider."""
+    fields: set[str] = set()
+    for each in (spec.plugin, plugin):
+        fields |= set(each.settings.model_fields if each.settings is not None else ())
+    return {k: v for k, v in spec.arguments.items() if k not in fields | _LOCAL}
+
+
+def varied(spec: Spec, keywords: Mapping[str, Any], known: Collection[str] | None = None) -> Spec:
     """The configuration with a call's keywords laid over it.
+
+    Args:
+        spec: The configuration of the LM.
+        keywords: Of the call.
+        known: The parameters of the call, in place of those that the plugin's Info names.
 
     Raises InputError for a keyword that says where requests go or as whom.
     """
@@ -195,7 +258,7 @@ def varied(spec: Spec, keywords: Mapping[str, Any]) -> Spec:
     fixed = sorted(_FIXED & keywords.keys())
     if fixed:
         raise InputError(f"{fixed[0]} belongs to the LM: give it to get_lm, or to lm.copy(...)")
-    told = _told_apart(keywords, spec.plugin)
+    told = _told_apart(keywords, spec.plugin, known)
     filled = spec.filled
     if told.settings and filled is not None:
         from .config.settings import overridden
@@ -312,6 +375,9 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
     def step(request: Request) -> Flow[Completion]:
         spec = varied(_resolved(name, failed), _carried(failed))
         params = {**spec.params, **request.params}
+        if _leads_to(spec.selection) != _leads_to(failed.selection):  # what is meant for one host
+            params |= {"extra_body": spec.params.get("extra_body")}
+            params = {name: value for name, value in params.items() if value is not None}
         inputs.check_params(params, spec.plugin)
         asked = replace(
             request, model=spec.model, params=params, system=request.system or spec.system
@@ -336,6 +402,22 @@ def _carried(failed: Spec) -> dict[str, Any]:
     """The core options that hold for a call whoever answers it: its arguments, not its file's."""
     carried = _OPTION_NAMES - _FIXED - {"fallbacks"}
     return {name: value for name, value in failed.given.items() if name in carried}
+
+
+def embedding(spec: Spec, texts: list[str], keywords: Mapping[str, Any]) -> tuple[Flow[Any], Call]:
+    """The flow that embeds texts; its keywords are checked as those of a completion are."""
+    known = _EMBEDDING | spec.plugin.info.params
+    plain = replace(spec, params={})  # those of the LM shape completions
+    spec = varied(plain, keywords, known)
+    if spec.system is not plain.system:
+        raise InputError("system is for completions: put it into the texts")
+    request = EmbedRequest(spec.model, texts, spec.params, spec.options.timeout)
+    return ask(spec, "lmgateway_embed", request)
+
+
+def listing(spec: Spec, keywords: Mapping[str, Any]) -> tuple[Flow[Any], Call]:
+    """The flow that lists models; takes core options and settings, and no parameters."""
+    return ask(varied(spec, keywords, ()), "lmgateway_models")
 
 
 def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
@@ -386,21 +468,30 @@ def _veiled(arguments: Mapping[str, Any], plugin: Plugin) -> dict[str, Any]:
     }
 
 
-def recipe(spec: Spec) -> tuple[Selection, dict[str, Any]]:
-    """What makes the LM anew elsewhere, without the secrets it was given as arguments.
+def recipe(spec: Spec) -> tuple[Selection, dict[str, Any], tuple[str, ...]]:
+    """What makes the LM anew elsewhere, without the secrets it was given, and what those are.
 
     What a configuration file said goes along: the file need not be there.
     """
-    secrets: set[str] = set()
-    if spec.plugin.settings is not None:
-        from .config.settings import secret_fields
-
-        secrets = secret_fields(spec.plugin.settings)
-    arguments = {name: value for name, value in spec.arguments.items() if name not in secrets}
-    if arguments.get("headers"):
-        arguments["headers"] = {
-            name: value
-            for name, value in arguments["headers"].items()
-            if not is_secret_header(name)
+    arguments, left = {}, list(spec.left)
+    for name, value in spec.arguments.items():
+        if hasattr(value, "get_secret_value"):
+            left.append(name)
+        elif name != "headers" or not value:
+            arguments[name] = value
+        else:
+            arguments[name] = {k: each for k, each in value.items() if isinstance(each, str)}
+            left += [f"header {each}" for each in value if each not in arguments[name]]
+    selection = spec.selection
+    if (said := selection.keywords.get("headers")) is not None:
+        shown = {
+            k: v for k, v in said.value.items() if isinstance(spec.options.headers.get(k), str)
         }
-    return spec.selection, arguments
+        headers = said._replace(value=shown)
+        selection = replace(selection, keywords={**selection.keywords, "headers": headers})
+    return selection, arguments, tuple(dict.fromkeys(left))
+
+
+def revive(selection: Selection, arguments: dict[str, Any], left: tuple[str, ...] = ()) -> Spec:
+    """The configuration that a recipe makes."""
+    return replace(specify(None, None, arguments, selection=selection), left=left)

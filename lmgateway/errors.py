@@ -37,8 +37,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
+
+from .masking import CUT, masker
 
 __all__ = [
     "APIError", "AuthenticationError", "CacheMissError", "ConfigError", "ConnectionFailedError",
@@ -51,8 +53,6 @@ __all__ = [
     "api_error", "excerpt",
 ]  # fmt: skip
 
-MASK = "***"
-SHORT = 8  # characters; a key of fewer would be found in ordinary words
 EXCERPT_LENGTH = 300
 
 
@@ -126,30 +126,25 @@ class LMGatewayError(Exception):
         return self
 
     def redact(self, secrets: Iterable[str]) -> Self:
-        """Mask every secret in what came from outside: the message, a code, an id.
+        """Mask every secret in what came from outside: the message, a code, an id, a note.
 
         A short word of letters alone, as ``ollama`` for a service that asks for no key, is none.
         """
-        for secret in secrets:
-            if len(secret) < SHORT and (secret.isalpha() or not secret):
-                continue
-            for name, value in vars(self).items():
-                if isinstance(value, str) and name not in _OWN and secret in value:
-                    setattr(self, name, _masked(value, secret))
-            self.args = (self.message,)
+        return self.mask(masker(secrets))
+
+    def mask(self, mask: Callable[[str], str]) -> Self:
+        """As ``redact``, with a function that masks them."""
+        for name, value in vars(self).items():
+            if isinstance(value, str) and name not in _OWN:
+                setattr(self, name, mask(value))
+        if notes := getattr(self, "__notes__", None):
+            self.__notes__ = [mask(str(note)) for note in notes]
+        self.args = (self.message,)
         return self
 
 
 #: What the core filled in, and the answer as the user has it already.
 _OWN = frozenset({"provider", "model", "host", "partial"})
-
-
-def _masked(text: str, secret: str) -> str:
-    if len(secret) >= SHORT:
-        return text.replace(secret, MASK)
-    import re
-
-    return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)  # not within other words
 
 
 def _rebuild(
@@ -419,8 +414,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def excerpt(text: str | bytes, length: int = EXCERPT_LENGTH) -> str:
-    """At most ``length`` characters of a text, on one line, fit for a message or a log."""
+    """At most ``length`` characters of a text, on one line, fit for a message or a log.
+
+    Where it is cut it ends in "…": whoever masks secrets masks a part of one before that, too.
+    """
+    reach = length * 4  # white space may take most of it
+    cut = len(text) > reach
     if isinstance(text, bytes):
-        text = text[: length * 4].decode("utf-8", "replace")
-    text = _CONTROL.sub(" ", text[: length * 4]).strip()
-    return text if len(text) <= length else text[: length - 1] + "…"
+        text = text[:reach].decode("utf-8", "replace")
+        text = text.rstrip("\N{REPLACEMENT CHARACTER}") if cut else text
+    text = _CONTROL.sub(" ", text[:reach]).strip()
+    if not text or not (cut or len(text) > length):
+        return text
+    return text[: length - 1] + CUT

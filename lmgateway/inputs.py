@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -148,22 +148,29 @@ _VALUES: dict[str, Callable[[object], str | None]] = {
 }
 
 
-def check_params(params: Mapping[str, Any], plugin: Plugin, others: Sequence[str] = ()) -> None:
+def check_params(
+    params: Mapping[str, Any],
+    plugin: Plugin,
+    others: Sequence[str] = (),
+    known: Collection[str] | None = None,
+) -> None:
     """Refuse parameters that the provider does not send, and values that mean nothing.
 
     Args:
         params: Generation parameters by name.
         plugin: Whose Info says which are sent.
         others: Further keywords that would have been understood, for the nearest name.
+        known: What is taken in place of what Info says.
 
     Raises:
         UnknownParameterError: A name that the provider does not know; the nearest is offered.
         InputError: A value that no service takes.
     """
+    taken = plugin.info.params if known is None else known
     for name, value in params.items():
-        if name not in plugin.info.params:
-            known = sorted(plugin.info.params)
-            advice = nearest(name, [*known, *others]) or f"it sends {', '.join(known) or 'none'}"
+        if name not in taken:
+            listed = ", ".join(sorted(taken)) or "none"
+            advice = nearest(name, [*taken, *others]) or f"it sends {listed}"
             raise UnknownParameterError(f"{plugin.name} has no parameter {name!r}: {advice}")
         check_json(value, name)
         problem = _VALUES[name](value) if name in _VALUES else None
@@ -226,7 +233,8 @@ def _verify(value: object) -> str | None:
 def _headers(value: Any) -> str | None:
     if not isinstance(value, Mapping):
         return "must be a mapping of names to texts"
-    for name, text in value.items():
+    for name, given in value.items():
+        text = given.get_secret_value() if hasattr(given, "get_secret_value") else given
         if not isinstance(name, str) or not isinstance(text, str):
             return "must be a mapping of names to texts"
         token = name.replace("-", "").replace("_", "").replace(".", "")

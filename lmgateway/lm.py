@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from . import composition
 from .connections import Connections, closed
@@ -13,8 +13,10 @@ from .drivers import arun, run
 from .errors import InputError, excerpt
 from .history import History, remembered
 from .many import Input, abatch, batch
+from .masking import masker
 from .streams import AStream, Stream, show_delta, show_text
-from .types import Completion, Delta, Embeddings, EmbedRequest, Flow, Message, ModelCard, Options
+from .tracebacks import conceal, door
+from .types import Completion, Delta, Embeddings, Flow, Message, ModelCard, Options
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,6 +32,7 @@ __all__ = ["LM", "get_lm"]
 Messages = Sequence[Message | Mapping[str, Any]]
 
 
+@door
 def get_lm(name: str | None = None, *, model: str | None = None, **keywords: Any) -> LM:
     """Get a language model by name; no request is sent and nothing is opened.
 
@@ -110,8 +113,12 @@ class LM:
         self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
     ) -> list[str]:
         """Answer a prompt or messages: the texts of the choices. See ``complete``."""
-        completion = self.complete(prompt, messages=messages, **keywords)
-        return [choice["text"] for choice in completion["choices"]]
+        try:
+            completion = self.complete(prompt, messages=messages, **keywords)
+            return [choice["text"] for choice in completion["choices"]]
+        except BaseException as error:
+            conceal(error)
+            raise
 
     def complete(
         self,
@@ -134,15 +141,23 @@ class LM:
             InputError, UnsupportedError: Before any I/O.
             LMGatewayError: Anything else; see ``lmgateway.errors`` for the tree.
         """
-        flow, call = self._flow(prompt, messages, schema, keywords)
-        return run(flow, self._connections.blocking(call), call.deadline)
+        try:
+            flow, call = self._flow(prompt, messages, schema, keywords)
+            return run(flow, self._connections.blocking(call), call.deadline)
+        except BaseException as error:
+            conceal(error)
+            raise
 
     async def acall(
         self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
     ) -> list[str]:
         """As calling the LM, awaited."""
-        completion = await self.acomplete(prompt, messages=messages, **keywords)
-        return [choice["text"] for choice in completion["choices"]]
+        try:
+            completion = await self.acomplete(prompt, messages=messages, **keywords)
+            return [choice["text"] for choice in completion["choices"]]
+        except BaseException as error:
+            conceal(error)
+            raise
 
     async def acomplete(
         self,
@@ -153,8 +168,12 @@ class LM:
         **keywords: Any,
     ) -> Completion:
         """As ``complete``, awaited."""
-        flow, call = self._flow(prompt, messages, schema, keywords)
-        return await arun(flow, self._connections.awaiting(call), call.deadline)
+        try:
+            flow, call = self._flow(prompt, messages, schema, keywords)
+            return await arun(flow, self._connections.awaiting(call), call.deadline)
+        except BaseException as error:
+            conceal(error)
+            raise
 
     # -- piece by piece ------------------------------------------------------------------------
 
@@ -166,6 +185,7 @@ class LM:
     def stream(
         self, prompt: str | None = None, *, events: Literal[True], **keywords: Any
     ) -> Stream[Delta]: ...
+    @door
     def stream(self, prompt: str | None = None, *, events: bool = False, **keywords: Any) -> Any:
         """Answer piece by piece: an iterator of texts, whose ``completion`` is the whole answer.
 
@@ -185,6 +205,7 @@ class LM:
     def astream(
         self, prompt: str | None = None, *, events: Literal[True], **keywords: Any
     ) -> AStream[Delta]: ...
+    @door
     def astream(self, prompt: str | None = None, *, events: bool = False, **keywords: Any) -> Any:
         """As ``stream``, for ``async for``."""
         flow, call = self._streaming(prompt, keywords)
@@ -193,6 +214,7 @@ class LM:
 
     # -- many at once --------------------------------------------------------------------------
 
+    @door
     def batch(
         self,
         inputs: Iterable[Input],
@@ -224,6 +246,7 @@ class LM:
             progress=progress,
         )
 
+    @door
     async def abatch(
         self,
         inputs: Iterable[Input],
@@ -246,6 +269,7 @@ class LM:
 
     # -- beside answers ------------------------------------------------------------------------
 
+    @door
     def preview(
         self,
         prompt: str | None = None,
@@ -266,24 +290,34 @@ class LM:
         request, call = composition.prepare(spec, prompt, messages, schema, stream=stream)
         return first_exchange(spec, call, request)
 
-    def models(self) -> list[ModelCard]:
-        """List the models that the service offers."""
-        flow, call = self._ask("lmgateway_models")
+    @door
+    def models(self, **keywords: Any) -> list[ModelCard]:
+        """List the models that the service offers; takes core options and settings."""
+        flow, call = self._listing(keywords)
         return list(run(flow, self._connections.blocking(call), call.deadline))
 
-    async def amodels(self) -> list[ModelCard]:
+    @door
+    async def amodels(self, **keywords: Any) -> list[ModelCard]:
         """As ``models``, awaited."""
-        flow, call = self._ask("lmgateway_models")
+        flow, call = self._listing(keywords)
         return list(await arun(flow, self._connections.awaiting(call), call.deadline))
 
-    def embed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
-        """Embed texts: a vector for each, in their order."""
-        flow, call = self._embed(texts, params)
+    @door
+    def embed(self, texts: str | Sequence[str], **keywords: Any) -> Embeddings:
+        """Embed texts: a vector for each, in their order.
+
+        Args:
+            texts: One or more.
+            **keywords: Core options and settings, as for ``complete``, and what shapes vectors:
+                ``dimensions``, ``input_type``, ``user``, ...; the rest goes into ``extra_body``.
+        """
+        flow, call = self._embedding(texts, keywords)
         return run(flow, self._connections.blocking(call), call.deadline)
 
-    async def aembed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
+    @door
+    async def aembed(self, texts: str | Sequence[str], **keywords: Any) -> Embeddings:
         """As ``embed``, awaited."""
-        flow, call = self._embed(texts, params)
+        flow, call = self._embedding(texts, keywords)
         return await arun(flow, self._connections.awaiting(call), call.deadline)
 
     def inspect_history(self, n: int = 1) -> None:
@@ -294,10 +328,13 @@ class LM:
 
     # -- its life ------------------------------------------------------------------------------
 
+    @door
     def copy(self, **changes: Any) -> Self:
         """An LM with some keywords changed; it has a history and connections of its own.
 
-        Takes what ``get_lm`` takes, ``name`` and ``model`` included.
+        Takes what ``get_lm`` takes, ``name`` and ``model`` included. With the name of another
+        provider, what was meant for the old one stays behind, unless it is given here: its
+        credentials, host, headers, authorities, ``extra_body`` and settings.
         """
         self._check_open()
         return type(self)(composition.respecify(self._spec, changes))
@@ -379,22 +416,21 @@ class LM:
         self._check_open()
         return (yield from flow)
 
-    def _ask(self, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
+    def _listing(self, keywords: Mapping[str, Any]) -> tuple[Flow[Any], Call]:
         self._check_open()
-        return composition.ask(self._spec, hook, request)
+        return composition.listing(self._spec, keywords)
 
-    def _embed(
-        self, texts: str | Sequence[str], params: Mapping[str, Any]
+    def _embedding(
+        self, texts: object, keywords: Mapping[str, Any]
     ) -> tuple[Flow[Embeddings], Call]:
         from .inputs import check_prompt
 
-        several = [texts] if isinstance(texts, str) else list(texts)
+        self._check_open()
+        several = [texts] if isinstance(texts, str) else list(cast(Iterable[object], texts))
         if not several:
             raise InputError("give at least one text to embed")
-        request = EmbedRequest(
-            self.model, [check_prompt(text) for text in several], params, self.options.timeout
-        )
-        return self._ask("lmgateway_embed", request)
+        checked = [check_prompt(text) for text in several]
+        return composition.embedding(self._spec, checked, keywords)
 
 
 def _let_go(spec: Spec, connections: Connections) -> None:
@@ -405,13 +441,14 @@ def _let_go(spec: Spec, connections: Connections) -> None:
             try:
                 each.plugin.hook.lmgateway_close(settings=each.filled.values)
             except Exception as error:  # raised, it would hide what ended the block of a `with`
+                said = masker(each.target.secrets())(str(error))
                 warnings.warn(
                     f"{each.plugin.source} raised {type(error).__name__} while an LM was closed: "
-                    f"{excerpt(str(error))}; this is a fault of the plugin",
+                    f"{excerpt(said)}; this is a fault of the plugin",
                     RuntimeWarning,
                     stacklevel=2,
                 )
 
 
-def _revive(selection: Selection, arguments: dict[str, Any]) -> LM:
-    return LM(composition.specify(None, None, arguments, selection=selection))
+def _revive(selection: Selection, arguments: dict[str, Any], left: tuple[str, ...] = ()) -> LM:
+    return LM(composition.revive(selection, arguments, left))

@@ -9,6 +9,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import InputError, LMGatewayError, UnsupportedError
+from .tracebacks import conceal
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -184,6 +185,7 @@ class _Work:
 
     def _fail(self, place: int, error: LMGatewayError) -> None:
         if self._keep_errors:
+            conceal(error)  # the frame that caught it holds the input, and all keywords
             self._settle(place, error)
         else:
             self._break(error)

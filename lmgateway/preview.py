@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from .attempt import credentials
+from .attempt import complete_error, credentials, fault
 from .composition import Spec
 from .config.tables import is_secret_header
-from .errors import MASK, MissingCredentialError
+from .errors import LMGatewayError, MissingCredentialError
 from .layers import Call
-from .types import Blocking, Flow, HTTPRequest, Request
+from .masking import MASK, masker, words
+from .types import JSON, Blocking, Flow, HTTPRequest, Request
 
 __all__ = ["first_exchange"]
 
 
 def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
     """Run the provider's flow to its first exchange and describe that."""
-    hooks, settings = spec.plugin.hook, spec.filled.values if spec.filled else None
-    hook = hooks.lmgateway_stream if request.stream else hooks.lmgateway_complete
-    outcome = hook(request=request, settings=settings)
-    if isinstance(outcome, dict):
-        return {"answers": "without an exchange"}
-    exchange = _first(outcome)
-    if isinstance(exchange, HTTPRequest):
-        return _described(spec, exchange)
-    if isinstance(exchange, Blocking):
+    try:
+        exchange = _exchange(spec, request)
+        if isinstance(exchange, HTTPRequest):
+            return _described(spec, call, exchange)
+    except LMGatewayError as error:
+        complete_error(error, spec.target, call, request.model)
+        raise
+    if exchange is not None:
         return {"runs": "in the process", "key": exchange.key, "stream": exchange.stream}
     return {"answers": "without an exchange"}
+
+
+def _exchange(spec: Spec, request: Request) -> HTTPRequest | Blocking | None:
+    """The first of the provider's flow; None if it has none."""
+    hooks, settings = spec.plugin.hook, spec.filled.values if spec.filled else None
+    hook = hooks.lmgateway_stream if request.stream else hooks.lmgateway_complete
+    try:
+        outcome = hook(request=request, settings=settings)
+        return None if isinstance(outcome, dict) else _first(outcome)
+    except LMGatewayError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise fault(error, spec.target) from error
 
 
 def _first(flow: Flow[Any]) -> HTTPRequest | Blocking | None:
@@ -39,7 +53,7 @@ def _first(flow: Flow[Any]) -> HTTPRequest | Blocking | None:
     return None
 
 
-def _described(spec: Spec, request: HTTPRequest) -> dict[str, Any]:
+def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     target = spec.target
     base = request.base_url or target.base_url
     if base is None:
@@ -48,20 +62,35 @@ def _described(spec: Spec, request: HTTPRequest) -> dict[str, Any]:
         proofs = credentials(request, target)
     except MissingCredentialError:
         proofs = {"Authorization": "<no key>"}
+    else:
+        call.proofs = (proofs,)
+    mask = masker([*target.secrets(), *(each for v in proofs.values() for each in words(v))])
+    secret = {name for name, value in spec.options.headers.items() if not isinstance(value, str)}
     headers = {**target.headers(), **request.headers}
-    masked = {name: _masked(value) for name, value in proofs.items()}
-    own = {name: MASK for name in headers if is_secret_header(name)}
+    for name, value in headers.items():
+        hidden = name in secret or is_secret_header(name)
+        headers[name] = MASK if hidden else mask(value)
     return {
         "method": request.method,
-        "url": base.rstrip("/") + request.path,
-        "headers": {**headers, **own, **masked},
-        "json": request.json,
+        "url": mask(base.rstrip("/") + request.path),
+        "headers": {**headers, **{name: _proof(value, mask) for name, value in proofs.items()}},
+        "json": _masked(request.json, mask),
     }
 
 
-def _masked(value: str) -> str:
+def _proof(value: str, mask: Callable[[str], str]) -> str:
     """Keep the scheme of a credential, and nothing of the credential."""
-    if value.startswith("<"):
+    if value == "<no key>":
         return value
     scheme, space, _ = value.partition(" ")
-    return f"{scheme} {MASK}" if space else MASK
+    return f"{mask(scheme)} {MASK}" if space else MASK
+
+
+def _masked(value: JSON, mask: Callable[[str], str]) -> JSON:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {name: _masked(each, mask) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_masked(each, mask) for each in value]
+    return value

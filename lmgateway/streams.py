@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from .drivers import Cancelled, Done, aadvance, advance
+from .tracebacks import conceal
 from .types import Completion, Delta, Emit, Flow
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ class Stream(_Reader[Piece]):
                 piece = self._accept(event)
                 if piece:
                     return piece
+        except BaseException as error:
+            conceal(error)
+            raise
         finally:
             self._reading = False
             if self._closed:
@@ -175,6 +179,9 @@ class AStream(_Reader[Piece]):
                 piece = self._accept(event)
                 if piece:
                     return piece
+        except BaseException as error:
+            conceal(error)
+            raise
         finally:
             if self._closed:
                 self._end()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from .config.tables import is_secret_header
 from .errors import (
     AuthenticationError,
     LMGatewayError,
@@ -14,14 +15,16 @@ from .errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from .masking import SHORT, masker, words
 
 if TYPE_CHECKING:
     from .config.settings import Filled
     from .types import HTTPRequest, Options
 
-__all__ = ["Configured", "user_agent"]
+__all__ = ["Configured", "user_agent", "veiled"]
 
 
+_OF_THE_KEY = (AuthenticationError, MissingCredentialError, PermissionDeniedError)
 #: Headers that say who sends a request.
 _PROOFS = frozenset({"authorization", "api-key", "x-api-key"})
 
@@ -38,16 +41,46 @@ def user_agent() -> str:
     return f"lmgateway/{own} python/{platform.python_version()}"
 
 
+def veiled(headers: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+    """The headers of a user, what is secret in them wrapped so that no look at an LM shows it.
+
+    That is a value under a name that speaks of a key, and one that holds a secret that is known
+    as a setting or from another header: plainly, after a scheme, or within ``user:password``.
+    """
+    if not headers:
+        return {}
+    from pydantic import SecretStr
+
+    found = {
+        name: SecretStr(value) if isinstance(value, str) and is_secret_header(name) else value
+        for name, value in headers.items()
+    }
+    hidden = [each.get_secret_value() for each in found.values() if not isinstance(each, str)]
+    mask = masker([*secrets, *(word for value in hidden for word in words(value))])
+    for name, value in found.items():
+        if isinstance(value, str) and any(mask(word) != word for word in words(value)):
+            found[name] = SecretStr(value)
+    return found
+
+
 class Configured:
     """A provider's settings and an LM's options, as the innermost send needs them."""
 
-    __slots__ = ("_filled", "_options", "provider", "source")
+    __slots__ = ("_filled", "_left", "_options", "provider", "source")
 
-    def __init__(self, provider: str, source: str, filled: Filled | None, options: Options) -> None:
+    def __init__(
+        self,
+        provider: str,
+        source: str,
+        filled: Filled | None,
+        options: Options,
+        left: tuple[str, ...] = (),
+    ) -> None:
         self.provider = provider
         self.source = source
         self._filled = filled
         self._options = options
+        self._left = left
 
     @property
     def base_url(self) -> str | None:
@@ -60,7 +93,9 @@ class Configured:
         if self._filled is not None:
             yield from self._filled.secrets()
         for value in self._options.headers.values():
-            if len(value) >= 8:  # a shorter one would mask ordinary words
+            if not isinstance(value, str):
+                yield from words(value.get_secret_value())
+            elif len(value) >= SHORT:  # a shorter one would mask ordinary words
                 yield value
 
     def asker(self) -> Hashable:
@@ -73,7 +108,10 @@ class Configured:
 
     def headers(self) -> Mapping[str, str]:
         """The User-Agent and the LM's own headers."""
-        return {"User-Agent": user_agent(), **self._options.headers}
+        headers = {"User-Agent": user_agent()}
+        for name, value in self._options.headers.items():
+            headers[name] = value if isinstance(value, str) else value.get_secret_value()
+        return headers
 
     def missing_base(self) -> LMGatewayError:
         """The error for a request that must be sent and has no base URL."""
@@ -112,12 +150,22 @@ class Configured:
                 error.advise(
                     f"set {variable}, or give api_key=; looked in {self._filled.looked_in}"
                 )
+        if self._left and isinstance(error, _OF_THE_KEY):
+            error.advise(
+                f"the {' and the '.join(self._left)} that this LM had stayed behind when it was "
+                "pickled or sent to another process: set them there"
+            )
 
     def _key_advice(self) -> str:
         if self._filled is None or "api_key" not in self._filled.variables:
             return ""
+        from .config.settings import is_quoted
+
         variable = self._filled.variables["api_key"]
         origin = self._filled.origins.get("api_key")
         if origin is None or origin.kind == "default":
             return f"no key was sent: set {variable} (looked in {self._filled.looked_in})"
+        key: Any = getattr(self._filled.values, "api_key", None)
+        if hasattr(key, "get_secret_value") and is_quoted(key.get_secret_value()):
+            return f"the key came from {origin} and has quotation marks around it, which must go"
         return f"the key came from {origin}; check it, or set {variable}"

@@ -175,7 +175,8 @@ class Options:
         sample: Which of several samples of one prompt; each has an answer of its own.
         recordings: Files of recorded exchanges that answer before the network does.
         fallbacks: Names for get_lm, asked in turn when this provider fails.
-        headers: Sent with every request.
+        headers: Sent with every request. A value may be a SecretStr, and is one here when it is
+            given under a name that speaks of a key, or holds a secret that is known otherwise.
         verify: Path of a CA bundle; True for the usual authorities.
         transport: Name of the transport for async calls, "aiohttp" or "threads"; None chooses.
         history: How many calls ``lm.history`` keeps; 0 for none.
@@ -190,7 +191,7 @@ class Options:
     sample: int = 0
     recordings: tuple[str, ...] = ()
     fallbacks: tuple[Any, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str | SecretStr] = field(default_factory=dict, repr=False)
     verify: bool | str = True
     transport: str | None = None
     history: int = 100

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LMGatewayError
 from ..layers.limit import Limits
+from ..tracebacks import door
 from ..workers import Workers
 from .answers import is_success
 from .asker import Asker, StopError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["aprocess_batch", "arun", "conduct", "process_batch", "run"]
 
 
+@door
 def run(
     source: Input,
     output: str | os.PathLike[str],
@@ -84,6 +86,7 @@ def run(
     return _completed(conduct(plan))
 
 
+@door
 async def arun(
     source: Input,
     output: str | os.PathLike[str],
@@ -108,6 +111,7 @@ async def arun(
     return await execute(plan, Control())
 
 
+@door
 def process_batch(
     rows: Iterable[Any], lm: LM | str | None = None, *, concurrency: int = 100, **keywords: Any
 ) -> list[dict[str, Any]]:
@@ -121,6 +125,7 @@ def process_batch(
     return drive(lambda: aprocess_batch(rows, lm, concurrency=concurrency, **keywords), Control())
 
 
+@door
 async def aprocess_batch(
     rows: Iterable[Any], lm: LM | str | None = None, *, concurrency: int = 100, **keywords: Any
 ) -> list[dict[str, Any]]:

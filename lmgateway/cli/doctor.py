@@ -187,7 +187,7 @@ def _examine_base(lm: LM) -> Iterator[Finding]:
 
 def _examine_secrets(lm: LM) -> Iterator[Finding]:
     from ..config.settings import MissingSecret, secret_fields
-    from ..errors import MASK
+    from ..masking import MASK
     from ..types import HTTPRequest
 
     spec = lm._spec

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MASK
+from ..masking import MASK
 from ..types import Options
 from .origins import Sourced
-from .tables import is_secret_header
 
 if TYPE_CHECKING:
     from ..composition import Spec
@@ -72,9 +71,10 @@ def _settings(spec: Spec) -> Iterator[Row]:
 
 def _options(spec: Spec) -> Iterator[Row]:
     for name in Options.__dataclass_fields__:
-        value = _plain(getattr(spec.options, name))
-        if name == "headers":
-            value = {key: MASK if is_secret_header(key) else text for key, text in value.items()}
+        value = getattr(spec.options, name)
+        if name == "headers":  # what is secret among them is no str
+            value = {key: text if isinstance(text, str) else MASK for key, text in value.items()}
+        value = _plain(value)
         yield Row(name, value, _origin(spec, name), "option")
 
 

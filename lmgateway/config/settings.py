@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, SecretStr, ValidationError, create_model
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError, create_model
 
 from ..errors import InvalidSettingError, MissingCredentialError
+from ..tracebacks import masked
 from .origins import Environment, Sourced
 
 if TYPE_CHECKING:
     from ..registry import Plugin
 
-__all__ = ["Filled", "MissingSecret", "fill", "missing_key", "overridden", "secret_fields"]
-__all__ += ["variable_for"]
+__all__ = ["Filled", "MissingSecret", "fill", "is_quoted", "missing_key", "overridden"]
+__all__ += ["secret_fields", "variable_for"]
 
 
 class MissingSecret(SecretStr):
@@ -57,9 +58,24 @@ class Filled:
     def secrets(self) -> Iterator[str]:
         """The secret values, for redaction only."""
         for name in type(self.values).model_fields:
-            value = getattr(self.values, name, None)
-            if isinstance(value, SecretStr) and not isinstance(value, MissingSecret):
-                yield value.get_secret_value()
+            yield from _secrets_in(getattr(self.values, name, None))
+
+
+def _secrets_in(value: Any) -> Iterator[str]:
+    """The secrets that a value is or holds."""
+    if isinstance(value, (SecretStr, SecretBytes, Secret)):
+        if not isinstance(value, MissingSecret):
+            plain = value.get_secret_value()
+            yield plain.decode("utf-8", "replace") if isinstance(plain, bytes) else str(plain)
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets_in(getattr(value, name, None))
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _secrets_in(each)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for each in value:
+            yield from _secrets_in(each)
 
 
 def variable_for(provider: str, setting: str) -> str:
@@ -166,6 +182,11 @@ def _tidy(name: str, given: Sourced, secrets: set[str]) -> Sourced:
     return given
 
 
+def is_quoted(value: str) -> bool:
+    """Whether it stands in quotation marks, which ``docker --env-file`` leaves where they are."""
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+
+
 def _checked_base(value: str, given: Sourced) -> str:
     value = value.strip()
     try:
@@ -174,7 +195,9 @@ def _checked_base(value: str, given: Sourced) -> str:
     except ValueError:
         raise _invalid("api_base", given, "it is no URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _invalid("api_base", given, "it must begin with http:// or https:// and a host")
+        quoted = "; the quotation marks around it must go" if is_quoted(value) else ""
+        wanted = f"it must begin with http:// or https:// and a host{quoted}"
+        raise _invalid("api_base", given, wanted)
     if "@" in parts.netloc:
         raise _invalid("api_base", given, "it must not hold a user or password; give api_key")
     if parts.query or parts.fragment:
@@ -217,8 +240,16 @@ def _validate(model: type[BaseModel], found: Mapping[str, Sourced], provider: st
         name = str(first["loc"][0]) if first["loc"] else "settings"
         given = found.get(name, Sourced(None, "argument"))
         problem = _invalid(name, given, first["msg"].removeprefix("Value error, "))
+    except Exception as error:  # of a validator of the plugin's own
+        raise masked(error, _all_secrets(found)) from None
+    problem.redact(_all_secrets(found))
     problem.provider = provider or None
     raise problem
+
+
+def _all_secrets(found: Mapping[str, Sourced]) -> Iterator[str]:
+    for each in found.values():
+        yield from _secrets_in(each.value)
 
 
 def secret_fields(model: type[BaseModel]) -> set[str]:

@@ -46,7 +46,7 @@ class _Asker:
 
     def dump_state(self) -> dict[str, Any]:
         """What makes it anew elsewhere, without secrets."""
-        arguments = recipe(self.lm._spec)[-1]
+        arguments = recipe(self.lm._spec)[1]
         name, model = self.named
         return {
             "name": name,

@@ -7,7 +7,7 @@ Both are plain functions that wrap the next one, written once as flows for both 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TypeAlias
@@ -36,6 +36,7 @@ class Call:
         source: The body of the stream that is being read, to be closed from elsewhere.
         parse: Puts ``parsed`` into each choice; raises ResponseFormatError where it does not fit.
         first_piece: ``time.monotonic()`` of the first piece or of the whole answer.
+        proofs: The headers by which its requests said who sends them, to be masked in errors.
     """
 
     provider: str
@@ -50,6 +51,7 @@ class Call:
     first_piece: float | None = None
     source: Source | None = None
     parse: Callable[[Completion], None] | None = None
+    proofs: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
 
 
 class Scope:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import LMGatewayError, QuotaExceededError
+from ..errors import LMGatewayError, PluginError, QuotaExceededError
 from ..types import Completion, Flow, Request
 from . import Call, Step
 
@@ -21,10 +21,11 @@ Alternative = tuple[str, Step]
 def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Step:
     """Ask the alternatives in turn when the step fails for reasons of the service's own.
 
-    That is a retryable error, which has used up its retries, or a spent quota; never an error of
-    the caller's or the operator's (a wrong input, key or model name would stay hidden), and never
-    once a piece has been emitted. An alternative that fails in whatever way is passed over, since
-    it was not what the caller asked for. Nothing is begun after the deadline.
+    That is a retryable error, which has used up its retries, a spent quota, or a fault of its
+    plugin; never an error of the caller's or the operator's (a wrong input, key or model name
+    would stay hidden), and never once a piece has been emitted. An alternative that fails in
+    whatever way is passed over, since it was not what the caller asked for. Nothing is begun
+    after the deadline.
 
     The completion says in ``fallback_from`` who failed before. When all fail, the first error is
     raised, for it is about the model that was asked for; its notes say what the others met.
@@ -71,7 +72,9 @@ def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Ste
 
 
 def _passes_on(error: LMGatewayError) -> bool:
-    return error.partial is None and (error.retryable or isinstance(error, QuotaExceededError))
+    return error.partial is None and (
+        error.retryable or isinstance(error, (PluginError, QuotaExceededError))
+    )
 
 
 def _failure(error: LMGatewayError, name: str, model: str | None) -> dict[str, Any]:

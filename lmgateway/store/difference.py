@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import Any
 
 from ..errors import excerpt
+from ..masking import CUT
 from ..types import JSON
 
 __all__ = ["nearest"]
@@ -69,7 +70,7 @@ def _tell(place: str, recorded: JSON, asked: JSON) -> str:
         pairs = zip(recorded, asked, strict=False)
         start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         if start > AROUND:
-            recorded, asked = recorded[start:], asked[start:]
+            recorded, asked = CUT + recorded[start:], CUT + asked[start:]
             place += f" from character {start}"
     return f"{place}: recorded {_show(recorded)}, asked {_show(asked)}"
 

@@ -122,6 +122,8 @@ class StrictResponse(http.client.HTTPResponse):
 class Watched:
     """What both kinds of connection add to urllib3's: a guard, and a dial tone within its limit."""
 
+    debuglevel = 0  # whatever http.client's own is set to: it would print the headers
+
     if TYPE_CHECKING:
         host: str
         port: int

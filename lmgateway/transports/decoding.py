@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+from ..errors import excerpt
+
 __all__ = ["ACCEPT_ENCODING", "Decoder", "DecodingError", "decoder_for"]
 
 PIECE = 64 * 1024
@@ -129,4 +131,6 @@ def decoder_for(content_encoding: str) -> Decoder | None:
         return _Zlib(coding)
     if coding == "br" and "br" in ACCEPT_ENCODING:
         return _Brotli()
-    raise DecodingError(f"the body is encoded in a way that was not asked for: {coding[:40]!r}")
+    raise DecodingError(
+        f"the body is encoded in a way that was not asked for: {excerpt(coding, 40)!r}"
+    )

@@ -43,6 +43,8 @@ def check_headers(headers: Mapping[str, str], *, latin_1: bool = False) -> None:
     """
     sendable, limit = (_LATIN_1, "latin-1") if latin_1 else (_ASCII, "ASCII")
     for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InputError("the name and the value of a header must each be a str")
         if not _TOKEN.fullmatch(name):
             raise InputError(f"{name[:40]!r} cannot be the name of a header")
         if not sendable.fullmatch(value):

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import APIError, ResponseFormatError, api_error, excerpt
+from ...masking import CUT
 from ...types import HTTPResponse, Request
 
 __all__ = ["check", "error_in", "load", "mend", "request_id", "retry_after"]
@@ -46,6 +47,7 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
 _INPUT = re.compile(r""",?\s*['"]?input['"]?\s*[:=]\s*['"{\[].*""", re.DOTALL)
 _LONG_ENOUGH = 24  # a text that begins with the same so many characters is no coincidence
 _BODY = 64 * 1024  # bytes of an error's body that are looked at
+_WORDS = 1000  # characters of what it says
 
 
 def check(response: HTTPResponse, request: Request | None = None) -> None:
@@ -63,7 +65,7 @@ def check(response: HTTPResponse, request: Request | None = None) -> None:
     try:
         message, codes, _ = _read(load(body))
     except ResponseFormatError:
-        message = _plain_text(body)
+        message = _plain_text(response.body)
     raise _error(response.headers, status, message, codes, request)
 
 
@@ -93,7 +95,8 @@ def load(body: bytes | str) -> Any:
         raise ResponseFormatError(f"the answer holds {error}, which is not JSON") from None
     except (ValueError, RecursionError):
         # The decoder's message would quote the answer; where it went wrong helps nobody.
-        raise _unreadable(f"the answer is not JSON: {_plain_text(body[:1024])!r}") from None
+        shown = excerpt(repr(_plain_text(body, 4096)))
+        raise _unreadable(f"the answer is not JSON: {shown}") from None
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
@@ -193,14 +196,20 @@ def _words(value: Any, depth: int = 0) -> str:
     return ""
 
 
-def _plain_text(body: bytes | str) -> str:
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+def _plain_text(body: bytes | str, reach: int = _BODY) -> str:
+    """The text of a body's beginning; where it is cut it says so, for whoever masks a key in it."""
+    text = body[:reach]
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    if len(body) > reach:
+        text = text.rstrip("\N{REPLACEMENT CHARACTER}") + CUT
     if "<" in text:
         from html import unescape
 
         title = _TITLE.search(text)
         text = unescape(_MARKUP.sub(" ", text)).strip() or (unescape(title[1]) if title else "")
-    return " ".join(text.split())[:1000]
+    text = " ".join(text.split())
+    return text if len(text) <= _WORDS else text[:_WORDS] + CUT
 
 
 def _phrase(status: int) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lmgateway.errors import APIError, ContentFilteredError, ResponseFormatError
+from lmgateway.errors import APIError, ContentFilteredError, ResponseFormatError, excerpt
 from lmgateway.types import JSON, Choice, Completion, HTTPResponse, Request, Usage
 from lmgateway.wire.openai import check, error_in, load, request_id
 
@@ -132,7 +132,7 @@ def _refused(message: dict[str, Any]) -> ContentFilteredError:
     details = message.get("stop_details")
     why = details.get("explanation") if isinstance(details, dict) else None
     error = ContentFilteredError(
-        "the model refused to answer" + (f": {why:.200}" if isinstance(why, str) else ""),
+        "the model refused to answer" + (f": {excerpt(why, 200)}" if isinstance(why, str) else ""),
         status=200,
         code="refusal",
     )

@@ -1,0 +1,135 @@
+"""Masking: secrets in a text, in the forms in which services repeat them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["CUT", "MASK", "SHORT", "masker", "words"]
+
+MASK = "***"
+#: What whoever cuts a text puts where it was cut: a secret's part may stand before or after it.
+CUT = "…"
+SHORT = 8  # characters; a secret of fewer would be found in ordinary words
+PART = 3  # characters of a secret, at a cut, that are masked as the secret is
+FOLDED = 16  # characters from which upper and lower case count as the same
+
+
+def masker(secrets: Iterable[str]) -> Callable[[str], str]:
+    """A function that masks these secrets in a text, and what is left of them where it was cut.
+
+    A short word of letters alone, as ``ollama`` for a service that asks for no key, is none.
+    """
+    long: set[str] = set()
+    short: set[str] = set()
+    for secret in secrets:
+        if len(secret) >= SHORT:
+            long.update(_forms(secret))
+        elif secret and not secret.isalpha():
+            short.add(secret)
+    forms = sorted(long, key=len, reverse=True)
+
+    def mask(text: str) -> str:
+        for form in forms:
+            text = _without(text, form)
+        if CUT in text:
+            for form in forms:
+                text = _without_parts(text, form)
+        for secret in short:
+            text = _without_word(text, secret)
+        return text
+
+    return mask
+
+
+def words(value: str) -> Iterator[str]:
+    """A header's value, and what in it is a secret of its own: the token behind a scheme."""
+    yield value
+    for word in value.split():
+        if word != value:
+            yield word
+        yield from _credentials(word)
+
+
+def _credentials(word: str) -> Iterator[str]:
+    """Both parts of ``user:password`` in base64."""
+    from base64 import b64decode
+
+    try:
+        user, colon, password = b64decode(word, validate=True).decode().partition(":")
+    except ValueError:
+        return
+    if colon:
+        yield from (user, password)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """The secret as it stands in plain text, JSON, a repr, a URL, HTML, and within base64."""
+    import json
+    from base64 import b64encode
+    from html import escape
+    from urllib.parse import quote, quote_plus
+
+    yield secret
+    for ascii_only in (True, False):
+        escaped = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
+        yield from (escaped, escaped.replace("/", "\\/"))
+    yield from (repr(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret))
+    yield escape(secret)
+    data = secret.encode("utf-8", "surrogatepass")
+    for before in range(3):  # what stands before it decides how its bits fall on characters
+        encoded = b64encode(bytes(before) + data).decode()
+        inner = encoded[-(-before * 4 // 3) : (before + len(data)) * 4 // 3]
+        if len(inner) >= SHORT:
+            yield from (inner, inner.replace("+", "-").replace("/", "_"))
+
+
+def _folded(text: str, form: str) -> tuple[str, str]:
+    """Both in lower case where case shall not count, and places stay what they are."""
+    lowered = text.lower()
+    if len(form) < FOLDED or len(lowered) != len(text):
+        return text, form
+    return lowered, form.lower()
+
+
+def _without(text: str, form: str) -> str:
+    whole, wanted = _folded(text, form)
+    if wanted not in whole:
+        return text
+    parts, start = [], 0
+    while (found := whole.find(wanted, start)) >= 0:
+        parts += [text[start:found], MASK]
+        start = found + len(wanted)
+    return "".join([*parts, text[start:]])
+
+
+def _without_parts(text: str, form: str) -> str:
+    """Without the beginning of a secret before a cut, its end after one, its middle between two."""
+    pieces = text.split(CUT)
+    last = len(pieces) - 1
+    for place, piece in enumerate(pieces):
+        whole, wanted = _folded(piece, form)
+        if 0 < place < last and len(piece) >= PART and whole in wanted:
+            pieces[place] = MASK
+            continue
+        if place < last and (size := _shared(whole, wanted)):
+            pieces[place] = piece = piece[:-size] + MASK
+        if place > 0 and (size := _shared(whole[::-1], wanted[::-1])):
+            pieces[place] = MASK + piece[size:]
+    return CUT.join(pieces)
+
+
+def _shared(text: str, secret: str) -> int:
+    """How many characters at a text's end are a secret's beginning."""
+    for size in range(min(len(text), len(secret) - 1), PART - 1, -1):
+        if text.endswith(secret[:size]):
+            return size
+    return 0
+
+
+def _without_word(text: str, secret: str) -> str:
+    """Without a short secret where it stands alone, and not within other words."""
+    if secret not in text:
+        return text
+    import re
+
+    return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)

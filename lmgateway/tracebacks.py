@@ -1,0 +1,193 @@
+"""Tracebacks: what leaves the gateway shows no locals of its inside.
+
+A traceback that is printed with its locals, as error trackers do, would show the headers with the
+key and the body with the prompt. So whatever is raised passes a door, once, where it leaves: every
+public function is one. Nothing is done, and nothing costs, as long as nothing is raised.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import wraps
+from inspect import iscoroutinefunction
+from types import FrameType, FunctionType, TracebackType
+from typing import Any, TypeVar, cast
+
+from .errors import LMGatewayError, PluginError
+from .masking import masker
+
+__all__ = ["conceal", "door", "masked", "redact"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def conceal(error: BaseException) -> None:
+    """Take the locals of the inside out of an error, its causes and contexts.
+
+    To be called where the error leaves, in ``except BaseException``, before a bare ``raise``.
+    A typed error says what happened: it keeps no frames, nor does a cancellation. Anything else,
+    and what a plugin raised, keeps the file and the line of each.
+    """
+    told = isinstance(error, LMGatewayError) and not isinstance(error, PluginError)
+    for link in _links(error, sys._getframe(1)):
+        ours = isinstance(link, LMGatewayError)
+        if told or ours or not isinstance(link, (Exception, KeyboardInterrupt, SystemExit)):
+            link.__traceback__ = None
+        else:
+            link.__traceback__ = _blank(link.__traceback__)
+        vars(link).pop("running", None)  # a thread's future, and in it that thread's frames
+
+
+def door(function: F) -> F:
+    """Conceal whatever a function raises; for those that are not called often."""
+    if iscoroutinefunction(function):
+
+        @wraps(function)
+        async def awaited(*args: Any, **keywords: Any) -> Any:
+            try:
+                return await function(*args, **keywords)
+            except BaseException as error:
+                conceal(error)
+                raise
+
+        return cast(F, awaited)
+
+    @wraps(function)
+    def called(*args: Any, **keywords: Any) -> Any:
+        try:
+            return function(*args, **keywords)
+        except BaseException as error:
+            conceal(error)
+            raise
+
+    return cast(F, called)
+
+
+def redact(error: LMGatewayError, secrets: Iterable[str], frame: FrameType) -> None:
+    """Mask secrets in an error and in what is chained to it.
+
+    Args:
+        error: Is changed.
+        secrets: What must not be shown.
+        frame: Where it is caught; what is handled further out is not touched.
+    """
+    mask = masker(secrets)
+    outside = _above(frame)
+    for link in _links(error, frame):
+        if isinstance(link, LMGatewayError):
+            link.mask(mask)
+        if link.__cause__ is None and link.__suppress_context__:
+            hidden = link.__context__  # of no use to anybody, and perhaps with the whole body
+            if hidden is not None and not _is_outside(hidden, outside):
+                link.__context__ = None
+        for name in ("__cause__", "__context__"):
+            inner = getattr(link, name)
+            if isinstance(inner, (type(None), LMGatewayError)) or _is_outside(inner, outside):
+                continue
+            if not _is_masked(inner, mask):
+                suppressed = link.__suppress_context__
+                setattr(link, name, _stand_in(inner, mask))
+                link.__suppress_context__ = suppressed
+
+
+def masked(error: Exception, secrets: Iterable[str]) -> Exception:
+    """An error that is not ours, its secrets masked, or else one that stands in its place."""
+    mask = masker(secrets)
+    if isinstance(error, LMGatewayError):
+        return error.mask(mask)
+    return error if _is_masked(error, mask) else _stand_in(error, mask)
+
+
+def _links(error: BaseException, frame: FrameType) -> Iterator[BaseException]:
+    """An error and all that are chained to it, but what was being handled outside of a frame."""
+    outside = _above(frame)
+    waiting, seen = [error], set[int]()
+    while waiting:
+        link = waiting.pop()
+        if id(link) in seen or (link is not error and _is_outside(link, outside)):
+            continue
+        seen.add(id(link))
+        yield link  # first: it may be given others
+        inner = [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]
+        waiting += [each for each in inner if isinstance(each, BaseException)]
+
+
+def _above(frame: FrameType) -> set[int]:
+    ids, outer = set(), frame.f_back
+    while outer is not None:
+        ids.add(id(outer))
+        outer = outer.f_back
+    return ids
+
+
+def _is_outside(error: BaseException, outside: set[int]) -> bool:
+    """Whether it was caught by who called us, and is none of our business."""
+    trace = error.__traceback__
+    return trace is not None and id(trace.tb_frame) in outside
+
+
+# -- masking what is not ours ------------------------------------------------------------------
+
+
+def _is_masked(error: BaseException, mask: Callable[[str], str]) -> bool:
+    """Mask an error in place; False if a secret is still to be seen in it."""
+    with suppress(Exception):  # somebody else's class may do as it likes
+        error.args = tuple(mask(each) if isinstance(each, str) else each for each in error.args)
+        for name, value in vars(error).items():
+            if isinstance(value, str):
+                setattr(error, name, mask(value))
+        if notes := getattr(error, "__notes__", None):
+            error.__notes__ = [mask(str(note)) for note in notes]
+        shown = f"{error} {error!r} {vars(error)!r}"
+        return mask(shown) == shown
+    return False
+
+
+def _stand_in(error: BaseException, mask: Callable[[str], str]) -> Exception:
+    """What is shown in place of an error whose own words cannot be masked."""
+    words = ""
+    with suppress(Exception):
+        words = f": {mask(str(error))}"
+    stand_in = RuntimeError(f"{type(error).__name__}{words}")
+    stand_in.__traceback__ = error.__traceback__
+    stand_in.__cause__, stand_in.__context__ = error.__cause__, error.__context__
+    stand_in.__suppress_context__ = error.__suppress_context__
+    return stand_in
+
+
+# -- frames without locals ---------------------------------------------------------------------
+
+
+def _blank(trace: TracebackType | None) -> TracebackType | None:
+    """The same places, in frames that hold nothing.
+
+    Clearing the frames themselves would end a generator that is not done with one of them.
+    """
+    places: list[TracebackType] = []
+    while trace is not None:
+        places.append(trace)
+        trace = trace.tb_next
+    blank = None
+    for place in reversed(places):  # -1: nothing is known of the columns
+        blank = TracebackType(blank, _empty(place.tb_frame), -1, place.tb_lineno)
+    return blank
+
+
+def _empty(frame: FrameType) -> FrameType:
+    """A frame of the same name in the same file."""
+    code = frame.f_code
+    imitation = _template.__code__.replace(
+        co_filename=code.co_filename,
+        co_name=code.co_name,
+        co_qualname=code.co_qualname,
+        co_firstlineno=code.co_firstlineno,
+    )
+    known = {name: frame.f_globals.get(name) for name in ("__name__", "__loader__")}
+    made: FrameType = FunctionType(imitation, {**known, "_getframe": sys._getframe})()
+    return made
+
+
+def _template() -> FrameType:
+    return _getframe()  # type: ignore[name-defined,no-any-return]  # noqa: F821
