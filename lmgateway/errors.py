@@ -37,7 +37,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Self
 
 from .masking import CUT, masker
@@ -130,10 +130,7 @@ class LMGatewayError(Exception):
 
         A short word of letters alone, as ``ollama`` for a service that asks for no key, is none.
         """
-        return self.mask(masker(secrets))
-
-    def mask(self, mask: Callable[[str], str]) -> Self:
-        """As ``redact``, with a function that masks them."""
+        mask = masker(secrets)
         for name, value in vars(self).items():
             if isinstance(value, str) and name not in _OWN:
                 setattr(self, name, mask(value))

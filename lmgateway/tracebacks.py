@@ -73,11 +73,12 @@ def redact(error: LMGatewayError, secrets: Iterable[str], frame: FrameType) -> N
         secrets: What must not be shown.
         frame: Where it is caught; what is handled further out is not touched.
     """
+    secrets = list(secrets)
     mask = masker(secrets)
     outside = _above(frame)
     for link in _links(error, frame):
         if isinstance(link, LMGatewayError):
-            link.mask(mask)
+            link.redact(secrets)
         if link.__cause__ is None and link.__suppress_context__:
             hidden = link.__context__  # of no use to anybody, and perhaps with the whole body
             if hidden is not None and not _is_outside(hidden, outside):
@@ -94,9 +95,9 @@ def redact(error: LMGatewayError, secrets: Iterable[str], frame: FrameType) -> N
 
 def masked(error: Exception, secrets: Iterable[str]) -> Exception:
     """An error that is not ours, its secrets masked, or else one that stands in its place."""
-    mask = masker(secrets)
     if isinstance(error, LMGatewayError):
-        return error.mask(mask)
+        return error.redact(secrets)
+    mask = masker(secrets)
     return error if _is_masked(error, mask) else _stand_in(error, mask)
 
 

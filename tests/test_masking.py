@@ -1,0 +1,135 @@
+"""A secret is masked in every form, and where a text was cut in the middle of it."""
+
+from __future__ import annotations
+
+import html
+import json
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+
+from lmgateway.errors import ConfigError, LMGatewayError, api_error, excerpt
+from lmgateway.masking import masker, words
+from lmgateway.tracebacks import masked
+
+KEY = 'sk-live/ABCDEF+GHIJ=KLMN"OPQR\\STUV&0123456789-é'
+PLAIN = "sk-live-ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefghijklmnop"
+
+
+def base64_of(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "plain": lambda key: key,
+    "after a scheme": lambda key: f"Bearer {key}",
+    "in JSON": lambda key: json.dumps({"key": key}),
+    "in JSON that escapes slashes": lambda key: json.dumps(key).replace("/", "\\/"),
+    "in a repr": lambda key: repr({"Authorization": key}),
+    "in a URL": lambda key: f"?key={quote(key, safe='')}",
+    "in a path": lambda key: quote(key),
+    "in HTML": lambda key: f"<b>{html.escape(key)}</b>",
+    "in base64": base64_of,
+    "as a user in base64": lambda key: base64_of(f"{key}:"),
+    "as a password in base64": lambda key: base64_of(f"someone:{key}"),
+    "in base64 for URLs": lambda key: urlsafe_b64encode(f"user:{key}".encode()).decode(),
+    "in capitals": lambda key: key.upper(),
+    "in small letters": lambda key: key.lower(),
+    "twice": lambda key: f"{key}{key}",
+}
+
+
+@pytest.mark.parametrize("key", [KEY, PLAIN], ids=["odd", "plain"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_secret_is_masked_in_every_form(form: str, key: str) -> None:
+    shown = masker([key])(f"no key {FORMS[form](key)} here")
+    assert "***" in shown
+    assert shown.startswith("no key ")
+    assert shown.endswith(" here")
+    assert not parts_of(key) & {shown[start : start + 5] for start in range(len(shown))}
+
+
+def parts_of(key: str) -> set[str]:
+    """Every five characters in a row of a key, in capitals and not, and in base64."""
+    whole = [key, key.upper(), key.lower(), *(base64_of(f"{'x' * n}{key}")[4:-4] for n in range(3))]
+    return {text[start : start + 5] for text in whole for start in range(len(text) - 4)}
+
+
+@pytest.mark.parametrize("form", ["plain", "in a URL", "in base64", "in capitals", "in JSON"])
+@pytest.mark.parametrize("length", [20, 60, 300])
+def test_no_part_is_left_wherever_a_text_is_cut(form: str, length: int) -> None:
+    echoed = FORMS[form](PLAIN)
+    for before in range(max(0, length - len(echoed) - 2), length + 1):
+        cut = excerpt("x" * before + " " + echoed + " is no key" + "y" * length, length)
+        assert len(cut) <= length
+        shown = masker([PLAIN])(cut)
+        assert len(shown) <= length
+        assert not parts_of(PLAIN) & {shown[start : start + 5] for start in range(len(shown))}
+
+
+@pytest.mark.parametrize("cut", ["…", "x…", "…x", "tas… and …k"])
+def test_a_cut_with_nothing_of_the_secret_before_it_is_left(cut: str) -> None:
+    assert masker([PLAIN])(cut) == cut
+
+
+def test_white_space_that_is_folded_away_hides_no_cut() -> None:
+    text = "\n" * 1190 + PLAIN
+    assert "sk-l" not in masker([PLAIN])(excerpt(text))
+    assert "sk-l" not in masker([PLAIN])(excerpt(text.encode()))
+
+
+def test_the_front_of_a_text_may_be_cut_too() -> None:
+    assert masker([PLAIN])(f"…{PLAIN[20:]} and …{PLAIN[9:30]}…") == "…*** and …***…"
+
+
+def test_an_excerpt_of_white_space_alone_is_empty() -> None:
+    assert excerpt(" \n" * 5000) == ""
+
+
+def test_code_request_id_and_notes_are_masked_before_they_are_cut() -> None:
+    padding = "x" * 50
+    error = api_error(
+        401, "no", codes=[f"{padding}{PLAIN}"], request_id=f"{padding}{padding}{PLAIN}"
+    )
+    error.add_note(f"tried with {PLAIN}")
+    error.redact([PLAIN])
+    assert "sk-l" not in f"{error} {error.__notes__} {vars(error)}"
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        ("Bearer a-token", {"Bearer a-token", "Bearer", "a-token"}),
+        (f"Basic {base64_of('user:pass')}", {"user", "pass"}),
+        ("plain", {"plain"}),
+    ],
+)
+def test_words_of_a_header(value: str, expected: set[str]) -> None:
+    assert expected <= set(words(value))
+
+
+class _Holds(Exception):  # noqa: N818
+    def __init__(self) -> None:
+        self.held = [PLAIN]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(f"no {PLAIN}"),
+        KeyError(PLAIN),
+        OSError(2, "none", f"/keys/{PLAIN}"),
+        UnicodeDecodeError("ascii", PLAIN.encode(), 0, 1, "odd"),
+        _Holds(),
+        ExceptionGroup("several", [ValueError(PLAIN)]),
+        ConfigError(f"no {PLAIN}"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_not_ours_is_masked_or_replaced(error: Exception) -> None:
+    shown = masked(error, [PLAIN])
+    assert PLAIN not in f"{shown} {shown!r} {shown.args} {vars(shown)}"
+    assert type(error).__name__ in f"{type(shown).__name__} {shown}"
+    assert isinstance(shown, LMGatewayError) == isinstance(error, LMGatewayError)
