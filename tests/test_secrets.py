@@ -9,12 +9,14 @@ import json
 import logging
 import pickle
 import traceback
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from support.exposed import exposed
 from support.fault_server import FaultServer, close, head, receive, reply, reset, send
 
 import lmgateway
@@ -205,3 +207,165 @@ def test_a_netrc_entry_does_not_replace_the_key(
     with FaultServer([reply(ANSWER, 200, JSON)]) as server:
         call(get_lm("anyscale", model="Llama-2-7b-chat", api_base=server.url, api_key=CANARY))
     assert server.requests[0].headers["authorization"] == f"Bearer {CANARY}"
+
+
+# -- headers of the user's own -----------------------------------------------------------------
+
+HIDDEN = {
+    "wrapped": {"X-Weird": SecretStr(CANARY)},
+    "by its name": {"Ocp-Apim-Subscription-Key": CANARY},
+    "by a gateway's name": {"cf-aig-authorization": f"Bearer {CANARY}"},
+    "by another's": {"X-Portkey-Api-Key": CANARY},
+    "by a third's": {"Helicone-Auth": f"Bearer {CANARY}"},
+    "the key under another name": {"X-Weird": CANARY},
+    "the key after a scheme": {"X-Weird": f"Token {CANARY}"},
+    "the key in base64": {"X-Weird": "Basic " + b64encode(f"me:{CANARY}".encode()).decode()},
+    "the secret of another header": {"Authorization": f"Bearer {CANARY}", "X-Weird": CANARY},
+}
+
+
+def shown(lm: LM) -> list[object]:
+    """Whatever an LM shows without being asked for a secret."""
+    rows = [row.as_json() for row in effective(lm._spec)]
+    looks = [lm, lm.options, lm.options.headers, lm.settings, lm._spec, lm._spec.arguments]
+    return [*looks, lm.preview("hi"), lm.preview("hi", stream=True), rows, vars(lm)]
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "threads"])
+@pytest.mark.parametrize("given", HIDDEN)
+def test_a_secret_header_is_hidden_and_sent(given: str, transport: str) -> None:
+    encoded = b64encode(f"me:{CANARY}".encode()).decode()
+    options = {"retries": 0, "cache": False, "use_chat_api": False, "transport": transport}
+    if given.startswith("the key"):
+        options["api_key"] = CANARY
+    headers = {**HIDDEN[given], "X-Plain": "shown"}
+    refused = json.dumps({"error": f"no {CANARY} nor {encoded}"}).encode()
+    with (
+        FaultServer([reply(ANSWER, 200, JSON)], [reply(refused, 401, JSON)]) as server,
+        get_lm("openai", model="m", api_base=server.url, headers=headers, **options) as lm,
+    ):
+        assert_clean(*shown(lm), *walk(lm, set()))
+        asyncio.run(lm.acall("hi"))
+        with pytest.raises(lmgateway.AuthenticationError) as caught:
+            lm("hi")
+        assert_clean(*shown(lm), *exposed(caught.value, __file__))
+        assert given != "the key in base64" or encoded not in f"{shown(lm)} {caught.value}"
+        frozen = pickle.dumps(lm)
+        assert CANARY.encode() not in frozen
+        assert encoded.encode() not in frozen
+        assert lm.preview("hi")["headers"]["X-Plain"] == "shown"
+        assert pickle.loads(frozen).options.headers == {"X-Plain": "shown"}
+        assert lm.copy(temperature=1).options.headers == lm.options.headers
+    for request in server.requests:
+        for name, value in HIDDEN[given].items():
+            wanted = value.get_secret_value() if isinstance(value, SecretStr) else value
+            assert request.headers[name.lower()] == wanted
+
+
+def test_two_lms_with_different_wrapped_headers_do_not_share_a_flight() -> None:
+    first, second = (
+        get_lm("openai", model="m", headers={"X-Weird": SecretStr(secret)})._spec.target.asker()
+        for secret in ("one-secret", "another-secret")
+    )
+    assert first != second
+
+
+def test_a_header_of_a_file_that_holds_the_key_is_no_part_of_a_pickle() -> None:
+    text = f'[models.x]\nprovider = "openai"\nmodel = "m"\nheaders = {{ X-Weird = "{CANARY}" }}\n'
+    Path("lmgateway.toml").write_text(text, encoding="utf-8")
+    lm = get_lm("x", api_key=CANARY)
+    assert CANARY.encode() not in pickle.dumps(lm)
+    assert_clean(lm.preview("hi"))
+
+
+def test_a_preview_shows_no_secret_in_url_or_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = f"http://127.0.0.1:9/{CANARY}"
+    lm = get_lm("openai", model="m", api_key=CANARY, api_base=base, extra_body={"k": [CANARY]})
+    assert_clean(lm.preview(f"hi {CANARY}"))
+
+
+# -- embed and models --------------------------------------------------------------------------
+
+VECTORS = json.dumps({"data": [{"index": 0, "embedding": [0.5]}]}).encode()
+MODELS = json.dumps({"data": [{"id": "m"}]}).encode()
+
+
+def embed_sync(lm: LM, **keywords: Any) -> Any:
+    return lm.embed("hi", **keywords)
+
+
+def embed_async(lm: LM, **keywords: Any) -> Any:
+    return asyncio.run(lm.aembed("hi", **keywords))
+
+
+def models_sync(lm: LM, **keywords: Any) -> Any:
+    return lm.models(**keywords)
+
+
+def models_async(lm: LM, **keywords: Any) -> Any:
+    return asyncio.run(lm.amodels(**keywords))
+
+
+BESIDE = [embed_sync, embed_async, models_sync, models_async]
+
+
+@pytest.mark.parametrize("ask", BESIDE)
+@pytest.mark.parametrize(
+    "name", ["api_key", "api_base", "headers", "verify", "config", "history", "auth_token",
+             "x_api_key", "messages", "schema", "model", "stream", "nonsense"],
+)  # fmt: skip
+def test_what_belongs_to_the_lm_is_refused_beside_answers_too(ask: Any, name: str) -> None:
+    with get_lm("openai", model="m", api_base="http://127.0.0.1:9") as lm:
+        with pytest.raises(lmgateway.InputError, match=name) as caught:
+            ask(lm, **{name: CANARY})
+        if name in ("api_key", "api_base", "headers", "verify", "config", "history"):
+            with pytest.raises(lmgateway.InputError) as of_complete:
+                lm.complete("hi", **{name: CANARY})
+            assert str(caught.value) == str(of_complete.value)
+    assert_clean(*exposed(caught.value, __file__))
+
+
+@pytest.mark.parametrize("ask", BESIDE)
+def test_a_core_option_holds_for_a_call_beside_answers(ask: Any) -> None:
+    body = VECTORS if ask in (embed_sync, embed_async) else MODELS
+    busy = reply(b"{}", 503, {**JSON, "retry-after-ms": "1"})
+    with (
+        FaultServer([busy, reply(body, 200, JSON)]) as server,
+        get_lm("openai", model="m", api_base=server.url, retries=0) as lm,
+    ):
+        ask(lm, retries=1, timeout=20, cache=False, sample=3, transport="threads")
+    assert [request.body for request in server.requests] == [server.requests[0].body] * 2
+    for name in (b"retries", b"timeout", b"cache", b"sample", b"transport"):
+        assert name not in server.requests[0].body
+
+
+def test_what_shapes_vectors_is_sent_and_the_parameters_of_the_lm_are_not() -> None:
+    given = {"dimensions": 2, "input_type": "query", "user": "u", "extra_body": {"odd": 1}}
+    with (
+        FaultServer([reply(VECTORS, 200, JSON)]) as server,
+        get_lm("openai", model="m", api_base=server.url, temperature=0.5, system="be brief") as lm,
+    ):
+        lm.embed("hi", **given, encoding_format=None)
+    assert json.loads(server.requests[0].body) == {
+        "model": "m", "input": ["hi"], "dimensions": 2, "input_type": "query", "user": "u",
+        "odd": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["key", "base"])
+def test_quotation_marks_around_a_value_are_told(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "base":
+        monkeypatch.setenv("OPENAI_API_BASE", "'http://127.0.0.1:9'")
+        with pytest.raises(lmgateway.ConfigError, match="quotation marks"):
+            get_lm("openai", model="m")
+        return
+    monkeypatch.setenv("OPENAI_API_KEY", f'"{CANARY}"')
+    with (
+        FaultServer([reply(b'{"error": "no"}', 401, JSON)]) as server,
+        get_lm("openai", model="m", api_base=server.url) as lm,
+        pytest.raises(lmgateway.AuthenticationError, match="quotation marks") as caught,
+    ):
+        lm("hi")
+    assert_clean(caught.value)
