@@ -303,21 +303,21 @@ class LM:
         return list(await arun(flow, self._connections.awaiting(call), call.deadline))
 
     @door
-    def embed(self, texts: str | Sequence[str], **keywords: Any) -> Embeddings:
+    def embed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
         """Embed texts: a vector for each, in their order.
 
         Args:
             texts: One or more.
-            **keywords: Core options and settings, as for ``complete``, and what shapes vectors:
-                ``dimensions``, ``input_type``, ``user``, ...; the rest goes into ``extra_body``.
+            **params: What shapes vectors (``dimensions``, ``input_type``, ``user``, ...; the rest
+                goes into ``extra_body``), and core options and settings, as for ``complete``.
         """
-        flow, call = self._embedding(texts, keywords)
+        flow, call = self._embedding(texts, params)
         return run(flow, self._connections.blocking(call), call.deadline)
 
     @door
-    async def aembed(self, texts: str | Sequence[str], **keywords: Any) -> Embeddings:
+    async def aembed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
         """As ``embed``, awaited."""
-        flow, call = self._embedding(texts, keywords)
+        flow, call = self._embedding(texts, params)
         return await arun(flow, self._connections.awaiting(call), call.deadline)
 
     def inspect_history(self, n: int = 1) -> None:

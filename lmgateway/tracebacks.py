@@ -32,12 +32,15 @@ def conceal(error: BaseException) -> None:
     """
     told = isinstance(error, LMGatewayError) and not isinstance(error, PluginError)
     for link in _links(error, sys._getframe(1)):
-        ours = isinstance(link, LMGatewayError)
-        if told or ours or not isinstance(link, (Exception, KeyboardInterrupt, SystemExit)):
-            link.__traceback__ = None
-        else:
-            link.__traceback__ = _blank(link.__traceback__)
+        link.__traceback__ = None if told or _says_all(link) else _blank(link.__traceback__)
         vars(link).pop("running", None)  # a thread's future, and in it that thread's frames
+
+
+def _says_all(error: BaseException) -> bool:
+    """Whether nobody asks where it arose: a typed error, or a cancellation."""
+    return isinstance(error, (LMGatewayError, GeneratorExit)) or (
+        type(error).__name__ == "CancelledError"  # of asyncio, which need not be there
+    )
 
 
 def door(function: F) -> F:

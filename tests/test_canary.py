@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.client
 import inspect
 import io
@@ -333,6 +334,24 @@ def test_a_call_that_is_cancelled_shows_nothing(
     ):
         asyncio.run(_cancelled(AWAITED[name](lm), way, seen), debug=True)
     assert_hidden(caught.value)
+
+
+def test_an_error_that_nobody_retrieves_is_logged_without_a_canary(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def main() -> None:
+        task = asyncio.ensure_future(_given_to(lm.acomplete("hi")))
+        await asyncio.wait([task])
+
+    with _everything_logged(capfd), FaultServer(FAULTS["401 that echoes"]) as server:
+        log = io.StringIO()
+        handler = logging.StreamHandler(log)
+        logging.getLogger("asyncio").addHandler(handler)
+        with lm_at(server.url) as lm:
+            asyncio.run(main(), debug=True)
+            gc.collect()
+        logging.getLogger("asyncio").removeHandler(handler)
+    assert "never retrieved" in log.getvalue()
 
 
 @pytest.mark.parametrize(
