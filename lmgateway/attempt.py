@@ -309,28 +309,27 @@ def credentials(request: HTTPRequest, target: Target) -> Mapping[str, str]:
         return {}
     try:
         if callable(auth):
-            proofs = _checked(auth(), target)
-        elif hasattr(auth, "get_secret_value"):
-            proofs = _checked({"Authorization": f"Bearer {auth.get_secret_value()}"}, target)
-        else:
+            return _checked(auth(), target)
+        if not hasattr(auth, "get_secret_value"):
             raise _no_proofs(auth, target)
+        proofs = {"Authorization": f"Bearer {auth.get_secret_value()}"}
     except LMGatewayError:
         raise
     except (Exception, SystemExit) as error:
         raise fault(error, target, "when it was asked for credentials") from error
-    return proofs
+    return proofs if proofs["Authorization"].isprintable() else _checked(proofs, target)
 
 
 def _checked(proofs: Any, target: Target) -> Mapping[str, str]:
     """What an ``auth`` gave, if it can be sent: texts by name, with no line break in one."""
-    if not isinstance(proofs, Mapping):
+    if type(proofs) is not dict and not isinstance(proofs, Mapping):
         raise _no_proofs(proofs, target)
     for name, value in proofs.items():
         if not _is_name(name) or not isinstance(value, str):
             raise _no_proofs(proofs, target)
         if not (value.isascii() and value.isprintable()) and not _VALUE.fullmatch(value):
             raise _no_proofs(proofs, target)
-    return proofs
+    return cast(Mapping[str, str], proofs)
 
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
