@@ -30,7 +30,7 @@ from .errors import (
 )
 from .layers import Call, EffectLayer, Scope, Send, Step
 from .masking import words
-from .tracebacks import redact
+from .tracebacks import masked, redact
 from .types import (
     Blocking,
     Choice,
@@ -47,6 +47,7 @@ from .types import (
 )
 
 __all__ = ["Target", "attempt", "complete_error", "credentials", "exchange", "fault", "normalize"]
+__all__ += ["secrets_of"]
 
 #: So many pieces of a stream are joined to one.
 PIECES = 1024
@@ -107,6 +108,10 @@ def attempt(hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer
                 if scope.fail(error) and not call.emitted:
                     continue  # it was about a stored answer, which is not found any more
                 complete_error(error, target, call, request.model, pieces)
+                raise
+            except Exception as error:  # of our own making, or a library's: it is not explained
+                if (clean := masked(error, secrets_of(target, call))) is not error:
+                    raise clean from None
                 raise
             finally:
                 scope.exit()
@@ -403,7 +408,7 @@ def complete_error(
 ) -> None:
     """Fill in where an error happened and what had already been handed out."""
     error.locate(provider=target.provider, host=call.host, model=model or None)
-    redact(error, _secrets(target, call), sys._getframe(1))
+    redact(error, secrets_of(target, call), sys._getframe(1))
     target.explain(error)
     if call.emitted:
         error.retryable = False
@@ -411,7 +416,7 @@ def complete_error(
             error.partial = "".join(pieces)
 
 
-def _secrets(target: Target, call: Call) -> Iterable[str]:
+def secrets_of(target: Target, call: Call) -> Iterable[str]:
     """What must be masked: what is configured, and what a plugin signed or fetched for the call."""
     yield from target.secrets()
     for proofs in call.proofs:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from . import inputs
-from .attempt import attempt, complete_error, exchange
+from .attempt import attempt, complete_error, exchange, secrets_of
 from .config.checks import check_file
 from .config.names import Selection, plugin_of, reselect, select
 from .config.origins import Sourced
@@ -27,6 +27,7 @@ from .layers.retry import retry
 from .registry import Plugin
 from .store import CacheSettings
 from .target import Configured, veiled
+from .tracebacks import masked
 from .types import Completion, EmbedRequest, Flow, Options, Request
 
 if TYPE_CHECKING:
@@ -444,6 +445,10 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
         except LMGatewayError as error:
             scope.fail(error)
             complete_error(error, target, call, spec.model)
+            raise
+        except Exception as error:
+            if (clean := masked(error, secrets_of(target, call))) is not error:
+                raise clean from None
             raise
         finally:
             scope.exit()

@@ -376,6 +376,41 @@ def test_ctrl_c_shows_nothing(name: str, where: str) -> None:
     assert_hidden(caught.value)
 
 
+@pytest.mark.parametrize("name", ["run", "process_batch"])
+def test_ctrl_c_in_a_job_shows_nothing(name: str) -> None:
+    seen = threading.Event()
+
+    def interrupt() -> None:
+        if seen.wait(10):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    killer = threading.Thread(target=interrupt)
+    with (
+        FaultServer(_stalls("before the head", seen)) as server,
+        lm_at(server.url, timeout=0.5) as lm,  # the first Ctrl-C lets a call end
+    ):
+        killer.start()
+        with pytest.raises(KeyboardInterrupt) as caught:
+            BLOCKING[name](lm)
+        killer.join()
+    assert_hidden(caught.value)
+
+
+@pytest.mark.parametrize("how", ["sync", "async", "stream"])
+def test_an_error_that_nobody_explains_shows_nothing(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Any:
+        raise AssertionError(f"a library says Bearer {KEY}, of {HEADER}")
+
+    for transport in ("requests.RequestsTransport", "aiohttp.AiohttpTransport"):
+        monkeypatch.setattr(f"lmgateway.transports.{transport}.send", broken)
+    with lm_at("http://127.0.0.1:9") as lm, pytest.raises(AssertionError) as caught:
+        _asks(lm, how)
+    assert str(caught.value) == "a library says ***, of ***"
+    assert_hidden(caught.value)
+
+
 INSIDE = (os.path.dirname(lmgateway.__file__), "urllib3", "http/client", "requests")
 #: What an event loop runs beside its tasks, and what only tidies up.
 OUTSIDE = re.compile(
