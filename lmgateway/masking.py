@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 __all__ = ["CUT", "MASK", "SHORT", "masker", "words"]
 
@@ -11,6 +12,7 @@ MASK = "***"
 CUT = "…"
 SHORT = 8  # characters; a secret of fewer would be found in ordinary words
 PART = 3  # characters of a secret, at a cut, that are masked as the secret is
+RUN = 12  # characters from either end, that are masked wherever they stand
 FOLDED = 16  # characters from which upper and lower case count as the same
 
 
@@ -27,13 +29,14 @@ def masker(secrets: Iterable[str]) -> Callable[[str], str]:
         elif secret and not secret.isalpha():
             short.add(secret)
     forms = sorted(long, key=len, reverse=True)
+    ends = {end.lower() for form in forms for end in (form[:RUN], form[-RUN:])}
 
     def mask(text: str) -> str:
-        for form in forms:
-            text = _without(text, form)
-        if CUT in text:
-            for form in forms:
-                text = _without_parts(text, form)
+        lowered = text.lower()
+        if CUT in text or any(end in lowered for end in ends):
+            for remove in (_without, _without_parts, _without_start, _without_end):
+                for form in forms:
+                    text = remove(text, form)
         for secret in short:
             text = _without_word(text, secret)
         return text
@@ -62,8 +65,13 @@ def _credentials(word: str) -> Iterator[str]:
         yield from (user, password)
 
 
-def _forms(secret: str) -> Iterator[str]:
+@lru_cache(maxsize=256)
+def _forms(secret: str) -> frozenset[str]:
     """The secret as it stands in plain text, JSON, a repr, a URL, HTML, and within base64."""
+    return frozenset(_written(secret))
+
+
+def _written(secret: str) -> Iterator[str]:
     import json
     from base64 import b64encode
     from html import escape
@@ -102,8 +110,27 @@ def _without(text: str, form: str) -> str:
     return "".join([*parts, text[start:]])
 
 
+def _without_start(text: str, form: str) -> str:
+    """Without the beginning of a long secret, which a service cut or wrapped itself."""
+    if len(form) < FOLDED:
+        return text
+    whole, wanted = _folded(text, form)
+    while (start := whole.find(wanted[:RUN])) >= 0:
+        pairs = enumerate(zip(whole[start:], wanted, strict=False))
+        size = next((at for at, (one, other) in pairs if one != other), len(wanted))
+        text = text[:start] + MASK + text[start + size :]
+        whole, _ = _folded(text, form)
+    return text
+
+
+def _without_end(text: str, form: str) -> str:
+    return _without_start(text[::-1], form[::-1])[::-1]
+
+
 def _without_parts(text: str, form: str) -> str:
     """Without the beginning of a secret before a cut, its end after one, its middle between two."""
+    if CUT not in text:
+        return text
     pieces = text.split(CUT)
     last = len(pieces) - 1
     for place, piece in enumerate(pieces):

@@ -80,6 +80,20 @@ def test_white_space_that_is_folded_away_hides_no_cut() -> None:
     assert "sk-l" not in masker([PLAIN])(excerpt(text.encode()))
 
 
+@pytest.mark.parametrize(
+    "echoed",
+    [PLAIN[:30], PLAIN[30:], f"{PLAIN[:20]}\n{PLAIN[20:]}", PLAIN[:-1].upper(), f"{PLAIN[:40]}..."],
+    ids=["its beginning", "its end", "wrapped", "a character less, in capitals", "with dots"],
+)
+def test_a_long_part_is_masked_that_a_service_cut_itself(echoed: str) -> None:
+    shown = masker([PLAIN])(f"no key {echoed} here")
+    assert not parts_of(PLAIN) & {shown[start : start + 5] for start in range(len(shown))}
+
+
+def test_a_short_part_as_services_show_it_is_left() -> None:
+    assert masker([PLAIN])("no key sk-l****mnop here") == "no key sk-l****mnop here"
+
+
 def test_the_front_of_a_text_may_be_cut_too() -> None:
     assert masker([PLAIN])(f"…{PLAIN[20:]} and …{PLAIN[9:30]}…") == "…*** and …***…"
 

@@ -148,7 +148,8 @@ PROCESS = [
     ("a second event loop works", "an answer"),
     ("the clock jumps back", "monotonic time only"),
     ("a key is in no repr, log, traceback, pickle, cache file or recording", "it is nowhere",
-     "tests/test_secrets.py::", "tests/cache/test_layer.py::test_no_secret",
+     "tests/test_secrets.py::", "tests/test_canary.py::",
+     "tests/cache/test_layer.py::test_no_secret",
      "tests/cache/test_recordings.py::test_neither_key"),
 ]  # fmt: skip
 
