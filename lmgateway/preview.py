@@ -69,7 +69,7 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     headers = {**target.headers(), **request.headers}
     for name, value in headers.items():
         hidden = name in secret or is_secret_header(name)
-        headers[name] = MASK if hidden else mask(value)
+        headers[name] = MASK if hidden else mask(str(value))
     return {
         "method": request.method,
         "url": mask(base.rstrip("/") + request.path),

@@ -23,8 +23,8 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, SecretStr
-from support.exposed import exposed
+from pydantic import BaseModel, SecretStr, model_validator
+from support.exposed import exposed, frames
 from support.fault_server import (
     FaultServer,
     Script,
@@ -47,7 +47,7 @@ from lmgateway.composition import specify
 from lmgateway.errors import LMGatewayError
 from lmgateway.registry import plugin_from
 from lmgateway.streams import AStream, Stream
-from lmgateway.types import Flow, HTTPRequest, Info, Request
+from lmgateway.types import Blocking, EmbedRequest, Flow, HTTPRequest, Info, Request
 from lmgateway.types import send as ask
 
 pytestmark = pytest.mark.loopback
@@ -587,6 +587,85 @@ def test_a_fallback_is_asked_when_an_auth_fails(auth: str) -> None:
         completion = lm.complete("hi")
     assert completion["provider"] == "echo"
     assert_clean(completion)
+
+
+class Failing(Signing):
+    """A plugin that fails with the key in its hands, and in its words."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def fail(self, settings: Any, where: str) -> None:
+        key = settings.api_key.get_secret_value()
+        if self.where == where:
+            raise ValueError(f"failed with {key}")
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request, settings: Settings) -> Any:
+        self.fail(settings, "in the hook")
+        return self.flow(settings)
+
+    def flow(self, settings: Any) -> Flow[Any]:
+        self.fail(settings, "in the flow")
+        yield from ask(Blocking(lambda: self.fail(settings, "in a worker")))
+        raise AssertionError("it should have failed")
+
+    lmgateway_stream = lmgateway_complete
+
+    @hookimpl
+    def lmgateway_embed(self, request: EmbedRequest, settings: Settings) -> Any:
+        return self.lmgateway_complete(None, settings)  # type: ignore[arg-type]
+
+    @hookimpl
+    def lmgateway_models(self, settings: Settings) -> Any:
+        return self.lmgateway_complete(None, settings)  # type: ignore[arg-type]
+
+    @hookimpl
+    def lmgateway_close(self, settings: Settings) -> None:
+        self.fail(settings, "when it is closed")
+
+
+def failing(where: str) -> LM:
+    plugin = plugin_from(Failing(where), name="fails", source="plugin 'fails' of failer 1.0")
+    given = {"api_base": "http://127.0.0.1:9", "api_key": KEY, "retries": 0}
+    return LM(specify("fails", "m", given, plugin))
+
+
+@pytest.mark.parametrize("name", [*BLOCKING, *AWAITED, "LM.preview"])
+@pytest.mark.parametrize("where", ["in the hook", "in the flow", "in a worker"])
+def test_a_plugin_that_fails_shows_where_and_not_with_what(where: str, name: str) -> None:
+    if name == "LM.preview" and where == "in a worker":
+        return  # it runs nothing
+    with failing(where) as lm, pytest.raises(lmgateway.PluginError, match="failer") as caught:
+        _called(name, lm)
+    error: Any = caught.value
+    assert_hidden(error)
+    assert "fail" in [frame.f_code.co_name for frame in frames(error.__cause__.__traceback__)]
+    for frame in frames(error.__cause__.__traceback__):  # those of this file as well
+        assert not frame.f_locals
+
+
+def test_a_plugin_that_fails_to_close_shows_nothing() -> None:
+    with pytest.warns(RuntimeWarning, match=r"failed with \*\*\*"):
+        failing("when it is closed").close()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError])
+def test_settings_that_refuse_a_key_do_not_show_it(error: type[Exception]) -> None:
+    class Choosy(Settings):
+        @model_validator(mode="after")
+        def _check(self) -> Any:
+            raise error(f"no good: {self.api_key.get_secret_value()}")
+
+    class Plugin(Signing):
+        @hookimpl
+        def lmgateway_settings(self) -> type[Settings]:
+            return Choosy
+
+    plugin = plugin_from(Plugin(lambda key: {}), name="choosy", source="choosy 1.0")
+    with pytest.raises((LMGatewayError, error)) as caught:
+        specify("choosy", "m", {"api_base": "http://127.0.0.1:9", "api_key": KEY}, plugin)
+    assert_clean(caught.value, repr(caught.value), repr(caught.value.args))
 
 
 def test_ctrl_c_in_an_auth_is_itself() -> None:

@@ -136,7 +136,8 @@ async def aprocess_batch(
     try:
         return await settled(asker, list(identified(rows)), concurrency)
     except StopError as stop:
-        raise _cause(stop) from None
+        error = _cause(stop)
+        raise error from error.__cause__  # which None would take from it
     finally:
         asker.close()
         if ours:
@@ -207,7 +208,7 @@ async def _ask(
                 error = _cause(stop)
                 raise error.advise(
                     f"the job has stopped with {done} rows done; to go on: {plan.command}"
-                ) from None
+                ) from error.__cause__
             finally:
                 feed.stop()
 
