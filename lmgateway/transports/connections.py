@@ -178,6 +178,7 @@ class Watched:
         self._unsent: list[bytes] | None = None  # what waits for the rest of the request
         self._used = False
         self.spoilt = False  # something came on it that no request had asked for
+        self.asked_at = 0.0
 
     def cut(self) -> None:
         """Shut the TCP connection down, under whoever is reading from it."""
@@ -242,6 +243,7 @@ class Watched:
             exchange.reused = self._used
             exchange.watch()
         self._unsent = []
+        self.asked_at = monotonic()
         try:
             super().request(*args, **options)  # type: ignore[misc]
             self._flush()
@@ -382,7 +384,7 @@ class _WatchedPool:
         if exchange is not None:
             exchange.let_go()
         if conn and conn.sock is not None:
-            acknowledge(getattr(conn.sock, "socket", conn.sock))
+            acknowledge(getattr(conn.sock, "socket", conn.sock), conn.asked_at)
         super()._put_conn(conn)  # type: ignore[misc]
 
 

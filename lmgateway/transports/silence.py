@@ -10,10 +10,15 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 __all__ = ["acknowledge", "is_readable", "is_silent"]
 
+AT_LEAST = 0.002  # seconds that a model takes for an answer
+
+_HAS_POLL = hasattr(select, "poll")
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 
 
@@ -24,7 +29,7 @@ def is_readable(sock: Any) -> bool:
         sock: A socket, or something else with a file descriptor.
     """
     try:
-        if not hasattr(select, "poll"):  # Windows, whose select() takes any descriptor
+        if not _HAS_POLL:  # on Windows, select() takes any descriptor
             return bool(select.select([sock], [], [], 0)[0])
         poll = select.poll()
         poll.register(sock, select.POLLIN)
@@ -48,26 +53,28 @@ def is_silent(sock: Any) -> bool:
 
 def _reads_nothing(sock: Any) -> bool:
     timeout = sock.gettimeout()
-    try:
+    with suppress(OSError):  # it is closed
         sock.settimeout(0.0)
-        sock.recv(1)
-    except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
-        return True
-    except OSError:
-        return False
-    finally:
-        sock.settimeout(timeout)
+        try:
+            sock.recv(1)
+        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
+            return True
+        finally:
+            sock.settimeout(timeout)
     return False
 
 
-def acknowledge(sock: Any) -> None:
-    """Tell the other side at once that its bytes have come, and not with the next request.
+def acknowledge(sock: Any, asked_at: float) -> None:
+    """Tell the other side at once that its answer has come, and not with the next request.
 
     Its system may hold back what it still has to say until it hears that (Nagle's algorithm): it
     would then come right after the next request, and pass for its answer.
+
+    Args:
+        sock: Where the answer came from.
+        asked_at: ``monotonic()`` of the request. What was answered faster than any model answers
+            is left alone: the packet would cost a twentieth of such a call.
     """
-    if _QUICK_ACK is not None:
-        try:
+    if _QUICK_ACK is not None and monotonic() - asked_at > AT_LEAST:
+        with suppress(OSError, ValueError):  # it is closed, or no TCP
             sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
-        except (OSError, ValueError):  # it is closed, or no TCP
-            pass
