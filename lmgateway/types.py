@@ -245,6 +245,10 @@ class HTTPRequest:
         json: The body, sent as UTF-8 JSON.
         auth: See Auth.
         stream: Ask for the body piece by piece: see HTTPResponse.source.
+        vary: Names of those ``headers`` that shape the answer, such as an API's version: cached
+            and recorded answers are told apart by them. A header that may hold a credential is
+            passed over. Name one only where its value is not the default: what is cached or
+            recorded already is found no more.
     """
 
     method: str
@@ -254,6 +258,7 @@ class HTTPRequest:
     json: JSON = field(default=None, repr=False, kw_only=True)
     auth: Auth | None = field(default=None, repr=False, kw_only=True)
     stream: bool = field(default=False, kw_only=True)
+    vary: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def url(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from ..registry import nearest
+from ..store.exchange import is_secret_header
 from ..types import Options
 from .files import Document
 from .origins import Sourced
@@ -38,7 +39,6 @@ _KINDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a
           list: "a list", dict: "a table"}  # fmt: skip
 
 _SECRET = re.compile(r"(^|[_-])(auth|authorization|key|apikey|token|secret|password|cookie)$", re.I)
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|passw|cookie|session|credential", re.I)
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 Values = Mapping[str, Sourced]
@@ -110,11 +110,6 @@ NOTHING = Config("", None, {}, {}, {}, {}, {})
 def wrong(place: str, what: str) -> ConfigError:
     """The error for what stands at ``file:line``."""
     return ConfigError(f"{place}: {what}")
-
-
-def is_secret_header(name: str) -> bool:
-    """Whether the header of that name may hold what nobody else may see; rather too many."""
-    return _SECRET_HEADER.search(name) is not None
 
 
 def holds_secret(name: str) -> bool:

@@ -24,7 +24,7 @@ from ..errors import (
     excerpt,
 )
 from ..store import SWITCH, CacheSettings, says_off
-from ..store.exchange import Key, Replay, decode, describe, encode, identify
+from ..store.exchange import Key, Replay, decode, describe, encode, identify, vary
 from ..store.recorder import recorders, replayer
 from ..store.recordings import Recording, open_recording, portray
 from ..types import JSON, Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Source, Wait
@@ -83,10 +83,18 @@ def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 class _Asked(NamedTuple):
-    """One exchange, what is asked in it, and under which key; None for what has no identity."""
+    """One exchange, what is asked in it, and under which keys; None for what has no identity.
+
+    Attributes:
+        exchange: As the provider made it.
+        request: As it is recorded: the same for every user.
+        recorded: The key of that.
+        key: The key in the cache, which knows the user's own headers too.
+    """
 
     exchange: Exchange
     request: Mapping[str, JSON] | None
+    recorded: Key | None
     key: Key | None
 
 
@@ -120,8 +128,10 @@ class _Attempt:
         call = self._scope.call
         request = describe(exchange, provider=call.provider, sample=call.options.sample)
         base = getattr(exchange, "base_url", None) or self._scope.base_url
-        key = identify(request, base) if request is not None else None
-        asked = _Asked(exchange, request, key)
+        recorded = key = identify(request, base) if request is not None else None
+        if key is not None and call.options.headers and isinstance(exchange, HTTPRequest):
+            key = vary(key, call.options.headers)
+        asked = _Asked(exchange, request, recorded, key)
         outcome = self._recall(asked, use)
         if outcome is not _MISSING:
             return self._answer(asked, outcome)
@@ -159,12 +169,12 @@ class _Attempt:
         """The outcome as it is kept somewhere, or _MISSING."""
         strict = replayer()
         if strict is not None:
-            return strict.answer(asked.key, asked.request)
-        if asked.key is None:
+            return strict.answer(asked.recorded, asked.request)
+        if asked.recorded is None or asked.key is None:
             return _MISSING
         if self._files or recorders():
             for recording in self._recordings(use):
-                outcome = recording.find(asked.key.request)
+                outcome = recording.find(asked.recorded.request)
                 if outcome is not None:
                     return outcome
         if self._open is not None and (use == "share" or use == "only"):

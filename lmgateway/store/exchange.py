@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -18,7 +19,10 @@ __all__ = [
     "describe",
     "encode",
     "identify",
+    "is_secret_header",
     "kept_headers",
+    "shaping",
+    "vary",
     "write_json",
 ]
 
@@ -35,6 +39,13 @@ _parse = json.JSONDecoder().decode
 _COMPRESSED = b"\x01"  # before the bytes of zlib; what is not compressed begins with "{"
 
 
+# The second of each pair is the name of a gateway, or no secret: those headers say how to answer.
+_SECRET_HEADER = re.compile(
+    r"auth(?!ors?\b)|(?<!\bport)key(?!words?\b)|token(?!iz)|secret|passw|cookie|session|credential",
+    re.I,
+)
+
+
 class Key(NamedTuple):
     """What an answer is stored under.
 
@@ -48,14 +59,17 @@ class Key(NamedTuple):
 
 
 def describe(exchange: Exchange, *, provider: str, sample: int) -> dict[str, JSON] | None:
-    """What is asked, as plain JSON without host, headers or secret; None if it has no identity.
+    """What is asked, as plain JSON without host or secret; None if it has no identity.
 
-    Only POST requests and Blocking calls with a key ask for an answer worth keeping.
+    Of its headers it holds those that the provider names in ``vary``. Only POST requests and
+    Blocking calls with a key ask for an answer worth keeping.
     """
     if isinstance(exchange, HTTPRequest):
         if exchange.method != "POST":
             return None
         asked = {"method": "POST", "path": exchange.path, "body": exchange.json}
+        if exchange.vary and (headers := shaping(exchange.headers, exchange.vary)):
+            asked["headers"] = headers
     elif exchange.key is None:
         return None
     else:
@@ -71,6 +85,36 @@ def identify(description: Mapping[str, JSON], base_url: str | None = None) -> Ke
         return None
     base = b"" if "blocking" in description else _digest_base(base_url)
     return Key(sha256(SCHEMA + text.encode()).digest(), base)
+
+
+def vary(key: Key, headers: Mapping[str, Any]) -> Key:
+    """The key for a user who sends these headers of his own with the request."""
+    if not headers or not (told := shaping(headers)):
+        return key
+    digest = sha256(SCHEMA + key.request + _canonical(told).encode()).digest()
+    return key._replace(request=digest)
+
+
+def shaping(headers: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, str]:
+    """The headers that may shape an answer, their names in lower case: all but credentials.
+
+    Args:
+        headers: By name; a value that is no text is a secret.
+        names: Of those that are meant, in any case; None for all.
+    """
+    meant = None if names is None else {name.lower() for name in names}
+    return {
+        name.lower(): value
+        for name, value in headers.items()
+        if isinstance(value, str)
+        and not is_secret_header(name)
+        and (meant is None or name.lower() in meant)
+    }
+
+
+def is_secret_header(name: str) -> bool:
+    """Whether the header of that name may hold what nobody else may see; rather too many."""
+    return _SECRET_HEADER.search(name) is not None
 
 
 @lru_cache(maxsize=256)
