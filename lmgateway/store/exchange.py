@@ -10,7 +10,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from ..types import JSON, Exchange, Flow, Headers, HTTPRequest, HTTPResponse
+from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
 
 __all__ = [
     "Key",
@@ -19,6 +19,7 @@ __all__ = [
     "describe",
     "encode",
     "identify",
+    "is_head",
     "is_secret_header",
     "kept_headers",
     "shaping",
@@ -31,6 +32,9 @@ SCHEMA = b"lmgateway exchange 1\n"
 
 # A row shorter than a database page saves no page by being compressed, and reads slower.
 COMPRESS_FROM = 4096
+
+# What may stand beside a body of the largest size that a call takes.
+MAX_BYTES = 65 * 1024 * 1024
 
 _canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
@@ -171,32 +175,57 @@ def write_json(outcome: Any) -> bytes | None:
         return None
 
 
-def decode(value: bytes) -> Any:
+def decode(value: bytes, limit: int = MAX_BYTES) -> Any:
     """The outcome anew from its bytes; a streamed one with a source that replays it.
+
+    Args:
+        value: What ``encode`` wrote, or somebody else in its place.
+        limit: Bytes that it may come to.
 
     Raises ValueError if they are not what ``encode`` wrote.
     """
     try:
-        payload = value if value[0] != _COMPRESSED[0] else zlib.decompress(value[1:])
+        payload = value if value[0] != _COMPRESSED[0] else _decompress(value[1:], limit)
         end = payload.index(b"\n")
         head, body = _parse(str(payload[:end], "utf-8")), payload[end + 1 :]
         if "status" in head:
             return _respond(head, body)
         return body if head["kind"] == "bytes" else json.loads(body)
-    except (zlib.error, LookupError, TypeError, AttributeError) as error:
+    except (zlib.error, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a stored exchange: {error}") from None
 
 
+def _decompress(data: bytes, limit: int) -> bytes:
+    inflate = zlib.decompressobj()
+    payload = inflate.decompress(data, limit)
+    if not inflate.eof or inflate.unused_data:
+        raise ValueError("not a stored exchange: too long, or damaged")
+    return payload
+
+
 def _respond(head: dict[str, JSON], body: bytes) -> HTTPResponse:
-    headers = Headers(head["headers"])
-    lengths = head.get("chunks")
+    status, headers, lengths = head["status"], head["headers"], head.get("chunks")
+    if not is_head(status, headers) or status >= 300:
+        raise ValueError("not the head of a stored answer")
     if lengths is None:
-        return HTTPResponse(head["status"], headers, body)
+        return HTTPResponse(status, headers, body)
+    if any(type(each) is not int or each < 0 for each in lengths) or sum(lengths) != len(body):
+        raise ValueError("not the pieces of a stored answer")
     chunks, start = [], 0
     for length in lengths:
         chunks.append(body[start : start + length])
         start += length
-    return HTTPResponse(head["status"], headers, source=Replay(chunks))
+    return HTTPResponse(status, headers, source=Replay(chunks))
+
+
+def is_head(status: JSON, headers: JSON) -> bool:
+    """Whether these are a final status and headers; they come from a file."""
+    return (
+        type(status) is int
+        and 200 <= status <= 599
+        and isinstance(headers, dict)
+        and all(isinstance(value, str) for value in headers.values())
+    )
 
 
 class Replay:
