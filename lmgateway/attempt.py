@@ -200,11 +200,13 @@ def _is_sound(effect: Any, kind: type) -> bool:
         delta = effect.delta
         return type(delta) is str or (type(delta) is Delta and type(delta.text) is str)
     if kind is HTTPRequest:
-        if not isinstance(effect.vary, tuple) or not isinstance(effect.headers, Mapping):
-            return False
         base = "" if effect.base_url is None else effect.base_url
-        texts = (effect.method, effect.path, base, *effect.vary)
-        return all(isinstance(text, str) for text in texts)
+        texts: tuple[Any, ...] = (effect.method, effect.path, base)
+        if effect.vary != ():
+            if not isinstance(effect.vary, tuple):
+                return False
+            texts += effect.vary
+        return all(isinstance(text, str) for text in texts) and isinstance(effect.headers, Mapping)
     if kind is Blocking:
         return callable(effect.fn)
     if kind is Sleep:

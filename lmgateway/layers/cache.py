@@ -39,6 +39,9 @@ __all__ = ["cache"]
 # A stream's pieces are held in memory until its end; past this many bytes it is not kept.
 STREAM_CAP = 8 * 1024 * 1024
 
+# Bytes that are stored beside a body: its status, headers and the lengths of its pieces.
+HEAD = 1024 * 1024
+
 # Statuses that speak of the key that was sent: who waited may hold a better one.
 _OF_THE_KEY = frozenset({401, 402, 403})
 
@@ -178,7 +181,7 @@ class _Attempt:
                 if outcome is not None:
                     return outcome
         if self._open is not None and (use == "share" or use == "only"):
-            return self._look_up(self._open(), asked.key, use)
+            return self._look_up(self._open(), asked.exchange, asked.key, use)
         return _MISSING
 
     def _recordings(self, use: Use | None) -> Iterable[Recording]:
@@ -187,13 +190,16 @@ class _Attempt:
             return fresh
         return map(open_recording, self._files)
 
-    def _look_up(self, store: Store, key: Key, use: Use) -> Any:
+    def _look_up(self, store: Store, exchange: Exchange, key: Key, use: Use) -> Any:
         value = store.get(key)
         if value is None:
             return _MISSING
         try:
-            outcome = decode(value)
+            outcome = decode(value, self._scope.call.options.max_body + HEAD)
+            if isinstance(exchange, HTTPRequest) and not isinstance(outcome, HTTPResponse):
+                raise ValueError("the outcome of another kind of exchange")
         except ValueError:
+            store.doubt(key)
             return _MISSING
 
         def forget(error: LMGatewayError) -> bool:
@@ -290,7 +296,7 @@ class _Attempt:
         self._leave = leave
         self._scope.on_exit(leave)  # on every path: no flight outlives its leader
         # It may have landed since this call looked first.
-        outcome = self._look_up(store, key, "share")
+        outcome = self._look_up(store, asked.exchange, key, "share")
         if outcome is not _MISSING:
             leave()
             return self._answer(asked, outcome)

@@ -33,13 +33,11 @@ SCHEMA = b"lmgateway exchange 1\n"
 # A row shorter than a database page saves no page by being compressed, and reads slower.
 COMPRESS_FROM = 4096
 
-# What may stand beside a body of the largest size that a call takes.
-MAX_BYTES = 65 * 1024 * 1024
-
 _canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
 ).encode
 _parse = json.JSONDecoder().decode
+_TEXTS = {str}
 _COMPRESSED = b"\x01"  # before the bytes of zlib; what is not compressed begins with "{"
 
 
@@ -175,12 +173,12 @@ def write_json(outcome: Any) -> bytes | None:
         return None
 
 
-def decode(value: bytes, limit: int = MAX_BYTES) -> Any:
+def decode(value: bytes, limit: int | None = None) -> Any:
     """The outcome anew from its bytes; a streamed one with a source that replays it.
 
     Args:
         value: What ``encode`` wrote, or somebody else in its place.
-        limit: Bytes that it may come to.
+        limit: Bytes that it may come to, decompressed; None for any number.
 
     Raises ValueError if they are not what ``encode`` wrote.
     """
@@ -195,9 +193,9 @@ def decode(value: bytes, limit: int = MAX_BYTES) -> Any:
         raise ValueError(f"not a stored exchange: {error}") from None
 
 
-def _decompress(data: bytes, limit: int) -> bytes:
+def _decompress(data: bytes, limit: int | None) -> bytes:
     inflate = zlib.decompressobj()
-    payload = inflate.decompress(data, limit)
+    payload = inflate.decompress(data, limit or 0)
     if not inflate.eof or inflate.unused_data:
         raise ValueError("not a stored exchange: too long, or damaged")
     return payload
@@ -220,12 +218,9 @@ def _respond(head: dict[str, JSON], body: bytes) -> HTTPResponse:
 
 def is_head(status: JSON, headers: JSON) -> bool:
     """Whether these are a final status and headers; they come from a file."""
-    return (
-        type(status) is int
-        and 200 <= status <= 599
-        and isinstance(headers, dict)
-        and all(isinstance(value, str) for value in headers.values())
-    )
+    if type(status) is not int or not 200 <= status <= 599 or type(headers) is not dict:
+        return False
+    return set(map(type, headers.values())) <= _TEXTS
 
 
 class Replay:

@@ -27,6 +27,7 @@ from time import monotonic, sleep, time
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from .custody import check_custody, hide
 from .exchange import Key
 from .housekeeping import Housekeeping
 from .schema import (
@@ -79,6 +80,7 @@ class Store:
         self._out = 0
         self._unusable = False
         self._complained = False
+        self._doubted = False
         self._checked = False
         self._locked_since: float | None = None
         self._distrusted: deque[Key] = deque(maxlen=64)
@@ -94,7 +96,12 @@ class Store:
             return None
         request, base = key
         try:
-            rows = self._select(GET, key) if base is not None else self._select(GET_ANY, key[:1])
+            # What is larger was not put there, and would fill the memory.
+            largest = self.size_limit // 8
+            if base is not None:
+                rows = self._select(GET, (request, base, largest))
+            else:
+                rows = self._select(GET_ANY, (request, largest))
         except TROUBLE as error:
             self._miss(error)
             return None
@@ -120,7 +127,7 @@ class Store:
                 return
         self.complain(error)
 
-    def _select(self, statement: str, where: tuple[bytes | None, ...]) -> list[Any]:
+    def _select(self, statement: str, where: tuple[bytes | int | None, ...]) -> list[Any]:
         # As connection() does it, without the cost of a context manager in every hit.
         db = self._take()
         keep = False
@@ -159,6 +166,16 @@ class Store:
     def distrust(self, key: Key) -> None:
         """Do not find this entry until it is written anew: what was made of it was refused."""
         self._distrusted.append(key)
+
+    def doubt(self, key: Key) -> None:
+        """Do not find this entry, which is sound and yet nothing that was ever stored."""
+        self.distrust(key)
+        if not self._doubted:
+            self._doubted = True
+            warn(
+                f"the cache {self.file} holds what lmgateway did not put there, which is passed "
+                "over; if you do not know who did, lmgateway cache clear"
+            )
 
     def close(self) -> None:
         """Write what was postponed and close what is idle; the store opens again when used."""
@@ -230,16 +247,20 @@ class Store:
             sleep(uniform(0.001, 0.005))  # without a connection, so that a fork need not wait
 
     def _connect(self) -> sqlite3.Connection:
-        if not self._checked:
+        first = not self._checked
+        if first:
             with self._making:
                 make(self.file)
+            check_custody(self.file)
         db = sqlite3.connect(self.file, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(db)
         except BaseException:
             db.close()
             raise
-        self._checked = True
+        if first:
+            hide(self.file)
+            self._checked = True
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:
@@ -270,13 +291,7 @@ class Store:
         if self._complained or is_recovery(error):
             return
         self._complained = True
-        message = f"the cache {self.file} is not used: {explain(error)}; nothing in it was deleted"
-        try:
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-        except RuntimeWarning:  # warnings are errors here, but an answer must not become one
-            import logging
-
-            logging.getLogger("lmgateway.cache").warning(message)
+        warn(f"the cache {self.file} is not used: {explain(error)}; nothing in it was deleted")
 
     def _close_idle(self) -> None:
         while self._idle:
@@ -303,6 +318,16 @@ class Store:
             self._unusable = True
             _crossed.append(self._idle)
             self._idle, self._out = [], 0
+
+
+def warn(message: str) -> None:
+    """Warn; where warnings are errors, log: an answer must not become one."""
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    except RuntimeWarning:
+        import logging
+
+        logging.getLogger("lmgateway.cache").warning(message)
 
 
 def make(file: Path) -> None:
