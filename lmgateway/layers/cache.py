@@ -196,7 +196,7 @@ class _Attempt:
             return _MISSING
         try:
             outcome = decode(value, self._scope.call.options.max_body + HEAD)
-            if isinstance(exchange, HTTPRequest) and not isinstance(outcome, HTTPResponse):
+            if type(outcome) is not HTTPResponse and isinstance(exchange, HTTPRequest):
                 raise ValueError("the outcome of another kind of exchange")
         except ValueError:
             store.doubt(key)
