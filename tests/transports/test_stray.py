@@ -5,6 +5,7 @@ A table over every transport, plain and with TLS: what was asked first, what cam
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -28,8 +29,10 @@ from support.fault_server import (
     stall,
     start_tls,
 )
+from support.relay import tls_proxy
 
 from lmgateway.transports import TransportOptions
+from lmgateway.transports.requests import RequestsTransport
 from lmgateway.transports.silence import acknowledge, is_readable, is_silent
 from lmgateway.types import HTTPRequest
 from transports.checking import Answer, Authority, Client
@@ -184,6 +187,42 @@ def test_a_connection_that_says_nothing_unasked_is_used_again(
         for _ in range(3):
             assert client.exchange(request(url), TIMEOUT) == SECOND
         assert len(server.peers) == 1
+
+
+# -- through a proxy, TLS within TLS -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unasked", [b"", *UNASKED.values()], ids=["nothing", *UNASKED])
+@pytest.mark.parametrize("transport", ["requests", "threads"])
+def test_what_comes_unasked_within_two_layers_of_tls(
+    transport: str, unasked: bytes, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, said = threading.Event(), threading.Event()
+    later = [await_event(answered), send(unasked), signal(said)]
+    script = [reply(b"[1]"), *later, reply(b"[2]"), stall()]
+    with tls_proxy(authority.context("good")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.bundle)
+        scripts = [script, [reply(b"[2]"), stall()]]
+        with served(authority, TRANSPORTS[transport], *scripts) as (server, client, url):
+            assert client.exchange(request(url), TIMEOUT).body == b"[1]"
+            answered.set()
+            assert said.wait(TIMEOUT)
+            if unasked:  # the proxy takes its time
+                awaited = client.transport  # type: ignore[attr-defined]
+                await_bytes(getattr(awaited, "transport", awaited))
+            assert client.exchange(request(url), TIMEOUT) == SECOND
+            assert len(server.peers) == (2 if unasked else 1)
+
+
+def await_bytes(transport: RequestsTransport) -> None:
+    """Wait until something has come on the one idle connection."""
+    [target] = transport._targets.values()
+    [connection] = target.pool.pool._items
+    poll = select.poll()
+    poll.register(connection.sock.socket, select.POLLIN)
+    assert poll.poll(TIMEOUT * 1000)
 
 
 # -- the look itself -----------------------------------------------------------------------------
