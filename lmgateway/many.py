@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import copy_context
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import InputError, LMGatewayError, UnsupportedError
+from .waiters import waiting
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -36,9 +37,9 @@ def batch(
 ) -> list[Any]:
     """Answer all inputs in threads; see ``LM.batch``."""
     work = _Work(inputs, keywords, concurrency, return_exceptions=return_exceptions)
-    with _shown(work, progress=progress):
+    with _shown(work, progress=progress), waiting() as context:
         try:
-            for thread in _started(work, lm):
+            for thread in _started(work, lm, context):
                 while thread.is_alive():
                     thread.join(_LOOK)
         finally:
@@ -46,12 +47,12 @@ def batch(
     return work.results()
 
 
-def _started(work: _Work, lm: LM) -> list[threading.Thread]:
+def _started(work: _Work, lm: LM, context: Callable[[], Context]) -> list[threading.Thread]:
     """Threads at work: as many as are wanted, or as the system gives."""
     threads: list[threading.Thread] = []
     for number in range(work.workers):
         thread = threading.Thread(
-            target=copy_context().run,
+            target=context().run,
             args=(work.run, lm),
             name=f"lmgateway-batch-{number}",
             daemon=True,  # a call that hangs does not hold up the interpreter's exit

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypeAlias, TypeVar
 
 from typing_extensions import TypedDict
 
+from .promises import Promise
+
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
@@ -347,10 +349,11 @@ class Wait:
         future: Any thread may complete it; its outcome is read by the flow, not by the driver.
         timeout: Seconds; None for as long as the deadline allows.
         owner: ``threading.get_ident()`` of the thread that will complete it, where one is known.
-            Blocking that very thread could never end, so the answer is then False at once.
+            Blocking that very thread, or one that it waits for, could never end, so the answer is
+            then False at once.
     """
 
-    future: Future[Any]
+    future: Future[Any] | Promise[Any]
     timeout: float | None = None
     owner: int | None = None
 

@@ -7,8 +7,9 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
 from typing import Any, TypeVar
+
+from ..waiters import waiting
 
 __all__ = ["Control", "drive"]
 
@@ -102,12 +103,13 @@ def _in_thread(work: Callable[[], T]) -> T:
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(
-        target=copy_context().run, args=(run,), name="lmgateway-run", daemon=True
-    )
-    thread.start()
-    while thread.is_alive():
-        thread.join(_LOOK)
+    with waiting() as context:
+        thread = threading.Thread(
+            target=context().run, args=(run,), name="lmgateway-run", daemon=True
+        )
+        thread.start()
+        while thread.is_alive():
+            thread.join(_LOOK)
     if failure:
         raise failure[0]
     return outcome[0]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LMGatewayError
 from ..layers.limit import Limits
+from ..transports.threads import outcome
 from ..workers import Workers
 from .answers import is_success
 from .asker import Asker, StopError
@@ -267,7 +268,7 @@ class _Pipe:
             if _takes_at_once(text):
                 os.write(1, text)
                 return
-            await asyncio.wrap_future(self._thread.submit(partial(_write_stdout, text)))
+            await outcome(self._thread.submit(partial(_write_stdout, text)))
 
 
 def _takes_at_once(text: bytes) -> bool:

@@ -1,0 +1,106 @@
+"""Promises: outcomes that one thread leaves for others, without a lock that Ctrl-C could break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from queue import Empty, SimpleQueue
+from threading import TIMEOUT_MAX
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Promise", "pause"]
+
+T = TypeVar("T")
+
+_BEGUN, _CANCELLED = object(), object()
+
+
+class Promise(Generic[T]):
+    """What a ``concurrent.futures.Future`` is, for threads that Ctrl-C may strike.
+
+    A Future takes its lock in Python's own code: a KeyboardInterrupt that comes between the
+    taking and the ``try`` leaves it taken, and the next thread that looks waits for ever. Here
+    each step is one operation of a list, which is done or not, and may be done again: who was
+    interrupted in ``set_result`` calls it once more, and nobody is left to wait.
+    """
+
+    __slots__ = ("_claims", "_done_callbacks", "_outcomes")
+
+    def __init__(self) -> None:
+        self._claims: list[object] = []
+        self._outcomes: list[tuple[Any, BaseException | None]] = []
+        self._done_callbacks: list[Callable[[Promise[T]], object]] = []
+
+    def begin(self) -> bool:
+        """Whether the work for it may begin: it may not once it was cancelled."""
+        self._claims.append(_BEGUN)
+        return self._claims[0] is _BEGUN
+
+    def cancel(self) -> bool:
+        """Whether the work for it had not begun, and never will."""
+        self._claims.append(_CANCELLED)
+        if self._claims[0] is _CANCELLED:
+            self.set_exception(CancelledError())
+        return self.cancelled()
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._claims[:1] == [_CANCELLED]
+
+    def done(self) -> bool:
+        """Whether there is an outcome."""
+        return bool(self._outcomes)
+
+    def set_result(self, result: T) -> None:
+        """Keep it, if it is the first outcome, and call whoever waits; never blocks."""
+        self._settle((result, None))
+
+    def set_exception(self, error: BaseException) -> None:
+        """As ``set_result``, for what went wrong."""
+        self._settle((None, error))
+
+    def _settle(self, outcome: tuple[Any, BaseException | None]) -> None:
+        self._outcomes.append(outcome)
+        for callback in tuple(self._done_callbacks):
+            callback(self)
+        self._done_callbacks.clear()
+
+    def add_done_callback(self, callback: Callable[[Promise[T]], object]) -> None:
+        """Have it called once there is an outcome, in whatever thread; perhaps more than once."""
+        self._done_callbacks.append(callback)
+        if self._outcomes:  # whoever has set it may have looked before
+            callback(self)
+
+    def result(self, timeout: float | None = None) -> T:
+        """The result, which is waited for; raises TimeoutError after so many seconds."""
+        result, error = self._outcome(timeout)
+        if error is None:
+            return result  # type: ignore[no-any-return]
+        try:
+            raise error
+        finally:
+            del self, error  # its traceback holds this frame: leave no cycle behind
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What went wrong, None if nothing did; waited for as in ``result``."""
+        return self._outcome(timeout)[1]
+
+    def _outcome(self, timeout: float | None) -> tuple[Any, BaseException | None]:
+        if not self._outcomes:
+            woken: SimpleQueue[object] = SimpleQueue()
+            self.add_done_callback(woken.put)
+            pause(woken, timeout)
+        if not self._outcomes:
+            raise TimeoutError
+        return self._outcomes[0]
+
+
+def pause(woken: SimpleQueue[object], seconds: float | None) -> None:
+    """Wait until something is put there, or so many seconds.
+
+    Unlike an Event, whose lock Ctrl-C can leave held by who waits, so that who wakes it hangs.
+    """
+    try:
+        woken.get(timeout=None if seconds is None else min(seconds, TIMEOUT_MAX))
+    except Empty:
+        return
