@@ -204,7 +204,9 @@ class LM:
     ) -> list[Any]:
         """Answer many inputs at once, in threads: a list of Completions in their order.
 
-        Works inside a running event loop too, and blocks it.
+        Works inside a running event loop too, and blocks it: what a task of that loop is being
+        answered is then asked once more, and a place in flight that such a task holds is not
+        waited for, but raised as a RequestTimeoutError at once. ``abatch`` shares and waits.
 
         Args:
             inputs: Prompts, message lists or dicts of keywords; any iterable, read as needed.

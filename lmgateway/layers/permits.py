@@ -176,9 +176,11 @@ class Gate:
         return list(self._row)[self.size :]
 
     def stuck(self) -> bool:
-        """Whether it is full of calls of threads that wait for this very code."""
+        """Whether it is full, or will be, of calls of threads that wait for this very code."""
         held_up = waiters()
-        return bool(held_up) and sum(each.thread in held_up for each in self._flying) >= self.size
+        return (
+            bool(held_up) and sum(each.thread in held_up for each in list(self._row)) >= self.size
+        )
 
     def _admit(self, place: Place) -> None:
         self._row[place] = None
