@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import InputError, LMGatewayError, UnsupportedError
+from .promises import pause, start
 from .waiters import waiting
 
 if TYPE_CHECKING:
@@ -39,17 +41,16 @@ def batch(
     work = _Work(inputs, keywords, concurrency, return_exceptions=return_exceptions)
     with _shown(work, progress=progress), waiting() as context:
         try:
-            for thread in _started(work, lm, context):
-                while thread.is_alive():
-                    thread.join(_LOOK)
+            for _ in range(_start(work, lm, context)):
+                while not pause(work.ended, _LOOK):
+                    continue
         finally:
             work.stop()
     return work.results()
 
 
-def _started(work: _Work, lm: LM, context: Callable[[], Context]) -> list[threading.Thread]:
-    """Threads at work: as many as are wanted, or as the system gives."""
-    threads: list[threading.Thread] = []
+def _start(work: _Work, lm: LM, context: Callable[[], Context]) -> int:
+    """Put threads to work: as many as are wanted, or as the system gives; how many there are."""
     for number in range(work.workers):
         thread = threading.Thread(
             target=context().run,
@@ -58,13 +59,12 @@ def _started(work: _Work, lm: LM, context: Callable[[], Context]) -> list[thread
             daemon=True,  # a call that hangs does not hold up the interpreter's exit
         )
         try:
-            thread.start()
+            start(thread)
         except RuntimeError as error:
-            if not threads:
+            if not number:
                 raise LMGatewayError(f"the system gives no thread for a batch: {error}") from None
-            break
-        threads.append(thread)
-    return threads
+            return number
+    return work.workers
 
 
 async def abatch(
@@ -113,6 +113,8 @@ class _Work:
         self.total = len(inputs) if isinstance(inputs, Sized) else None
         self.workers = concurrency if self.total is None else min(concurrency, self.total)
         self.report: Callable[[Outcome], None] = lambda outcome: None
+        #: Where each thread puts a word when it is done.
+        self.ended: SimpleQueue[object] = SimpleQueue()
         self._waiting: Iterator[tuple[int, Input]] = iter(enumerate(inputs))
         self._keywords = keywords
         self._keep_errors = return_exceptions
@@ -123,14 +125,17 @@ class _Work:
 
     def run(self, lm: LM) -> None:
         """Answer inputs in this thread until there are none."""
-        while (taken := self._take()) is not None:
-            place, given = taken
-            try:
-                self._settle(place, lm.complete(**self._arguments(place, given)))
-            except LMGatewayError as error:
-                self._fail(place, error)
-            except BaseException as error:
-                self._break(error)
+        try:
+            while (taken := self._take()) is not None:
+                place, given = taken
+                try:
+                    self._settle(place, lm.complete(**self._arguments(place, given)))
+                except LMGatewayError as error:
+                    self._fail(place, error)
+                except BaseException as error:
+                    self._break(error)
+        finally:
+            self.ended.put(None)
 
     async def arun(self, lm: LM) -> None:
         """Answer inputs in this task until there are none."""

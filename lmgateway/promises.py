@@ -1,14 +1,19 @@
-"""Promises: outcomes that one thread leaves for others, without a lock that Ctrl-C could break."""
+"""Promises: outcomes that one thread leaves for others, without a lock that Ctrl-C could break.
+
+The standard library's Future, Event and Condition take their locks in Python's own code: a
+KeyboardInterrupt that comes between the taking and the ``try`` leaves the lock taken, and the
+next thread that looks waits for ever. So where the main thread waits, it waits by what is here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from queue import Empty, SimpleQueue
-from threading import TIMEOUT_MAX
+from threading import TIMEOUT_MAX, Thread
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Promise", "pause"]
+__all__ = ["Promise", "pause", "start"]
 
 T = TypeVar("T")
 
@@ -18,9 +23,7 @@ _BEGUN, _CANCELLED = object(), object()
 class Promise(Generic[T]):
     """What a ``concurrent.futures.Future`` is, for threads that Ctrl-C may strike.
 
-    A Future takes its lock in Python's own code: a KeyboardInterrupt that comes between the
-    taking and the ``try`` leaves it taken, and the next thread that looks waits for ever. Here
-    each step is one operation of a list, which is done or not, and may be done again: who was
+    Each step is one operation of a list, which is done or not, and may be done again: who was
     interrupted in ``set_result`` calls it once more, and nobody is left to wait.
     """
 
@@ -95,12 +98,28 @@ class Promise(Generic[T]):
         return self._outcomes[0]
 
 
-def pause(woken: SimpleQueue[object], seconds: float | None) -> None:
-    """Wait until something is put there, or so many seconds.
-
-    Unlike an Event, whose lock Ctrl-C can leave held by who waits, so that who wakes it hangs.
-    """
+def pause(woken: SimpleQueue[object], seconds: float | None) -> bool:
+    """Wait until something is put there, or so many seconds; whether something was."""
     try:
         woken.get(timeout=None if seconds is None else min(seconds, TIMEOUT_MAX))
     except Empty:
+        return False
+    return True
+
+
+def start(thread: Thread) -> None:
+    """Start a thread.
+
+    Raises RuntimeError where the system gives none; not, as the thread's own method may, where
+    Ctrl-C has broken the Event by which it waits for the thread to begin.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        cause = error.__context__
+        if cause is None or isinstance(cause, Exception):
+            raise
+        interrupt = cause
+    else:
         return
+    raise interrupt

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from .errors import PluginContractError, RequestTimeoutError
-from .promises import Promise
+from .promises import Promise, start
 from .types import Blocking, Flow, HTTPResponse, Wait
 
 __all__ = ["Pipe", "Workers", "run_blocking"]
@@ -92,7 +92,7 @@ class Workers:
             target=self._work, args=(inbox,), name="lmgateway-worker", daemon=True
         )
         try:
-            thread.start()
+            start(thread)
         except RuntimeError as error:  # the system's own bound is lower than ours
             with self._lock:
                 self._threads.discard(inbox)

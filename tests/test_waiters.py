@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fault_server import FaultServer, await_event, chunk, head, receive, reply, send
+from support.fault_server import (
+    FaultServer,
+    await_event,
+    chunk,
+    head,
+    receive,
+    reply,
+    send,
+    stall,
+)
 
 import lmgateway
 from lmgateway import errors, get_lm
@@ -272,7 +281,7 @@ def test_a_place_that_the_loop_holds_is_not_waited_for(
     whole = held is by_a_task
     first = head(200, JSON, length=len(ANSWER)) if whole else OPENED
     rest = ANSWER if whole else CLOSED
-    script = [receive(), send(first), await_event(go_on), send(rest)]
+    script = [receive(), send(first), await_event(go_on), send(rest), stall()]
     with FaultServer(*[script] * places) as server:
 
         async def main() -> None:

@@ -7,8 +7,10 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from ..promises import pause, start
 from ..waiters import waiting
 
 __all__ = ["Control", "drive"]
@@ -96,20 +98,22 @@ async def _attended(begin: Callable[[], Coroutine[Any, Any, T]], control: Contro
 def _in_thread(work: Callable[[], T]) -> T:
     outcome: list[T] = []
     failure: list[BaseException] = []
+    ended: SimpleQueue[object] = SimpleQueue()
 
     def run() -> None:
         try:
             outcome.append(work())
         except BaseException as error:
             failure.append(error)
+        ended.put(None)
 
     with waiting() as context:
         thread = threading.Thread(
             target=context().run, args=(run,), name="lmgateway-run", daemon=True
         )
-        thread.start()
-        while thread.is_alive():
-            thread.join(_LOOK)
+        start(thread)
+        while not pause(ended, _LOOK):
+            continue
     if failure:
         raise failure[0]
     return outcome[0]

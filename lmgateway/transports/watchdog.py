@@ -14,6 +14,8 @@ from itertools import count
 from math import inf
 from time import monotonic
 
+from ..promises import start
+
 __all__ = ["Guard"]
 
 LONGEST_WAIT = (
@@ -91,7 +93,7 @@ class _Watchdog:
             heappush(self._heap, (at, next(self._order), guard))
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="lmgateway-watchdog", daemon=True)
-                thread.start()  # if it cannot, the next to come tries again
+                start(thread)  # if it cannot, the next to come tries again
                 self._thread = thread
             elif at < self._wakes_at:
                 self._changed.notify()
