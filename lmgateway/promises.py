@@ -41,6 +41,8 @@ class Promise(Generic[T]):
 
     def cancel(self) -> bool:
         """Whether the work for it had not begun, and never will."""
+        if self._outcomes:
+            return self.cancelled()
         self._claims.append(_CANCELLED)
         if self._claims[0] is _CANCELLED:
             self.set_exception(CancelledError())

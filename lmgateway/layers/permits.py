@@ -7,11 +7,9 @@ since Ctrl-C may cut it short at any instruction: then it is done again.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
 from itertools import islice
 from math import inf
-from threading import Lock, get_ident
+from threading import get_ident
 from time import monotonic
 
 from ..promises import Promise
@@ -26,18 +24,19 @@ __all__ = ["Gate", "Pace", "Place", "Slot"]
 class Pace:
     """A generic cell rate algorithm: each unit moves the time at which the next one is due.
 
+    Each move follows the one it was reckoned from, and only one may follow each: who comes second
+    reckons anew. So there is no lock that Ctrl-C could leave held.
+
     Attributes:
         interval: Seconds between two units.
     """
 
-    __slots__ = ("_due", "_lock", "_returned", "_slack", "interval")
+    __slots__ = ("_latest", "_slack", "interval")
 
     def __init__(self, interval: float, burst: float) -> None:
         self.interval = interval
         self._slack = interval * burst
-        self._due = -inf
-        self._returned: deque[Slot] = deque()
-        self._lock = Lock()
+        self._latest = Move(-inf)
 
     def reserve(
         self, units: float, patience: float, kept: list[Slot] | None = None
@@ -51,47 +50,63 @@ class Pace:
                 back.
         """
         now = monotonic()
-        with self._lock:
-            self._take_back()
-            start = max(now, self._due - self._slack)
+        while True:
+            latest = self._find_latest()
+            start = max(now, latest.due - self._slack)
             if start - now > patience:
                 return start - now
-            after = max(now, self._due) + units * self.interval
-            slot = Slot(self, start - now, self._due, after)
+            due = max(now, latest.due) + units * self.interval
+            slot = Slot(due, start - now, latest.due)
             if kept is not None:
                 kept.append(slot)
-            self._due = after
-            return slot
+            if latest.precede(slot):
+                return slot
+            if kept is not None:
+                kept.pop()
 
     def correct(self, units: float) -> None:
         """Count units that were not reserved, or take back (less than 0) some that were."""
-        with self._lock:
-            self._take_back()
-            self._due += units * self.interval
+        while True:
+            latest = self._find_latest()
+            if latest.precede(Move(latest.due + units * self.interval)):
+                return
 
-    def cancel(self, slot: Slot) -> None:
-        """Give a slot back where that can be done; never blocks, as in ``Gate.leave``."""
-        self._returned.append(slot)  # it is of no concern before the next one is reserved
-
-    def _take_back(self) -> None:
-        while self._returned:
-            slot = self._returned.pop()
-            if self._due == slot.after:  # later ones have been told their times already
-                self._due = slot.before
+    def _find_latest(self) -> Move:
+        latest = self._latest
+        while latest.followers:
+            latest = latest.followers[0]
+        self._latest = latest
+        return latest
 
 
-@dataclass(slots=True)
-class Slot:
-    """Units that have been reserved and are due in so many seconds."""
+class Move:
+    """A move of the time at which the next unit is due, to ``due``."""
 
-    pace: Pace
-    seconds: float
-    before: float
-    after: float
+    __slots__ = ("due", "followers")
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        self.followers: list[Move] = []
+
+    def precede(self, move: Move) -> bool:
+        """Let a move follow, if it is the first that wants to."""
+        self.followers.append(move)
+        return self.followers[0] is move
+
+
+class Slot(Move):
+    """Units that have been reserved and are due in so many ``seconds``."""
+
+    __slots__ = ("_before", "seconds")
+
+    def __init__(self, due: float, seconds: float, before: float) -> None:
+        super().__init__(due)
+        self.seconds = seconds
+        self._before = before
 
     def cancel(self) -> None:
-        """Give it back, as long as nobody has reserved after it."""
-        self.pace.cancel(self)
+        """Give it back, as long as nobody has reserved after it; never blocks."""
+        self.precede(Move(self._before))
 
 
 # -- places in flight --------------------------------------------------------------------------
