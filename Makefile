@@ -64,6 +64,9 @@ fuzz: $(READY)  ## 100,000 random answers of a service (15 minutes)
 soak: $(READY)  ## 200 calls in flight against a service that fails, for 10 minutes
 	$(PY) tests/soak/in_flight.py --seconds 600
 
+soak-interrupts: $(READY)  ## Ctrl-C at 10,000 random moments of blocking calls
+	$(PY) tests/soak/interrupts.py --interrupts 10000
+
 bench-dspy: $(READY)  ## what a call from DSPy costs, beside dspy.LM on its default engine
 	@$(PY) benchmarks/dspy_overhead.py $(ARGS)
 

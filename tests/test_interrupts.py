@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,7 +26,10 @@ from lmgateway.layers import Scope, flight, limit
 from lmgateway.layers.permits import Gate, Pace, Slot
 from lmgateway.promises import Promise, start
 from lmgateway.registry import plugin_from
-from lmgateway.transports import BodySource
+from lmgateway.store.exchange import Key
+from lmgateway.store.sqlite import Store
+from lmgateway.transports import BodySource, pool, watchdog
+from lmgateway.transports.watchdog import Guard
 from lmgateway.types import (
     Blocking,
     Completion,
@@ -37,6 +41,7 @@ from lmgateway.types import (
     read,
     send,
 )
+from lmgateway.workers import Workers
 
 LONG = 30.0
 SOAK = Path(__file__).with_name("soak") / "interrupts.py"
@@ -423,6 +428,109 @@ def test_a_start_that_ctrl_c_broke_is_told_as_ctrl_c(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(threading.Thread, "start", refused)
     with pytest.raises(RuntimeError):
         start(threading.Thread())
+
+
+class StruckLock:
+    """A lock that Ctrl-C strikes in the very moment in which it was taken."""
+
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+
+    def acquire(self, *arguments: Any, **keywords: Any) -> bool:
+        assert self.lock.acquire(*arguments, **keywords)
+        raise KeyboardInterrupt
+
+    def release(self) -> None:
+        self.lock.release()
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def is_free(lock: Any) -> bool:
+    """Whether another thread could take it."""
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(lock.acquire(blocking=False)))
+    thread.start()
+    thread.join(LONG)
+    return found == [True]
+
+
+def test_the_lock_of_the_caches_writers_is_given_back(tmp_path: Path) -> None:
+    store = Store(tmp_path / "answers.sqlite3")
+    lock = store._writing
+    store._writing = StruckLock(lock)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        store.put(Key(b"request", b"base"), b"value")
+    assert is_free(lock)
+
+
+def test_the_lock_of_the_pools_is_given_back() -> None:
+    shared = pool._Shared()
+    lock, made = shared.lock, StringIO()
+    assert shared.acquire("key", lambda: made) is made
+    shared.lock = StruckLock(lock)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        shared.release(made)
+    assert is_free(lock)
+
+
+def test_a_connection_of_the_cache_that_was_struck_is_not_counted_as_out(tmp_path: Path) -> None:
+    store = Store(tmp_path / "answers.sqlite3")
+    store.put(Key(b"request", b"base"), b"value")
+    store.close()  # so that nobody else has one out
+    for method in ("_take", "_give"):
+        with pytest.MonkeyPatch.context() as patch:
+            struck_after(patch, store, method)
+            with pytest.raises(KeyboardInterrupt):
+                store.get(Key(b"request", b"base"))
+        assert not store._out
+    assert is_free(store._lock)
+
+
+def struck_after(patch: pytest.MonkeyPatch, owner: Any, method: str) -> None:
+    """Let Ctrl-C strike as soon as a method has done its work, before anybody has what it gave."""
+    done = getattr(type(owner), method)
+
+    def struck(self: Any, *arguments: Any) -> Any:
+        done(self, *arguments)
+        raise KeyboardInterrupt
+
+    patch.setattr(type(owner), method, struck)
+
+
+def test_a_guard_whose_arming_was_struck_is_armed_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scheduled: list[float] = []
+
+    def schedule(guard: Guard, at: float) -> None:
+        scheduled.append(at)
+        if len(scheduled) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watchdog._watchdog, "schedule", schedule)
+    guard = Guard(lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        guard.arm(1.0)
+    guard.arm(2.0)
+    assert scheduled == [1.0, 2.0]
+
+
+def test_a_worker_whose_start_was_struck_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(1)
+
+    def struck(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", struck)
+        with pytest.raises(KeyboardInterrupt):
+            workers.submit(lambda: "lost")
+    assert workers.submit(lambda: "next").result(LONG) == "next"
 
 
 # -- real signals ------------------------------------------------------------------------------

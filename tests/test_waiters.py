@@ -330,6 +330,29 @@ def test_a_place_that_the_loop_is_to_have_before_is_not_waited_for(
         in_time(main)
 
 
+@pytest.mark.loopback
+@pytest.mark.parametrize("way", [batch, batch_of_equals, rows, job])
+def test_the_places_that_the_loop_does_not_hold_are_used(
+    way: Way, transport: str, tmp_path: Path
+) -> None:
+    go_on = threading.Event()
+    held = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
+    with FaultServer(held, [reply(ANSWER, 200, JSON)] * 9) as server:
+
+        async def main() -> None:
+            lm = model(server, transport, tmp_path, in_flight=2, cache=False)
+            task = asyncio.create_task(lm.acall("other"))
+            await asyncio.to_thread(server.await_requests, 1)
+            try:
+                assert way(lm, tmp_path) == ["yes"]
+            finally:
+                go_on.set()
+            assert await task == ["yes"]
+            await lm.aclose()
+
+        in_time(main)
+
+
 # -- who is not waited for shares and waits as ever --------------------------------------------
 
 

@@ -115,7 +115,8 @@ def process_batch(
     """The rows of the output for rows of an input, in their order; nothing is written.
 
     It takes what ``run`` takes as an iterable, and each row of the result is as a line of its
-    output: made for ``map`` and ``map_batches`` of any framework.
+    output: made for ``map`` and ``map_batches`` of any framework. A running event loop is blocked
+    meanwhile, and nothing waited for that only its tasks could bring, as in ``LM.batch``.
 
     Raises LMGatewayError where no row would be answered, as ``run`` does.
     """
