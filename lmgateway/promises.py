@@ -8,10 +8,10 @@ next thread that looks waits for ever. So where the main thread waits, it waits 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX, Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["Promise", "pause", "start"]
 
@@ -20,24 +20,33 @@ T = TypeVar("T")
 _BEGUN, _CANCELLED = object(), object()
 
 
-class Promise(Generic[T]):
-    """What a ``concurrent.futures.Future`` is, for threads that Ctrl-C may strike.
+class Promise(Future[T]):
+    """A Future for threads that Ctrl-C may strike.
 
     Each step is one operation of a list, which is done or not, and may be done again: who was
-    interrupted in ``set_result`` calls it once more, and nobody is left to wait.
+    interrupted in ``set_result`` calls it once more, and nobody is left to wait. Only the first
+    outcome counts.
     """
 
-    __slots__ = ("_claims", "_done_callbacks", "_outcomes")
+    _done_callbacks: list[Callable[[Future[T]], object]]
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # nothing of a Future's own state, which is guarded by its lock
         self._claims: list[object] = []
         self._outcomes: list[tuple[Any, BaseException | None]] = []
-        self._done_callbacks: list[Callable[[Promise[T]], object]] = []
+        self._done_callbacks = []
 
-    def begin(self) -> bool:
+    def __repr__(self) -> str:
+        state = "cancelled" if self.cancelled() else "done" if self.done() else "open"
+        return f"<{type(self).__name__}, {state}>"
+
+    def set_running_or_notify_cancel(self) -> bool:
         """Whether the work for it may begin: it may not once it was cancelled."""
         self._claims.append(_BEGUN)
         return self._claims[0] is _BEGUN
+
+    def running(self) -> bool:
+        """Whether the work for it has begun, and not ended."""
+        return self._claims[:1] == [_BEGUN] and not self.done()
 
     def cancel(self) -> bool:
         """Whether the work for it had not begun, and never will."""
@@ -60,9 +69,9 @@ class Promise(Generic[T]):
         """Keep it, if it is the first outcome, and call whoever waits; never blocks."""
         self._settle((result, None))
 
-    def set_exception(self, error: BaseException) -> None:
+    def set_exception(self, exception: BaseException | None) -> None:
         """As ``set_result``, for what went wrong."""
-        self._settle((None, error))
+        self._settle((None, exception))
 
     def _settle(self, outcome: tuple[Any, BaseException | None]) -> None:
         self._outcomes.append(outcome)
@@ -70,11 +79,11 @@ class Promise(Generic[T]):
             callback(self)
         self._done_callbacks.clear()
 
-    def add_done_callback(self, callback: Callable[[Promise[T]], object]) -> None:
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Have it called once there is an outcome, in whatever thread; perhaps more than once."""
-        self._done_callbacks.append(callback)
+        self._done_callbacks.append(fn)
         if self._outcomes:  # whoever has set it may have looked before
-            callback(self)
+            fn(self)
 
     def result(self, timeout: float | None = None) -> T:
         """The result, which is waited for; raises TimeoutError after so many seconds."""

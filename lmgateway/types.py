@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypeAlias, TypeVar
 
 from typing_extensions import TypedDict
 
-from .promises import Promise
-
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
@@ -353,7 +351,7 @@ class Wait:
             then False at once.
     """
 
-    future: Future[Any] | Promise[Any]
+    future: Future[Any]
     timeout: float | None = None
     owner: int | None = None
 

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -53,7 +54,7 @@ class Workers:
     def __len__(self) -> int:
         return len(self._threads)
 
-    def submit(self, fn: Callable[[], T]) -> Promise[T]:
+    def submit(self, fn: Callable[[], T]) -> Future[T]:
         """Run ``fn`` in a worker, with the caller's context variables.
 
         A future that is cancelled while its turn has not come never runs. It fails with
@@ -101,7 +102,7 @@ class Workers:
                     return
                 stranded, self._backlog = self._backlog, deque()
             for future, _ in stranded:
-                if future.begin():
+                if future.set_running_or_notify_cancel():
                     future.set_exception(error)
 
     def _work(self, inbox: _Inbox) -> None:
@@ -130,7 +131,7 @@ class Workers:
 
 def _run(job: _Job) -> None:
     future, fn = job
-    if not future.begin():
+    if not future.set_running_or_notify_cancel():
         return
     try:
         outcome = fn()
@@ -191,7 +192,7 @@ class Pipe:
                 self._wake()
         return True
 
-    def end(self, work: Promise[Any]) -> None:
+    def end(self, work: Future[Any]) -> None:
         """End as the work that pushed has ended; a done-callback of its future."""
         with self._lock:
             self._ended, self._error = True, work.exception()

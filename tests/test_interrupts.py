@@ -403,11 +403,11 @@ def test_a_promise_is_kept_once() -> None:
 def test_what_was_promised_and_never_begun_can_be_taken_back() -> None:
     promise: Promise[int] = Promise()
     assert promise.cancel()
-    assert not promise.begin()
+    assert not promise.set_running_or_notify_cancel()
     begun: Promise[int] = Promise()
-    assert begun.begin()
+    assert begun.set_running_or_notify_cancel()
     assert not begun.cancel()
-    assert not begun.done()
+    assert (begun.running(), begun.done()) == (True, False)
 
 
 def test_a_start_that_ctrl_c_broke_is_told_as_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:

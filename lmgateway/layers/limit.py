@@ -243,7 +243,7 @@ def _keep_while_running(place: Place, error: BaseException) -> None:
     Such a transport says so by the attribute ``running``, a future, of what it raises.
     """
     running = getattr(error, "running", None)
-    if isinstance(running, (Future, Promise)) and place.claim():
+    if isinstance(running, Future) and place.claim():
         place.thread = 0  # that of no call: it frees the place by itself
         running.add_done_callback(lambda _: place.gate.leave(place))
 

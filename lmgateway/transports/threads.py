@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from math import isinf
@@ -11,7 +12,6 @@ from typing import TypeVar, cast
 
 from ..deadline import Deadline
 from ..errors import ConnectionFailedError
-from ..promises import Promise
 from ..types import HTTPRequest, HTTPResponse
 from ..workers import Workers
 from . import Body, BodySource, Transport, faults
@@ -92,7 +92,7 @@ class _ThreadedBody:
         self._body.close()
 
 
-async def _within(future: Promise[T], deadline: Deadline) -> T:
+async def _within(future: Future[T], deadline: Deadline) -> T:
     remaining = deadline.remaining()
     try:
         async with asyncio.timeout(None if isinf(remaining) else remaining + GRACE_SECONDS):
@@ -103,7 +103,7 @@ async def _within(future: Promise[T], deadline: Deadline) -> T:
         raise faults.timed_out(deadline) from None
 
 
-def _let_go(future: Promise[HTTPResponse]) -> None:
+def _let_go(future: Future[HTTPResponse]) -> None:
     if future.cancelled() or future.exception() is not None:
         return
     source = future.result().source
@@ -111,7 +111,7 @@ def _let_go(future: Promise[HTTPResponse]) -> None:
         source.close()
 
 
-async def outcome(future: Promise[T]) -> T:
+async def outcome(future: Future[T]) -> T:
     """Await the outcome of a future that another thread completes.
 
     Not by ``asyncio.wrap_future``, which logs an error when the loop is closed before the future
