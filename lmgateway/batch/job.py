@@ -14,7 +14,7 @@ from typing import Any, Self
 from ..errors import ConfigError, InputError
 from .answers import is_success
 from .digests import Digests, digest
-from .journal import Journal, read_journal, sync_folder
+from .journal import O_BINARY, Journal, read_journal, sync_folder
 from .locks import AlreadyLockedError, is_locked, lock
 
 __all__ = ["Fingerprint", "Job", "beside", "read_job"]
@@ -156,7 +156,7 @@ def read_job(output: Path) -> dict[str, Any]:
     """
     path = beside(output)
     try:
-        file = os.open(path, os.O_RDWR)
+        file = os.open(path, os.O_RDWR | O_BINARY)
     except OSError as error:
         raise InputError(f"{output} is no output of a batch: {path}: {error.strerror}") from None
     try:
@@ -171,7 +171,7 @@ def read_job(output: Path) -> dict[str, Any]:
 def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> int:
     """Lock the job's file, and see that it is this job's, or new."""
     path = beside(output)
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, 0o666)
     try:
         try:
             lock(file)
@@ -183,7 +183,8 @@ def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> 
         if not recorded:
             for each in (output, fingerprint.errors):
                 if each is not None and os.path.exists(each) and os.path.getsize(each):
-                    os.unlink(path)  # it was made just now: without rows it means nothing
+                    with suppress(PermissionError):  # Windows removes no file that is open
+                        os.unlink(path)  # it was made just now: without rows it means nothing
                     raise InputError(
                         f"{each} exists and is no output of this job (there is no {path.name} "
                         "that says so): move it away, or write to another file"

@@ -16,8 +16,9 @@ from typing import BinaryIO
 from ..errors import ConfigError
 from .answers import read_id
 
-__all__ = ["Journal", "read_journal"]
+__all__ = ["O_BINARY", "Journal", "read_journal"]
 
+O_BINARY = getattr(os, "O_BINARY", 0)  # of Windows, where a line's end would become two characters
 SYNC_SECONDS = 1.0
 SYNC_LINES = 1000
 
@@ -55,8 +56,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # O_BINARY is of Windows alone, where a line's end would become two characters.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | O_BINARY
         self._file = os.open(path, flags, 0o666)
         self.size = os.fstat(self._file).st_size
         self._written = self._synced = 0  # lines; each is counted by one thread only

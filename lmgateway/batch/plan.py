@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import InputError
 from ..layers.limit import Limits
 from ..lm import LM, get_lm
+from ..paths import absolute
 from .digests import digest
 from .job import Fingerprint
 from .sources import Input, Source
@@ -101,7 +102,7 @@ class Plan:
     @staticmethod
     def _path(given: object) -> Path | None:
         if isinstance(given, (str, os.PathLike)) and given != "-":
-            return Path(os.path.abspath(given))
+            return Path(absolute(given))
         return None
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LMGatewayError
 from ..layers.limit import Limits
+from ..paths import absolute
 from ..workers import Workers
 from .answers import is_success
 from .asker import Asker, StopError
@@ -242,7 +243,7 @@ def _output(
         return
     facts = {"input_name": source.name, "total": source.total, "resume": plan.command}
     job = Job(
-        Path(os.path.abspath(plan.output)),
+        Path(absolute(plan.output)),
         plan.fingerprint(source, lm),
         facts=facts,
         retry_errors=plan.retry_errors,

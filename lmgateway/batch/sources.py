@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from ..errors import InputError, UnsupportedError
+from ..paths import absolute
 from .rows import BadLine, Raw
 
 __all__ = ["Input", "Source", "open_source"]
@@ -67,7 +68,7 @@ def open_source(given: Input, form: str | None = None) -> Source:
         return Source("", lambda: iter(given), total)
     if given == "-":
         return Source("-", _STREAMS[_form("-", form or "jsonl")])
-    path = Path(os.path.abspath(given))
+    path = Path(absolute(given))
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     kind = _form(path.suffix.lower(), form)

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import CacheMissError, ConfigError
 from ..forks import renew_lock
+from ..paths import absolute
 from ..types import JSON
 from .exchange import Key, identify
 from .recordings import Recording, open_recording
@@ -107,7 +108,7 @@ def record(path: str | os.PathLike[str], *, fresh: bool = False) -> Iterator[Rec
             full, a stream longer than 8 MiB, or what work in the process returned no JSON.
     """
     global _recorders
-    recorder = Recorder(os.path.abspath(os.path.expanduser(path)), fresh=fresh)
+    recorder = Recorder(absolute(path), fresh=fresh)
     with _lock:
         _recorders = (*_recorders, recorder)
     try:
@@ -128,7 +129,7 @@ def replay(path: str | os.PathLike[str]) -> Iterator[Replayer]:
     A request that is not recorded raises CacheMissError, which says what differs.
     """
     global _replayers
-    replayer = Replayer(os.path.abspath(os.path.expanduser(path)))
+    replayer = Replayer(absolute(path))
     with _lock:
         _replayers = (*_replayers, replayer)
     try:

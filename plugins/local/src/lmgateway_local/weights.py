@@ -64,7 +64,7 @@ def find(model: str) -> Weights:
     """
     if model in ("", DEFAULT_MODEL):
         return Weights(_default(), DEFAULT_MODEL)
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if not path.is_file():
         raise InputError(
             f"there is no file {model!r}: give the path of a .gguf file, or {DEFAULT_MODEL!r}"
