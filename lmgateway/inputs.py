@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, UnknownParameterError, UnsupportedError
+from .paths import expanded
 from .registry import Plugin, nearest
 from .types import Message, Options, Request
 
@@ -218,7 +220,7 @@ def _verify(value: object) -> str | None:
         return None
     if value is False:
         return "cannot be turned off; give the path of a CA bundle that holds your authority"
-    if isinstance(value, (str, Path)) and Path(value).exists():
+    if isinstance(value, (str, Path)) and os.path.exists(expanded(value)):
         return None
     return "must be the path of a CA bundle that exists"
 
@@ -269,5 +271,5 @@ def check_options(changes: Mapping[str, Any], base: Options) -> Options:
     if "recordings" in tidy:
         tidy["recordings"] = tuple(str(each) for each in tidy["recordings"])
     if "verify" in tidy and tidy["verify"] is not True:
-        tidy["verify"] = str(tidy["verify"])
+        tidy["verify"] = expanded(tidy["verify"])
     return Options(**{**{f: getattr(base, f) for f in Options.__dataclass_fields__}, **tidy})

@@ -53,12 +53,12 @@ def user_folder(kind: Literal["cache", "config"]) -> str:
 
     Raises ConfigError where the system names none, to a user without a home say.
     """
-    from platformdirs import user_cache_dir, user_config_dir
-
     try:
+        from platformdirs import user_cache_dir, user_config_dir
+
         find = user_cache_dir if kind == "cache" else user_config_dir
         folder = find("lmgateway", appauthor=False)
-    except (RuntimeError, OSError):
+    except Exception:  # a RuntimeError without a home, others on systems that it does not know
         folder = ""
     if not os.path.isabs(folder):  # some versions of platformdirs leave the ~ as it is
         raise ConfigError(

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..errors import ConfigError
-from ..paths import expanded
 
 __all__ = ["proxy_for", "tls_context"]
 
@@ -71,7 +70,7 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
             "the service's authority"
         )
     if isinstance(verify, str):
-        return _context((expanded(verify),), "verify=")
+        return _context((verify,), "verify=")
     for names in (("REQUESTS_CA_BUNDLE",), ("CURL_CA_BUNDLE",), ("SSL_CERT_FILE", "SSL_CERT_DIR")):
         if paths := tuple(path for name in names if (path := os.environ.get(name))):
             return _context(paths, " and ".join(names))
