@@ -47,7 +47,7 @@ def test_a_missing_engine_says_the_command_that_brings_it(
         engine.load(spec(tmp_path / "any.gguf"))
 
 
-@pytest.mark.parametrize("model", ["/no/such.gguf", "gpt-4o"])
+@pytest.mark.parametrize("model", ["/no/such.gguf", "gpt-4o", "~nobody-here/such.gguf", "~"])
 def test_a_model_that_is_no_file_says_what_is_wanted(model: str) -> None:
     with pytest.raises(InputError, match=r"path of a \.gguf file"):
         weights.find(model)
