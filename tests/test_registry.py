@@ -12,6 +12,7 @@ from support.distributions import SitePackages
 
 import lmgateway
 from lmgateway import errors, registry
+from lmgateway.cli.doctor import examine
 from lmgateway.config.catalogue import hosts
 from lmgateway.distributions import OWN
 from lmgateway.target import user_agent
@@ -166,6 +167,15 @@ def test_what_is_broken_is_named_when_it_is_asked_for(
     site_packages.leave(folder, **files)
     with pytest.raises(errors.UnknownProviderError, match=advice):
         lmgateway.get_lm("lost", model="m")
+
+
+def test_the_doctor_names_what_is_broken(site_packages: SitePackages) -> None:
+    site_packages.leave("~ost-1.0.dist-info", entry_points=OURS + "lost = lmgateway_lost\n")
+    found = {finding.what: finding for finding in examine("echo")}
+    assert found["plugin lost"].ok is False
+    assert "~ost-1.0.dist-info in" in found["plugin lost"].fact
+    assert found["plugin lost"].next == "reinstall it"
+    assert found["call"].ok
 
 
 def test_a_line_that_is_there_twice_is_one_provider(site_packages: SitePackages) -> None:
