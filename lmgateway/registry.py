@@ -107,9 +107,12 @@ def damaged() -> dict[str, str]:
 def _scanned(*, afresh: bool = False) -> _Scan:
     path: tuple[Any, ...] = tuple(sys.path)
     try:
-        hash(path)
+        found = _scans.get(path)
     except TypeError:  # what Python passes over in it may be anything
         path = tuple(map(str, path))
+        found = _scans.get(path)
+    if found is not None and not afresh:
+        return found
     with _lock:
         if afresh or path not in _scans:
             offers = scan(hookspecs.GROUP)

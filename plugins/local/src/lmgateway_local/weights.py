@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distribution
 from pathlib import Path
 
 from lmgateway.errors import ConfigError, InputError
@@ -75,7 +75,7 @@ def find(model: str) -> Weights:
 def _default() -> Path:
     try:
         files = distribution(_PACKAGE).files or []
-    except PackageNotFoundError:
+    except Exception:  # it is not installed, or what pip noted of it is damaged
         files = []
     for file in files:
         if file.suffix == ".gguf":
