@@ -162,6 +162,8 @@ def check_params(params: Mapping[str, Any], plugin: Plugin, others: Sequence[str
     """
     for name, value in params.items():
         if name not in plugin.info.params:
+            if name in ("prompt", "messages", "schema"):
+                raise UnknownParameterError(f"{name} belongs to a call: give it to complete(...)")
             known = sorted(plugin.info.params)
             advice = nearest(name, [*known, *others]) or f"it sends {', '.join(known) or 'none'}"
             raise UnknownParameterError(f"{plugin.name} has no parameter {name!r}: {advice}")

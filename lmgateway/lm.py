@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from . import composition
+from .allowlist import check_row
 from .connections import Connections, closed
 from .drivers import arun, run
 from .errors import InputError, excerpt
@@ -207,7 +208,9 @@ class LM:
         Works inside a running event loop too, and blocks it.
 
         Args:
-            inputs: Prompts, message lists or dicts of keywords; any iterable, read as needed.
+            inputs: Prompts, message lists or dicts; any iterable, read as needed. A dict says what
+                to ask: ``prompt`` or ``messages``, ``system``, ``schema``, ``sample`` and
+                generation parameters; settings and core options are for all, as keywords.
             concurrency: Calls in flight at most.
             return_exceptions: Put an LMGatewayError into the list in place of a Completion;
                 otherwise the first one is raised, and no further call is begun.
@@ -347,6 +350,9 @@ class LM:
 
     def __repr__(self) -> str:
         return f"<LM {self.provider!r} model={self.model!r}>"
+
+    def _check_row(self, row: Mapping[Any, Any], place: str) -> None:
+        check_row(row, self._spec.plugin, place, types=True)
 
     def _check_open(self) -> None:
         if self._closed:

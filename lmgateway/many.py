@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Input", "Outcome", "abatch", "batch"]
 
 Input: TypeAlias = "str | list[Any] | Mapping[str, Any]"
-"""A prompt, a conversation, or keywords for ``complete``."""
+"""A prompt, a conversation, or a dict that says what to ask; see ``LM.batch``."""
 
 Outcome: TypeAlias = "Completion | LMGatewayError"
 
@@ -125,7 +125,7 @@ class _Work:
         while (taken := self._take()) is not None:
             place, given = taken
             try:
-                self._settle(place, lm.complete(**self._arguments(place, given)))
+                self._settle(place, lm.complete(**self._arguments(lm, place, given)))
             except LMGatewayError as error:
                 self._fail(place, error)
             except BaseException as error:
@@ -136,7 +136,7 @@ class _Work:
         while (taken := self._take()) is not None:
             place, given = taken
             try:
-                self._settle(place, await lm.acomplete(**self._arguments(place, given)))
+                self._settle(place, await lm.acomplete(**self._arguments(lm, place, given)))
             except LMGatewayError as error:
                 self._fail(place, error)
             if self._failure is not None:
@@ -165,11 +165,12 @@ class _Work:
                 self._stopped, self._failure = True, error
             return None
 
-    def _arguments(self, place: int, given: Input) -> dict[str, Any]:
-        """An input as keywords of ``complete``."""
+    def _arguments(self, lm: LM, place: int, given: Input) -> dict[str, Any]:
+        """An input as keywords of ``complete``; a dict says what to ask, and no more."""
         if isinstance(given, str):
             return {**self._keywords, "prompt": given}
         if isinstance(given, Mapping):
+            lm._check_row(given, f"inputs[{place}]")
             return {**self._keywords, **given}
         if isinstance(given, (list, tuple)):
             return {**self._keywords, "messages": given}

@@ -23,7 +23,7 @@ from .job import Job
 from .journal import Journal
 from .plan import Plan
 from .progress import say, shown
-from .rows import Row, identified
+from .rows import Row, check_columns, identified
 from .sources import Input, Source, open_source
 from .tally import Summary, Tally
 
@@ -172,9 +172,10 @@ def conduct(plan: Plan) -> Summary:
 
 async def execute(plan: Plan, control: Control) -> Summary:
     """Execute a plan in the running event loop."""
-    source = open_source(plan.source, plan.form)
     lm, ours = plan.open_lm()
     try:
+        check = partial(check_columns, plugin=lm._spec.plugin, ignore=plan.ignore)
+        source = open_source(plan.source, plan.form, check)
         tally = Tally(total=source.total)
         with _output(plan, source, lm) as (write, is_done):
             rows = _undone(identified(source.read(), plan.ignore), is_done, tally)
