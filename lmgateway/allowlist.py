@@ -92,7 +92,7 @@ def _refused(shown: str, name: str, place: str) -> LMGatewayError:
     if holds_secret(name):
         how = "set its variable in the environment, or give it to get_lm"
     else:
-        how = _INSTEAD.get(name, f"give it there, {name}=...")
+        how = _INSTEAD.get(name, f"give it there, as {name}=... or --param {name}=...")
     return InputError(
         f"{place}: {shown} says how or where to ask, which belongs to the job, not to a row: {how}"
     )

@@ -74,7 +74,7 @@ def _check_type(schema: object) -> None:
     raise _wrong(f", and this type holds {_named(odd)}")
 
 
-def _odd(form: object, seen: dict[int, object], *, named: bool = False) -> object | None:
+def _odd(form: object, seen: dict[Any, object], *, named: bool = False) -> object | None:
     """What is no type in a type, or the whole of it; None if there is nothing of the kind.
 
     Args:
@@ -82,14 +82,16 @@ def _odd(form: object, seen: dict[int, object], *, named: bool = False) -> objec
         seen: What was looked at before, by id; kept, so that nothing else gets its id.
         named: Whether it is the value of an alias, which names itself in a text where it recurs.
     """
-    if isinstance(form, type) or form is None or form is ... or id(form) in seen:
+    if isinstance(form, type) or form is None or form is ...:
         return None  # what stands in a class was written as code
-    seen[id(form)] = form
     text = form.__forward_arg__ if isinstance(form, ForwardRef) else form
     if isinstance(text, str):
         return None if named and _NAMES.fullmatch(text) else form
     if not _is_form(form):
         return form
+    if (id(form), named) in seen:
+        return None
+    seen[id(form), named] = form
     origin, parts = get_origin(form), list(get_args(form))
     if origin is Literal:
         return None  # its texts are values

@@ -290,6 +290,26 @@ def test_a_row_cannot_say_where_it_goes(output: Path, field: str) -> None:
     assert (summary.answered, summary.failed) == (1, 1)
 
 
+def test_an_id_that_became_no_rows_is_told_when_all_rows_are_done(output: Path) -> None:
+    source = output.with_name("in.jsonl")
+    source.write_text("".join(json.dumps(row) + "\n" for row in named("a", "b", "c")))
+    run(source, output, "echo")
+    damaged = output.read_bytes().replace(b'"custom_id": "b"', b'"custom_id": "z"')
+    output.write_bytes(damaged)
+    for _ in range(2):
+        with pytest.raises(errors.ConfigError, match=r"1 of those in .* belong to none"):
+            run(source, output, "echo")
+    assert set(texts(output)) == {"a", "b", "c", "z"}
+    kept = [line for line in output.read_text().splitlines() if '"z"' not in line]
+    output.write_text("\n".join(kept) + "\n")
+    assert run(source, output, "echo").skipped == 3
+
+
+def test_an_iterable_may_be_shorter_the_next_time(output: Path) -> None:
+    run(named("a", "b"), output, "echo")
+    assert run(named("b"), output, "echo").skipped == 1
+
+
 def test_an_iterator_is_read_as_needed(output: Path) -> None:
     read = 0
 
