@@ -32,7 +32,7 @@ from ..layers.limit import Limiter, Limits, limit, limiter_for
 from ..lm import LM
 from ..types import Completion, Exchange, Flow
 from .gate import Gate, rest
-from .rows import Row
+from .rows import IGNORE, Row
 from .tally import Tally
 
 __all__ = ["Asker", "Outcome", "Patience", "StopError"]
@@ -49,7 +49,6 @@ _HOPELESS = (
     PluginError,
     QuotaExceededError,
 )
-IGNORE = "or, if it is no parameter, name it in ignore= or --ignore"
 MOST_MODELS = 64
 LONGEST_PAUSE = 600.0
 

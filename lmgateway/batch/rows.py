@@ -15,11 +15,12 @@ from ..errors import InputError, UnsupportedError
 from ..registry import Plugin
 from .digests import Digests, digest
 
-__all__ = ["Raw", "Row", "check_columns", "identified", "interpret"]
+__all__ = ["IGNORE", "Raw", "Row", "check_columns", "identified", "interpret"]
 
 Raw: TypeAlias = "str | list[Any] | Mapping[str, Any] | BadLine"
 """What a source gives: a prompt, messages, a dict, or a line that cannot be read."""
 
+IGNORE = "or, if it is no parameter, name it in ignore= or --ignore"
 _ENVELOPE = frozenset({"method", "url", "body", "id"})
 
 
@@ -60,8 +61,11 @@ def check_columns(names: Iterable[str], plugin: Plugin, ignore: Collection[str] 
     names = list(names)
     beside = {"custom_id", "model", *ignore, *(_ENVELOPE if "body" in names else ())}
     for name in names:
-        if name not in beside:
-            check_name(name, plugin, f"the column {name!r:.80}")
+        try:
+            if name not in beside:
+                check_name(name, plugin, f"the column {name!r:.80}")
+        except (InputError, UnsupportedError) as error:
+            raise error.advise(IGNORE) from None
 
 
 def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Row]:
