@@ -170,8 +170,9 @@ class _Work:
         if isinstance(given, str):
             return {**self._keywords, "prompt": given}
         if isinstance(given, Mapping):
-            lm._check_row(given, f"inputs[{place}]")
-            return {**self._keywords, **given}
+            row = dict(given)
+            lm._check_row(row, f"inputs[{place}]")
+            return {**self._keywords, **row}
         if isinstance(given, (list, tuple)):
             return {**self._keywords, "messages": given}
         raise InputError(

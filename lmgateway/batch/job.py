@@ -178,8 +178,9 @@ def read_job(output: Path) -> dict[str, Any]:
     path = beside(output)
     try:
         file = os.open(path, os.O_RDWR)
-    except OSError as error:
-        raise InputError(f"{output} is no output of a batch: {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
+        raise InputError(f"{output} is no output of a batch: {str(path)!r}: {why}") from None
     try:
         recorded = _load(path, file)
         if not recorded:

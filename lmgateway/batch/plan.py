@@ -14,7 +14,7 @@ from ..layers.limit import Limits
 from ..lm import LM, get_lm
 from .digests import digest
 from .job import Fingerprint
-from .sources import Input, Source
+from .sources import Input, Source, check_rows
 
 __all__ = ["Plan"]
 
@@ -53,11 +53,14 @@ class Plan:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r:.80}")
-        if isinstance(self.ignore, str):
+        if isinstance(self.ignore, str) or not isinstance(self.ignore, Collection):
             raise InputError("ignore must be a list of names, not one text")
+        if not isinstance(self.source, (str, os.PathLike)):
+            check_rows(self.source)
         if self.to_stdout and self.retry_errors:
             raise InputError("a pipe keeps no errors to retry: write to a file")
-        files = [self._path(each) for each in (self.source, self.output, self.errors)]
+        given = {"input": self.source, "output": self.output, "errors": self.errors}
+        files = [self._path(each, name) for name, each in given.items()]
         named = [path for path in files if path is not None]
         if len(set(named)) < len(named):
             raise InputError("input, output and errors must be three different files")
@@ -85,7 +88,7 @@ class Plan:
 
     def errors_path(self) -> Path | None:
         """The file for errors."""
-        return self._path(self.errors)
+        return self._path(self.errors, "errors")
 
     def fingerprint(self, source: Source, lm: LM) -> Fingerprint:
         """What makes the job that job."""
@@ -99,10 +102,18 @@ class Plan:
         )
 
     @staticmethod
-    def _path(given: object) -> Path | None:
-        if isinstance(given, (str, os.PathLike)) and given != "-":
-            return Path(os.path.abspath(given))
-        return None
+    def _path(given: object, name: str) -> Path | None:
+        """Where a file is; None for a pipe, an iterable, or none. Raises InputError."""
+        if isinstance(given, (str, os.PathLike)):
+            try:
+                path = os.path.abspath(os.fspath(given))
+                if isinstance(path, str) and b"\0" not in os.fsencode(path):
+                    return None if given == "-" else Path(path)
+            except UnicodeEncodeError:
+                pass
+        elif name == "input" or (name == "errors" and given is None):
+            return None
+        raise InputError(f"{name} must be the path of a file, not {given!r:.80}")
 
 
 def _check_place(path: Path) -> None:

@@ -24,7 +24,7 @@ from .journal import Journal
 from .plan import Plan
 from .progress import say, shown
 from .rows import Row, check_columns, identified
-from .sources import Input, Source, open_source
+from .sources import Input, Source, check_rows, open_source
 from .tally import Summary, Tally
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ async def aprocess_batch(
     rows: Iterable[Any], lm: LM | str | None = None, *, concurrency: int = 100, **keywords: Any
 ) -> list[dict[str, Any]]:
     """As ``process_batch``, awaited."""
+    check_rows(rows)
     plan = Plan((), "-", lm, concurrency=concurrency, keywords=keywords)
     opened, ours = plan.open_lm()
     asker = Asker(opened, concurrency, plan.limits, Tally())

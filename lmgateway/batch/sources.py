@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
@@ -19,7 +19,7 @@ from typing import IO, Any, TypeAlias
 from ..errors import InputError, UnsupportedError, excerpt
 from .rows import BadLine, Raw
 
-__all__ = ["Input", "Source", "open_source"]
+__all__ = ["Input", "Source", "check_rows", "open_source"]
 
 Input: TypeAlias = "str | os.PathLike[str] | Iterable[Any]"
 """A file, ``"-"`` for stdin, or any iterable of prompts, message lists and dicts."""
@@ -87,6 +87,12 @@ def open_source(given: Input, form: str | None = None, check: Check = lambda nam
         return Source(str(path), lambda: _read_lines(path.open("rb")), counted, hashed)
     total = sum(1 for _ in _open_table(path, kind, check))
     return Source(str(path), lambda: _open_table(path, kind, check), total, _digest(path))
+
+
+def check_rows(given: object) -> None:
+    """Refuse what is one row, or none at all, where many are wanted."""
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise InputError(f"the input must be an iterable of rows, not one {type(given).__name__}")
 
 
 def _form(suffix: str, form: str | None) -> str:
