@@ -127,8 +127,8 @@ class LM:
         Args:
             prompt: The prompt; or else:
             messages: A conversation, each turn a dict with ``role`` and ``content``.
-            schema: A pydantic model (or type, or JSON schema) that the answer must fit; the
-                object is in each choice's ``parsed``.
+            schema: A pydantic model (or type, or JSON schema as a dict) that the answer must fit;
+                the object is in each choice's ``parsed``. A text is never evaluated.
             **keywords: Generation parameters, core options and settings, for this call.
 
         Raises:
