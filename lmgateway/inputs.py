@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, UnknownParameterError, UnsupportedError
+from .plain import flaw, shown
 from .registry import Plugin, nearest
 from .types import Message, Options, Request
 
@@ -77,28 +77,11 @@ def check_model(model: object, provider: str) -> str:
     return model
 
 
-def check_json(value: object, name: str, depth: int = 0) -> None:
+def check_json(value: object, name: str) -> None:
     """Refuse what JSON cannot carry; raises InputError naming the place."""
-    if isinstance(value, str):
-        check_text(value, name)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise InputError(f"{name} is {value}, which JSON cannot carry")
-    elif value is None or isinstance(value, (bool, int)):
-        return
-    elif depth > 100:
-        raise InputError(f"{name} is nested more than 100 deep")
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            if not isinstance(key, (str, int)) or isinstance(key, bool):  # logit_bias has ints
-                raise InputError(f"{name} has the key {key!r:.40}: JSON's keys are strings")
-            check_text(str(key), f"a key of {name}")
-            check_json(each, f"{name}[{key!r:.40}]", depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for place, each in enumerate(value):
-            check_json(each, f"{name}[{place}]", depth + 1)
-    else:
-        raise InputError(f"{name} is a {type(value).__name__}, which JSON cannot carry")
+    problem = flaw(value, name)
+    if problem is not None:
+        raise InputError(problem)
 
 
 def _count(minimum: int, maximum: int | None = None) -> Callable[[object], str | None]:
@@ -170,7 +153,7 @@ def check_params(params: Mapping[str, Any], plugin: Plugin, others: Sequence[str
         check_json(value, name)
         problem = _VALUES[name](value) if name in _VALUES else None
         if problem:
-            raise InputError(f"{name} {problem}, not {value!r:.80}")
+            raise InputError(f"{name} {problem}, not {shown(value)}")
 
 
 def check_capabilities(request: Request, plugin: Plugin) -> None:

@@ -190,16 +190,8 @@ MALFORMED = {
     "logprobs_token": (TEXT, text(logprobs={"content": [{"logprob": 1}]}), "logprobs.*token"),
     "logprobs_infinite": (TEXT, b'{"choices": [{"text": "a", "logprobs": {"content": '
                           b'[{"token": "a", "logprob": 1e999}]}}]}', "logprob"),
-    "model": (TEXT, {**text(), "model": 5}, "model"),
-    "id": (TEXT, {**text(), "id": 5}, "id"),
-    "usage": (TEXT, {**text(), "usage": 5}, "usage"),
-    "usage_text": (TEXT, {**text(), "usage": {"prompt_tokens": "5"}}, r"usage\.prompt_tokens"),
-    "usage_negative": (TEXT, {**text(), "usage": {"total_tokens": -1}}, r"usage\.total_tokens"),
-    "usage_bool": (TEXT, {**text(), "usage": {"total_tokens": True}}, r"usage\.total_tokens"),
     "list": (TEXT, [], "the body"),
     "null": (TEXT, b"null", "the body"),
-    "nan": (TEXT, b'{"choices": [{"text": "a", "x": NaN}]}', "NaN"),
-    "infinity": (TEXT, b'{"choices": [{"text": "a", "x": -Infinity}]}', "Infinity"),
 }  # fmt: skip
 
 
@@ -207,7 +199,7 @@ MALFORMED = {
 def test_a_field_that_is_not_as_it_must_be_is_named(case):
     endpoint, body, field = MALFORMED[case]
     with pytest.raises(errors.ResponseFormatError, match=field) as caught:
-        answer(body, endpoint, headers={"x-request-id": "r1"})
+        answer(body, endpoint, headers={"x-request-id": "r1"}, logprobs=1)
     assert not caught.value.retryable
     assert caught.value.request_id == "r1"
 

@@ -13,7 +13,7 @@ from .build import Service, chat_request, completion_request, embed_request, mod
 from .faults import check, error_in, load, request_id, retry_after
 from .flows import complete, embed, models, read_stream, stream
 from .params import CHAT, OPENAI, TEXT, VLLM, Dialect, Endpoint, body_params
-from .parse import normalize, parse, parse_embeddings, parse_models
+from .parse import normalize, parse, parse_embeddings, parse_models, write
 
 __all__ = [
     "CHAT",
@@ -43,4 +43,5 @@ __all__ = [
     "request_id",
     "retry_after",
     "stream",
+    "write",
 ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from lmgateway.errors import InputError
+from lmgateway.errors import InputError, ResponseFormatError
 from lmgateway.types import JSON, Message, Request
+from lmgateway.wire.openai import load, write
 
 __all__ = ["convert"]
 
@@ -111,11 +111,15 @@ def _use(call: Mapping[str, Any], where: str) -> dict[str, JSON]:
     match call:
         case {"id": str(id_), "function": {"name": str(name), "arguments": str(text)}}:
             try:
-                arguments = json.loads(text or "{}")
-            except ValueError:
+                arguments = load(text or "{}")
+                write(arguments, where)
+            except ResponseFormatError:
                 arguments = None
             if not isinstance(arguments, dict):
-                raise InputError(f"{where}.function.arguments must be a JSON object, as text")
+                raise InputError(
+                    f"{where}.function.arguments must be a JSON object, as text, nested at most "
+                    "100 deep"
+                )
             return {"type": "tool_use", "id": id_, "name": name, "input": arguments}
     raise InputError(f'{where} must be {{"id", "function": {{"name", "arguments"}}}}')
 
