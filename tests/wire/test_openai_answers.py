@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 
 import pytest
@@ -106,6 +107,45 @@ def test_arguments_that_are_no_json_are_left_as_text(arguments):
     call = {**CALL, "function": {"name": "f", "arguments": arguments}}
     [choice] = answer(chat(content="", tool_calls=[call]))["choices"]
     assert choice["tool_calls"] == [{**CALL, "function": {"name": "f", "arguments": arguments}}]
+
+
+@pytest.mark.parametrize("depth, there", [(99, True), (100, False), (600, False), (5000, False)])
+def test_arguments_are_parsed_down_to_a_depth_of_100(depth, there):
+    arguments = '{"a": ' + "[" * depth + "]" * depth + "}"
+    call = {**CALL, "function": {"name": "f", "arguments": arguments}}
+    [choice] = answer(chat(content="", tool_calls=[call]))["choices"]
+    assert choice["tool_calls"][0]["function"]["arguments"] == arguments
+    assert ("parsed" in choice["tool_calls"][0]) is there
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ['{"a": 1e999}', '{"a": -1e999}', '"{\\"a\\": NaN}"', '{"a": "\\ud83d"}', "1" * 5000],
+)
+def test_arguments_that_could_not_be_written_again_are_left_as_text(arguments):
+    call = {**CALL, "function": {"name": "f", "arguments": arguments}}
+    [choice] = answer(chat(content="", tool_calls=[call]))["choices"]
+    [read] = choice["tool_calls"]
+    assert read["function"]["arguments"] == arguments
+    json.dumps(read, ensure_ascii=False, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize("used", [850, 900])
+def test_a_depth_is_the_same_wherever_the_caller_stands(used):
+    """Python counts the decoder's depth with the caller's own frames."""
+    arguments = '{"a": ' + "[" * 90 + "]" * 90 + "}"
+    call = {**CALL, "function": {"name": "f", "arguments": arguments}}
+    body = {**chat(content="", tool_calls=[call]), "extra": json.loads("[" * 300 + "]" * 300)}
+
+    expected = answer(body)
+    outer = len(inspect.stack(0))
+    encoded = json.dumps(body).encode()
+
+    def deeper(left):
+        return deeper(left - 1) if left else answer(encoded)
+
+    assert deeper(used - outer) == expected
+    assert "parsed" in expected["choices"][0]["tool_calls"][0]
 
 
 def test_arguments_that_come_as_an_object_and_a_call_without_an_id():
