@@ -11,7 +11,7 @@ from . import composition
 from .allowlist import check_row
 from .connections import Connections, closed
 from .drivers import arun, run
-from .errors import InputError, excerpt
+from .errors import excerpt
 from .history import History, remembered
 from .many import Input, abatch, batch
 from .streams import AStream, Stream, show_delta, show_text
@@ -392,14 +392,9 @@ class LM:
     def _embed(
         self, texts: str | Sequence[str], params: Mapping[str, Any]
     ) -> tuple[Flow[Embeddings], Call]:
-        from .inputs import check_prompt
+        from .inputs import check_texts
 
-        several = [texts] if isinstance(texts, str) else list(texts)
-        if not several:
-            raise InputError("give at least one text to embed")
-        request = EmbedRequest(
-            self.model, [check_prompt(text) for text in several], params, self.options.timeout
-        )
+        request = EmbedRequest(self.model, check_texts(texts), params, self.options.timeout)
         return self._ask("lmgateway_embed", request)
 
 

@@ -9,6 +9,8 @@ from itertools import islice
 from time import localtime, strftime
 from typing import Any
 
+from .errors import InputError
+from .plain import shown
 from .types import JSON
 
 __all__ = ["render", "show"]
@@ -19,7 +21,9 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def show(history: Sequence[Mapping[str, Any]], count: int = 1) -> None:
-    """Print the last ``count`` calls, oldest first."""
+    """Print the last ``count`` calls, oldest first; raises InputError for what is no number."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise InputError(f"inspect_history takes a whole number of calls, not {shown(count)}")
     print(render(list(history)[-count:] if count > 0 else []))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,16 @@ from typing import Any
 from ..errors import InputError
 from ..layers.limit import Limits
 from ..lm import LM, get_lm
+from ..paths import as_path
+from ..plain import shown
 from .digests import digest
 from .job import Fingerprint
 from .sources import Input, Source, check_rows
 
 __all__ = ["Plan"]
+
+#: Calls in flight, or actors: each is a task or a process, before any of them has asked.
+MOST = 100_000
 
 #: How many rows a row may be ahead of the first unsettled one, for each call in flight.
 WINDOW = 8
@@ -52,11 +57,15 @@ class Plan:
             if value is None and name == "workers":
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, not {value!r:.80}")
-        if isinstance(self.ignore, str) or not isinstance(self.ignore, Collection):
+                raise InputError(f"{name} must be a whole number of at least 1, not {shown(value)}")
+            if value > MOST:
+                raise InputError(f"{name} must be at most {MOST:,}, not {shown(value)}")
+        if isinstance(self.ignore, (str, bytes)) or not _are_texts(self.ignore):
             raise InputError("ignore must be a list of names, not one text")
         if not isinstance(self.source, (str, os.PathLike)):
             check_rows(self.source)
+        if not (self.lm is None or isinstance(self.lm, (str, LM))):
+            raise InputError(f"lm must be an LM or a name for get_lm, not {shown(self.lm)}")
         if self.to_stdout and self.retry_errors:
             raise InputError("a pipe keeps no errors to retry: write to a file")
         given = {"input": self.source, "output": self.output, "errors": self.errors}
@@ -104,20 +113,25 @@ class Plan:
     @staticmethod
     def _path(given: object, name: str) -> Path | None:
         """Where a file is; None for a pipe, an iterable, or none. Raises InputError."""
-        if isinstance(given, (str, os.PathLike)):
-            try:
-                path = os.path.abspath(os.fspath(given))
-                if isinstance(path, str) and b"\0" not in os.fsencode(path):
-                    return None if given == "-" else Path(path)
-            except UnicodeEncodeError:
-                pass
-        elif name == "input" or (name == "errors" and given is None):
+        if given == "-" or (name == "errors" and given is None):
             return None
-        raise InputError(f"{name} must be the path of a file, not {given!r:.80}")
+        if name == "input" and not isinstance(given, (str, os.PathLike)):
+            return None
+        return Path(os.path.abspath(as_path(given, name)))
+
+
+def _are_texts(names: object) -> bool:
+    return isinstance(names, Collection) and all(isinstance(name, str) for name in names)
 
 
 def _check_place(path: Path) -> None:
     """Refuse a file that cannot be one, before a job leaves its traces beside it."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"{shown(str(path))} cannot be written: {error.strerror}") from None
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(
             f"{path} is there and is no regular file, so nothing written to it could be resumed: "

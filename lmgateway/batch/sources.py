@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from ..errors import InputError, UnsupportedError, excerpt
+from ..plain import shown
 from .rows import BadLine, Raw
 
 __all__ = ["Input", "Source", "check_rows", "open_source"]
@@ -76,8 +77,8 @@ def open_source(given: Input, form: str | None = None, check: Check = lambda nam
         kind = _form("-", form or "jsonl")
         return Source("-", lambda: _read_stdin(kind, check))
     path = Path(os.path.abspath(given))
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    if not os.path.isfile(path):
+        raise InputError(f"there is no file {excerpt(str(path))}")
     kind = _form(path.suffix.lower(), form)
     if kind == "parquet":
         total = _survey_parquet(path, check)
@@ -92,15 +93,15 @@ def open_source(given: Input, form: str | None = None, check: Check = lambda nam
 def check_rows(given: object) -> None:
     """Refuse what is one row, or none at all, where many are wanted."""
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
-        raise InputError(f"the input must be an iterable of rows, not one {type(given).__name__}")
+        raise InputError(f"a batch takes an iterable of rows, not one {type(given).__name__}")
 
 
 def _form(suffix: str, form: str | None) -> str:
     known = form or FORMATS.get(suffix, "")
     if known not in FORMATS.values():
         raise InputError(
-            f"the form of the input is not known by {form or suffix or 'its name'!r}: name a file "
-            ".jsonl, .csv, .tsv or .parquet, or give format="
+            f"the form of the input is not known by {shown(form or suffix or 'its name')}: name a "
+            "file .jsonl, .csv, .tsv or .parquet, or give format="
         )
     if suffix == "-" and known == "parquet":
         raise InputError("Parquet cannot be read from a pipe: give a file")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..paths import as_path
 from .job import read_job
 from .journal import read_journal
 
@@ -54,7 +55,7 @@ def status(output: str | os.PathLike[str]) -> Status:
 
     Raises InputError if it is no output of a job, ConfigError if a file is damaged.
     """
-    path = Path(os.path.abspath(output))
+    path = Path(os.path.abspath(as_path(output, "output")))
     recorded = read_job(path)
     answered, errors = 0, Counter[str]()
     for each in filter(None, (str(path), recorded["errors"])):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError, excerpt
 from ..forks import renew_lock
+from ..paths import as_path
 from .origins import Sourced, folders_upwards
 
 __all__ = ["FILE_NAME", "VARIABLE", "Document", "Found", "find", "read", "user_file"]
@@ -72,7 +73,7 @@ def find(config: str | os.PathLike[str] | None = None) -> Found | None:
     Raises ConfigError if one that was named is not there.
     """
     if config is not None:
-        return _named(os.fspath(config), "config=")
+        return _named(as_path(config, "config"), "config=")
     if variable := os.environ.get(VARIABLE):
         return _named(variable, VARIABLE)
     for folder in folders_upwards():
@@ -96,7 +97,8 @@ def user_file() -> str:
 def _named(path: str, by: str) -> Found:
     path = os.path.abspath(os.path.expanduser(path))
     if not os.path.isfile(path):
-        raise ConfigError(f"{by} names {path}, which is no file: mend the path, or leave it out")
+        said = excerpt(path.encode("utf-8", "replace"))
+        raise ConfigError(f"{by} names {said}, which is no file: mend the path, or leave it out")
     return Found(path, f"named by {by}")
 
 

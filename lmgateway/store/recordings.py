@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from base64 import b64decode, b64encode
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
+from errno import EINVAL
 from functools import lru_cache
 from threading import Lock
 from time import monotonic, sleep
@@ -91,6 +93,8 @@ class Recording:
 
     def _look(self) -> tuple[int, int]:
         status = os.stat(self.path)
+        if not stat.S_ISREG(status.st_mode):  # a device or a pipe may have no end
+            raise OSError(EINVAL, "it is no file")
         return status.st_mtime_ns, status.st_size
 
     def _refresh(self) -> None:
