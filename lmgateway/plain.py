@@ -1,17 +1,20 @@
 """Plain JSON: what of a value JSON cannot carry, how deep it may be nested, and copies of it.
 
 Nothing here recurses: how deep a value may be is said by ``DEPTH``, not by how much of Python's
-stack the caller has used.
+stack the caller has used. For what does recurse there is ``on_fresh_stack``.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["DEPTH", "copied", "flaw", "is_deep", "shown"]
+__all__ = ["DEPTH", "copied", "flaw", "is_deep", "on_fresh_stack", "shown"]
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 #: So many objects and lists may stand in one another, the outermost included.
 DEPTH = 100
@@ -126,6 +129,33 @@ def copied(value: Any) -> Any:
                     waiting.append(known)
                 holder[place] = known
     return copy
+
+
+def on_fresh_stack(act: Callable[[Given], Made], given: Given) -> Made:
+    """Do what raised RecursionError once more, in a thread, whose stack nobody has used yet.
+
+    Python 3.11 counts how deep its JSON encoder and decoder are with the caller's own frames.
+
+    Raises:
+        RecursionError: It is too deep for any stack.
+    """
+    from concurrent.futures import Future
+    from threading import Thread
+
+    outcome: Future[Made] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(act(given))
+        except Exception as error:
+            outcome.set_exception(error)
+
+    thread = Thread(target=work, name="lmgateway-fresh-stack", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:  # the system gives no thread
+        raise RecursionError(str(error)) from None
+    return outcome.result()
 
 
 def shown(value: object, length: int = 80) -> str:

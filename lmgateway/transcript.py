@@ -10,11 +10,12 @@ from time import localtime, strftime
 from typing import Any
 
 from .errors import InputError
-from .plain import shown
+from .plain import on_fresh_stack, shown
 from .types import JSON
 
 __all__ = ["render", "show"]
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=repr).encode
 RULE = "─" * 72
 # An answer may hold escape sequences that would repaint the reader's terminal.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -94,7 +95,10 @@ def _calls(turn: Mapping[str, JSON]) -> list[str]:
 def _arguments(arguments: JSON) -> str:
     if isinstance(arguments, str):
         return arguments
-    return json.dumps(arguments, ensure_ascii=False, default=repr)
+    try:
+        return _encode(arguments)
+    except RecursionError:
+        return on_fresh_stack(_encode, arguments)
 
 
 def _ending(choice: Mapping[str, JSON]) -> str:

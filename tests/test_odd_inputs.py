@@ -6,6 +6,7 @@ Nothing raw comes out, nothing waits for ever, and what is refused was asked of 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.fault_server import FaultServer, receive, send
+from support.odd import ODD, each_field_odd
 
 import lmgateway
 from lmgateway import (
@@ -348,3 +350,60 @@ def test_an_odd_argument_of_a_command_is_refused(
     assert result in (1, 2), result
     assert "Traceback" not in said.err
     assert "not foreseen" not in said.err, said.err
+
+
+# -- conversations, tools and schemas, by every provider -----------------------------------------
+
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"],
+          "additionalProperties": False}  # fmt: skip
+ASKED: dict[str, Any] = {
+    "messages": [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": [
+            {"type": "text", "text": "Hi"},
+            {"type": "image_url", "image_url": {"url": "https://host/a.png", "detail": "auto"}},
+        ]},
+        {"role": "assistant", "content": "x", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "1", "content": "y"},
+        {"role": "user", "content": "z", "name": "me"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "description": "d",
+                                                "parameters": SCHEMA}}],
+    "schema": SCHEMA,
+    "stop": ["a"],
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "extra_body": {"a": 1},
+    "metadata": {"a": "b"},
+}  # fmt: skip
+INNER = {
+    **ODD,
+    "object of an object": {"a": {}},
+    "list of objects": [{}],
+    "list of lists": [[]],
+    "list of texts": ["a"],
+    "list of nulls": [None],
+    "part of an odd kind": [{"type": [1]}],
+    "90 deep": json.loads("[" * 90 + "]" * 90),
+}
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic", "anyscale", "local", "echo"])
+@pytest.mark.parametrize("field", ASKED)
+def test_an_odd_field_of_what_is_asked_is_sent_or_refused(name: str, field: str) -> None:
+    settings = {} if name in ("local", "echo") else {"api_key": "a-key-of-mine", "model": "m"}
+    lm = get_lm(name, **settings)
+    beside = {"tools": ASKED["tools"]} if field == "tool_choice" else {}
+    beside |= {} if field == "messages" else {"prompt": "Hi"}
+    raw = {}
+    for what, odd in INNER.items():
+        for path, asked in each_field_odd({field: ASKED[field]}, odd):
+            try:
+                lm.preview(**beside, **asked)
+            except PluginError as error:
+                raw[what, path] = repr(error)[:200]
+            except LMGatewayError as error:
+                str(error).encode()
+            except Exception as error:
+                raw[what, path] = repr(error)[:200]
+    assert not raw

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import isinf
 from typing import Any
 
 from ...errors import APIError, ResponseFormatError, api_error, excerpt
+from ...plain import on_fresh_stack
 from ...types import HTTPResponse, Request
 from ..pieces import mend
 
@@ -302,41 +303,20 @@ def _decode(text: str) -> Any:
     try:
         return _strictly(text)
     except RecursionError:
-        return _on_a_fresh_stack(_strictly, text)
+        return on_fresh_stack(_strictly, text)
 
 
 def _decode_loosely(text: str) -> Any:
     try:
         return _loosely(text)
     except RecursionError:
-        return _on_a_fresh_stack(_by_any_means, text)
+        return on_fresh_stack(_by_any_means, text)
     except json.JSONDecodeError:
         raise
     except ValueError:
         if not text.lstrip().startswith("{"):
             raise
         return _by_any_means(text)
-
-
-def _on_a_fresh_stack(decode: Callable[[str], Any], text: str) -> Any:
-    """Decode in a thread: Python 3.11 counts the decoder's depth with the caller's own frames."""
-    from concurrent.futures import Future
-    from threading import Thread
-
-    outcome: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(decode(text))
-        except Exception as error:
-            outcome.set_exception(error)
-
-    thread = Thread(target=work, name="lmgateway-decode", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:  # the system gives no thread
-        raise RecursionError(str(error)) from None
-    return outcome.result()
 
 
 def _unreadable(message: str) -> ResponseFormatError:

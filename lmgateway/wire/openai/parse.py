@@ -17,7 +17,7 @@ from math import isfinite
 from typing import cast
 
 from ...errors import APIError, ContentFilteredError, ResponseFormatError
-from ...plain import DEPTH, flaw, is_deep
+from ...plain import DEPTH, flaw, is_deep, on_fresh_stack
 from ...types import (
     JSON,
     Choice,
@@ -197,7 +197,7 @@ def _tool_call(raw: JSON, index: int, where: str) -> dict[str, JSON]:
         raise malformed(where, raw, "an object")
     kind = raw.get("type") or "function"
     if kind != "function" and "function" not in raw:  # OpenAI's custom tools: free text
-        custom: dict[str, JSON] = json.loads(write(raw, where))
+        custom: dict[str, JSON] = load(write(raw, where))
         return custom
     function = raw.get("function")
     if type(function) is not dict:
@@ -233,10 +233,17 @@ def write(value: JSON, where: str) -> str:
     if is_deep(value):
         raise ResponseFormatError(f"{where} in the answer is nested more than {DEPTH} deep")
     try:
-        return mend(json.dumps(value, ensure_ascii=False, allow_nan=False))
-    except (ValueError, RecursionError):
+        try:
+            text = _encode(value)
+        except RecursionError:
+            text = on_fresh_stack(_encode, value)
+    except ValueError:
         problem = flaw(value, where) or f"{where} cannot be written as JSON"
-    raise ResponseFormatError(f"{problem}, in the answer")
+        raise ResponseFormatError(f"{problem}, in the answer") from None
+    return mend(text)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def parse_arguments(arguments: str) -> JSON:

@@ -53,7 +53,8 @@ def _plain(message: Message, where: str) -> str:
     content = message.get("content")
     if isinstance(content, str):
         return content
-    texts = [part.get("text") for part in content or () if part.get("type") == "text"]
+    parts = [part for part in content or () if isinstance(part, Mapping)]
+    texts = [part.get("text") for part in parts if part.get("type") == "text"]
     if len(texts) != len(content or ()) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"{where}.content may hold text only")
     return "".join(map(str, texts))
@@ -98,6 +99,8 @@ def _said(message: Message, where: str) -> JSON:
     """What the model said, the tools it called among it."""
     content = _content(message, where)
     calls = message.get("tool_calls") or ()
+    if not isinstance(calls, (list, tuple)):
+        raise InputError(f"{where}.tool_calls must be a list")
     if not calls:
         if not content:
             raise InputError(f"{where} is empty: the Messages API takes no turn without content")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -115,7 +114,7 @@ def _call(block: dict[str, JSON], where: str) -> dict[str, JSON]:
         text = mend(arguments)
     elif isinstance(arguments, dict):
         text = write(arguments, f"{where}.input")
-        parsed["parsed"] = arguments if text.isascii() else json.loads(text)
+        parsed["parsed"] = arguments if text.isascii() else load(text)
     else:
         raise ResponseFormatError(f"{where}.input in the answer is no object")
     return {
