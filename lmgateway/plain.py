@@ -167,4 +167,4 @@ def shown(value: object, length: int = 80) -> str:
     try:
         return f"{value!r:.{length}}"
     except Exception:
-        return f"a {type(value).__name__}"
+        return f"something of the type {type(value).__name__}"

@@ -8,12 +8,13 @@
         return (yield from complete(request, chat_request(request, service)))
 """
 
+from .arguments import write
 from .assembly import Assembly
 from .build import Service, chat_request, completion_request, embed_request, models_request
 from .faults import check, error_in, load, request_id, retry_after
 from .flows import complete, embed, models, read_stream, stream
 from .params import CHAT, OPENAI, TEXT, VLLM, Dialect, Endpoint, body_params
-from .parse import normalize, parse, parse_embeddings, parse_models, write
+from .parse import normalize, parse, parse_embeddings, parse_models
 
 __all__ = [
     "CHAT",

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from ...errors import ResponseFormatError
 from ...types import JSON, Delta
 from ..pieces import Pieces, mend
+from .arguments import write
 from .logprobs import read_logprobs
 from .params import CHAT, Endpoint
-from .parse import filtered, malformed, write
+from .parse import filtered, malformed
 
 __all__ = ["Assembly"]
 

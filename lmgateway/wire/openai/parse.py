@@ -9,7 +9,6 @@ was paid for is lost over it.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +16,6 @@ from math import isfinite
 from typing import cast
 
 from ...errors import APIError, ContentFilteredError, ResponseFormatError
-from ...plain import DEPTH, flaw, is_deep, on_fresh_stack
 from ...types import (
     JSON,
     Choice,
@@ -30,11 +28,12 @@ from ...types import (
     Usage,
 )
 from ..pieces import mend
+from .arguments import parse_arguments, write
 from .faults import check, error_in, load, request_id
 from .logprobs import read_logprobs
 from .params import CHAT, Endpoint
 
-__all__ = ["malformed", "normalize", "parse", "parse_embeddings", "parse_models", "write"]
+__all__ = ["malformed", "normalize", "parse", "parse_embeddings", "parse_models"]
 
 _LARGEST = sys.float_info.max
 
@@ -218,59 +217,6 @@ def _tool_call(raw: JSON, index: int, where: str) -> dict[str, JSON]:
     with suppress(ResponseFormatError):  # a model may write anything: the text is there
         call["parsed"] = parse_arguments(arguments)
     return call
-
-
-def write(value: JSON, where: str) -> str:
-    """JSON of an answer as text again, for the completion to keep.
-
-    Args:
-        value: As it was decoded.
-        where: The name of its field, for the message.
-
-    Raises:
-        ResponseFormatError: it is nested more than 100 deep, or holds a NaN.
-    """
-    if is_deep(value):
-        raise ResponseFormatError(f"{where} in the answer is nested more than {DEPTH} deep")
-    try:
-        try:
-            text = _encode(value)
-        except RecursionError:
-            text = on_fresh_stack(_encode, value)
-    except ValueError:
-        problem = flaw(value, where) or f"{where} cannot be written as JSON"
-        raise ResponseFormatError(f"{problem}, in the answer") from None
-    return mend(text)
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-
-
-def parse_arguments(arguments: str) -> JSON:
-    """A tool call's arguments as JSON; no text at all is no arguments.
-
-    Raises:
-        ResponseFormatError: they are no JSON, or of a kind that cannot be written again.
-    """
-    if not arguments.strip():
-        return {}
-    value = _plain(arguments)
-    if isinstance(value, str):  # some models send a JSON string of the JSON that was meant
-        try:
-            inner = _plain(value)
-        except ResponseFormatError:
-            return value
-        return inner if isinstance(inner, dict | list) else value
-    return value
-
-
-def _plain(text: str) -> JSON:
-    value = load(text)
-    # Without an escape there is no half character in it, and without brackets no depth.
-    suspicious = "\\u" in text or text.count("[") + text.count("{") > DEPTH
-    if suspicious and (problem := flaw(value, "it")):
-        raise ResponseFormatError(problem)
-    return value
 
 
 _MOST_TOKENS = 2**53
