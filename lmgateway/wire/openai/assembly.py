@@ -183,10 +183,12 @@ class _Choice:
             return ()
         if type(raw) is not list:
             raise malformed("choices[].delta.tool_calls", raw, "a list")
+        shown = []
         for fragment in raw:
             if type(fragment) is not dict:
                 raise malformed("choices[].delta.tool_calls[]", fragment, "an object")
-        return tuple([self._call_of(fragment).add(fragment) for fragment in raw])
+            shown.append(self._call_of(fragment).add(fragment))
+        return tuple(shown)
 
     def _call_of(self, fragment: dict[str, JSON]) -> _Call:
         function = fragment.get("function")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import isfinite
 
 from ...errors import ResponseFormatError
 from ...types import JSON
@@ -90,8 +91,9 @@ def _legacy(raw: dict[str, JSON], where: str) -> list[dict[str, JSON]]:
 def _number(value: JSON, where: str) -> float | None:
     if value is None:
         return None
-    kind = type(value)
-    if (kind is float or kind is int) and -_LARGEST <= value <= _LARGEST:  # a NaN is neither
-        number: float = value
-        return number
+    if type(value) is float:
+        if isfinite(value):
+            return value
+    elif type(value) is int and -_LARGEST <= value <= _LARGEST:
+        return value
     raise ResponseFormatError(f"{where}.logprob in the answer is not a finite number")
