@@ -8,6 +8,7 @@ from typing import Any
 from .config.tables import holds_secret
 from .errors import InputError, LMGatewayError, UnknownParameterError
 from .inputs import check_params
+from .plain import shown
 from .registry import RESERVED, Plugin
 from .types import Options
 
@@ -57,11 +58,11 @@ def check_name(name: object, plugin: Plugin, place: str) -> None:
     """
     if not isinstance(name, str):
         kind = type(name).__name__
-        raise InputError(f"{place}: its names must be texts, and {name!r:.80} is a {kind}")
+        raise InputError(f"{place}: its names must be texts, and {shown(name)} is a {kind}")
     if name in _ASKED:
         return
     if _belongs_to_the_job(name, plugin):
-        raise _refused(f"{name!r:.80}", name, place)
+        raise _refused(shown(name), name, place)
     try:
         if name not in plugin.info.params:
             check_params({name: None}, plugin, _ASKED)
