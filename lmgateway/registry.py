@@ -25,6 +25,7 @@ from .errors import (
     UnknownProviderError,
 )
 from .forks import renew_lock
+from .plain import shown
 from .types import Info
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """A clause that offers the nearest of some names, or "" if none is near."""
     from difflib import get_close_matches
 
+    if len(name) > 100:
+        return ""
     found = get_close_matches(name, sorted(set(names)), n=2, cutoff=0.6)
     return f"did you mean {' or '.join(repr(each) for each in found)}?" if found else ""
 
@@ -180,7 +183,7 @@ def unknown(name: str, known: Iterable[str], others: Iterable[str] = ()) -> Unkn
         others: Further names that may have been meant.
     """
     known = sorted(set(known))
-    parts = [f"no provider {name!r} is installed"]
+    parts = [f"no provider {shown(name)} is installed"]
     offers = _scanned().offers
     distribution = PUBLISHED.get(name, f"lmgateway-{name}")
     if name in offers.damaged:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError, excerpt
 from ..forks import renew_lock
-from ..paths import absolute, expanded, user_folder
+from ..paths import absolute, as_path, user_folder
 from .origins import Sourced, folders_upwards
 
 __all__ = ["FILE_NAME", "VARIABLE", "Document", "Found", "find", "read", "user_file"]
@@ -61,7 +61,7 @@ class Document:
 
     def beside(self, path: str) -> str:
         """A path in the file, which is relative to the file's folder."""
-        return os.path.join(os.path.dirname(self.path), expanded(path))
+        return os.path.join(os.path.dirname(self.path), as_path(path, "path"))
 
 
 def find(config: str | os.PathLike[str] | None = None) -> Found | None:
@@ -73,7 +73,7 @@ def find(config: str | os.PathLike[str] | None = None) -> Found | None:
     Raises ConfigError if one that was named is not there.
     """
     if config is not None:
-        return _named(os.fspath(config), "config=")
+        return _named(as_path(config, "config"), "config=")
     if variable := os.environ.get(VARIABLE):
         return _named(variable, VARIABLE)
     for folder in folders_upwards():
@@ -100,7 +100,8 @@ def user_file() -> str | None:
 def _named(path: str, by: str) -> Found:
     path = absolute(path)
     if not os.path.isfile(path):
-        raise ConfigError(f"{by} names {path}, which is no file: mend the path, or leave it out")
+        said = excerpt(path.encode("utf-8", "replace"))
+        raise ConfigError(f"{by} names {said}, which is no file: mend the path, or leave it out")
     return Found(path, f"named by {by}")
 
 
