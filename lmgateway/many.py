@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import InputError, LMGatewayError, UnsupportedError
+from .plain import shown
 from .promises import pause, start
 from .waiters import waiting
 
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["Input", "Outcome", "abatch", "batch"]
 
 Input: TypeAlias = "str | list[Any] | Mapping[str, Any]"
-"""A prompt, a conversation, or keywords for ``complete``."""
+"""A prompt, a conversation, or a dict that says what to ask; see ``LM.batch``."""
 
 Outcome: TypeAlias = "Completion | LMGatewayError"
+
+#: How many workers at most wait for inputs whose number is not known.
+MOST = 10_000
 
 #: How long the waiting thread sleeps between two looks for Ctrl-C, where signals do not wake it.
 _LOOK = 0.5
@@ -103,15 +107,17 @@ class _Work:
         *,
         return_exceptions: bool,
     ) -> None:
-        if isinstance(inputs, (str, Mapping)):
+        if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
             raise InputError(
                 f"batch takes an iterable of inputs, not one {type(inputs).__name__}: "
                 "call complete() for one"
             )
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise InputError(f"concurrency must be a whole number of at least 1, not {concurrency}")
+            raise InputError(
+                f"concurrency must be a whole number of at least 1, not {shown(concurrency)}"
+            )
         self.total = len(inputs) if isinstance(inputs, Sized) else None
-        self.workers = concurrency if self.total is None else min(concurrency, self.total)
+        self.workers = min(concurrency, MOST if self.total is None else self.total)
         self.report: Callable[[Outcome], None] = lambda outcome: None
         #: Where each thread puts a word when it is done.
         self.ended: SimpleQueue[object] = SimpleQueue()
@@ -129,7 +135,7 @@ class _Work:
             while (taken := self._take()) is not None:
                 place, given = taken
                 try:
-                    self._settle(place, lm.complete(**self._arguments(place, given)))
+                    self._settle(place, lm.complete(**self._arguments(lm, place, given)))
                 except LMGatewayError as error:
                     self._fail(place, error)
                 except BaseException as error:
@@ -142,7 +148,7 @@ class _Work:
         while (taken := self._take()) is not None:
             place, given = taken
             try:
-                self._settle(place, await lm.acomplete(**self._arguments(place, given)))
+                self._settle(place, await lm.acomplete(**self._arguments(lm, place, given)))
             except LMGatewayError as error:
                 self._fail(place, error)
             if self._failure is not None:
@@ -171,12 +177,14 @@ class _Work:
                 self._stopped, self._failure = True, error
             return None
 
-    def _arguments(self, place: int, given: Input) -> dict[str, Any]:
-        """An input as keywords of ``complete``."""
+    def _arguments(self, lm: LM, place: int, given: Input) -> dict[str, Any]:
+        """An input as keywords of ``complete``; a dict says what to ask, and no more."""
         if isinstance(given, str):
             return {**self._keywords, "prompt": given}
         if isinstance(given, Mapping):
-            return {**self._keywords, **given}
+            row = dict(given)
+            lm._check_row(row, f"inputs[{place}]")
+            return {**self._keywords, **row}
         if isinstance(given, (list, tuple)):
             return {**self._keywords, "messages": given}
         raise InputError(

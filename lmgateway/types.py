@@ -153,12 +153,15 @@ class Info:
             embeds or lists models is said by the hooks it implements.
         params: Names of the generation parameters it sends on.
         default_model: The model when the user names none; None if one must be named.
+        model_is_file: Whether a model's name is the path of a file that the plugin opens: then
+            no row of a batch may name another.
     """
 
     api: int = 1
     capabilities: frozenset[str] = frozenset()
     params: frozenset[str] = frozenset()
     default_model: str | None = None
+    model_is_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from os.path import abspath, expanduser
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from ..errors import (
@@ -23,6 +22,7 @@ from ..errors import (
     ResponseFormatError,
     excerpt,
 )
+from ..paths import absolute
 from ..store import SWITCH, CacheSettings, says_off
 from ..store.exchange import Key, Replay, decode, describe, encode, identify
 from ..store.recorder import recorders, replayer
@@ -64,9 +64,12 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
     def opened() -> Store:
         nonlocal store
         if store is None:
-            from ..store.sqlite import MEBIBYTE, open_store
+            from ..store.sqlite import MEBIBYTE, open_nowhere, open_store
 
-            store = open_store(settings.file, settings.size_mb * MEBIBYTE)
+            try:
+                store = open_store(settings.file, settings.size_mb * MEBIBYTE)
+            except ConfigError as error:  # nobody's home, say
+                store = open_nowhere(error.message)
         return store
 
     def layer(send: Send, scope: Scope) -> Send:
@@ -79,7 +82,7 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
 
 
 def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
-    return tuple(abspath(expanduser(path)) for path in paths)
+    return tuple(map(absolute, paths))
 
 
 class _Asked(NamedTuple):

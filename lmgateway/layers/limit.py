@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from math import inf
 from threading import get_ident
 from typing import Any
 
 from ..deadline import Deadline
 from ..errors import InvalidSettingError, LMGatewayError, RequestTimeoutError
+from ..plain import shown
 from ..promises import Promise
 from ..types import Blocking, Completion, Exchange, Flow, Sleep, Source, Wait
 from . import EffectLayer, Scope, Send
@@ -45,10 +46,10 @@ class Limits:
                 continue
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
                 kind = "a whole number" if whole else "a number"
-                raise InvalidSettingError(f"the limit {name} must be {kind}, not {value!r}")
-            if not 0 < value < inf:
+                raise InvalidSettingError(f"the limit {name} must be {kind}, not {shown(value)}")
+            if not 0 < value <= (sys.maxsize if whole else sys.float_info.max):
                 raise InvalidSettingError(
-                    f"the limit {name} must be greater than 0 and finite, not {value!r}; "
+                    f"the limit {name} must be greater than 0 and finite, not {shown(value)}; "
                     "leave it out for no limit"
                 )
 

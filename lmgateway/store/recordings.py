@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from base64 import b64decode, b64encode
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
+from errno import EINVAL
 from functools import lru_cache
 from threading import Lock
 from time import monotonic, sleep
@@ -25,6 +27,7 @@ from typing import IO, Any
 
 from ..errors import ConfigError, InputError
 from ..forks import renew_lock
+from ..plain import is_deep, on_fresh_stack
 from ..types import JSON, HTTPResponse
 from .exchange import Replay, identify, kept_headers, write_json
 
@@ -56,7 +59,10 @@ class Recording:
                 return None
             with self._open() as file:
                 line = _read(file, place)
-        return revive(json.loads(line)["response"])
+        try:
+            return _revive_line(line)
+        except RecursionError:
+            return on_fresh_stack(_revive_line, line)
 
     def digests(self) -> set[bytes]:
         """Of all recorded requests; a line that is being written is waited for."""
@@ -91,6 +97,8 @@ class Recording:
 
     def _look(self) -> tuple[int, int]:
         status = os.stat(self.path)
+        if not stat.S_ISREG(status.st_mode):  # a device or a pipe may have no end
+            raise OSError(EINVAL, "it is no file")
         return status.st_mtime_ns, status.st_size
 
     def _refresh(self) -> None:
@@ -139,12 +147,23 @@ class Recording:
 def _digest(line: bytes) -> bytes | None:
     """That of a line's request, when the whole line is sound."""
     try:
-        entry = json.loads(line)
-        key = identify(entry["request"])
-        revive(entry["response"])
+        try:
+            return _identify_line(line)
+        except RecursionError:
+            return on_fresh_stack(_identify_line, line)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _identify_line(line: bytes) -> bytes | None:
+    entry = json.loads(line)
+    key = identify(entry["request"])
+    revive(entry["response"])
     return None if key is None else key.request
+
+
+def _revive_line(line: bytes) -> Any:
+    return revive(json.loads(line)["response"])
 
 
 def _read(file: IO[bytes], place: tuple[int, int]) -> bytes:
@@ -206,9 +225,10 @@ def portray(outcome: Any) -> dict[str, JSON]:
     try:
         body = json.loads(outcome.body, parse_constant=_refuse)
         json.dumps(body, allow_nan=False)  # 1e999 reads as infinity
+        readable = not is_deep(body)  # or the line could be written, and not read
     except (ValueError, RecursionError):
-        return {**head, **_portray_bytes(outcome.body)}
-    return {**head, "json": body}
+        readable = False
+    return {**head, **({"json": body} if readable else _portray_bytes(outcome.body))}
 
 
 def revive(response: Mapping[str, JSON]) -> Any:

@@ -287,7 +287,8 @@ class Store:
         if self._complained or is_recovery(error):
             return
         self._complained = True
-        message = f"the cache {self.file} is not used: {explain(error)}; nothing in it was deleted"
+        name = f"the cache {self.file}" if self.file.is_absolute() else "the cache"
+        message = f"{name} is not used: {explain(error)}; nothing in it was deleted"
         try:
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         except RuntimeWarning:  # warnings are errors here, but an answer must not become one
@@ -332,13 +333,19 @@ def make(file: Path) -> None:
         return
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{os.getpid()}-{get_ident()}")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     try:
-        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(draft, flags, 0o600))
         with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as db:
             db.execute("PRAGMA journal_mode = WAL")
             db.executescript(CREATE)
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(draft, file)  # unlike a rename it never replaces what is there
+        except FileExistsError:
+            pass
+        except (AttributeError, OSError):  # no hard links here: who opens it first fills it
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(file, flags, 0o600))
     finally:
         draft.unlink(missing_ok=True)
 
@@ -393,6 +400,13 @@ def _in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
+def open_nowhere(why: str) -> Store:
+    """The Store of those who have no place for one: it keeps nothing, and warns once."""
+    store = open_store(Path("answers"))  # a path from nowhere, so that it is no other's
+    store.complain(UnusableFileError(why))
+    return store
 
 
 def open_store(file: Path, size_limit: int = 1024 * MEBIBYTE) -> Store:
