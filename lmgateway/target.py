@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
+from .distributions import own_version
 from .errors import (
     AuthenticationError,
     LMGatewayError,
@@ -29,13 +30,7 @@ _PROOFS = frozenset({"authorization", "api-key", "x-api-key"})
 @cache
 def user_agent() -> str:
     """``lmgateway/<version> python/<version>``."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("lmgateway")
-    except PackageNotFoundError:  # run from a tree that was never installed
-        own = "0"
-    return f"lmgateway/{own} python/{platform.python_version()}"
+    return f"lmgateway/{own_version() or '0'} python/{platform.python_version()}"
 
 
 class Configured:

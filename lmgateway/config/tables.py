@@ -286,6 +286,10 @@ class _Reader:
             value = [value] if isinstance(value, str) else value
             if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
                 raise wrong(each.place, f"{name} must be a text or a list of texts")
+        if name in ("recordings", "path", "verify"):
+            texts = value if isinstance(value, list) else [value]
+            if any(isinstance(text, str) and "\0" in text for text in texts):
+                raise wrong(each.place, f"{name} holds a NUL, which no path can: remove it")
         if name == "recordings":
             value = [self.document.beside(path) for path in value]
         elif name in ("path", "verify") and isinstance(value, str):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from os.path import abspath, expanduser
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from ..errors import (
@@ -23,6 +22,7 @@ from ..errors import (
     ResponseFormatError,
     excerpt,
 )
+from ..paths import absolute
 from ..store import SWITCH, CacheSettings, says_off
 from ..store.exchange import Key, Replay, decode, describe, encode, identify, vary
 from ..store.recorder import recorders, replayer
@@ -67,9 +67,12 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
     def opened() -> Store:
         nonlocal store
         if store is None:
-            from ..store.sqlite import MEBIBYTE, open_store
+            from ..store.sqlite import MEBIBYTE, open_nowhere, open_store
 
-            store = open_store(settings.file, settings.size_mb * MEBIBYTE)
+            try:
+                store = open_store(settings.file, settings.size_mb * MEBIBYTE)
+            except ConfigError as error:  # nobody's home, say
+                store = open_nowhere(error.message)
         return store
 
     def layer(send: Send, scope: Scope) -> Send:
@@ -82,7 +85,7 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
 
 
 def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
-    return tuple(abspath(expanduser(path)) for path in paths)
+    return tuple(map(absolute, paths))
 
 
 class _Asked(NamedTuple):
@@ -263,11 +266,13 @@ class _Attempt:
         headers = frozenset(getattr(asked.exchange, "headers", {}).items())
         asker = hash((self._scope.asker(), headers))
         while True:
-            flight, leads = join((store.file, key, asker))
+            # On every path, and from before the first step: no flight outlives its leader.
+            flight, leads = join((store.file, key, asker), self._scope.on_exit)
             if leads:
+                self._leave = flight.leave
                 return (yield from self._lead(asked, store, key, flight))
             in_time = yield Wait(flight.future, None, flight.owner)
-            if not in_time:  # the leader runs on the very thread that would wait, or time is up
+            if not in_time:  # the leader's thread stands still for this one
                 return (yield from self._ask(asked, "share"))
             landing = flight.future.result()
             if landing is NOTHING:
@@ -288,17 +293,10 @@ class _Attempt:
 
     def _lead(self, asked: _Asked, store: Store, key: Key, flight: Flight) -> Flow[Any]:
         """Send for all who join, and land whatever becomes of it."""
-        landing = NOTHING
-
-        def leave() -> None:
-            flight.land(landing)
-
-        self._leave = leave
-        self._scope.on_exit(leave)  # on every path: no flight outlives its leader
         # It may have landed since this call looked first.
         outcome = self._look_up(store, asked.exchange, key, "share")
         if outcome is not _MISSING:
-            leave()
+            flight.leave()
             return self._answer(asked, outcome)
         try:
             outcome = yield from self._forward(asked.exchange)
@@ -308,7 +306,7 @@ class _Attempt:
         if not _is_good(outcome):
             flight.land(Landing(outcome, alone=outcome.status in _OF_THE_KEY))
             return outcome
-        landing = Landing(outcome, encode(outcome))
+        landing = flight.landing = Landing(outcome, encode(outcome))
         if landing.value is None:
             flight.land(Landing(alone=True))
             self._scope.on_commit(lambda _: _record(asked, outcome))

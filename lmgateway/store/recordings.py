@@ -18,6 +18,7 @@ import os
 from base64 import b64decode, b64encode
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
+from errno import EINVAL
 from functools import lru_cache
 from threading import Lock
 from time import monotonic, sleep
@@ -25,6 +26,8 @@ from typing import IO, Any, NamedTuple
 
 from ..errors import ConfigError, InputError
 from ..forks import renew_lock
+from ..paths import is_special
+from ..plain import is_deep, on_fresh_stack
 from ..types import JSON, HTTPResponse
 from .exchange import Replay, identify, is_head, kept_headers, write_json
 
@@ -129,6 +132,8 @@ class Recording:
 
     def _open(self) -> IO[bytes]:
         try:
+            if is_special(self.path):  # a device or a pipe may have no end
+                raise OSError(EINVAL, "it is no file")
             return open(self.path, "rb")
         except OSError as error:
             raise self._complaint(error) from None
@@ -162,12 +167,19 @@ def _digest(line: bytes) -> bytes | None:
 def _parse(line: bytes) -> tuple[bytes, Any, dict[str, JSON]] | None:
     """A line's digest, outcome and request; None if it is no recorded exchange."""
     try:
-        entry = json.loads(line)
-        request, outcome = entry["request"], revive(entry["response"])
-        key = identify(request)
-        in_place = isinstance(outcome, HTTPResponse) or "blocking" in request
+        try:
+            return _read_entry(line)
+        except RecursionError:
+            return on_fresh_stack(_read_entry, line)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _read_entry(line: bytes) -> tuple[bytes, Any, dict[str, JSON]] | None:
+    entry = json.loads(line)
+    request, outcome = entry["request"], revive(entry["response"])
+    key = identify(request)
+    in_place = isinstance(outcome, HTTPResponse) or "blocking" in request
     return (key.request, outcome, request) if key is not None and in_place else None
 
 
@@ -230,9 +242,10 @@ def portray(outcome: Any) -> dict[str, JSON]:
     try:
         body = json.loads(outcome.body, parse_constant=_refuse)
         json.dumps(body, allow_nan=False)  # 1e999 reads as infinity
+        readable = not is_deep(body)  # or the line could be written, and not read
     except (ValueError, RecursionError):
-        return {**head, **_portray_bytes(outcome.body)}
-    return {**head, "json": body}
+        readable = False
+    return {**head, **({"json": body} if readable else _portray_bytes(outcome.body))}
 
 
 def revive(response: Mapping[str, JSON]) -> Any:

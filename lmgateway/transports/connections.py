@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from ..promises import start
 from .chunks import Chunks
 from .exchange import CONNECT, Exchange, current
 from .silence import acknowledge, is_silent
@@ -302,7 +303,7 @@ def _resolve(host: str, port: int, expires_at: float) -> list[Any]:
             outcome.append(error)
 
     thread = threading.Thread(target=look_up, name="lmgateway-resolver", daemon=True)
-    thread.start()
+    start(thread)
     thread.join(min(max(expires_at - monotonic(), 0.0), LONGEST_WAIT))
     if not outcome:
         raise TimeoutError("the host name was not resolved in time")
