@@ -56,7 +56,8 @@ class _Wire(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         self.heard = True
-        self.latest = data
+        if data:  # with none, aiohttp has its parser go on with what it held back
+            self.latest = data
         super().data_received(data)
 
     def rest(self) -> None:
