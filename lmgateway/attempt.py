@@ -215,7 +215,12 @@ def _is_sound(effect: Any, kind: type) -> bool:
         delta = effect.delta
         return type(delta) is str or (type(delta) is Delta and type(delta.text) is str)
     if kind is HTTPRequest:
-        texts = (effect.method, effect.path, "" if effect.base_url is None else effect.base_url)
+        base = "" if effect.base_url is None else effect.base_url
+        texts: tuple[Any, ...] = (effect.method, effect.path, base)
+        if effect.vary != ():
+            if not isinstance(effect.vary, tuple):
+                return False
+            texts += effect.vary
         return all(isinstance(text, str) for text in texts) and isinstance(effect.headers, Mapping)
     if kind is Blocking:
         return callable(effect.fn)

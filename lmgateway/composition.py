@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +12,14 @@ from .config.checks import check_file
 from .config.names import Selection, plugin_of, reselect, select
 from .config.origins import Sourced
 from .deadline import Deadline
-from .errors import (
-    InputError,
-    LMGatewayError,
-    ResponseFormatError,
-    UnknownParameterError,
-    UnsupportedError,
-)
+from .errors import InputError, LMGatewayError, UnknownParameterError, UnsupportedError
 from .layers import Call, EffectLayer, Scope, Step
 from .layers.cache import cache
 from .layers.fallback import Alternative, fallback
 from .layers.observe import observe
 from .layers.retry import retry
 from .registry import Plugin
+from .schemas import read_schema
 from .store import CacheSettings
 from .target import Configured, veiled
 from .tracebacks import masked
@@ -297,7 +292,7 @@ def prepare(
     parse = None
     json_schema = None
     if schema is not None:
-        json_schema, parse = _schema(schema)
+        json_schema, parse = read_schema(schema)
     request = Request(
         spec.model,
         inputs.check_prompt(prompt) if prompt is not None else None,
@@ -311,42 +306,6 @@ def prepare(
     inputs.check_capabilities(request, spec.plugin)
     call = Call(spec.selection.provider, spec.options, Deadline(spec.options.timeout), parse=parse)
     return request, call
-
-
-def _schema(schema: Any) -> tuple[Mapping[str, Any], Callable[[Completion], None]]:
-    """The JSON schema of a pydantic model or any type, and what puts ``parsed`` into choices."""
-    from pydantic import TypeAdapter, ValidationError
-
-    adapter: TypeAdapter[Any]
-    if isinstance(schema, Mapping):
-        inputs.check_json(schema, "schema")
-        wanted: Mapping[str, Any] = schema
-        adapter = TypeAdapter(Any)
-    else:
-        try:
-            adapter = TypeAdapter(schema)
-            wanted = adapter.json_schema()
-        except Exception as error:
-            raise InputError(
-                f"schema must be a pydantic model, a type or a JSON schema: {error}"
-            ) from None
-
-    def parse(completion: Completion) -> None:
-        for choice in completion["choices"]:
-            problem = None
-            try:
-                choice["parsed"] = adapter.validate_json(choice["text"])
-            except ValidationError as error:
-                first = error.errors(include_url=False, include_input=False)[0]
-                place = ".".join(str(each) for each in first["loc"]) or "the answer"
-                problem = ResponseFormatError(
-                    f"the answer does not fit the schema: {place}: {first['msg']}"
-                )
-            if problem is not None:
-                problem.text = choice["text"]
-                raise problem
-
-    return wanted, parse
 
 
 def compose(spec: Spec, call: Call) -> Step:

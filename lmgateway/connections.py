@@ -58,14 +58,20 @@ class Connections:
         with self._lock:
             if self._closed:
                 raise closed()
-            if key not in self._held:
-                self._held[key] = (
+            transport = self._held.get(key)
+            if transport is None:
+                transport = (
                     pool.acquire_sync(wanted)
                     if kind == "sync"
                     else pool.acquire_async(kind or None, wanted)
                 )
-            self._latest = (kind, options, self._held[key])
-            return self._held[key]
+                try:
+                    self._held[key] = transport
+                except BaseException:  # Ctrl-C, while the options were hashed
+                    pool.release(transport)
+                    raise
+            self._latest = (kind, options, transport)
+            return transport
 
     def close(self) -> None:
         """Give everything back; a pool that nobody holds any more is closed."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from threading import TIMEOUT_MAX, Event, get_ident
+from queue import SimpleQueue
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .errors import PluginContractError, RequestTimeoutError
+from .promises import pause
 from .types import Emit, Flow, HTTPRequest, Read, Sleep, Wait
+from .waiters import waiters
 
 if TYPE_CHECKING:
     from .deadline import Deadline
@@ -37,18 +40,24 @@ class Cancelled(Exception):  # noqa: N818 - no error
 
 def run(flow: Flow[T], transport: Transport, deadline: Deadline) -> T:
     """Run a flow to its end, blocking; pieces it emits are dropped."""
-    while True:
-        event = advance(flow, transport, deadline)
-        if type(event) is Done:
-            return event.value
+    try:
+        while True:
+            event = advance(flow, transport, deadline)
+            if type(event) is Done:
+                return event.value
+    finally:
+        flow.close()  # Ctrl-C need not have come while an effect was performed
 
 
 async def arun(flow: Flow[T], transport: AsyncTransport, deadline: Deadline) -> T:
     """Run a flow to its end, awaiting; pieces it emits are dropped."""
-    while True:
-        event = await aadvance(flow, transport, deadline)
-        if type(event) is Done:
-            return event.value
+    try:
+        while True:
+            event = await aadvance(flow, transport, deadline)
+            if type(event) is Done:
+                return event.value
+    finally:
+        flow.close()
 
 
 def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | Done[T]:
@@ -142,9 +151,9 @@ def _unknown(effect: object) -> PluginContractError:
 
 def _sleep(effect: Sleep, deadline: Deadline) -> None:
     remaining = deadline.remaining()
-    woken = Event()
-    deadline.on_cancel(woken.set)
-    woken.wait(min(effect.seconds, remaining, TIMEOUT_MAX))
+    woken: SimpleQueue[object] = SimpleQueue()
+    deadline.on_cancel(lambda: woken.put(None))
+    pause(woken, min(effect.seconds, remaining))
     if effect.seconds > remaining:
         raise deadline_error(deadline)
 
@@ -170,13 +179,14 @@ def _wait(effect: Wait, deadline: Deadline) -> bool:
     future = effect.future
     if future.done():
         return True
-    if effect.owner == get_ident():
-        return False  # we would block the very thread that is to complete it
+    owner = effect.owner
+    if owner is not None and (owner == get_ident() or owner in waiters()):
+        return False  # we would block the very thread that is to complete it, or do so already
     seconds, is_deadline = _limit(effect, deadline)
-    woken = Event()
-    future.add_done_callback(lambda _: woken.set())
-    deadline.on_cancel(woken.set)
-    woken.wait(None if seconds is None else min(seconds, TIMEOUT_MAX))
+    woken: SimpleQueue[object] = SimpleQueue()
+    future.add_done_callback(woken.put)
+    deadline.on_cancel(lambda: woken.put(None))
+    pause(woken, seconds)
     if not future.done() and is_deadline and not deadline.cancelled:
         raise deadline_error(deadline)
     return future.done()
@@ -188,6 +198,8 @@ async def _await(effect: Wait, deadline: Deadline) -> bool:
     future = effect.future
     if future.done():
         return True
+    if effect.owner is not None and effect.owner in waiters():
+        return False  # it stands still until the thread of this loop is done
     loop = asyncio.get_running_loop()
     # Not wrap_future: a waiter that gives up would cancel the future for everybody else.
     waiter: asyncio.Future[bool] = loop.create_future()

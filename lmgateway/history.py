@@ -10,22 +10,10 @@ from typing import Any, overload
 
 from .errors import LMGatewayError
 from .forks import renew_lock
+from .plain import copied
 from .types import Completion, Flow
 
-__all__ = ["History", "copied", "remembered"]
-
-
-def copied(value: Any) -> Any:
-    """A copy of plain JSON; what is not plain (a parsed object) is shared."""
-    kind = type(value)
-    if kind is dict:  # most of what is in a dict is no container: not worth a call
-        return {
-            key: copied(each) if type(each) in _CONTAINERS else each for key, each in value.items()
-        }
-    return [copied(each) for each in value] if kind is list else value
-
-
-_CONTAINERS = frozenset({dict, list})
+__all__ = ["History", "remembered"]
 
 
 class History(Sequence[dict[str, Any]]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Real
@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, UnknownParameterError, UnsupportedError
+from .paths import as_path, is_special
+from .plain import flaw, shown
 from .registry import Plugin, nearest
 from .types import Message, Options, Request
 
 __all__ = ["check_capabilities", "check_messages", "check_model", "check_options", "check_params"]
-__all__ += ["check_prompt", "check_text"]
+__all__ += ["check_prompt", "check_text", "check_texts"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -64,6 +66,16 @@ def check_messages(messages: object) -> list[Message]:
     return [dict(message) for message in messages]  # type: ignore[misc]
 
 
+def check_texts(texts: object) -> list[str]:
+    """What is to be embedded: a text or some; raises InputError for anything else."""
+    several = [texts] if isinstance(texts, str) else texts
+    if not isinstance(several, Sequence) or isinstance(several, (bytes, bytearray)):
+        raise InputError(f"give a text or a list of texts to embed, not {shown(texts)}")
+    if not several:
+        raise InputError("give at least one text to embed")
+    return [check_prompt(text) for text in several]
+
+
 def check_model(model: object, provider: str) -> str:
     """A model's name is one line of text; raises InputError otherwise."""
     if not isinstance(model, str) or not model.strip():
@@ -77,35 +89,18 @@ def check_model(model: object, provider: str) -> str:
     return model
 
 
-def check_json(value: object, name: str, depth: int = 0) -> None:
+def check_json(value: object, name: str) -> None:
     """Refuse what JSON cannot carry; raises InputError naming the place."""
-    if isinstance(value, str):
-        check_text(value, name)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise InputError(f"{name} is {value}, which JSON cannot carry")
-    elif value is None or isinstance(value, (bool, int)):
-        return
-    elif depth > 100:
-        raise InputError(f"{name} is nested more than 100 deep")
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            if not isinstance(key, (str, int)) or isinstance(key, bool):  # logit_bias has ints
-                raise InputError(f"{name} has the key {key!r:.40}: JSON's keys are strings")
-            check_text(str(key), f"a key of {name}")
-            check_json(each, f"{name}[{key!r:.40}]", depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for place, each in enumerate(value):
-            check_json(each, f"{name}[{place}]", depth + 1)
-    else:
-        raise InputError(f"{name} is a {type(value).__name__}, which JSON cannot carry")
+    problem = flaw(value, name)
+    if problem is not None:
+        raise InputError(problem)
 
 
-def _count(minimum: int, maximum: int | None = None) -> Callable[[object], str | None]:
+def _count(minimum: int, maximum: int = sys.maxsize) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             return f"must be a whole number of at least {minimum}"
-        if maximum is not None and value > maximum:
+        if value > maximum:
             return f"must be at most {maximum}"
         return None
 
@@ -169,13 +164,15 @@ def check_params(
     taken = plugin.info.params if known is None else known
     for name, value in params.items():
         if name not in taken:
+            if name in ("prompt", "messages", "schema"):
+                raise UnknownParameterError(f"{name} belongs to a call: give it to complete(...)")
             listed = ", ".join(sorted(taken)) or "none"
             advice = nearest(name, [*taken, *others]) or f"it sends {listed}"
-            raise UnknownParameterError(f"{plugin.name} has no parameter {name!r}: {advice}")
+            raise UnknownParameterError(f"{plugin.name} has no parameter {shown(name)}: {advice}")
         check_json(value, name)
         problem = _VALUES[name](value) if name in _VALUES else None
         if problem:
-            raise InputError(f"{name} {problem}, not {value!r:.80}")
+            raise InputError(f"{name} {problem}, not {shown(value)}")
 
 
 def check_capabilities(request: Request, plugin: Plugin) -> None:
@@ -225,8 +222,12 @@ def _verify(value: object) -> str | None:
         return None
     if value is False:
         return "cannot be turned off; give the path of a CA bundle that holds your authority"
-    if isinstance(value, (str, Path)) and Path(value).exists():
-        return None
+    if (
+        isinstance(value, (str, Path))
+        and value
+        and not is_special(path := as_path(value, "verify"))
+    ):
+        return None if os.path.exists(path) else "must be the path of a CA bundle that exists"
     return "must be the path of a CA bundle that exists"
 
 
@@ -251,7 +252,7 @@ _OPTIONS: dict[str, Callable[[object], str | None]] = {
     "idle_timeout": _seconds,
     "retries": _count(0),
     "sample": _count(0),
-    "history": _count(0, sys.maxsize),
+    "history": _count(0),
     "max_body": _count(1),
     "cache": _cache,
     "verify": _verify,
@@ -267,15 +268,18 @@ def check_options(changes: Mapping[str, Any], base: Options) -> Options:
     for name, value in changes.items():
         problem = _OPTIONS[name](value) if name in _OPTIONS else None
         if problem:
-            shown = "" if name == "headers" else f", not {value!r:.80}"
-            raise InputError(f"{name} {problem}{shown}")
+            given = "" if name == "headers" else f", not {shown(value)}"
+            raise InputError(f"{name} {problem}{given}")
     tidy = dict(changes)
     for name in ("recordings", "fallbacks"):
         if name in tidy:
-            value = tidy[name] or ()
+            value = () if tidy[name] in (None, "") else tidy[name]
             tidy[name] = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if "recordings" in tidy:
-        tidy["recordings"] = tuple(str(each) for each in tidy["recordings"])
+        tidy["recordings"] = tuple(as_path(each, "recordings") for each in tidy["recordings"])
+    for each in tidy.get("fallbacks", ()):
+        if not isinstance(each, str) or not each.strip():
+            raise InputError(f"fallbacks must be names for get_lm, not {shown(each)}")
     if "verify" in tidy and tidy["verify"] is not True:
-        tidy["verify"] = str(tidy["verify"])
+        tidy["verify"] = as_path(tidy["verify"], "verify")
     return Options(**{**{f: getattr(base, f) for f in Options.__dataclass_fields__}, **tidy})

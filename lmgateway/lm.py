@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from . import composition
+from .allowlist import check_row
 from .connections import Connections, closed
 from .drivers import arun, run
-from .errors import InputError, excerpt
+from .errors import excerpt
 from .history import History, remembered
 from .many import Input, abatch, batch
 from .masking import masker
@@ -133,8 +134,8 @@ class LM:
         Args:
             prompt: The prompt; or else:
             messages: A conversation, each turn a dict with ``role`` and ``content``.
-            schema: A pydantic model (or type, or JSON schema) that the answer must fit; the
-                object is in each choice's ``parsed``.
+            schema: A pydantic model (or type, or JSON schema as a dict) that the answer must fit;
+                the object is in each choice's ``parsed``. A text is never evaluated.
             **keywords: Generation parameters, core options and settings, for this call.
 
         Raises:
@@ -226,10 +227,14 @@ class LM:
     ) -> list[Any]:
         """Answer many inputs at once, in threads: a list of Completions in their order.
 
-        Works inside a running event loop too, and blocks it.
+        Works inside a running event loop too, and blocks it: what a task of that loop is being
+        answered is then asked once more, and a place in flight that such a task holds is not
+        waited for, but raised as a RequestTimeoutError at once. ``abatch`` shares and waits.
 
         Args:
-            inputs: Prompts, message lists or dicts of keywords; any iterable, read as needed.
+            inputs: Prompts, message lists or dicts; any iterable, read as needed. A dict says what
+                to ask: ``prompt`` or ``messages``, ``system``, ``schema``, ``sample`` and
+                generation parameters; settings and core options are for all, as keywords.
             concurrency: Calls in flight at most.
             return_exceptions: Put an LMGatewayError into the list in place of a Completion;
                 otherwise the first one is raised, and no further call is begun.
@@ -385,6 +390,9 @@ class LM:
     def __repr__(self) -> str:
         return f"<LM {self.provider!r} model={self.model!r}>"
 
+    def _check_row(self, row: Mapping[Any, Any], place: str) -> None:
+        check_row(row, self._spec.plugin, place, types=True)
+
     def _check_open(self) -> None:
         if self._closed:
             raise closed()
@@ -423,14 +431,10 @@ class LM:
     def _embedding(
         self, texts: object, keywords: Mapping[str, Any]
     ) -> tuple[Flow[Embeddings], Call]:
-        from .inputs import check_prompt
+        from .inputs import check_texts
 
         self._check_open()
-        several = [texts] if isinstance(texts, str) else list(cast(Iterable[object], texts))
-        if not several:
-            raise InputError("give at least one text to embed")
-        checked = [check_prompt(text) for text in several]
-        return composition.embedding(self._spec, checked, keywords)
+        return composition.embedding(self._spec, check_texts(texts), keywords)
 
 
 def _let_go(spec: Spec, connections: Connections) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import copy_context
+from contextvars import Context
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import InputError, LMGatewayError, UnsupportedError
+from .plain import shown
+from .promises import pause, start
 from .tracebacks import conceal
+from .waiters import waiting
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -18,9 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["Input", "Outcome", "abatch", "batch"]
 
 Input: TypeAlias = "str | list[Any] | Mapping[str, Any]"
-"""A prompt, a conversation, or keywords for ``complete``."""
+"""A prompt, a conversation, or a dict that says what to ask; see ``LM.batch``."""
 
 Outcome: TypeAlias = "Completion | LMGatewayError"
+
+#: How many workers at most wait for inputs whose number is not known.
+MOST = 10_000
 
 #: How long the waiting thread sleeps between two looks for Ctrl-C, where signals do not wake it.
 _LOOK = 0.5
@@ -37,34 +44,32 @@ def batch(
 ) -> list[Any]:
     """Answer all inputs in threads; see ``LM.batch``."""
     work = _Work(inputs, keywords, concurrency, return_exceptions=return_exceptions)
-    with _shown(work, progress=progress):
+    with _shown(work, progress=progress), waiting() as context:
         try:
-            for thread in _started(work, lm):
-                while thread.is_alive():
-                    thread.join(_LOOK)
+            for _ in range(_start(work, lm, context)):
+                while not pause(work.ended, _LOOK):
+                    continue
         finally:
             work.stop()
     return work.results()
 
 
-def _started(work: _Work, lm: LM) -> list[threading.Thread]:
-    """Threads at work: as many as are wanted, or as the system gives."""
-    threads: list[threading.Thread] = []
+def _start(work: _Work, lm: LM, context: Callable[[], Context]) -> int:
+    """Put threads to work: as many as are wanted, or as the system gives; how many there are."""
     for number in range(work.workers):
         thread = threading.Thread(
-            target=copy_context().run,
+            target=context().run,
             args=(work.run, lm),
             name=f"lmgateway-batch-{number}",
             daemon=True,  # a call that hangs does not hold up the interpreter's exit
         )
         try:
-            thread.start()
+            start(thread)
         except RuntimeError as error:
-            if not threads:
+            if not number:
                 raise LMGatewayError(f"the system gives no thread for a batch: {error}") from None
-            break
-        threads.append(thread)
-    return threads
+            return number
+    return work.workers
 
 
 async def abatch(
@@ -103,16 +108,20 @@ class _Work:
         *,
         return_exceptions: bool,
     ) -> None:
-        if isinstance(inputs, (str, Mapping)):
+        if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
             raise InputError(
                 f"batch takes an iterable of inputs, not one {type(inputs).__name__}: "
                 "call complete() for one"
             )
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise InputError(f"concurrency must be a whole number of at least 1, not {concurrency}")
+            raise InputError(
+                f"concurrency must be a whole number of at least 1, not {shown(concurrency)}"
+            )
         self.total = len(inputs) if isinstance(inputs, Sized) else None
-        self.workers = concurrency if self.total is None else min(concurrency, self.total)
+        self.workers = min(concurrency, MOST if self.total is None else self.total)
         self.report: Callable[[Outcome], None] = lambda outcome: None
+        #: Where each thread puts a word when it is done.
+        self.ended: SimpleQueue[object] = SimpleQueue()
         self._waiting: Iterator[tuple[int, Input]] = iter(enumerate(inputs))
         self._keywords = keywords
         self._keep_errors = return_exceptions
@@ -123,21 +132,24 @@ class _Work:
 
     def run(self, lm: LM) -> None:
         """Answer inputs in this thread until there are none."""
-        while (taken := self._take()) is not None:
-            place, given = taken
-            try:
-                self._settle(place, lm.complete(**self._arguments(place, given)))
-            except LMGatewayError as error:
-                self._fail(place, error)
-            except BaseException as error:
-                self._break(error)
+        try:
+            while (taken := self._take()) is not None:
+                place, given = taken
+                try:
+                    self._settle(place, lm.complete(**self._arguments(lm, place, given)))
+                except LMGatewayError as error:
+                    self._fail(place, error)
+                except BaseException as error:
+                    self._break(error)
+        finally:
+            self.ended.put(None)
 
     async def arun(self, lm: LM) -> None:
         """Answer inputs in this task until there are none."""
         while (taken := self._take()) is not None:
             place, given = taken
             try:
-                self._settle(place, await lm.acomplete(**self._arguments(place, given)))
+                self._settle(place, await lm.acomplete(**self._arguments(lm, place, given)))
             except LMGatewayError as error:
                 self._fail(place, error)
             if self._failure is not None:
@@ -166,12 +178,14 @@ class _Work:
                 self._stopped, self._failure = True, error
             return None
 
-    def _arguments(self, place: int, given: Input) -> dict[str, Any]:
-        """An input as keywords of ``complete``."""
+    def _arguments(self, lm: LM, place: int, given: Input) -> dict[str, Any]:
+        """An input as keywords of ``complete``; a dict says what to ask, and no more."""
         if isinstance(given, str):
             return {**self._keywords, "prompt": given}
         if isinstance(given, Mapping):
-            return {**self._keywords, **given}
+            row = dict(given)
+            lm._check_row(row, f"inputs[{place}]")
+            return {**self._keywords, **row}
         if isinstance(given, (list, tuple)):
             return {**self._keywords, "messages": given}
         raise InputError(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pluggy
 
 from . import hookspecs
+from .distributions import OWN, Offer, Offers, own_version, scan
 from .errors import (
     DuplicateProviderError,
     PluginContractError,
@@ -24,6 +25,7 @@ from .errors import (
     UnknownProviderError,
 )
 from .forks import renew_lock
+from .plain import shown
 from .types import Info
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-__all__ = ["Installed", "Plugin", "installed", "load", "nearest", "plugin_from", "providers"]
+__all__ = ["Installed", "Plugin", "damaged", "installed", "load", "nearest", "plugin_from"]
+__all__ += ["providers"]
 
 #: What ``pip install`` would bring a provider that this project itself publishes.
 PUBLISHED = {
@@ -40,6 +43,9 @@ PUBLISHED = {
     "local": "lmgateway-local",
     "anthropic": "lmgateway-anthropic",
 }
+
+#: The core's own providers, which are there whatever the metadata say, or without any.
+BUILT_IN = {"echo": "lmgateway.builtin.echo", "openai": "lmgateway.builtin.openai"}
 
 
 class Installed(NamedTuple):
@@ -73,8 +79,15 @@ class Plugin:
 
 _lock = RLock()
 renew_lock(sys.modules[__name__], RLock)
-_scans: dict[tuple[str, ...], list[tuple[Installed, EntryPoint]]] = {}
+_scans: dict[tuple[Any, ...], _Scan] = {}
 _plugins: dict[tuple[str, str, str], Plugin] = {}
+
+
+class _Scan(NamedTuple):
+    """What one look through ``sys.path`` has found."""
+
+    rows: list[tuple[Installed, EntryPoint]]
+    offers: Offers
 
 
 def providers() -> list[Installed]:
@@ -84,28 +97,39 @@ def providers() -> list[Installed]:
 
 def installed(*, afresh: bool = False) -> list[tuple[Installed, EntryPoint]]:
     """The installed providers with their entry points, from one scan of ``sys.path``."""
-    from importlib.metadata import entry_points
+    return _scanned(afresh=afresh).rows
 
-    path = tuple(sys.path)
+
+def damaged() -> dict[str, str]:
+    """Names that some distribution meant to offer, and why it does not."""
+    return dict(_scanned().offers.damaged)
+
+
+def _scanned(*, afresh: bool = False) -> _Scan:
+    path: tuple[Any, ...] = tuple(sys.path)
+    try:
+        found = _scans.get(path)
+    except TypeError:  # what Python passes over in it may be anything
+        path = tuple(map(str, path))
+        found = _scans.get(path)
+    if found is not None and not afresh:
+        return found
     with _lock:
         if afresh or path not in _scans:
-            rows = []
-            for point in entry_points(group=hookspecs.GROUP):
-                rows.append((Installed(point.name, *_distribution(point)), point))
-            _scans[path] = sorted(rows, key=lambda row: row[0])
+            offers = scan(hookspecs.GROUP)
+            # The distribution may be there twice, or under another name: the module is the same.
+            sound = [offer for offer in offers.sound if BUILT_IN.get(offer.name) != offer.value]
+            version = own_version() or "?"
+            sound += [Offer(name, value, OWN, version) for name, value in BUILT_IN.items()]
+            _scans[path] = _Scan(sorted(map(_row, sound), key=lambda row: row[0]), offers)
         return _scans[path]
 
 
-def _distribution(point: EntryPoint) -> tuple[str, str]:
-    """Name and version of what an entry point belongs to; "?" where that does not say."""
-    try:
-        metadata = point.dist.metadata if point.dist is not None else None  # parsed by each look
-    except Exception:  # half removed, or damaged: it must not take the others down
-        metadata = None
-    if metadata is None:
-        return "?", "?"
-    said = {field: metadata[field] for field in ("Name", "Version") if field in metadata}
-    return said.get("Name") or "?", said.get("Version") or "?"
+def _row(offer: Offer) -> tuple[Installed, EntryPoint]:
+    from importlib.metadata import EntryPoint
+
+    installed = Installed(offer.name, offer.distribution, offer.version)
+    return installed, EntryPoint(offer.name, offer.value, hookspecs.GROUP)
 
 
 def load(name: str) -> Plugin:
@@ -126,7 +150,9 @@ def load(name: str) -> Plugin:
     if len(rows) > 1:
         raise DuplicateProviderError(
             f"the provider name {name!r} is claimed by "
-            + " and by ".join(f"{row.distribution} {row.version}" for row, _ in rows)
+            + " and by ".join(
+                f"{row.distribution} {row.version} ({point.value})" for row, point in rows
+            )
             + "; uninstall one of them",
             provider=name,
         )
@@ -142,6 +168,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """A clause that offers the nearest of some names, or "" if none is near."""
     from difflib import get_close_matches
 
+    if len(name) > 100:
+        return ""
     found = get_close_matches(name, sorted(set(names)), n=2, cutoff=0.6)
     return f"did you mean {' or '.join(repr(each) for each in found)}?" if found else ""
 
@@ -155,9 +183,22 @@ def unknown(name: str, known: Iterable[str], others: Iterable[str] = ()) -> Unkn
         others: Further names that may have been meant.
     """
     known = sorted(set(known))
-    parts = [f"no provider {name!r} is installed"]
-    if name in PUBLISHED:
-        parts.append(f"it comes with: pip install {PUBLISHED[name]}")
+    parts = [f"no provider {shown(name)} is installed"]
+    offers = _scanned().offers
+    distribution = PUBLISHED.get(name, f"lmgateway-{name}")
+    if name in offers.damaged:
+        parts.append(offers.damaged[name])
+    elif distribution in offers.silent:
+        parts.append(
+            f"{distribution} is installed, but its entry points do not offer it: reinstall it"
+        )
+    elif name in PUBLISHED:
+        parts.append(f"it comes with: pip install {distribution}")
+        if own_version() is None:
+            parts.append(
+                "where a program is bundled, its metadata must be too (PyInstaller: "
+                f"--copy-metadata {distribution})"
+            )
     else:
         parts.append(nearest(name, [*known, *PUBLISHED, *others]))
         parts.append(f"installed are: {', '.join(known) or 'none'}")
@@ -168,7 +209,7 @@ def unknown(name: str, known: Iterable[str], others: Iterable[str] = ()) -> Unkn
 def _load(row: Installed, point: EntryPoint) -> Plugin:
     source = f"plugin {row.name!r} of {row.distribution} {row.version}"
     try:
-        module = point.load()
+        module = _imported(point)
     except (Exception, SystemExit) as error:
         raise PluginLoadError(
             f"{source} does not import: {type(error).__name__}: {error}; "
@@ -176,6 +217,19 @@ def _load(row: Installed, point: EntryPoint) -> Plugin:
             provider=row.name,
         ) from error
     return plugin_from(module, name=row.name, source=source)
+
+
+def _imported(point: EntryPoint) -> Any:
+    # Spelt out, so that what bundles a program finds our own.
+    if point.value == BUILT_IN["echo"]:
+        from .builtin import echo
+
+        return echo
+    if point.value == BUILT_IN["openai"]:
+        from .builtin import openai
+
+        return openai
+    return point.load()
 
 
 def plugin_from(module: Any, *, name: str, source: str | None = None) -> Plugin:
@@ -266,7 +320,7 @@ def _check_version(info: Any, source: str, name: str) -> None:
     raise PluginVersionError(
         f"{source} was written for version {api} of the plugin API, and this lmgateway speaks "
         f"version {hookspecs.API_VERSION}: "
-        + ("pip install -U lmgateway" if newer else "install a newer version of the plugin"),
+        + (f"pip install -U {OWN}" if newer else "install a newer version of the plugin"),
         provider=name,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from .drivers import Cancelled, Done, aadvance, advance
@@ -88,34 +89,32 @@ class Stream(_Reader[Piece]):
     ) -> None:
         super().__init__(flow, call, view)
         self._transport = transport
-        self._reading = False
+        self._reader: int | None = None
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Piece:
         deadline = self._call.deadline
-        self._reading = True
         try:
+            self._reader = get_ident()
             while not self._closed:
                 deadline.resume()
                 try:
                     event = advance(self._flow, self._transport, deadline)
-                except BaseException as error:
-                    if self._left() and isinstance(error, Exception):
-                        break  # closed from elsewhere: the end, and no error of the reader's
-                    self._closed = True
-                    raise
                 finally:
                     deadline.pause()
                 piece = self._accept(event)
                 if piece:
                     return piece
         except BaseException as error:
-            conceal(error)
-            raise
+            left = self._left()  # closed from elsewhere: the end, and no error of the reader's
+            self._closed = True
+            if not (left and isinstance(error, Exception)):
+                conceal(error)
+                raise
         finally:
-            self._reading = False
+            self._reader = None
             if self._closed:
                 self._end()
         raise StopIteration
@@ -126,11 +125,13 @@ class Stream(_Reader[Piece]):
         A reader in another thread comes to the end of the stream, whatever it waits for.
         """
         self._closed = True
-        if self._reading:  # what the flow holds is let go when its reader has left the wire
+        reader = self._reader
+        if reader is not None:
             self._call.deadline.cancel()
             self._hang_up()
-        else:
+        if reader is None or reader == get_ident():  # a reader that Ctrl-C has struck, perhaps
             self._end()
+        # Else what the flow holds is let go when its reader has left the wire.
 
     def __enter__(self) -> Self:
         return self

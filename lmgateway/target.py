@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .config.tables import is_secret_header
+from .distributions import own_version
 from .errors import (
     AuthenticationError,
     LMGatewayError,
@@ -32,13 +33,7 @@ _PROOFS = frozenset({"authorization", "api-key", "x-api-key"})
 @cache
 def user_agent() -> str:
     """``lmgateway/<version> python/<version>``."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("lmgateway")
-    except PackageNotFoundError:  # run from a tree that was never installed
-        own = "0"
-    return f"lmgateway/{own} python/{platform.python_version()}"
+    return f"lmgateway/{own_version() or '0'} python/{platform.python_version()}"
 
 
 def veiled(headers: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:

@@ -9,17 +9,22 @@ from itertools import islice
 from time import localtime, strftime
 from typing import Any
 
+from .errors import InputError
+from .plain import on_fresh_stack, shown
 from .types import JSON
 
 __all__ = ["render", "show"]
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=repr).encode
 RULE = "─" * 72
 # An answer may hold escape sequences that would repaint the reader's terminal.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def show(history: Sequence[Mapping[str, Any]], count: int = 1) -> None:
-    """Print the last ``count`` calls, oldest first."""
+    """Print the last ``count`` calls, oldest first; raises InputError for what is no number."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise InputError(f"inspect_history takes a whole number of calls, not {shown(count)}")
     print(render(list(history)[-count:] if count > 0 else []))
 
 
@@ -90,7 +95,10 @@ def _calls(turn: Mapping[str, JSON]) -> list[str]:
 def _arguments(arguments: JSON) -> str:
     if isinstance(arguments, str):
         return arguments
-    return json.dumps(arguments, ensure_ascii=False, default=repr)
+    try:
+        return _encode(arguments)
+    except RecursionError:
+        return on_fresh_stack(_encode, arguments)
 
 
 def _ending(choice: Mapping[str, JSON]) -> str:

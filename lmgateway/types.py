@@ -153,12 +153,15 @@ class Info:
             embeds or lists models is said by the hooks it implements.
         params: Names of the generation parameters it sends on.
         default_model: The model when the user names none; None if one must be named.
+        model_is_file: Whether a model's name is the path of a file that the plugin opens: then
+            no row of a batch may name another.
     """
 
     api: int = 1
     capabilities: frozenset[str] = frozenset()
     params: frozenset[str] = frozenset()
     default_model: str | None = None
+    model_is_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +249,10 @@ class HTTPRequest:
         json: The body, sent as UTF-8 JSON.
         auth: See Auth.
         stream: Ask for the body piece by piece: see HTTPResponse.source.
+        vary: Names of those ``headers`` that shape the answer, such as an API's version: cached
+            and recorded answers are told apart by them. A header that may hold a credential is
+            passed over. Name one only where its value is not the default: what is cached or
+            recorded already is found no more.
     """
 
     method: str
@@ -255,6 +262,7 @@ class HTTPRequest:
     json: JSON = field(default=None, repr=False, kw_only=True)
     auth: Auth | None = field(default=None, repr=False, kw_only=True)
     stream: bool = field(default=False, kw_only=True)
+    vary: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def url(self) -> str:
@@ -348,7 +356,8 @@ class Wait:
         future: Any thread may complete it; its outcome is read by the flow, not by the driver.
         timeout: Seconds; None for as long as the deadline allows.
         owner: ``threading.get_ident()`` of the thread that will complete it, where one is known.
-            Blocking that very thread could never end, so the answer is then False at once.
+            Blocking that very thread, or one that it waits for, could never end, so the answer is
+            then False at once.
     """
 
     future: Future[Any]

@@ -14,12 +14,13 @@ from typing import Any, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from .errors import PluginContractError, RequestTimeoutError
+from .promises import Promise, start
 from .types import Blocking, Flow, HTTPResponse, Wait
 
 __all__ = ["Pipe", "Workers", "run_blocking"]
 
 T = TypeVar("T")
-_Job: TypeAlias = tuple["Future[Any]", Callable[[], Any]]
+_Job: TypeAlias = tuple[Promise[Any], Callable[[], Any]]
 _Inbox: TypeAlias = "SimpleQueue[_Job]"
 
 IDLE_SECONDS = 5.0
@@ -48,10 +49,10 @@ class Workers:
         self._lock = threading.Lock()
         self._backlog: deque[_Job] = deque()
         self._idle: list[_Inbox] = []
-        self._threads = 0
+        self._threads: set[_Inbox] = set()
 
     def __len__(self) -> int:
-        return self._threads
+        return len(self._threads)
 
     def submit(self, fn: Callable[[], T]) -> Future[T]:
         """Run ``fn`` in a worker, with the caller's context variables.
@@ -59,38 +60,43 @@ class Workers:
         A future that is cancelled while its turn has not come never runs. It fails with
         RuntimeError where no thread can be started and there is none that could run it later.
         """
-        future: Future[T] = Future()
+        future: Promise[T] = Promise()
         job: _Job = (future, partial(copy_context().run, fn))
-        with self._lock:
-            start = not self._idle and self._threads < self.limit
-            if start:
-                self._threads += 1
-            else:
-                self._hand_over(job)
-        if (
-            start
-        ):  # without the lock: a worker that ends its job meanwhile must be able to fall idle
-            self._start(job)
+        inbox: _Inbox | None = None
+        try:
+            with self._lock:
+                if self._idle or len(self._threads) >= self.limit:
+                    self._hand_over(job)
+                    return future
+                inbox = SimpleQueue()
+                self._threads.add(inbox)
+            # Without the lock: a worker that ends its job meanwhile must be able to fall idle.
+            self._start(inbox, job)
+        except BaseException:  # Ctrl-C: if the thread begins all the same, it counts itself
+            if inbox is not None:
+                self._threads.discard(inbox)
+            raise
         return future
 
     def _hand_over(self, job: _Job) -> None:
         """Give it to an idle worker, or to the first that will be; for one who holds the lock."""
         if self._idle:  # the last to fall idle, so that the others may time out
-            self._idle.pop().put(job)
+            inbox = self._idle[-1]
+            del self._idle[-1]  # not pop(): from here to put() there is no step for Ctrl-C
+            inbox.put(job)
         else:
             self._backlog.append(job)
 
-    def _start(self, job: _Job) -> None:
-        inbox: _Inbox = SimpleQueue()
+    def _start(self, inbox: _Inbox, job: _Job) -> None:
         inbox.put(job)
         thread = threading.Thread(
             target=self._work, args=(inbox,), name="lmgateway-worker", daemon=True
         )
         try:
-            thread.start()
+            start(thread)
         except RuntimeError as error:  # the system's own bound is lower than ours
             with self._lock:
-                self._threads -= 1
+                self._threads.discard(inbox)
                 self._hand_over(job)
                 if self._threads:
                     return
@@ -100,6 +106,7 @@ class Workers:
                     future.set_exception(error)
 
     def _work(self, inbox: _Inbox) -> None:
+        self._threads.add(inbox)
         while (job := self._take(inbox)) is not None:
             _run(job)
             del job  # an idle worker keeps nothing of the last job alive
@@ -117,7 +124,7 @@ class Workers:
         with self._lock:
             if inbox in self._idle:
                 self._idle.remove(inbox)
-                self._threads -= 1
+                self._threads.discard(inbox)
                 return None
         return inbox.get()  # it was chosen while it gave up
 
@@ -156,10 +163,13 @@ class Pipe:
 
     def __init__(self, limit: int = PIPE_BYTES) -> None:
         self._limit = limit
-        self._changed = threading.Condition()
+        # Who calls takes the lock itself: a Condition takes it in Python's own code, where Ctrl-C
+        # could leave it held.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._pieces: list[bytes] = []
         self._size = 0
-        self._reader: Future[None] | None = None
+        self._reader: Promise[None] | None = None
         self._ended = False
         self._closed = False
         self._error: BaseException | None = None
@@ -172,7 +182,7 @@ class Pipe:
         """
         if not isinstance(piece, (bytes, bytearray, memoryview)):
             raise PluginContractError(f"push() takes bytes, not {type(piece).__name__}")
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._size < self._limit or self._closed)
             if self._closed:
                 return False
@@ -184,19 +194,19 @@ class Pipe:
 
     def end(self, work: Future[Any]) -> None:
         """End as the work that pushed has ended; a done-callback of its future."""
-        with self._changed:
+        with self._lock:
             self._ended, self._error = True, work.exception()
             self._wake()
 
     def read(self) -> Flow[bytes]:
         """The bytes pushed since the last read, b"" at the end; raises what the worker raised."""
         while True:
-            with self._changed:
+            with self._lock:
                 if self._pieces:
                     return self._drain()
                 if self._ended or self._closed:
                     break
-                self._reader = Future()
+                self._reader = Promise()
                 wait = Wait(self._reader)
             yield wait
         error, self._error = self._error, None
@@ -206,7 +216,7 @@ class Pipe:
 
     def close(self) -> None:
         """Tell the worker that nobody listens any more."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._drain()
             self._wake()
@@ -218,7 +228,7 @@ class Pipe:
 
     def _wake(self) -> None:
         reader, self._reader = self._reader, None
-        if reader is not None and reader.set_running_or_notify_cancel():
+        if reader is not None:
             reader.set_result(None)
 
 

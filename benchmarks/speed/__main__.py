@@ -3,77 +3,32 @@
 Every contender runs in a process and an environment of its own, against one service in a process
 of its own, in turns, so that whatever else the machine does meets them all. A figure is the median
 of its rounds. Trust the ratios, not the microseconds.
+
+With ``--against COMMIT`` two versions of lmgateway take turns instead, and the exit status says
+whether the newer one is slower.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
+from against import COMPARED, compare
 from cold import FIRST_ANSWER, IMPORTS, medians
 from contenders import CONTENDERS, FLOORS, PEERS
 from environments import ROOT, Environments
 from measures import MEASURES, QUICK, Measure, who_can
+from processes import Worker, serving
 from report import Results, write
+from versions import VersionError
 
-HERE = Path(__file__).parent
 BUDGET = 8.0  # seconds of wall time that another gateway may take for one measure
-
-
-class Worker:
-    """One contender's process."""
-
-    def __init__(self, python: str, name: str) -> None:
-        self.seconds = 0.0
-        self._process = subprocess.Popen(
-            [python, str(HERE / "worker.py"), name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def ask(self, **order: Any) -> dict[str, Any]:
-        """Have it measure something."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        began = perf_counter()
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        self.seconds += perf_counter() - began
-        return json.loads(answer) if answer else {"error": "it died"}
-
-    def close(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-
-@contextmanager
-def serving(python: str) -> Iterator[str]:
-    """The address of a running service."""
-    command = [python, str(HERE / "server.py")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-    finally:
-        process.stdin.close()
-        process.wait()
-        process.stdout.close()
 
 
 def take(measure: Measure, service: str, pythons: dict[str, str]) -> dict[str, dict[str, float]]:
@@ -121,12 +76,46 @@ def take_cold(service: str, environments: Environments, *, quick: bool) -> dict[
 
 
 def main() -> None:
-    """Measure, and print a table or write the page."""
+    """Measure, and print a table or write the page; or compare two versions."""
+    options = parse_arguments()
+    if options.against:
+        try:
+            sys.exit(compare(options.against, options.rounds, options.only, options.json))
+        except VersionError as error:
+            sys.exit(str(error))
+    measure_all(options)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute, without peers")
     parser.add_argument("--only", nargs="*", help="these measures, and nothing cold")
     parser.add_argument("--page", type=Path, help="the page to write; its plot goes beside it")
+    group = parser.add_argument_group("two versions of lmgateway in turns, and nobody else")
+    group.add_argument(
+        "--against",
+        metavar="COMMIT",
+        help="compare the working tree with this commit (or the folder of another checkout); "
+        "the exit status is 1 if anything is slower",
+    )
+    group.add_argument("--rounds", type=int, default=7, help="new processes of each; default 7")
+    group.add_argument("--json", type=Path, help="a file for the figures of all rounds")
     options = parser.parse_args()
+    known = {measure.name for measure in (COMPARED if options.against else MEASURES)}
+    if unknown := set(options.only or ()) - known:
+        parser.error(
+            f"no measure {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
+        )
+    if options.against and (options.quick or options.page):
+        parser.error("--against knows neither --quick nor --page")
+    if options.rounds < 1:
+        parser.error("--rounds begins at 1")
+    return options
+
+
+def measure_all(options: argparse.Namespace) -> None:
+    """Every contender, every measure."""
     folder = None if options.quick else ROOT / ".cache" / "bench"
     environments = Environments(folder)
     results = Results()

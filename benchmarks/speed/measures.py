@@ -9,7 +9,7 @@ from contenders import CONTENDERS, FLOORS, PEERS, Contender
 
 __all__ = ["MEASURES", "QUICK", "Measure", "Row", "who_can"]
 
-Field = Literal["cpu", "wall", "peak", "growth"]
+Field = Literal["cpu", "wall", "peak", "growth", "resident"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,18 +30,25 @@ COMPLETION = {
     ],
     "usage": {"prompt_tokens": 90, "completion_tokens": 120, "total_tokens": 210},
 }
+EMBEDDINGS = {
+    "object": "list",
+    "model": "m",
+    "data": [{"object": "embedding", "index": 0, "embedding": [n / 32 for n in range(32)]}],
+    "usage": {"prompt_tokens": 90, "total_tokens": 90},
+}
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _MODE = re.compile(rb"/(delay|chunks|single|paced)/(\d+)/")
 _STREAMS = re.compile(rb'"stream": ?true')
 
 
-def _whole() -> bytes:
-    body = json.dumps(COMPLETION).encode()
+def _whole(answer: object) -> bytes:
+    body = json.dumps(answer).encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     return head % len(body) + body
 
 
-WHOLE = _whole()
+WHOLE = _whole(COMPLETION)
+EMBEDDED = _whole(EMBEDDINGS)
 
 
 def _piece(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
@@ -93,7 +100,8 @@ class Answering(asyncio.Protocol):
         mode = _MODE.search(line)
         kind, number = (mode[1], int(mode[2])) if mode else (b"", 0)
         streams = _STREAMS.search(body)
-        answer = streamed(number or 1) if streams else WHOLE
+        whole = EMBEDDED if b"/embeddings " in line else WHOLE
+        answer = streamed(number or 1) if streams else whole
         if kind in (b"paced", b"single") and streams:
             self._write(STREAM_HEAD)
             self._write_piece(number, 0.001 if kind == b"paced" else 0.0)

@@ -8,34 +8,16 @@ with all its threads.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from contenders import CONTENDERS, Contender
-
-PROMPT = "What is the capital of France? Answer in one word, and say why. " * 6
-WARM_UP = 5
-
-Figures = dict[str, float]
-
-
-class Clock:
-    """Wall and CPU time from its making."""
-
-    def __init__(self) -> None:
-        gc.collect()
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def read(self, per: int = 1) -> Figures:
-        """Seconds since then, divided."""
-        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
-        return {"wall": wall / per, "cpu": cpu / per}
+from own import OWN
+from workload import PROMPT, WARM_UP, Clock, Figures, ShortClock
 
 
 def sync_call(contender: Contender, count: int, _: int) -> Figures:
@@ -96,7 +78,7 @@ def sync_first(contender: Contender, count: int, _: int) -> Figures:
     """From the call to the first piece of a stream; its end is not measured."""
     total = {"wall": 0.0, "cpu": 0.0}
     for number in range(WARM_UP + count):
-        clock = _Short()
+        clock = ShortClock()
         pieces = iter(contender.stream(PROMPT))
         next(pieces)
         if number >= WARM_UP:
@@ -110,7 +92,7 @@ async def async_first(contender: Contender, count: int, _: int) -> Figures:
     """The same, awaited."""
     total = {"wall": 0.0, "cpu": 0.0}
     for number in range(WARM_UP + count):
-        clock = _Short()
+        clock = ShortClock()
         pieces = aiter(contender.astream(PROMPT))
         await anext(pieces)
         if number >= WARM_UP:
@@ -129,17 +111,6 @@ async def memory(contender: Contender, count: int, in_flight: int) -> Figures:
     return {"peak": peak, "growth": peak - before}
 
 
-class _Short(Clock):
-    """A clock for what lasts less than a collection of garbage would."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def add_to(self, total: Figures) -> None:
-        for name, seconds in self.read().items():
-            total[name] += seconds
-
-
 def _expect(pieces: int, count: int) -> None:
     if pieces < count:
         raise ValueError(f"{pieces} pieces came where {count} were sent")
@@ -154,7 +125,8 @@ def _status(name: str) -> float:
 
 
 SYNC: dict[str, Callable[[Contender, int, int], Figures]] = {
-    each.__name__: each for each in (sync_call, sync_batch, sync_chunk, sync_first)
+    **OWN,
+    **{each.__name__: each for each in (sync_call, sync_batch, sync_chunk, sync_first)},
 }
 ASYNC: dict[str, Callable[[Contender, int, int], Any]] = {
     each.__name__: each for each in (async_call, async_batch, async_chunk, async_first, memory)
@@ -162,15 +134,15 @@ ASYNC: dict[str, Callable[[Contender, int, int], Any]] = {
 
 
 @cache
-def contender(name: str, base: str) -> Contender:
-    """Made once for each place it is to ask."""
+def contender(name: str, base: str, kind: str) -> Contender:
+    """Made once for each place that it is to ask in one way: awaited, it is closed after it."""
     return CONTENDERS[name](base)
 
 
 def measure(name: str, wanted: dict[str, Any], runner: asyncio.Runner) -> Figures:
     """Carry one order out."""
     kind, count, in_flight = wanted["measure"], wanted["count"], wanted.get("in_flight", 1)
-    client = contender(name, wanted["base"])
+    client = contender(name, wanted["base"], kind)
     if kind in SYNC:
         return SYNC[kind](client, count, in_flight)
 

@@ -9,11 +9,11 @@ from typing import Any
 from ..errors import LMGatewayError
 from ..types import Choice, Completion
 
-__all__ = ["OPENING", "SUCCESS", "answer_row", "error_row", "is_success", "line", "read_id"]
+__all__ = ["SUCCESS", "answer_row", "error_row", "is_success", "line", "read_row"]
 
-OPENING = b'{"custom_id": "'
 SUCCESS = b'"error": null}\n'
-_scan = json.JSONDecoder().raw_decode
+_ROW = {"custom_id", "response", "error"}
+_decode = json.JSONDecoder().decode
 
 
 def line(row: Mapping[str, Any]) -> bytes:
@@ -21,19 +21,49 @@ def line(row: Mapping[str, Any]) -> bytes:
     return _encode(row).encode() + b"\n"
 
 
-def read_id(text: bytes) -> str | None:
-    """The ``custom_id`` of a line that we wrote; None of any other line."""
-    if not (text.startswith(OPENING) and text.endswith(b"}\n")):
+def read_row(text: bytes) -> tuple[str, str | None] | None:
+    """The ``custom_id`` of a line, and the class of its error, None if it holds an answer.
+
+    None of a line that is not whole, or no row: damage anywhere in it makes it either, unless it
+    is a character within a text, which JSON cannot notice.
+    """
+    if not text.endswith(b"\n"):
         return None
     try:
-        name, _ = _scan(text.decode("ascii"), len(OPENING) - 1)
-    except ValueError:
+        row = _decode(text.decode())
+    except (ValueError, RecursionError):
         return None
-    return name if isinstance(name, str) else None
+    if not isinstance(row, dict) or row.keys() != _ROW or not isinstance(row["custom_id"], str):
+        return None
+    response, error = row["response"], row["error"]
+    if error is None:
+        return (row["custom_id"], None) if _is_answer(response) else None
+    if response is None and isinstance(error, dict) and _is_text(error, "type", "message"):
+        return row["custom_id"], error["type"]
+    return None
+
+
+def _is_answer(response: Any) -> bool:
+    """Whether there is an answer in it to be read."""
+    if not isinstance(response, dict) or response.get("status_code") != 200:
+        return False
+    body = response.get("body")
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list):
+        return False
+    for choice in choices:
+        said = choice.get("message", choice) if isinstance(choice, dict) else None
+        if not isinstance(said, dict) or not (_is_text(said, "content") or _is_text(said, "text")):
+            return False
+    return bool(choices)
+
+
+def _is_text(value: Mapping[str, Any], *names: str) -> bool:
+    return all(isinstance(value.get(name), str) for name in names)
 
 
 def is_success(text: bytes) -> bool:
-    """Whether a line that we wrote holds an answer."""
+    """Whether a line that was just made holds an answer; of one that was read see ``read_row``."""
     return text.endswith(SUCCESS)
 
 

@@ -11,6 +11,7 @@ from random import uniform
 from time import monotonic
 from typing import Any, NoReturn, TypeAlias
 
+from ..allowlist import check_row
 from ..errors import (
     APIError,
     AuthenticationError,
@@ -23,7 +24,7 @@ from ..errors import (
     PluginError,
     QuotaExceededError,
     RequestTimeoutError,
-    UnknownParameterError,
+    UnsupportedError,
 )
 from ..history import History
 from ..layers import EffectLayer, Scope, Send
@@ -31,7 +32,7 @@ from ..layers.limit import Limiter, Limits, limit, limiter_for
 from ..lm import LM
 from ..types import Completion, Exchange, Flow
 from .gate import Gate, rest
-from .rows import Row
+from .rows import IGNORE, Row
 from .tally import Tally
 
 __all__ = ["Asker", "Outcome", "Patience", "StopError"]
@@ -145,8 +146,9 @@ class Asker:
 
         Raises StopError where the job should not go on; the row is undone then.
         """
-        if row.fault is not None:
-            return row.fault
+        fault = row.fault or self._refused(row)
+        if fault is not None:
+            return fault
         trials = _Trials()
         while not self.stopping.is_set():
             await self._enter()
@@ -156,8 +158,6 @@ class Asker:
             began = monotonic()
             try:
                 completion = await self._ask(row)
-            except UnknownParameterError as error:
-                return error.advise("or, if it is no parameter, name it in ignore= or --ignore")
             except LMGatewayError as error:
                 seconds = self._judge(error, trials, began)
                 if seconds is None:
@@ -172,6 +172,20 @@ class Asker:
             await rest(self.stopping, seconds)
         return None
 
+    def _refused(self, row: Row) -> InputError | UnsupportedError | None:
+        """Why a row may not be asked as it says."""
+        plugin, place = self._lm._spec.plugin, f"row {row.number}"
+        try:
+            check_row(row.arguments, plugin, place)
+        except (InputError, UnsupportedError) as error:
+            return error.advise(IGNORE)
+        if row.model not in (None, self._lm.model) and plugin.info.model_is_file:
+            return InputError(
+                f"{place}: a model of {plugin.name} is a file of this machine, which the job names "
+                "and no row: give it there, model=..."
+            )
+        return None
+
     async def _enter(self) -> None:
         async with self._turn:  # one at a time, so that not all see the same place free
             await self.gate.enter()
@@ -184,9 +198,6 @@ class Asker:
         keywords: Mapping[str, Any] = row.arguments
         if row.raw_endpoint and "use_chat_api" in getattr(type(lm.settings), "model_fields", ()):
             keywords = {"use_chat_api": False, **keywords}
-        if not keywords.keys().isdisjoint(_NOT_FOR_ROWS):
-            name = sorted(keywords.keys() & _NOT_FOR_ROWS)[0]
-            raise InputError(f"{name!r} cannot stand in a row")
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -253,6 +264,8 @@ class Asker:
         Raises StopError where no row would fare better.
         """
         patience = self._patience
+        if any(each.gate is not None and each.gate.stuck() for each in self._limiters):
+            self._give_up(error)  # whoever has the places waits for the end of this job
         trials.calls += 1
         # A failure counts against the row only while others succeed; else the service is down.
         trials.blamed += self._successes != trials.last
@@ -288,9 +301,6 @@ def _concerns_all(error: LMGatewayError) -> bool:
     if isinstance(error, ConnectionFailedError):
         return not error.retryable  # a certificate, say
     return isinstance(error, _HOPELESS) and not isinstance(error, InputError)
-
-
-_NOT_FOR_ROWS = frozenset({"self", "history", "config", "fallbacks", "recordings", "transport"})
 
 
 def _watch(gate: Gate, tally: Tally) -> EffectLayer:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from contextvars import copy_context
 from threading import Condition, Thread
 
 from .rows import Row
@@ -30,8 +31,11 @@ class Feed:
         self._failure: BaseException | None = None
         self._loop = asyncio.get_running_loop()
         self._hungry: list[asyncio.Future[None]] = []
-        # A daemon: a pipe that nobody writes to does not hold up the interpreter's exit.
-        Thread(target=self._read, name="lmgateway-feed", daemon=True).start()
+        # A daemon: a pipe that nobody writes to does not hold up the interpreter's exit. In the
+        # context of the run: the rows may be made by calls of their own, which the run waits for.
+        Thread(
+            target=copy_context().run, args=(self._read,), name="lmgateway-feed", daemon=True
+        ).start()
 
     async def get(self) -> Row | None:
         """The next row; None at the end, or once stopped. Raises what the iterator raised."""

@@ -7,8 +7,11 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
+from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from ..promises import pause, start
+from ..waiters import waiting
 
 __all__ = ["Control", "drive"]
 
@@ -95,19 +98,22 @@ async def _attended(begin: Callable[[], Coroutine[Any, Any, T]], control: Contro
 def _in_thread(work: Callable[[], T]) -> T:
     outcome: list[T] = []
     failure: list[BaseException] = []
+    ended: SimpleQueue[object] = SimpleQueue()
 
     def run() -> None:
         try:
             outcome.append(work())
         except BaseException as error:
             failure.append(error)
+        ended.put(None)
 
-    thread = threading.Thread(
-        target=copy_context().run, args=(run,), name="lmgateway-run", daemon=True
-    )
-    thread.start()
-    while thread.is_alive():
-        thread.join(_LOOK)
+    with waiting() as context:
+        thread = threading.Thread(
+            target=context().run, args=(run,), name="lmgateway-run", daemon=True
+        )
+        start(thread)
+        while not pause(ended, _LOOK):
+            continue
     if failure:
         raise failure[0]
     return outcome[0]

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import copymode
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from ..errors import ConfigError, InputError
 from .answers import is_success
 from .digests import Digests, digest
-from .journal import Journal, read_journal, sync_folder
+from .journal import O_BINARY, Journal, read_journal, sync_folder
 from .locks import AlreadyLockedError, is_locked, lock
 
 __all__ = ["Fingerprint", "Job", "beside", "read_job"]
@@ -119,6 +119,22 @@ class Job:
         """Write the line of a row where it belongs; raises OSError."""
         (self._answers if is_success(text) else self._errors).append(text)
 
+    def check_complete(self, skipped: int) -> None:
+        """See that every row that was there when the job began is one of the input's.
+
+        Args:
+            skipped: How many rows of the input, which has been read to its end, were done.
+
+        Raises ConfigError.
+        """
+        strangers = len(self.done.ids) - skipped
+        if strangers:
+            raise ConfigError(
+                f"every row of the input is done, and {strangers} of those in {self.output} (or "
+                "its file of errors) belong to none: their custom_id was damaged, or they are "
+                "another job's; look for them and remove them"
+            )
+
     def close(self) -> None:
         """Sync what was written, and let others in."""
         try:
@@ -138,11 +154,16 @@ class Job:
             _drop_errors(path)
         size = 0
         with suppress(FileNotFoundError), path.open("rb") as file:
-            for name, text, end in read_journal(file, str(path)):
-                self.done.ids.add(digest(name))
-                self.done.answers += is_success(text)
-                self.done.errors += not is_success(text)
-                size = end
+            for row in read_journal(file, str(path)):
+                if self.done.ids.add(digest(row.id)) > 1:
+                    raise ConfigError(
+                        f"line {row.number} of {path} has the custom_id {row.id!r:.80} of an "
+                        "earlier line, so one of the two is damaged: remove both, so that their "
+                        "rows are asked again"
+                    )
+                self.done.answers += row.error is None
+                self.done.errors += row.error is not None
+                size = row.end
         journal = Journal(path)
         self._journals.append(journal)
         journal.cut(size)
@@ -156,9 +177,10 @@ def read_job(output: Path) -> dict[str, Any]:
     """
     path = beside(output)
     try:
-        file = os.open(path, os.O_RDWR)
-    except OSError as error:
-        raise InputError(f"{output} is no output of a batch: {path}: {error.strerror}") from None
+        file = os.open(path, os.O_RDWR | O_BINARY)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
+        raise InputError(f"{output} is no output of a batch: {str(path)!r}: {why}") from None
     try:
         recorded = _load(path, file)
         if not recorded:
@@ -171,7 +193,7 @@ def read_job(output: Path) -> dict[str, Any]:
 def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> int:
     """Lock the job's file, and see that it is this job's, or new."""
     path = beside(output)
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, 0o666)
     try:
         try:
             lock(file)
@@ -183,7 +205,8 @@ def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> 
         if not recorded:
             for each in (output, fingerprint.errors):
                 if each is not None and os.path.exists(each) and os.path.getsize(each):
-                    os.unlink(path)  # it was made just now: without rows it means nothing
+                    with suppress(PermissionError):  # Windows removes no file that is open
+                        os.unlink(path)  # it was made just now: without rows it means nothing
                     raise InputError(
                         f"{each} exists and is no output of this job (there is no {path.name} "
                         "that says so): move it away, or write to another file"
@@ -209,13 +232,21 @@ def _load(path: Path, file: int) -> dict[str, Any]:
         return {}
     try:
         recorded = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         recorded = None
-    if not isinstance(recorded, dict) or recorded.get("version") != VERSION:
+    if not _is_record(recorded):
         raise ConfigError(
             f"{path} is damaged, or of another version of lmgateway: move it and its output away"
         )
     return recorded
+
+
+def _is_record(recorded: Any) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(recorded, dict) or recorded.get("version") != VERSION:
+        return False
+    kinds = {"provider": str, "model": str, "settings": str}
+    kinds |= dict.fromkeys(("input", "errors"), str | None)  # type: ignore[arg-type]
+    return all(isinstance(recorded.get(name, 0), kind) for name, kind in kinds.items())
 
 
 def _store(file: int, record: Mapping[str, Any]) -> None:
@@ -235,13 +266,16 @@ def _drop_errors(path: Path) -> None:
     """Rewrite a journal without its errors, in one step; a link to it stays one."""
     path = path.resolve()
     fresh = path.with_name(path.name + ".new")
-    fresh.touch(mode=0o600)  # before a byte is in it, nobody may read it who may not the other
-    copymode(path, fresh)
-    with path.open("rb") as old, fresh.open("wb") as new:
-        for _, text, _ in read_journal(old, str(path)):
-            if is_success(text):
-                new.write(text)
-        new.flush()
-        os.fsync(new.fileno())
-    fresh.replace(path)
+    try:
+        fresh.touch(mode=0o600)  # before a byte is in it, nobody may read it who may not the other
+        copymode(path, fresh)
+        with path.open("rb") as old, fresh.open("wb") as new:
+            for row in read_journal(old, str(path)):
+                if row.error is None:
+                    new.write(row.text)
+            new.flush()
+            os.fsync(new.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)  # of a journal that turned out to be damaged
     sync_folder(path.parent)

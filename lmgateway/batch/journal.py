@@ -11,19 +11,38 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Thread
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ..errors import ConfigError
-from .answers import read_id
+from .answers import read_row
 
-__all__ = ["Journal", "read_journal"]
+__all__ = ["O_BINARY", "Journal", "Line", "read_journal"]
 
+O_BINARY = getattr(os, "O_BINARY", 0)  # of Windows, where a line's end would become two characters
 SYNC_SECONDS = 1.0
 SYNC_LINES = 1000
 
 
-def read_journal(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes, int]]:
-    """The whole lines of a journal: id, line, and the offset of its end.
+class Line(NamedTuple):
+    """A whole line of a journal.
+
+    Attributes:
+        id: The ``custom_id`` of its row.
+        error: The class of its error; None if it holds an answer.
+        text: The line itself.
+        number: Counted from 1.
+        end: The offset at which it ends.
+    """
+
+    id: str
+    error: str | None
+    text: bytes
+    number: int
+    end: int
+
+
+def read_journal(file: BinaryIO, name: str) -> Iterator[Line]:
+    """The whole lines of a journal.
 
     What is torn at the end is left out: half a line, or blocks that never reached the disk.
 
@@ -33,8 +52,8 @@ def read_journal(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes, int]]:
     end = bad = 0
     for number, text in enumerate(file, 1):
         end += len(text)
-        identity = read_id(text)
-        if identity is None:
+        row = read_row(text)
+        if row is None:
             bad = bad or number
         elif bad:
             raise ConfigError(
@@ -42,7 +61,7 @@ def read_journal(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes, int]]:
                 "away, or remove that line, so that its row is asked again"
             )
         else:
-            yield identity, text, end
+            yield Line(*row, text, number, end)
 
 
 class Journal:
@@ -55,8 +74,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # O_BINARY is of Windows alone, where a line's end would become two characters.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | O_BINARY
         self._file = os.open(path, flags, 0o666)
         self.size = os.fstat(self._file).st_size
         self._written = self._synced = 0  # lines; each is counted by one thread only

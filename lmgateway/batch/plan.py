@@ -12,11 +12,16 @@ from typing import Any
 from ..errors import InputError
 from ..layers.limit import Limits
 from ..lm import LM, get_lm
+from ..paths import absolute
+from ..plain import shown
 from .digests import digest
 from .job import Fingerprint
-from .sources import Input, Source
+from .sources import Input, Source, check_rows
 
 __all__ = ["Plan"]
+
+#: Calls in flight, or actors: each is a task or a process, before any of them has asked.
+MOST = 100_000
 
 #: How many rows a row may be ahead of the first unsettled one, for each call in flight.
 WINDOW = 8
@@ -52,12 +57,19 @@ class Plan:
             if value is None and name == "workers":
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, not {value!r:.80}")
-        if isinstance(self.ignore, str):
+                raise InputError(f"{name} must be a whole number of at least 1, not {shown(value)}")
+            if value > MOST:
+                raise InputError(f"{name} must be at most {MOST:,}, not {shown(value)}")
+        if isinstance(self.ignore, (str, bytes)) or not _are_texts(self.ignore):
             raise InputError("ignore must be a list of names, not one text")
+        if not isinstance(self.source, (str, os.PathLike)):
+            check_rows(self.source)
+        if not (self.lm is None or isinstance(self.lm, (str, LM))):
+            raise InputError(f"lm must be an LM or a name for get_lm, not {shown(self.lm)}")
         if self.to_stdout and self.retry_errors:
             raise InputError("a pipe keeps no errors to retry: write to a file")
-        files = [self._path(each) for each in (self.source, self.output, self.errors)]
+        given = {"input": self.source, "output": self.output, "errors": self.errors}
+        files = [self._path(each, name) for name, each in given.items()]
         named = [path for path in files if path is not None]
         if len(set(named)) < len(named):
             raise InputError("input, output and errors must be three different files")
@@ -85,7 +97,7 @@ class Plan:
 
     def errors_path(self) -> Path | None:
         """The file for errors."""
-        return self._path(self.errors)
+        return self._path(self.errors, "errors")
 
     def fingerprint(self, source: Source, lm: LM) -> Fingerprint:
         """What makes the job that job."""
@@ -99,14 +111,27 @@ class Plan:
         )
 
     @staticmethod
-    def _path(given: object) -> Path | None:
-        if isinstance(given, (str, os.PathLike)) and given != "-":
-            return Path(os.path.abspath(given))
-        return None
+    def _path(given: object, name: str) -> Path | None:
+        """Where a file is; None for a pipe, an iterable, or none. Raises InputError."""
+        if given == "-" or (name == "errors" and given is None):
+            return None
+        if name == "input" and not isinstance(given, (str, os.PathLike)):
+            return None
+        return Path(absolute(given, name))
+
+
+def _are_texts(names: object) -> bool:
+    return isinstance(names, Collection) and all(isinstance(name, str) for name in names)
 
 
 def _check_place(path: Path) -> None:
     """Refuse a file that cannot be one, before a job leaves its traces beside it."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"{shown(str(path))} cannot be written: {error.strerror}") from None
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(
             f"{path} is there and is no regular file, so nothing written to it could be resumed: "

@@ -24,7 +24,7 @@ from ..errors import LMGatewayError, UnsupportedError
 from ..layers.limit import Limits
 from ..lm import LM, get_lm
 from .asker import Asker, Outcome, StopError
-from .rows import Row, identified
+from .rows import Row, check_columns, identified
 from .runs import settled
 from .tally import Tally
 
@@ -75,6 +75,7 @@ class Answerer:
         self._concurrency = concurrency
         self._limits = _shared(Limits(rpm, tpm), workers)
         self._columns = {*COLUMNS, *params}
+        check_columns(sorted(self._columns), self._lm._spec.plugin)
         self._asker: Asker | None = None
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

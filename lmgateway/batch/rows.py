@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isnan
 from numbers import Integral
 from typing import Any, TypeAlias
 
+from ..allowlist import check_name
 from ..errors import InputError, UnsupportedError
+from ..registry import Plugin
 from .digests import Digests, digest
 
-__all__ = ["Raw", "Row", "identified", "interpret"]
+__all__ = ["IGNORE", "Raw", "Row", "check_columns", "identified", "interpret"]
 
 Raw: TypeAlias = "str | list[Any] | Mapping[str, Any] | BadLine"
 """What a source gives: a prompt, messages, a dict, or a line that cannot be read."""
+
+IGNORE = "or, if it is no parameter, name it in ignore= or --ignore"
+_ENVELOPE = frozenset({"method", "url", "body", "id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Row:
         model: The model that the row names; None for that of the job.
         raw_endpoint: Whether it is written for ``/completions``: its prompt goes out as it is.
         fault: Why it cannot be asked; None if it can.
+        number: Which row of the input it is, counted from 1.
     """
 
     id: str
@@ -44,6 +50,22 @@ class Row:
     model: str | None = None
     raw_endpoint: bool = False
     fault: InputError | UnsupportedError | None = None
+    number: int = field(default=0, compare=False)
+
+
+def check_columns(names: Iterable[str], plugin: Plugin, ignore: Collection[str] = ()) -> None:
+    """Refuse a column of a table that no row may fill, before the first row is asked.
+
+    Raises InputError, or UnknownParameterError for a name that nobody knows.
+    """
+    names = list(names)
+    beside = {"custom_id", "model", *ignore, *(_ENVELOPE if "body" in names else ())}
+    for name in names:
+        try:
+            if name not in beside:
+                check_name(name, plugin, f"the column {name!r:.80}")
+        except (InputError, UnsupportedError) as error:
+            raise error.advise(IGNORE) from None
 
 
 def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Row]:
@@ -57,7 +79,7 @@ def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Ro
         ignore: Names of fields that are not for us.
     """
     seen = Digests()
-    for raw in raws:
+    for number, raw in enumerate(raws, 1):
         try:
             if isinstance(raw, BadLine):
                 raise InputError(raw.fault)
@@ -72,7 +94,7 @@ def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Ro
         if name is None:
             key = digest(b"row:" + _content(raw, row))
             name = f"{key.hex()}-{seen.add(key)}"
-        yield _with(row, name)
+        yield replace(row, id=name, number=number)
 
 
 def interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
@@ -86,7 +108,7 @@ def interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
         return None, Row("", {"messages": raw})
     if not isinstance(raw, Mapping):
         raise InputError(f"a row must be a prompt, messages or an object, not {_kind(raw)}")
-    fields = {name: raw[name] for name in raw if name not in ignore and raw[name] is not None}
+    fields = _given(raw, ignore)
     name = _custom_id(fields)
     fields.pop("custom_id", None)
     raw_endpoint = False
@@ -95,7 +117,7 @@ def interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
         body = fields["body"]
         if not isinstance(body, Mapping):
             raise InputError(f'"body" must be an object, not {_kind(body)}')
-        fields = {key: value for key, value in body.items() if value is not None}
+        fields = _given(body, ignore)
     if ("prompt" in fields) == ("messages" in fields):
         both = "both" if "prompt" in fields else "neither"
         raise InputError(f'a row has "prompt" or "messages": this one has {both}')
@@ -105,14 +127,21 @@ def interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
     return name, Row("", fields, model, raw_endpoint)
 
 
+def _given(raw: Mapping[str, Any], ignore: Collection[str]) -> dict[str, Any]:
+    """The fields that are there and for us."""
+    return {name: raw[name] for name in raw if name not in ignore and raw[name] is not None}
+
+
 def _check_envelope(fields: Mapping[str, Any]) -> bool:
     """Check OpenAI's batch form; whether it is for ``/completions``."""
     method, url = fields.get("method", "POST"), fields.get("url", "/v1/chat/completions")
-    others = sorted(fields.keys() - {"method", "url", "body", "id"})
+    others = sorted(map(repr, fields.keys() - _ENVELOPE))
     if others:
-        raise InputError(f'beside "body", OpenAI\'s batch form has no field {others[0]!r:.80}')
+        raise InputError(f'beside "body", OpenAI\'s batch form has no field {others[0]:.80}')
     if method != "POST" or not isinstance(url, str):
         raise InputError('"method" must be "POST", and "url" a text')
+    if "://" in url or url.startswith("//"):
+        raise InputError(f'"url" is a path, and names no host: that is the job\'s, not {url!r:.80}')
     path = url.rstrip("/")
     if path.endswith("/chat/completions"):
         return False
@@ -149,10 +178,6 @@ def _content(raw: Raw, row: Row) -> bytes:
         return _encode(what).encode()
     except (TypeError, ValueError, RecursionError):  # keys of several types, circles, great depth
         return repr(what).encode("utf-8", "surrogatepass")
-
-
-def _with(row: Row, name: str) -> Row:
-    return Row(name, row.arguments, row.model, row.raw_endpoint, row.fault)
 
 
 def _kind(value: object) -> str:

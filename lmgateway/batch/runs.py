@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LMGatewayError
 from ..layers.limit import Limits
+from ..paths import absolute
 from ..tracebacks import door
+from ..transports.threads import outcome
 from ..workers import Workers
 from .answers import is_success
 from .asker import Asker, StopError
@@ -24,8 +26,8 @@ from .job import Job
 from .journal import Journal
 from .plan import Plan
 from .progress import say, shown
-from .rows import Row, identified
-from .sources import Input, Source, open_source
+from .rows import Row, check_columns, identified
+from .sources import Input, Source, check_rows, open_source
 from .tally import Summary, Tally
 
 if TYPE_CHECKING:
@@ -118,7 +120,8 @@ def process_batch(
     """The rows of the output for rows of an input, in their order; nothing is written.
 
     It takes what ``run`` takes as an iterable, and each row of the result is as a line of its
-    output: made for ``map`` and ``map_batches`` of any framework.
+    output: made for ``map`` and ``map_batches`` of any framework. A running event loop is blocked
+    meanwhile, and nothing waited for that only its tasks could bring, as in ``LM.batch``.
 
     Raises LMGatewayError where no row would be answered, as ``run`` does.
     """
@@ -130,6 +133,7 @@ async def aprocess_batch(
     rows: Iterable[Any], lm: LM | str | None = None, *, concurrency: int = 100, **keywords: Any
 ) -> list[dict[str, Any]]:
     """As ``process_batch``, awaited."""
+    check_rows(rows)
     plan = Plan((), "-", lm, concurrency=concurrency, keywords=keywords)
     opened, ours = plan.open_lm()
     asker = Asker(opened, concurrency, plan.limits, Tally())
@@ -178,13 +182,16 @@ def conduct(plan: Plan) -> Summary:
 
 async def execute(plan: Plan, control: Control) -> Summary:
     """Execute a plan in the running event loop."""
-    source = open_source(plan.source, plan.form)
     lm, ours = plan.open_lm()
     try:
+        check = partial(check_columns, plugin=lm._spec.plugin, ignore=plan.ignore)
+        source = open_source(plan.source, plan.form, check)
         tally = Tally(total=source.total)
-        with _output(plan, source, lm) as (write, is_done):
-            rows = _undone(identified(source.read(), plan.ignore), is_done, tally)
+        with _output(plan, source, lm) as (write, job):
+            rows = _undone(identified(source.read(), plan.ignore), job, tally)
             await _ask(plan, lm, rows, write, tally, control)
+            if job is not None and source.digest is not None and not tally.interrupted:
+                job.check_complete(tally.skipped)
         return tally.summary()
     finally:
         if ours:
@@ -233,10 +240,8 @@ async def _asking(plan: Plan, lm: LM, tally: Tally) -> AsyncIterator[Settler]:
 
 
 @contextmanager
-def _output(
-    plan: Plan, source: Source, lm: LM
-) -> Iterator[tuple[Sink, Callable[[str], bool] | None]]:
-    """What writes a line, and what tells that a row is done; None where nothing can be."""
+def _output(plan: Plan, source: Source, lm: LM) -> Iterator[tuple[Sink, Job | None]]:
+    """What writes a line, and the job, which knows what is done; None for a pipe."""
     if plan.to_stdout:
         path = plan.errors_path()
         errors = None if path is None else Journal(path)
@@ -248,13 +253,13 @@ def _output(
         return
     facts = {"input_name": source.name, "total": source.total, "resume": plan.command}
     job = Job(
-        Path(os.path.abspath(plan.output)),
+        Path(absolute(plan.output)),
         plan.fingerprint(source, lm),
         facts=facts,
         retry_errors=plan.retry_errors,
     )
     with job:
-        yield job.append, job.is_done if len(job.done.ids) else None
+        yield job.append, job
 
 
 class _Pipe:
@@ -273,7 +278,7 @@ class _Pipe:
             if _takes_at_once(text):
                 os.write(1, text)
                 return
-            await asyncio.wrap_future(self._thread.submit(partial(_write_stdout, text)))
+            await outcome(self._thread.submit(partial(_write_stdout, text)))
 
 
 def _takes_at_once(text: bytes) -> bool:
@@ -288,9 +293,8 @@ def _write_stdout(text: bytes) -> None:
         rest = rest[os.write(1, rest) :]
 
 
-def _undone(
-    rows: Iterator[Row], is_done: Callable[[str], bool] | None, tally: Tally
-) -> Iterator[Row]:
+def _undone(rows: Iterator[Row], job: Job | None, tally: Tally) -> Iterator[Row]:
+    is_done = job.is_done if job is not None and len(job.done.ids) else None
     for row in rows:
         if is_done is not None and is_done(row.id):
             tally.skipped += 1

@@ -6,20 +6,28 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from ..errors import InputError, UnsupportedError
+from ..errors import InputError, UnsupportedError, excerpt
+from ..paths import absolute
+from ..plain import shown
 from .rows import BadLine, Raw
 
-__all__ = ["Input", "Source", "open_source"]
+__all__ = ["Input", "Source", "check_rows", "open_source"]
 
 Input: TypeAlias = "str | os.PathLike[str] | Iterable[Any]"
 """A file, ``"-"`` for stdin, or any iterable of prompts, message lists and dicts."""
+
+Check: TypeAlias = "Callable[[Sequence[str]], None]"
+"""What is told the columns of a table, and raises InputError for one that may not be there."""
 
 LARGEST_CELL = 2**27
 _BOM = b"\xef\xbb\xbf"
@@ -49,7 +57,7 @@ class Source:
     digest: str | None = None
 
 
-def open_source(given: Input, form: str | None = None) -> Source:
+def open_source(given: Input, form: str | None = None, check: Check = lambda names: None) -> Source:
     """The source for a path, "-" or an iterable.
 
     A file is read once from end to end here, to know it again and to count its rows.
@@ -57,38 +65,44 @@ def open_source(given: Input, form: str | None = None) -> Source:
     Args:
         given: What the user gave.
         form: ``jsonl``, ``csv``, ``tsv`` or ``parquet``, where the name does not say it.
+        check: Is told the columns of a table: here, or by what is read of a pipe.
 
     Raises:
-        InputError: There is no such file, or its form is not known.
+        InputError: There is no such file, its form is not known, or it is not of that form.
         UnsupportedError: Parquet without pyarrow.
     """
     if not isinstance(given, (str, os.PathLike)):
         total = len(given) if isinstance(given, Sized) else None
         return Source("", lambda: iter(given), total)
     if given == "-":
-        return Source("-", _STREAMS[_form("-", form or "jsonl")])
-    path = Path(os.path.abspath(given))
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+        kind = _form("-", form or "jsonl")
+        return Source("-", lambda: _read_stdin(kind, check))
+    path = Path(absolute(given, "input"))
+    if not os.path.isfile(path):
+        raise InputError(f"there is no file {excerpt(str(path))}")
     kind = _form(path.suffix.lower(), form)
     if kind == "parquet":
-        total = _parquet().ParquetFile(path).metadata.num_rows
+        total = _survey_parquet(path, check)
         return Source(str(path), lambda: _read_parquet(path), total, _digest(path))
     if kind == "jsonl":
         counted, hashed = _survey(path)
         return Source(str(path), lambda: _read_lines(path.open("rb")), counted, hashed)
-    rows = _open_table(path, kind)
-    next(iter(rows), None)  # a wrong header is told now
-    total = sum(1 for _ in _open_table(path, kind))
-    return Source(str(path), lambda: _open_table(path, kind), total, _digest(path))
+    total = sum(1 for _ in _open_table(path, kind, check))
+    return Source(str(path), lambda: _open_table(path, kind, check), total, _digest(path))
+
+
+def check_rows(given: object) -> None:
+    """Refuse what is one row, or none at all, where many are wanted."""
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise InputError(f"a batch takes an iterable of rows, not one {type(given).__name__}")
 
 
 def _form(suffix: str, form: str | None) -> str:
     known = form or FORMATS.get(suffix, "")
     if known not in FORMATS.values():
         raise InputError(
-            f"the form of the input is not known by {form or suffix or 'its name'!r}: name a file "
-            ".jsonl, .csv, .tsv or .parquet, or give format="
+            f"the form of the input is not known by {shown(form or suffix or 'its name')}: name a "
+            "file .jsonl, .csv, .tsv or .parquet, or give format="
         )
     if suffix == "-" and known == "parquet":
         raise InputError("Parquet cannot be read from a pipe: give a file")
@@ -137,36 +151,62 @@ def _parse(line: bytes, number: int) -> Raw:
 # -- tables ------------------------------------------------------------------------------------
 
 
-def _open_table(path: Path, kind: str) -> Iterator[Raw]:
-    return _read_table(path.open(encoding="utf-8-sig", errors="surrogateescape", newline=""), kind)
+def _open_table(path: Path, kind: str, check: Check) -> Iterator[Raw]:
+    file = path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+    return _read_table(file, kind, str(path), check)
 
 
-def _read_table(file: IO[str], kind: str) -> Iterator[Raw]:
-    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
+def _read_table(file: IO[str], kind: str, name: str, check: Check) -> Iterator[Raw]:
     with file:
-        table = csv.DictReader(file, delimiter="\t" if kind == "tsv" else ",", strict=True)
-        _check_columns(table.fieldnames or ())
-        rows = iter(table)
-        while True:
-            try:
-                row: dict[Any, Any] = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise InputError(
-                    f"line {table.line_num} cannot be read as {kind}: {error}"
-                ) from None
-            if None in row:
+        table = _cells(file, kind, name)
+        _, header = next(table, (0, []))
+        columns = _columns(header, name, check)
+        for number, cells in table:
+            if len(cells) > len(header) or any(cells[len(columns) :]):
+                row: dict[Any, Any] = dict(zip(header, cells, strict=False))
+                row[None] = cells[len(header) :]
                 content = repr(row).encode("utf-8", "surrogatepass")
-                yield BadLine(content, f"line {table.line_num} has more cells than the header")
+                yield BadLine(content, f"line {number} has more cells than the header")
             else:
-                yield {name: _cell(name, text) for name, text in row.items()}
+                named = zip_longest(columns, cells[: len(columns)])
+                yield {name: _cell(name, text) for name, text in named}
 
 
-def _check_columns(names: Iterable[str]) -> None:
-    if not {"prompt", "messages", "body"} & set(names):
-        shown = ", ".join(map(repr, names))
-        raise InputError(f"a table needs a column prompt or messages, and has {shown or 'none'}")
+def _cells(file: IO[str], kind: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a table that are not blank, each with the number at which it ends."""
+    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
+    table = csv.reader(file, delimiter="\t" if kind == "tsv" else ",", strict=True)
+    try:
+        for cells in table:
+            if cells:
+                yield table.line_num, cells
+    except csv.Error as error:
+        problem = InputError(f"line {table.line_num} of {name} cannot be read as {kind}: {error}")
+    else:
+        return
+    raise problem
+
+
+def _columns(header: list[str], name: str, check: Check) -> list[str]:
+    """The columns that a table's header names, checked; nameless ones at its end are none."""
+    columns = list(header)
+    while columns and not columns[-1]:
+        columns.pop()
+    return _checked(columns, name, check)
+
+
+def _checked(columns: list[str], name: str, check: Check) -> list[str]:
+    if not {"prompt", "messages", "body"} & set(columns):
+        shown = ", ".join(f"{each!r:.80}" for each in columns[:20])
+        raise InputError(
+            f"{name}: a table needs a column prompt or messages, and has {shown or 'none'}"
+        )
+    if twice := [each for each, count in Counter(columns).items() if count > 1]:
+        raise InputError(
+            f"{name}: the column {twice[0]!r:.80} is there more than once: rename or remove one"
+        )
+    check(columns)
+    return columns
 
 
 def _cell(name: str, text: str | None) -> Any:
@@ -186,9 +226,26 @@ def _parquet() -> Any:
         raise UnsupportedError("Parquet needs pyarrow: pip install 'lmgateway[parquet]'") from None
 
 
+@contextmanager
+def _opened_parquet(path: Path) -> Iterator[Any]:
+    parquet = _parquet()
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield file
+    except (OSError, ValueError, NotImplementedError) as error:  # as which Arrow says it
+        raise InputError(f"{path} cannot be read as parquet: {excerpt(str(error))}") from None
+
+
+def _survey_parquet(path: Path, check: Check) -> int:
+    """Check the columns of a file, and count its rows."""
+    with _opened_parquet(path) as file:
+        columns, total = list(file.schema_arrow.names), int(file.metadata.num_rows)
+    _checked(columns, str(path), check)
+    return total
+
+
 def _read_parquet(path: Path) -> Iterator[Raw]:
-    with _parquet().ParquetFile(path) as file:
-        _check_columns(file.schema_arrow.names)
+    with _opened_parquet(path) as file:
         for batch in file.iter_batches(batch_size=256):
             for row in batch.to_pylist():
                 yield {name: _without_gaps(value) for name, value in row.items()}
@@ -201,7 +258,9 @@ def _without_gaps(value: Any) -> Any:
     return [_without_gaps(each) for each in value] if isinstance(value, list) else value
 
 
-def _stdin_text(kind: str) -> Iterator[Raw]:
+def _read_stdin(kind: str, check: Check) -> Iterator[Raw]:
+    if kind == "jsonl":
+        return _read_lines(os.fdopen(sys.stdin.fileno(), "rb", closefd=False))
     text = os.fdopen(
         sys.stdin.fileno(),
         encoding="utf-8-sig",
@@ -209,11 +268,4 @@ def _stdin_text(kind: str) -> Iterator[Raw]:
         newline="",
         closefd=False,
     )
-    return _read_table(text, kind)
-
-
-_STREAMS: dict[str, Callable[[], Iterator[Raw]]] = {
-    "jsonl": lambda: _read_lines(os.fdopen(sys.stdin.fileno(), "rb", closefd=False)),
-    "csv": lambda: _stdin_text("csv"),
-    "tsv": lambda: _stdin_text("tsv"),
-}
+    return _read_table(text, kind, "stdin", check)

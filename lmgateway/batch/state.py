@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .answers import is_success
+from ..paths import absolute
 from .job import read_job
 from .journal import read_journal
 
@@ -56,16 +55,16 @@ def status(output: str | os.PathLike[str]) -> Status:
 
     Raises InputError if it is no output of a job, ConfigError if a file is damaged.
     """
-    path = Path(os.path.abspath(output))
+    path = Path(absolute(output, "output"))
     recorded = read_job(path)
     answered, errors = 0, Counter[str]()
     for each in filter(None, (str(path), recorded["errors"])):
         with suppress(FileNotFoundError), open(each, "rb") as file:
-            for _, text, _ in read_journal(file, each):
-                if is_success(text):
+            for row in read_journal(file, each):
+                if row.error is None:
                     answered += 1
                 else:
-                    errors[json.loads(text)["error"]["type"]] += 1
+                    errors[row.error] += 1
     return Status(
         output=path,
         provider=recorded["provider"],

@@ -1,1 +1,1 @@
-"""The providers that come with the core, through the same entry points as everybody's."""
+"""The providers that come with the core; nothing else sets them apart from anybody's."""

@@ -66,9 +66,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from ..distributions import own_version
 
-        print(f"lmgateway {version('lmgateway')}")
+        print(f"lmgateway {own_version() or '(its metadata are missing)'}")
         raise typer.Exit
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfigPath", "Model", "Params", "System", "open_lm", "read_prompt", "read_schema"]
 
+LARGEST_SCHEMA = 2**24
 DEFAULT = "local"  # needs neither a key nor a network
 
 
@@ -132,7 +133,9 @@ def _read_stdin() -> str:
 def read_schema(path: Path) -> dict[str, Any]:
     """A JSON schema from a file; raises InputError for anything else."""
     try:
-        schema = json.loads(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LARGEST_SCHEMA + 1)  # a device may have no end
+        schema = json.loads(text) if len(text) <= LARGEST_SCHEMA else None
     except OSError as error:
         raise InputError(f"the schema {path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

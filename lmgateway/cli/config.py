@@ -93,8 +93,9 @@ def write_starter(folder: Path | None = None) -> Path:
     """Write a commented ``lmgateway.toml``; raises ConfigError where there is one."""
     from ..config.files import FILE_NAME
     from ..errors import ConfigError
+    from ..paths import absolute
 
-    path = (folder or Path.cwd()) / FILE_NAME
+    path = Path(absolute(folder or ".")) / FILE_NAME
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(STARTER)

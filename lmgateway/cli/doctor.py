@@ -127,8 +127,11 @@ def _examine_files(config: str | None) -> Generator[Finding, None, bool]:
 
 
 def _examine_plugins() -> Iterator[Finding]:
-    from ..registry import installed, load
+    from ..registry import damaged, installed, load
 
+    for name, why in damaged().items():
+        fact, _, advice = why.partition(": ")
+        yield Finding(False, f"plugin {name}", fact, advice or "reinstall its distribution")
     seen = set()
     for row, _ in installed():
         if row.name in seen:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ..distributions import OWN
 from .origins import Sourced
 
 __all__ = ["Host", "hosts", "needs_key"]
@@ -49,11 +51,20 @@ class Host(NamedTuple):
 
 @cache
 def hosts() -> Mapping[str, Host]:
-    """The rows by name."""
+    """The rows by name; none, with a warning, where the file was left behind."""
     import tomllib
 
     path = os.path.join(os.path.dirname(__file__), "catalogue.toml")
-    text: bytes = __loader__.get_data(path)  # type: ignore[name-defined]  # also out of a zip
+    try:
+        text: bytes = __loader__.get_data(path)  # type: ignore[name-defined]  # also out of a zip
+    except OSError as error:
+        warnings.warn(
+            f"no host is known by its name: {path} cannot be read ({error.strerror}); a program "
+            f"that is bundled must bring its data along (PyInstaller: --collect-data {OWN})",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return {}
     return {name: _host(name, dict(row)) for name, row in tomllib.loads(text.decode()).items()}
 
 

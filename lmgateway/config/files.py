@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError, excerpt
 from ..forks import renew_lock
+from ..paths import absolute, as_path, user_folder
 from .origins import Sourced, folders_upwards
 
 __all__ = ["FILE_NAME", "VARIABLE", "Document", "Found", "find", "read", "user_file"]
@@ -60,7 +61,7 @@ class Document:
 
     def beside(self, path: str) -> str:
         """A path in the file, which is relative to the file's folder."""
-        return os.path.join(os.path.dirname(self.path), os.path.expanduser(path))
+        return os.path.join(os.path.dirname(self.path), as_path(path, "path"))
 
 
 def find(config: str | os.PathLike[str] | None = None) -> Found | None:
@@ -72,7 +73,7 @@ def find(config: str | os.PathLike[str] | None = None) -> Found | None:
     Raises ConfigError if one that was named is not there.
     """
     if config is not None:
-        return _named(os.fspath(config), "config=")
+        return _named(as_path(config, "config"), "config=")
     if variable := os.environ.get(VARIABLE):
         return _named(variable, VARIABLE)
     for folder in folders_upwards():
@@ -82,21 +83,25 @@ def find(config: str | os.PathLike[str] | None = None) -> Found | None:
         path = os.path.join(folder, _PYPROJECT)
         if os.path.isfile(path) and _is_ours(path):
             return Found(path, "found upwards from the working directory")
-    path = user_file()
-    return Found(path, "the user's configuration directory") if os.path.isfile(path) else None
+    own = user_file()
+    if own is None or not os.path.isfile(own):
+        return None
+    return Found(own, "the user's configuration directory")
 
 
-def user_file() -> str:
-    """The path of the user's own configuration file, which need not exist."""
-    from platformdirs import user_config_dir
-
-    return os.path.join(user_config_dir("lmgateway", appauthor=False), FILE_NAME)
+def user_file() -> str | None:
+    """The path of the user's own configuration file, which need not exist; None without a home."""
+    try:
+        return os.path.join(user_folder("config"), FILE_NAME)
+    except ConfigError:
+        return None
 
 
 def _named(path: str, by: str) -> Found:
-    path = os.path.abspath(os.path.expanduser(path))
+    path = absolute(path)
     if not os.path.isfile(path):
-        raise ConfigError(f"{by} names {path}, which is no file: mend the path, or leave it out")
+        said = excerpt(path.encode("utf-8", "replace"))
+        raise ConfigError(f"{by} names {said}, which is no file: mend the path, or leave it out")
     return Found(path, f"named by {by}")
 
 

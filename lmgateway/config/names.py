@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from .. import registry
 from ..errors import ConfigError, InputError, UnknownProviderError
+from ..plain import shown
 from ..registry import Plugin, installed, nearest
 from ..store import SWITCH, says_off
 from .catalogue import Host, hosts
@@ -86,11 +87,11 @@ def select(name: object, model: str | None, config: ConfigPath = None) -> Select
     given = _default(settled) if name is None else Sourced(name, "argument")
     text = given.value
     if not isinstance(text, str) or not text.strip():
-        raise InputError(f"a name must be a text, not {text!r:.80}")
+        raise InputError(f"a name must be a text, not {shown(text)}")
     if model is not None:
         if text in settled.models and not _is_provider(text, settled):
             raise InputError(
-                f"{text!r} names a model in {settled.path}, so it takes no model=: "
+                f"{shown(text)} names a model in {settled.path}, so it takes no model=: "
                 f"give a provider's name, or copy it: get_lm({text!r}).copy(model=...)"
             )
         return _of_provider(given, given, Sourced(model, "argument"), settled)

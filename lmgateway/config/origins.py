@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from errno import ETIMEDOUT
 from pathlib import Path
 from threading import Lock
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from ..forks import renew_lock
 
 __all__ = ["Environment", "Sourced", "folders_upwards", "read_dotenv"]
+
+PATIENCE = 2.0  # seconds for a program to write what is read from a named pipe
+LARGEST_PIPE = 1024 * 1024  # bytes
 
 
 class Sourced(NamedTuple):
@@ -43,7 +50,7 @@ def folders_upwards(start: str | None = None) -> Iterator[str]:
     if start is None:
         try:
             start = os.getcwd()
-        except FileNotFoundError:  # it was deleted under the process
+        except OSError:  # it was deleted under the process, or may not be seen
             return
     home = os.path.expanduser("~")
     folder = start
@@ -110,33 +117,76 @@ _files: dict[tuple[str, int, int], Dotenv | None] = {}
 def _nearest_dotenv(start: str | None) -> Dotenv | None:
     for folder in folders_upwards(start):
         path = os.path.join(folder, ".env")
-        if os.path.isfile(path):
+        if os.path.isfile(path) or _is_pipe(path):
             return read_dotenv(Path(path))
     return None
+
+
+def _is_pipe(path: str | Path) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def read_dotenv(path: Path) -> Dotenv | None:
     """Read a ``.env`` file; one that cannot be read is warned about and counts as not there.
 
+    It may be a named pipe, into which another program writes when it is read.
+
     Raises ConfigError, with the number of the line and without its content, for a line that is
     no assignment or whose quote is not closed.
     """
+    piped, key, text, problem = _is_pipe(path), (str(path), 0, 0), "", ""
     try:
-        stat = path.stat()
-        key = (str(path), stat.st_mtime_ns, stat.st_size)
+        key = _state(path)
         with _lock:
             if key in _files:
                 return _files[key]
-        text = path.read_text(encoding="utf-8-sig")
+            if piped:  # under the lock: what one reader takes out of it no other one sees
+                text = _read_pipe(path)
+        if not piped:
+            text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
-        warnings.warn(f"{path} was not read: it {reason}", stacklevel=2)
-        return None
-    dotenv = _parse_dotenv(path, text)
+        problem = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
+    if problem:
+        warnings.warn(f"{path} was not read: it {problem}", stacklevel=2)
+        if not piped:
+            return None
+    dotenv = None if problem else _parse_dotenv(path, text)
+    if piped:  # it counts as it is until somebody writes into it again
+        with suppress(OSError):
+            key = _state(path)
     with _lock:
         _files.clear()  # at most one file matters to a process at a time
         _files[key] = dotenv
     return dotenv
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return str(path), status.st_mtime_ns, status.st_size
+
+
+def _read_pipe(path: Path) -> str:
+    """All that is written into a named pipe until it is closed, waited for a moment."""
+    import select
+
+    content, end = b"", monotonic() + PATIENCE
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else it would wait for a writer, for ever
+    try:
+        while (left := end - monotonic()) > 0 and len(content) <= LARGEST_PIPE:
+            if not select.select((file,), (), (), left)[0]:
+                continue
+            piece = os.read(file, LARGEST_PIPE)
+            if not piece and content:
+                return content.decode("utf-8-sig")
+            if not piece:  # nobody has opened it yet, or somebody only to close it
+                sleep(0.01)
+            content += piece
+    finally:
+        os.close(file)
+    raise OSError(ETIMEDOUT, f"is a pipe, and its end did not come within {PATIENCE:.0f} seconds")
 
 
 def _parse_dotenv(path: Path, text: str) -> Dotenv:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from ..registry import nearest
+from ..store.exchange import is_secret_header
 from ..types import Options
 from .files import Document
 from .origins import Sourced
@@ -38,7 +39,6 @@ _KINDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a
           list: "a list", dict: "a table"}  # fmt: skip
 
 _SECRET = re.compile(r"(^|[_-])(auth|authorization|key|apikey|token|secret|password|cookie)$", re.I)
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|passw|cookie|session|credential", re.I)
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 Values = Mapping[str, Sourced]
@@ -110,11 +110,6 @@ NOTHING = Config("", None, {}, {}, {}, {}, {})
 def wrong(place: str, what: str) -> ConfigError:
     """The error for what stands at ``file:line``."""
     return ConfigError(f"{place}: {what}")
-
-
-def is_secret_header(name: str) -> bool:
-    """Whether the header of that name may hold what nobody else may see; rather too many."""
-    return _SECRET_HEADER.search(name) is not None
 
 
 def holds_secret(name: str) -> bool:
@@ -291,6 +286,10 @@ class _Reader:
             value = [value] if isinstance(value, str) else value
             if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
                 raise wrong(each.place, f"{name} must be a text or a list of texts")
+        if name in ("recordings", "path", "verify"):
+            texts = value if isinstance(value, list) else [value]
+            if any(isinstance(text, str) and "\0" in text for text in texts):
+                raise wrong(each.place, f"{name} holds a NUL, which no path can: remove it")
         if name == "recordings":
             value = [self.document.beside(path) for path in value]
         elif name in ("path", "verify") and isinstance(value, str):

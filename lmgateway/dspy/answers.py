@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from dspy import lm15
 
+from ..plain import is_deep
 from ..types import Choice, Completion, Delta
 
 __all__ = ["Reply", "response"]
@@ -98,10 +100,11 @@ def _calls(choice: Choice) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def _read(arguments: str) -> Any:
-    try:
-        return json.loads(arguments)
-    except ValueError:
-        return {"partial_json": arguments}
+    with suppress(ValueError, RecursionError):
+        value = json.loads(arguments)
+        if not is_deep(value):
+            return value
+    return {"partial_json": arguments}
 
 
 def _usage(completion: Completion) -> lm15.Usage:

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from ..lm import LM
+from ..store.exchange import shaping as shaping_headers
 from .asking import CARRIED
 
 __all__ = ["label"]
@@ -34,6 +35,8 @@ def _digest(lm: LM) -> str:
     if lm.settings is not None:
         shown = lm.settings.model_dump(mode="json", exclude_defaults=True, exclude=_WHO)
         shaping |= {f"settings.{name}": value for name, value in shown.items()}
+    headers = shaping_headers(options.headers)
+    shaping |= {f"header.{name}": value for name, value in headers.items()}
     beside = {"system": spec.system, "fallbacks": options.fallbacks, "sample": options.sample}
     shaping |= {name: value for name, value in beside.items() if value}
     if not shaping:

@@ -37,6 +37,7 @@ class Call:
         parse: Puts ``parsed`` into each choice; raises ResponseFormatError where it does not fit.
         first_piece: ``time.monotonic()`` of the first piece or of the whole answer.
         proofs: The headers by which its requests said who sends them, to be masked in errors.
+        scope: Of the attempt that is under way, until it has exited.
     """
 
     provider: str
@@ -52,6 +53,12 @@ class Call:
     source: Source | None = None
     parse: Callable[[Completion], None] | None = None
     proofs: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
+    scope: Scope | None = None
+
+    def leave(self) -> None:
+        """Let go of whatever an attempt still holds whose own exit Ctrl-C has cut short."""
+        if self.scope is not None:
+            self.scope.exit()
 
 
 class Scope:
@@ -79,6 +86,7 @@ class Scope:
         self._commits: list[Callable[[Completion], None]] = []
         self._exits: list[Callable[[], None]] = []
         self._failures: list[Callable[[LMGatewayError], bool]] = []
+        call.scope = self
 
     def on_commit(self, action: Callable[[Completion], None]) -> None:
         """Run once the Completion has been validated, before the exits."""
@@ -92,7 +100,7 @@ class Scope:
         self._failures.append(action)
 
     def on_exit(self, action: Callable[[], None]) -> None:
-        """Run on every path, the last registered first."""
+        """Run on every path, the last registered first, perhaps twice; before what it undoes."""
         self._exits.append(action)
 
     def commit(self, completion: Completion) -> None:
@@ -106,16 +114,23 @@ class Scope:
         return any(put_away)
 
     def exit(self) -> None:
-        """Run the exits, each whatever becomes of the others."""
+        """Run the exits, each whatever becomes of the others.
+
+        Cut short by Ctrl-C, it is run again (see Call.leave) and goes on with the exit that was
+        cut short, which is therefore run twice.
+        """
         self._commits.clear()  # they refer to the scope in turn: leave no cycle behind
         self._failures.clear()
-        while self._exits:
-            action = self._exits.pop()
+        exits = self._exits
+        while exits:
             try:
-                action()
+                exits[-1]()
             except Exception:
+                exits.pop()
                 self.exit()
                 raise
+            exits.pop()
+        self.call.scope = None
 
 
 Send: TypeAlias = Callable[[Exchange], Flow[Any]]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from os.path import abspath, expanduser
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from ..errors import (
@@ -23,8 +22,9 @@ from ..errors import (
     ResponseFormatError,
     excerpt,
 )
+from ..paths import absolute
 from ..store import SWITCH, CacheSettings, says_off
-from ..store.exchange import Key, Replay, decode, describe, encode, identify
+from ..store.exchange import Key, Replay, decode, describe, encode, identify, vary
 from ..store.recorder import recorders, replayer
 from ..store.recordings import Recording, open_recording, portray
 from ..types import JSON, Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Source, Wait
@@ -38,6 +38,9 @@ __all__ = ["cache"]
 
 # A stream's pieces are held in memory until its end; past this many bytes it is not kept.
 STREAM_CAP = 8 * 1024 * 1024
+
+# Bytes that are stored beside a body: its status, headers and the lengths of its pieces.
+HEAD = 1024 * 1024
 
 # Statuses that speak of the key that was sent: who waited may hold a better one.
 _OF_THE_KEY = frozenset({401, 402, 403})
@@ -64,9 +67,12 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
     def opened() -> Store:
         nonlocal store
         if store is None:
-            from ..store.sqlite import MEBIBYTE, open_store
+            from ..store.sqlite import MEBIBYTE, open_nowhere, open_store
 
-            store = open_store(settings.file, settings.size_mb * MEBIBYTE)
+            try:
+                store = open_store(settings.file, settings.size_mb * MEBIBYTE)
+            except ConfigError as error:  # nobody's home, say
+                store = open_nowhere(error.message)
         return store
 
     def layer(send: Send, scope: Scope) -> Send:
@@ -79,14 +85,22 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
 
 
 def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
-    return tuple(abspath(expanduser(path)) for path in paths)
+    return tuple(map(absolute, paths))
 
 
 class _Asked(NamedTuple):
-    """One exchange, what is asked in it, and under which key; None for what has no identity."""
+    """One exchange, what is asked in it, and under which keys; None for what has no identity.
+
+    Attributes:
+        exchange: As the provider made it.
+        request: As it is recorded: the same for every user.
+        recorded: The key of that.
+        key: The key in the cache, which knows the user's own headers too.
+    """
 
     exchange: Exchange
     request: Mapping[str, JSON] | None
+    recorded: Key | None
     key: Key | None
 
 
@@ -120,8 +134,10 @@ class _Attempt:
         call = self._scope.call
         request = describe(exchange, provider=call.provider, sample=call.options.sample)
         base = getattr(exchange, "base_url", None) or self._scope.base_url
-        key = identify(request, base) if request is not None else None
-        asked = _Asked(exchange, request, key)
+        recorded = key = identify(request, base) if request is not None else None
+        if key is not None and call.options.headers and isinstance(exchange, HTTPRequest):
+            key = vary(key, call.options.headers)
+        asked = _Asked(exchange, request, recorded, key)
         outcome = self._recall(asked, use)
         if outcome is not _MISSING:
             return self._answer(asked, outcome)
@@ -159,16 +175,16 @@ class _Attempt:
         """The outcome as it is kept somewhere, or _MISSING."""
         strict = replayer()
         if strict is not None:
-            return strict.answer(asked.key, asked.request)
-        if asked.key is None:
+            return strict.answer(asked.recorded, asked.request)
+        if asked.recorded is None or asked.key is None:
             return _MISSING
         if self._files or recorders():
             for recording in self._recordings(use):
-                outcome = recording.find(asked.key.request)
+                outcome = recording.find(asked.recorded.request)
                 if outcome is not None:
                     return outcome
         if self._open is not None and (use == "share" or use == "only"):
-            return self._look_up(self._open(), asked.key, use)
+            return self._look_up(self._open(), asked.exchange, asked.key, use)
         return _MISSING
 
     def _recordings(self, use: Use | None) -> Iterable[Recording]:
@@ -177,13 +193,16 @@ class _Attempt:
             return fresh
         return map(open_recording, self._files)
 
-    def _look_up(self, store: Store, key: Key, use: Use) -> Any:
+    def _look_up(self, store: Store, exchange: Exchange, key: Key, use: Use) -> Any:
         value = store.get(key)
         if value is None:
             return _MISSING
         try:
-            outcome = decode(value)
+            outcome = decode(value, self._scope.call.options.max_body + HEAD)
+            if type(outcome) is not HTTPResponse and isinstance(exchange, HTTPRequest):
+                raise ValueError("the outcome of another kind of exchange")
         except ValueError:
+            store.doubt(key)
             return _MISSING
 
         def forget(error: LMGatewayError) -> bool:
@@ -247,11 +266,13 @@ class _Attempt:
         headers = frozenset(getattr(asked.exchange, "headers", {}).items())
         asker = hash((self._scope.asker(), headers))
         while True:
-            flight, leads = join((store.file, key, asker))
+            # On every path, and from before the first step: no flight outlives its leader.
+            flight, leads = join((store.file, key, asker), self._scope.on_exit)
             if leads:
+                self._leave = flight.leave
                 return (yield from self._lead(asked, store, key, flight))
             in_time = yield Wait(flight.future, None, flight.owner)
-            if not in_time:  # the leader runs on the very thread that would wait, or time is up
+            if not in_time:  # the leader's thread stands still for this one
                 return (yield from self._ask(asked, "share"))
             landing = flight.future.result()
             if landing is NOTHING:
@@ -272,17 +293,10 @@ class _Attempt:
 
     def _lead(self, asked: _Asked, store: Store, key: Key, flight: Flight) -> Flow[Any]:
         """Send for all who join, and land whatever becomes of it."""
-        landing = NOTHING
-
-        def leave() -> None:
-            flight.land(landing)
-
-        self._leave = leave
-        self._scope.on_exit(leave)  # on every path: no flight outlives its leader
         # It may have landed since this call looked first.
-        outcome = self._look_up(store, key, "share")
+        outcome = self._look_up(store, asked.exchange, key, "share")
         if outcome is not _MISSING:
-            leave()
+            flight.leave()
             return self._answer(asked, outcome)
         try:
             outcome = yield from self._forward(asked.exchange)
@@ -292,7 +306,7 @@ class _Attempt:
         if not _is_good(outcome):
             flight.land(Landing(outcome, alone=outcome.status in _OF_THE_KEY))
             return outcome
-        landing = Landing(outcome, encode(outcome))
+        landing = flight.landing = Landing(outcome, encode(outcome))
         if landing.value is None:
             flight.land(Landing(alone=True))
             self._scope.on_commit(lambda _: _record(asked, outcome))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
-from concurrent.futures import Future
+from collections.abc import Callable, Hashable
 from copy import copy
 from threading import get_ident
 from typing import Any, NamedTuple
 
 from ..errors import LMGatewayError
+from ..promises import Promise
 
 __all__ = ["NOTHING", "Flight", "Landing", "join"]
 
@@ -37,44 +37,62 @@ NOTHING = Landing()
 
 
 class Flight:
-    """One exchange on its way, and the future its followers wait for."""
+    """One exchange on its way, and the promise its followers wait for.
 
-    __slots__ = ("_aloft", "_key", "future", "owner")
+    Attributes:
+        future: Of its landing.
+        landing: What its leader leaves who leaves without a word.
+        owner: ``threading.get_ident()`` of its leader.
+    """
+
+    __slots__ = ("_key", "_landings", "future", "landing", "owner")
 
     def __init__(self, key: Hashable) -> None:
         self._key = key
-        self._aloft = [True]
-        self.future: Future[Landing] = Future()
+        self._landings: list[Landing] = []
+        self.future: Promise[Landing] = Promise()
+        self.landing = NOTHING
         self.owner = get_ident()
 
     def land(self, landing: Landing) -> None:
-        """End the flight; only the first landing counts.
+        """End the flight; only the first landing counts, and a second ends what the first began.
 
         Takes no lock: a call that is dropped may land in the garbage collector, in the midst of
-        anything else.
+        anything else; and Ctrl-C may cut it short at any instruction.
         """
-        try:
-            self._aloft.pop()
-        except IndexError:
-            return
-        if _flights.get(self._key) is not self:  # it is a parent's, and this process was forked
-            return
-        del _flights[self._key]
-        if landing.error is not None:
+        leads = _flights.get(self._key) is self
+        if not (leads or self._landings):
+            return  # nobody follows it; or it is a parent's, and this process was forked
+        if landing.error is not None and not self._landings:
             # A copy, for the leader's own goes on to be told where it happened.
             landing = Landing(error=copy(landing.error))
-        self.future.set_result(landing)
+        self._landings.append(landing)
+        if leads:
+            _flights.pop(self._key, None)
+        self.future.set_result(self._landings[0])
+
+    def leave(self) -> None:
+        """Land whatever there is, if it has not landed yet."""
+        self.land(self.landing)
 
 
 _flights: dict[Hashable, Flight] = {}
 
 
-def join(key: Hashable) -> tuple[Flight, bool]:
-    """The flight of this key, and whether the caller leads it and must land it."""
+def join(
+    key: Hashable, on_exit: Callable[[Callable[[], None]], object] = lambda leave: None
+) -> tuple[Flight, bool]:
+    """The flight of this key, and whether the caller leads it and must land it.
+
+    Args:
+        key: What is asked.
+        on_exit: Is given what lands it, before anybody can follow: the leader's last duty.
+    """
     flight = _flights.get(key)
     if flight is not None:
         return flight, False
     own = Flight(key)
+    on_exit(own.leave)
     flight = _flights.setdefault(key, own)
     return flight, flight is own
 

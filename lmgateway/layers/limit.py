@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from math import inf
 from threading import get_ident
 from typing import Any
 
 from ..deadline import Deadline
 from ..errors import InvalidSettingError, LMGatewayError, RequestTimeoutError
+from ..plain import shown
+from ..promises import Promise
 from ..types import Blocking, Completion, Exchange, Flow, Sleep, Source, Wait
 from . import EffectLayer, Scope, Send
 from .permits import Gate, Pace, Place, Slot
@@ -44,10 +46,10 @@ class Limits:
                 continue
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
                 kind = "a whole number" if whole else "a number"
-                raise InvalidSettingError(f"the limit {name} must be {kind}, not {value!r}")
-            if not 0 < value < inf:
+                raise InvalidSettingError(f"the limit {name} must be {kind}, not {shown(value)}")
+            if not 0 < value <= (sys.maxsize if whole else sys.float_info.max):
                 raise InvalidSettingError(
-                    f"the limit {name} must be greater than 0 and finite, not {value!r}; "
+                    f"the limit {name} must be greater than 0 and finite, not {shown(value)}; "
                     "leave it out for no limit"
                 )
 
@@ -149,12 +151,14 @@ class _Limited:
         gate = self.limiter.gate
         if gate is None:
             return None
-        place = gate.enter()
-        # Registered before anything is sent, so that it runs after the connection was closed.
+        place = Place(gate)
+        # Before it is taken, or Ctrl-C might come in between; and before anything is sent, so
+        # that it runs after the connection was closed.
         self.scope.on_exit(place.leave)
+        place.enter()
         return place
 
-    def _queue(self, place: Place, granted: Future[None]) -> Flow[None]:
+    def _queue(self, place: Place, granted: Promise[None]) -> Flow[None]:
         size = self.limiter.limits.in_flight
         try:
             done = yield Wait(granted, owner=place.owner)
@@ -163,9 +167,10 @@ class _Limited:
             raise
         if not done:
             raise _not_now(
-                f"all {size} places in flight are taken by calls of this very thread (open "
-                "streams, or tasks of the event loop that this call would block), so waiting "
-                "could never end; close the streams, or use acall() inside an event loop"
+                f"all {size} places in flight are taken by calls of this very thread, or of one "
+                "that waits for it (open streams, or tasks of the event loop that this call "
+                "blocks), so waiting could never end; close the streams, or use acall() or "
+                "abatch() inside an event loop"
             )
 
     def _pace(self) -> Flow[None]:
@@ -175,10 +180,10 @@ class _Limited:
         try:
             if limiter.requests is not None:
                 rpm = limiter.limits.rpm
-                slots.append(_reserve(limiter.requests, 1, deadline, f"{rpm:g} requests"))
+                _reserve(limiter.requests, 1, deadline, f"{rpm:g} requests", slots)
             if limiter.tokens is not None:
                 tpm, units = limiter.limits.tpm, estimate(self.scope.request)
-                slots.append(_reserve(limiter.tokens, units, deadline, f"{tpm:g} tokens"))
+                _reserve(limiter.tokens, units, deadline, f"{tpm:g} tokens", slots)
                 self.charged += units
             seconds = max((slot.seconds for slot in slots), default=0.0)
             if seconds > 0.0:
@@ -224,7 +229,7 @@ def _leaving_after(place: Place, exchange: Blocking) -> Callable[..., Any]:
         if not place.claim():  # the call was abandoned before this worker had begun
             return None
         if not exchange.stream:
-            place.thread = None
+            place.thread = get_ident()
         try:
             return exchange.fn(*args)
         finally:
@@ -240,15 +245,15 @@ def _keep_while_running(place: Place, error: BaseException) -> None:
     """
     running = getattr(error, "running", None)
     if isinstance(running, Future) and place.claim():
-        place.thread = None
+        place.thread = 0  # that of no call: it frees the place by itself
         running.add_done_callback(lambda _: place.gate.leave(place))
 
 
-def _reserve(pace: Pace, units: float, deadline: Deadline, what: str) -> Slot:
+def _reserve(pace: Pace, units: float, deadline: Deadline, what: str, slots: list[Slot]) -> None:
     remaining = deadline.remaining()
-    slot = pace.reserve(units, remaining)
+    slot = pace.reserve(units, remaining, slots)
     if isinstance(slot, Slot):
-        return slot
+        return
     raise _not_now(
         f"the configured limit of {what} a minute would delay this call by {slot:.3g} s, beyond "
         f"its deadline in {remaining:.3g} s; give timeout= more seconds, or ask less often"

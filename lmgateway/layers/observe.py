@@ -15,7 +15,9 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from ..errors import InputError
 from ..forks import renew_lock
+from ..plain import shown
 from ..types import Completion, Flow, Message, Request, Usage
 from . import Call, Step
 
@@ -148,8 +150,13 @@ def on_call(callback: Callback, *, include_prompt: bool = False) -> Subscription
 
     Returns:
         A subscription: call it to end it, or use it as a context manager.
+
+    Raises:
+        InputError: the callback is none.
     """
     global _subscriptions
+    if not callable(callback):
+        raise InputError(f"on_call takes a function of one event, not {shown(callback)}")
     subscription = Subscription(callback, include_prompt=include_prompt)
     with _lock:
         _subscriptions = (*_subscriptions, subscription)

@@ -65,6 +65,8 @@ def retry(step: Step, call: Call) -> Step:
                 if not call.cached:
                     _refund(call, cost)
                 return completion
+            finally:
+                call.leave()
             yield Sleep(seconds)
 
     return attempts

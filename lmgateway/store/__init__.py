@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ConfigError, excerpt
+from ..paths import absolute, user_folder
 
 __all__ = ["SWITCH", "CacheSettings", "says_off"]
 
@@ -49,10 +50,6 @@ class CacheSettings(NamedTuple):
 
     @property
     def file(self) -> Path:
-        """The database; it may not exist yet."""
-        folder = os.environ.get("LMGATEWAY_CACHE_DIR") or self.path
-        if not folder:
-            from platformdirs import user_cache_dir
-
-            folder = user_cache_dir("lmgateway", appauthor=False)
-        return Path(os.path.abspath(os.path.expanduser(folder))) / FILE_NAME
+        """The database; it may not exist yet. Raises ConfigError where no place is known for it."""
+        folder = os.environ.get("LMGATEWAY_CACHE_DIR") or self.path or user_folder("cache")
+        return Path(absolute(folder)) / FILE_NAME

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from ..types import JSON, Exchange, Flow, Headers, HTTPRequest, HTTPResponse
+from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
 
 __all__ = [
     "Key",
@@ -18,7 +19,11 @@ __all__ = [
     "describe",
     "encode",
     "identify",
+    "is_head",
+    "is_secret_header",
     "kept_headers",
+    "shaping",
+    "vary",
     "write_json",
 ]
 
@@ -35,6 +40,13 @@ _parse = json.JSONDecoder().decode
 _COMPRESSED = b"\x01"  # before the bytes of zlib; what is not compressed begins with "{"
 
 
+# The second of each pair is the name of a gateway, or no secret: those headers say how to answer.
+_SECRET_HEADER = re.compile(
+    r"auth(?!ors?\b)|(?<!\bport)key(?!words?\b)|token(?!iz)|secret|passw|cookie|session|credential",
+    re.I,
+)
+
+
 class Key(NamedTuple):
     """What an answer is stored under.
 
@@ -48,14 +60,17 @@ class Key(NamedTuple):
 
 
 def describe(exchange: Exchange, *, provider: str, sample: int) -> dict[str, JSON] | None:
-    """What is asked, as plain JSON without host, headers or secret; None if it has no identity.
+    """What is asked, as plain JSON without host or secret; None if it has no identity.
 
-    Only POST requests and Blocking calls with a key ask for an answer worth keeping.
+    Of its headers it holds those that the provider names in ``vary``. Only POST requests and
+    Blocking calls with a key ask for an answer worth keeping.
     """
     if isinstance(exchange, HTTPRequest):
         if exchange.method != "POST":
             return None
         asked = {"method": "POST", "path": exchange.path, "body": exchange.json}
+        if exchange.vary and (headers := shaping(exchange.headers, exchange.vary)):
+            asked["headers"] = headers
     elif exchange.key is None:
         return None
     else:
@@ -71,6 +86,36 @@ def identify(description: Mapping[str, JSON], base_url: str | None = None) -> Ke
         return None
     base = b"" if "blocking" in description else _digest_base(base_url)
     return Key(sha256(SCHEMA + text.encode()).digest(), base)
+
+
+def vary(key: Key, headers: Mapping[str, Any]) -> Key:
+    """The key for a user who sends these headers of his own with the request."""
+    if not headers or not (told := shaping(headers)):
+        return key
+    digest = sha256(SCHEMA + key.request + _canonical(told).encode()).digest()
+    return key._replace(request=digest)
+
+
+def shaping(headers: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, str]:
+    """The headers that may shape an answer, their names in lower case: all but credentials.
+
+    Args:
+        headers: By name; a value that is no text is a secret.
+        names: Of those that are meant, in any case; None for all.
+    """
+    meant = None if names is None else {name.lower() for name in names}
+    return {
+        name.lower(): value
+        for name, value in headers.items()
+        if isinstance(value, str)
+        and not is_secret_header(name)
+        and (meant is None or name.lower() in meant)
+    }
+
+
+def is_secret_header(name: str) -> bool:
+    """Whether the header of that name may hold what nobody else may see; rather too many."""
+    return _SECRET_HEADER.search(name) is not None
 
 
 @lru_cache(maxsize=256)
@@ -127,32 +172,57 @@ def write_json(outcome: Any) -> bytes | None:
         return None
 
 
-def decode(value: bytes) -> Any:
+def decode(value: bytes, limit: int | None = None) -> Any:
     """The outcome anew from its bytes; a streamed one with a source that replays it.
+
+    Args:
+        value: What ``encode`` wrote, or somebody else in its place.
+        limit: Bytes that it may come to, decompressed; None for any number.
 
     Raises ValueError if they are not what ``encode`` wrote.
     """
     try:
-        payload = value if value[0] != _COMPRESSED[0] else zlib.decompress(value[1:])
+        payload = value if value[0] != _COMPRESSED[0] else _decompress(value[1:], limit)
         end = payload.index(b"\n")
         head, body = _parse(str(payload[:end], "utf-8")), payload[end + 1 :]
         if "status" in head:
             return _respond(head, body)
         return body if head["kind"] == "bytes" else json.loads(body)
-    except (zlib.error, LookupError, TypeError, AttributeError) as error:
+    except (zlib.error, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a stored exchange: {error}") from None
 
 
+def _decompress(data: bytes, limit: int | None) -> bytes:
+    inflate = zlib.decompressobj()
+    payload = inflate.decompress(data, limit or 0)
+    if not inflate.eof or inflate.unused_data:
+        raise ValueError("not a stored exchange: too long, or damaged")
+    return payload
+
+
 def _respond(head: dict[str, JSON], body: bytes) -> HTTPResponse:
-    headers = Headers(head["headers"])
-    lengths = head.get("chunks")
+    status, headers, lengths = head["status"], head["headers"], head.get("chunks")
+    if not is_head(status, headers) or status >= 300:
+        raise ValueError("not the head of a stored answer")
     if lengths is None:
-        return HTTPResponse(head["status"], headers, body)
+        return HTTPResponse(status, headers, body)
+    if any(type(each) is not int or each < 0 for each in lengths) or sum(lengths) != len(body):
+        raise ValueError("not the pieces of a stored answer")
     chunks, start = [], 0
     for length in lengths:
         chunks.append(body[start : start + length])
         start += length
-    return HTTPResponse(head["status"], headers, source=Replay(chunks))
+    return HTTPResponse(status, headers, source=Replay(chunks))
+
+
+def is_head(status: JSON, headers: JSON) -> bool:
+    """Whether these are a final status and headers; they come from a file."""
+    if type(status) is not int or not 200 <= status <= 599 or type(headers) is not dict:
+        return False
+    for value in headers.values():  # noqa: SIM110 - all() takes longer than the rest of this
+        if type(value) is not str:
+            return False
+    return True
 
 
 class Replay:

@@ -14,6 +14,7 @@ from functools import partial
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from ..promises import start
 from .schema import PUT, TROUBLE
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Housekeeping:
                 return
             self._thread = Thread(target=self._work, name="lmgateway-cache", daemon=True)
             try:
-                self._thread.start()
+                start(self._thread)
             except RuntimeError:  # at the interpreter's end, or out of threads: close() does it
                 self._thread = None
 

@@ -67,7 +67,7 @@ def stats(file: Path) -> Stats:
 
     Raises ConfigError for a file that is no cache or cannot be read; so do the others here.
     """
-    if not file.exists():
+    if not _is_there(file):
         return Stats(file)
     with closing(_open(file)) as db:
         try:
@@ -79,7 +79,7 @@ def stats(file: Path) -> Stats:
 
 def verify(file: Path) -> Verdict:
     """Read every answer and SQLite's own structures; changes nothing."""
-    if not file.exists():
+    if not _is_there(file):
         return Verdict()
     entries = damaged = 0
     with closing(_open(file)) as db:
@@ -95,7 +95,7 @@ def verify(file: Path) -> Verdict:
 
 def clear(file: Path) -> int:
     """Remove every answer, from the disk too; how many there were."""
-    if not file.exists():
+    if not _is_there(file):
         return 0
     with closing(_open(file)) as db:
         try:
@@ -116,6 +116,13 @@ def _empty_log(db: sqlite3.Connection) -> None:
         if not busy or monotonic() > end:
             return
         sleep(0.005)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError as error:  # its folder may not be looked into
+        raise _complaint(file, error) from None
 
 
 def _open(file: Path) -> sqlite3.Connection:

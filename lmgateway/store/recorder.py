@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import CacheMissError, ConfigError
 from ..forks import renew_lock
+from ..paths import absolute, is_special
 from ..types import JSON
 from .exchange import Key, identify
 from .recordings import Recording, open_recording
@@ -42,6 +43,8 @@ class Recorder:
         self.missed: str | None = None
         self._lock = Lock()
         renew_lock(self)
+        if is_special(path):
+            raise ConfigError(f"cannot record to {path}: it is no file")
         try:
             open(path, "ab").close()
         except OSError as error:
@@ -102,12 +105,13 @@ def record(path: str | os.PathLike[str], *, fresh: bool = False) -> Iterator[Rec
         fresh: Ask the service for what this file does not hold, not the cache.
 
     Raises:
+        InputError: The path is none.
         ConfigError: The file cannot be written, or holds a line that is not a recording. At the
             end of the block: something was answered and is not in the file, because the disk was
             full, a stream longer than 8 MiB, or what work in the process returned no JSON.
     """
     global _recorders
-    recorder = Recorder(os.path.abspath(os.path.expanduser(path)), fresh=fresh)
+    recorder = Recorder(absolute(path), fresh=fresh)
     with _lock:
         _recorders = (*_recorders, recorder)
     try:
@@ -128,7 +132,7 @@ def replay(path: str | os.PathLike[str]) -> Iterator[Replayer]:
     A request that is not recorded raises CacheMissError, which says what differs.
     """
     global _replayers
-    replayer = Replayer(os.path.abspath(os.path.expanduser(path)))
+    replayer = Replayer(absolute(path))
     with _lock:
         _replayers = (*_replayers, replayer)
     try:

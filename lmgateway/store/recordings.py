@@ -18,18 +18,22 @@ import os
 from base64 import b64decode, b64encode
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
+from errno import EINVAL
 from functools import lru_cache
 from threading import Lock
 from time import monotonic, sleep
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from ..errors import ConfigError, InputError
 from ..forks import renew_lock
+from ..paths import is_special
+from ..plain import is_deep, on_fresh_stack
 from ..types import JSON, HTTPResponse
-from .exchange import Replay, identify, kept_headers, write_json
+from .exchange import Replay, identify, is_head, kept_headers, write_json
 
 __all__ = ["Recording", "append_line", "open_recording", "portray", "revive"]
 
+LOOKS = 5  # at a file that is written while it is read
 PATIENCE = 1.0  # seconds after which a line without its end is damage, and nobody's unfinished work
 
 
@@ -40,7 +44,7 @@ class Recording:
         self.path = path
         self._lock = Lock()
         renew_lock(self)
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: Stamp | None = None
         self._places: dict[bytes, tuple[int, int]] = {}
         self._unfinished: int | None = None  # the number of a last line without its end
 
@@ -49,21 +53,30 @@ class Recording:
 
         Raises ConfigError when the file cannot be read or a line of it is not a recording.
         """
-        with self._lock:
-            self._refresh()
-            place = self._places.get(request)
-            if place is None:
-                return None
-            with self._open() as file:
+        for _ in range(LOOKS):
+            with self._lock, self._open() as file:
+                self._refresh(file)
+                place = self._places.get(request)
+                if place is None:
+                    return None
                 line = _read(file, place)
-        return revive(json.loads(line)["response"])
+            sound = _parse(line)
+            # Who writes into the same file again may leave neither size nor time changed.
+            if sound is not None and sound[0] == request:
+                return sound[1]
+            with self._lock:
+                self._stamp = None
+        raise ConfigError(
+            f"the recordings {self.path} change while they are read: whoever writes them should "
+            "put a new file in the place of the old one"
+        )
 
     def digests(self) -> set[bytes]:
         """Of all recorded requests; a line that is being written is waited for."""
         end = monotonic() + PATIENCE
         while True:
-            with self._lock:
-                self._refresh()
+            with self._lock, self._open() as file:
+                self._refresh(file)
                 if self._unfinished is None:
                     return set(self._places)
                 if monotonic() >= end:
@@ -72,49 +85,43 @@ class Recording:
 
     def requests(self) -> list[dict[str, JSON]]:
         """All recorded requests, in order."""
-        with self._lock:
-            self._refresh()
-            with self._open() as file:
-                return [json.loads(_read(file, at))["request"] for at in self._places.values()]
+        with self._lock, self._open() as file:
+            self._refresh(file)
+            found = [_parse(_read(file, place)) for place in self._places.values()]
+            return [sound[2] for sound in found if sound is not None]
 
     def append(self, request: bytes, entry: Mapping[str, JSON]) -> None:
         """Append the line of a request, whose digest is given. Raises OSError."""
         with self._lock:
             known = self._unfinished is None and os.path.exists(self.path)
-            known = known and self._look() == self._stamp
-            size = self._stamp[1] if self._stamp else 0
+            before = _stamp(os.stat(self.path)) if known else None
             start, length = append_line(self.path, entry)
-            stamp = self._look()
-            if known and (size, stamp[1]) == (start, start + length):  # nobody else has written
-                self._places.setdefault(request, (start, length))
-                self._stamp = stamp
+            after = _stamp(os.stat(self.path))
+            if before is None or before != self._stamp:
+                return
+            same_file = before.file == after.file
+            if same_file and (before.size, after.size) == (start, start + length):
+                self._places.setdefault(request, (start, length))  # nobody else has written
+                self._stamp = after
 
-    def _look(self) -> tuple[int, int]:
-        status = os.stat(self.path)
-        return status.st_mtime_ns, status.st_size
-
-    def _refresh(self) -> None:
-        """Index the file unless it is as it was."""
-        try:
-            stamp = self._look()
-        except OSError as error:
-            raise self._complaint(error) from None
+    def _refresh(self, file: IO[bytes]) -> None:
+        """Index an open file unless it is the one that was, as it was."""
+        stamp = _stamp(os.fstat(file.fileno()))
         if stamp == self._stamp:
             return
         places: dict[bytes, tuple[int, int]] = {}
         start, unfinished = 0, None
-        with self._open() as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    digest = _digest(line)
-                    if digest is None and not line.endswith(b"\n"):
-                        unfinished = number  # the rest may come while this file is read
-                        break
-                    if digest is None:
-                        raise self._damage(number)
-                    # The first answer counts, as it did when it was recorded.
-                    places.setdefault(digest, (start, len(line)))
-                start += len(line)
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                digest = _digest(line)
+                if digest is None and not line.endswith(b"\n"):
+                    unfinished = number  # the rest may come while this file is read
+                    break
+                if digest is None:
+                    raise self._damage(number)
+                # The first answer counts, as it did when it was recorded.
+                places.setdefault(digest, (start, len(line)))
+            start += len(line)
         self._places, self._unfinished, self._stamp = places, unfinished, stamp
 
     def _damage(self, number: int) -> ConfigError:
@@ -125,6 +132,8 @@ class Recording:
 
     def _open(self) -> IO[bytes]:
         try:
+            if is_special(self.path):  # a device or a pipe may have no end
+                raise OSError(EINVAL, "it is no file")
             return open(self.path, "rb")
         except OSError as error:
             raise self._complaint(error) from None
@@ -136,15 +145,42 @@ class Recording:
         )
 
 
+class Stamp(NamedTuple):
+    """Which file it is, and in what state."""
+
+    file: tuple[int, int]
+    size: int
+    times: tuple[int, int]
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return Stamp((status.st_dev, status.st_ino), status.st_size, times)
+
+
 def _digest(line: bytes) -> bytes | None:
     """That of a line's request, when the whole line is sound."""
+    sound = _parse(line)
+    return None if sound is None else sound[0]
+
+
+def _parse(line: bytes) -> tuple[bytes, Any, dict[str, JSON]] | None:
+    """A line's digest, outcome and request; None if it is no recorded exchange."""
     try:
-        entry = json.loads(line)
-        key = identify(entry["request"])
-        revive(entry["response"])
+        try:
+            return _read_entry(line)
+        except RecursionError:
+            return on_fresh_stack(_read_entry, line)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    return None if key is None else key.request
+
+
+def _read_entry(line: bytes) -> tuple[bytes, Any, dict[str, JSON]] | None:
+    entry = json.loads(line)
+    request, outcome = entry["request"], revive(entry["response"])
+    key = identify(request)
+    in_place = isinstance(outcome, HTTPResponse) or "blocking" in request
+    return (key.request, outcome, request) if key is not None and in_place else None
 
 
 def _read(file: IO[bytes], place: tuple[int, int]) -> bytes:
@@ -206,9 +242,10 @@ def portray(outcome: Any) -> dict[str, JSON]:
     try:
         body = json.loads(outcome.body, parse_constant=_refuse)
         json.dumps(body, allow_nan=False)  # 1e999 reads as infinity
+        readable = not is_deep(body)  # or the line could be written, and not read
     except (ValueError, RecursionError):
-        return {**head, **_portray_bytes(outcome.body)}
-    return {**head, "json": body}
+        readable = False
+    return {**head, **({"json": body} if readable else _portray_bytes(outcome.body))}
 
 
 def revive(response: Mapping[str, JSON]) -> Any:
@@ -217,8 +254,12 @@ def revive(response: Mapping[str, JSON]) -> Any:
         return response["value"]
     if "status" not in response:
         return _revive_bytes(response)
-    status, headers = int(response["status"]), dict(response["headers"])
+    status, headers = response["status"], response["headers"]
+    if not is_head(status, headers):
+        raise ValueError("neither status nor headers")
     if "chunks" in response:
+        if not isinstance(response["chunks"], list):
+            raise TypeError("chunks")
         chunks = [_revive_bytes(chunk) for chunk in response["chunks"]]
         return HTTPResponse(status, headers, source=Replay(chunks))
     if "json" in response:

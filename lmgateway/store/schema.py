@@ -43,8 +43,12 @@ PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {SCHEMA};
 COMMIT;
 """
-GET = "SELECT id, digest, used, value FROM entries WHERE request = ? AND base = ?"
-GET_ANY = "SELECT id, digest, used, value, base FROM entries WHERE request = ? LIMIT 2"
+GET = """
+SELECT id, digest, used, value FROM entries WHERE request = ? AND base = ? AND length(value) <= ?
+"""
+GET_ANY = """
+SELECT id, digest, used, value, base FROM entries WHERE request = ? AND length(value) <= ? LIMIT 2
+"""
 PUT = """
 INSERT INTO entries (request, base, digest, used, size, value) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (request, base) DO UPDATE

@@ -22,11 +22,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import uniform
-from threading import Event, Lock, get_ident
+from threading import Event, Lock, RLock, get_ident
 from time import monotonic, sleep, time
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from .custody import check_custody, hide
 from .exchange import Key
 from .housekeeping import Housekeeping
 from .schema import (
@@ -58,6 +59,16 @@ TOUCH_AFTER = 3600  # seconds; a hit within this time of the last noted one is n
 MEBIBYTE = 1024 * 1024
 
 
+class _Hold:
+    """A connection in somebody's hands: known to be out before it is taken, whatever comes."""
+
+    __slots__ = ("db", "keep")
+
+    def __init__(self) -> None:
+        self.db: sqlite3.Connection | None = None
+        self.keep = False
+
+
 class Store:
     """One cache file. Every method may be called from any thread and never raises.
 
@@ -73,12 +84,13 @@ class Store:
         self.file = file
         self.size_limit = size_limit
         self._lock = Lock()
-        self._writing = Lock()  # threads of one process queue here, where waiting is fair
+        self._writing = RLock()  # threads of one process queue here, where waiting is fair
         self._making = Lock()
         self._idle: list[sqlite3.Connection] = []
-        self._out = 0
+        self._out: set[_Hold] = set()
         self._unusable = False
         self._complained = False
+        self._doubted = False
         self._checked = False
         self._locked_since: float | None = None
         self._distrusted: deque[Key] = deque(maxlen=64)
@@ -94,7 +106,12 @@ class Store:
             return None
         request, base = key
         try:
-            rows = self._select(GET, key) if base is not None else self._select(GET_ANY, key[:1])
+            # What is larger was not put there, and would fill the memory.
+            largest = self.size_limit // 8
+            if base is not None:
+                rows = self._select(GET, (request, base, largest))
+            else:
+                rows = self._select(GET_ANY, (request, largest))
         except TROUBLE as error:
             self._miss(error)
             return None
@@ -120,16 +137,18 @@ class Store:
                 return
         self.complain(error)
 
-    def _select(self, statement: str, where: tuple[bytes | None, ...]) -> list[Any]:
+    def _select(self, statement: str, where: tuple[bytes | int | None, ...]) -> list[Any]:
         # As connection() does it, without the cost of a context manager in every hit.
-        db = self._take()
-        keep = False
+        hold = _Hold()
         try:
-            rows = db.execute(statement, where).fetchall()
-            keep = True
+            rows = self._take(hold).execute(statement, where).fetchall()
+            hold.keep = True
             return rows
         finally:
-            self._give(db, keep=keep)
+            try:
+                self._give(hold)
+            finally:
+                self._out.discard(hold)  # Ctrl-C may have cut that short
 
     def put(self, key: Key, value: bytes) -> bool:
         """Store a value; True when it is written, False when it may be later or never."""
@@ -138,10 +157,10 @@ class Store:
             return False
         row = (request, base, seal(request, base, value), int(time()), len(value), value)
         patience = 0.0 if self._complained or _is_on_loop() else PATIENCE
-        if not self._writing.acquire(timeout=patience):
-            self._housekeeping.postpone(row)
-            return False
-        try:
+        try:  # the lock is taken within, or Ctrl-C might come in between
+            if not self._writing.acquire(timeout=patience):
+                self._housekeeping.postpone(row)
+                return False
             self.insist(lambda db: db.execute(PUT, row), patience)
         except TROUBLE as error:
             if is_busy(error):
@@ -150,7 +169,10 @@ class Store:
                 self.complain(error)
             return False
         finally:
-            self._writing.release()
+            try:  # noqa: SIM105 - suppress() would be a step in which Ctrl-C may strike
+                self._writing.release()
+            except RuntimeError:  # another thread has it
+                pass
         if self._distrusted and key in self._distrusted:
             self._distrusted.remove(key)
         self._housekeeping.count(len(value))
@@ -159,6 +181,16 @@ class Store:
     def distrust(self, key: Key) -> None:
         """Do not find this entry until it is written anew: what was made of it was refused."""
         self._distrusted.append(key)
+
+    def doubt(self, key: Key) -> None:
+        """Do not find this entry, which is sound and yet nothing that was ever stored."""
+        self.distrust(key)
+        if not self._doubted:
+            self._doubted = True
+            warn(
+                f"the cache {self.file} holds what lmgateway did not put there, which is passed "
+                "over; if you do not know who did, lmgateway cache clear"
+            )
 
     def close(self) -> None:
         """Write what was postponed and close what is idle; the store opens again when used."""
@@ -177,39 +209,41 @@ class Store:
     @contextlib.contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
         """A connection for the time of one short statement. Raises what SQLite raises."""
-        db = self._take()
-        keep = False
+        hold = _Hold()
         try:
-            yield db
-            keep = True
+            yield self._take(hold)
+            hold.keep = True
         except sqlite3.Error as error:
-            keep = is_busy(error)
+            hold.keep = is_busy(error)
             raise
         finally:
-            self._give(db, keep=keep)
+            try:
+                self._give(hold)
+            finally:
+                self._out.discard(hold)  # Ctrl-C may have cut that short
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self, hold: _Hold) -> sqlite3.Connection:
         waited_long = False
         while True:
             with self._lock:
                 if not _forks or waited_long:
-                    self._out += 1
+                    self._out.add(hold)
                     if self._idle:
-                        return self._idle.pop()
+                        hold.db = self._idle.pop()
+                        return hold.db
                     break
             fork = next(iter(_forks), None)
             waited_long = fork is not None and not fork.wait(FORK_PATIENCE)
-        try:
-            return self._connect()
-        except BaseException:
-            with self._lock:
-                self._out -= 1
-            raise
+        hold.db = self._connect()
+        return hold.db
 
-    def _give(self, db: sqlite3.Connection, *, keep: bool) -> None:
+    def _give(self, hold: _Hold) -> None:
+        db, hold.db = hold.db, None
         with self._lock:
-            self._out -= 1
-            if keep and len(self._idle) < IDLE and not self._unusable:
+            self._out.discard(hold)
+            if db is None:
+                return
+            if hold.keep and len(self._idle) < IDLE and not self._unusable:
                 self._idle.append(db)
                 return
         db.close()
@@ -230,16 +264,20 @@ class Store:
             sleep(uniform(0.001, 0.005))  # without a connection, so that a fork need not wait
 
     def _connect(self) -> sqlite3.Connection:
-        if not self._checked:
+        first = not self._checked
+        if first:
             with self._making:
                 make(self.file)
+            check_custody(self.file)
         db = sqlite3.connect(self.file, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(db)
         except BaseException:
             db.close()
             raise
-        self._checked = True
+        if first:
+            hide(self.file)
+            self._checked = True
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:
@@ -270,13 +308,8 @@ class Store:
         if self._complained or is_recovery(error):
             return
         self._complained = True
-        message = f"the cache {self.file} is not used: {explain(error)}; nothing in it was deleted"
-        try:
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-        except RuntimeWarning:  # warnings are errors here, but an answer must not become one
-            import logging
-
-            logging.getLogger("lmgateway.cache").warning(message)
+        name = f"the cache {self.file}" if self.file.is_absolute() else "the cache"
+        warn(f"{name} is not used: {explain(error)}; nothing in it was deleted")
 
     def _close_idle(self) -> None:
         while self._idle:
@@ -297,12 +330,22 @@ class Store:
             sleep(0.001)
 
     def _in_child(self) -> None:
-        self._lock, self._writing, self._making = Lock(), Lock(), Lock()
+        self._lock, self._writing, self._making = Lock(), RLock(), Lock()
         self._housekeeping = Housekeeping(self)
         if self._out or self._idle:  # one did cross: it is never touched, and nothing is cached
             self._unusable = True
             _crossed.append(self._idle)
-            self._idle, self._out = [], 0
+            self._idle, self._out = [], set()
+
+
+def warn(message: str) -> None:
+    """Warn; where warnings are errors, log: an answer must not become one."""
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    except RuntimeWarning:
+        import logging
+
+        logging.getLogger("lmgateway.cache").warning(message)
 
 
 def make(file: Path) -> None:
@@ -315,13 +358,19 @@ def make(file: Path) -> None:
         return
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{os.getpid()}-{get_ident()}")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     try:
-        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(draft, flags, 0o600))
         with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as db:
             db.execute("PRAGMA journal_mode = WAL")
             db.executescript(CREATE)
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(draft, file)  # unlike a rename it never replaces what is there
+        except FileExistsError:
+            pass
+        except (AttributeError, OSError):  # no hard links here: who opens it first fills it
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(file, flags, 0o600))
     finally:
         draft.unlink(missing_ok=True)
 
@@ -376,6 +425,13 @@ def _in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
+def open_nowhere(why: str) -> Store:
+    """The Store of those who have no place for one: it keeps nothing, and warns once."""
+    store = open_store(Path("answers"))  # a path from nowhere, so that it is no other's
+    store.complain(UnusableFileError(why))
+    return store
 
 
 def open_store(file: Path, size_limit: int = 1024 * MEBIBYTE) -> Store:

@@ -15,14 +15,15 @@ class Chunks:
 
     Attributes:
         ended: The last chunk and its trailer have been taken.
+        beyond: Something came after that.
         broken: What came after the bytes that were given is no chunk.
     """
 
-    __slots__ = ("_left", "_limit", "_line", "_skip", "_trailer", "broken", "ended")
+    __slots__ = ("_left", "_limit", "_line", "_skip", "_trailer", "beyond", "broken", "ended")
 
     def __init__(self, limit: int) -> None:
         """``limit`` is how many bytes a line, and all lines of the trailer, may have."""
-        self.ended = self.broken = False
+        self.ended = self.beyond = self.broken = False
         self._limit = limit
         self._left = 0  # bytes of the chunk that is being read
         self._skip = 0  # bytes of the line break after it
@@ -54,6 +55,7 @@ class Chunks:
                 else:
                     self._line = line
                     self._check(len(line))
+        self.beyond = at < size and self.ended
         return b"".join(pieces)
 
     def _take(self, line: bytes) -> None:

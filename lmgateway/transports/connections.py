@@ -10,15 +10,17 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
-from io import BytesIO
+from io import BufferedReader, BytesIO, RawIOBase
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from ..promises import start
 from .chunks import Chunks
 from .exchange import CONNECT, Exchange, current
+from .silence import acknowledge, is_silent
 from .watchdog import Guard
 
 __all__ = ["POOL_CLASSES", "HeadError"]
@@ -43,6 +45,32 @@ class HeadError(http.client.HTTPException):
     """What came is not the head of an HTTP response that can be relied on."""
 
 
+class UnaskedError(ConnectionError):
+    """Something came on a kept connection before it was asked; nothing was sent on it."""
+
+
+class _Tap(RawIOBase):
+    """Where a response reads from, until it is shut: then only what is buffered is left to see."""
+
+    def __init__(self, sock: Any) -> None:
+        self._raw = sock.makefile("rb", buffering=0)
+        self.shut = False
+
+    def makefile(self, _mode: str) -> BufferedReader:
+        """What http.client asks a socket for."""
+        return BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        return None if self.shut else self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
 class StrictResponse(http.client.HTTPResponse):
     """A response whose head must be whole, and must say in a known way where the body ends.
 
@@ -52,13 +80,19 @@ class StrictResponse(http.client.HTTPResponse):
     """
 
     _chunks: Chunks | None = None
+    _connection: Watched | None = None
+
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        self._tap = _Tap(sock)
+        super().__init__(self._tap, *args, **options)  # type: ignore[arg-type]
 
     def begin(self, **options: Any) -> None:
         """Read the head, and pass over those of interim responses."""
         if self.headers is not None:
             return
-        if self.fp.peek(1) and current.exchange is not None:
-            current.exchange.began = True
+        if current.exchange is not None:
+            self._connection = current.exchange.connection
+            current.exchange.began = bool(self.fp.peek(1))
         stream, head = self.fp, self._read_head()
         while re.match(rb"HTTP/1\.\d 1(?!01)", head):
             head = self._read_head()
@@ -114,6 +148,14 @@ class StrictResponse(http.client.HTTPResponse):
                 return body
         return b""
 
+    def _close_conn(self) -> None:
+        """Let go of the connection; with what came after the end it must not be used again."""
+        self._tap.shut = True
+        beyond = (self._chunks and self._chunks.beyond) or self.fp.peek(1)
+        if beyond and self._connection is not None:
+            self._connection.spoilt = True
+        super()._close_conn()  # type: ignore[misc]
+
     def take_end(self) -> bool:
         """Take the end of a chunked body; False if something else comes, or would have to."""
         return self._chunks is not None and not self._read1_chunked(CHUNKS_AT_ONCE)
@@ -138,6 +180,8 @@ class Watched:
         self._socket: socket.socket | None = None  # what cut() shuts down
         self._unsent: list[bytes] | None = None  # what waits for the rest of the request
         self._used = False
+        self.spoilt = False  # something came on it that no request had asked for
+        self.asked_at = 0.0
 
     def cut(self) -> None:
         """Shut the TCP connection down, under whoever is reading from it."""
@@ -162,7 +206,7 @@ class Watched:
         """Connect, TLS and proxies included, within the limits of the exchange."""
         exchange = current.exchange
         assert exchange is not None
-        self._used = False
+        self._used = self.spoilt = False
         exchange.take(self)
         exchange.watch(CONNECT, exchange.connect_timeout)
         try:
@@ -202,12 +246,13 @@ class Watched:
             exchange.reused = self._used
             exchange.watch()
         self._unsent = []
+        self.asked_at = monotonic()
         try:
             super().request(*args, **options)  # type: ignore[misc]
             self._flush()
         finally:
             self._unsent = None
-        self._used = True
+            self._used = True
 
     def putheader(self, header: Any, *values: Any) -> None:
         """Add a header; what ours may hold has been looked at before, once for many calls."""
@@ -223,7 +268,14 @@ class Watched:
         else:
             self._unsent.append(data)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is open; urllib3 would look here already if it is silent, too."""
+        return self.sock is not None
+
     def _flush(self) -> None:
+        if self._used and self.sock is not None and (self.spoilt or not is_silent(self.sock)):
+            raise UnaskedError("something came before anything was asked")
         pieces, self._unsent = self._unsent or [], None
         if sum(map(len, pieces)) <= ONE_PACKET:
             pieces = [b"".join(pieces)]
@@ -253,7 +305,7 @@ def _resolve(host: str, port: int, expires_at: float) -> list[Any]:
             outcome.append(error)
 
     thread = threading.Thread(target=look_up, name="lmgateway-resolver", daemon=True)
-    thread.start()
+    start(thread)
     thread.join(min(max(expires_at - monotonic(), 0.0), LONGEST_WAIT))
     if not outcome:
         raise TimeoutError("the host name was not resolved in time")
@@ -334,6 +386,8 @@ class _WatchedPool:
         exchange = conn and conn.exchange
         if exchange is not None:
             exchange.let_go()
+        if conn and conn.sock is not None:
+            acknowledge(getattr(conn.sock, "socket", conn.sock), conn.asked_at)
         super()._put_conn(conn)  # type: ignore[misc]
 
 

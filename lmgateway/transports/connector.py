@@ -9,16 +9,19 @@ from contextlib import suppress
 from functools import partial
 from math import inf
 from ssl import SSLContext
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError
 
 from ..types import HTTPRequest
 from ..workers import Workers
 from . import faults
 from .destination import Destination
+from .silence import acknowledge, is_readable
 from .threads import outcome
 
 if TYPE_CHECKING:
@@ -33,6 +36,9 @@ KEEPALIVE_SECONDS = 60.0
 READ_BYTES = 64 * 1024
 DESTINATIONS = 1024
 
+_PROBE = b"HTTP/1.1 100 probe\r\n\r\n"
+_BEGINNINGS = (b"H", b"HT", b"HTT", b"HTTP")
+
 _resolvers = Workers(32)
 
 
@@ -44,17 +50,51 @@ class _Wire(ResponseHandler):
 
     carried = 0  # requests, in all
     heard = False  # a byte, since the last of them was sent
+    asked_at = 0.0  # when that was
+    latest: bytes | bytearray = b""  # what came last; b"" from an answer's end until more comes
+    torn = False  # perhaps a part of another head came behind the last answer
 
     def data_received(self, data: bytes) -> None:
         self.heard = True
+        if data:  # with none, aiohttp has its parser go on with what it held back
+            self.latest = data
         super().data_received(data)
+
+    def rest(self) -> None:
+        """Have no request from now on."""
+        latest, self.latest = self.latest, b""
+        self.torn = latest.rfind(b"HTTP/") > 0 or latest.endswith(_BEGINNINGS)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing came after the last answer, so that what comes next is an answer.
+
+        What came (a proxy's 408 before it closes, an answer twice) would pass for that of the next
+        request. A loop that was busy has not read it yet; what TLS has to say for itself it has
+        read by now, so that is not told apart.
+        """
+        if self.latest or self.should_close or self.transport is None:
+            return False
+        if self.torn and not self._is_between_answers():
+            return False
+        return not is_readable(self.transport.get_extra_info("socket"))
+
+    def _is_between_answers(self) -> bool:
+        # The parser does not say so; in the midst of a head, it takes this for more of it.
+        try:
+            messages, _, _ = self._parser.feed_data(_PROBE)  # type: ignore[union-attr]
+        except HttpProcessingError:
+            return False
+        return [(head.reason, head.raw_headers) for head, _ in messages] == [("probe", ())]
 
     def set_exception(self, exc: Any, *cause: BaseException) -> None:
         # A body that breaks the chunked coding in a packet of its own would leave its reader
-        # waiting: aiohttp tells the connection and not the body.
+        # waiting: aiohttp tells the connection and not the body. What breaks after the end of
+        # the body takes nothing from it.
         super().set_exception(exc, *cause)
-        if self._payload is not None and self._payload.exception() is None:
-            self._payload.set_exception(aiohttp.ClientPayloadError("the body broke off"))
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("the body broke off"))
 
 
 class Reply:
@@ -178,10 +218,8 @@ class Connector(aiohttp.TCPConnector):
         while True:
             connection = await self.connect(destination.request, [], self._limits)
             wire = cast(_Wire, connection.protocol)
-            if not (wire.carried and wire.should_close):
+            if not wire.carried or wire.is_silent:
                 return connection, wire
-            # The server went on after its answer, or while nobody asked (a proxy's 408 before it
-            # closes): the next request would take that for its own answer.
             connection.close()
 
     async def _exchange(
@@ -189,6 +227,7 @@ class Connector(aiohttp.TCPConnector):
     ) -> Reply:
         wire.carried += 1
         wire.heard = False
+        wire.asked_at = monotonic()
         wire.set_response_params(
             skip_payload=headless,
             read_until_eof=True,
@@ -216,6 +255,10 @@ class Connector(aiohttp.TCPConnector):
         if should_close and not self._closed:
             # A plain close would first send what is left of a long prompt.
             protocol.abort()
+        elif protocol.transport is not None:
+            wire = cast(_Wire, protocol)
+            wire.rest()
+            acknowledge(protocol.transport.get_extra_info("socket"), wire.asked_at)
         super()._release(key, protocol, should_close=should_close)
         if self._retired and not self._acquired:
             self._close()

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InputError
+from ..plain import on_fresh_stack
 
 __all__ = ["check_base_url", "check_headers", "check_method", "encode"]
 
@@ -22,7 +23,10 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 def encode(document: Any) -> bytes:
     """A JSON document in UTF-8; InputError, which does not quote it, if it is none."""
     try:
-        return _encode(document).encode()
+        try:
+            return _encode(document).encode()
+        except RecursionError:
+            return on_fresh_stack(_encode, document).encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = "a lone surrogate" if isinstance(error, UnicodeError) else str(error)
     raise InputError(f"the request's body cannot be written as JSON: {reason}")

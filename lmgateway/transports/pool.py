@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -37,41 +36,48 @@ class _Shared:
         self.counting = False
 
     def acquire(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        taken: Any = None
         try:
-            with self._books():
-                transport = self.open.get(key)
-                if transport is None:
-                    transport = self.open[key] = make()
-                self.holders[id(transport)] = self.holders.get(id(transport), 0) + 1
-                return transport
+            with self.lock:
+                outer, self.counting = self.counting, True
+                try:
+                    transport = self.open.get(key)
+                    if transport is None:
+                        transport = self.open[key] = make()
+                    self.holders[id(transport)] = self.holders.get(id(transport), 0) + 1
+                    taken = transport
+                finally:
+                    self.counting = outer
+        except BaseException:
+            if taken is not None:  # Ctrl-C: nobody will give back what nobody was given
+                self.returned.append(taken)
+            raise
         finally:
             self._settle()
+        return taken
 
     def release(self, transport: _Closable) -> None:
         self.returned.append(transport)
         self._settle()
 
-    @contextmanager
-    def _books(self) -> Iterator[None]:
-        with self.lock:
-            outer, self.counting = self.counting, True
-            try:
-                yield
-            finally:
-                self.counting = outer
-
     def _settle(self) -> None:
         # Whoever fails to get the lock may go: its holder looks again after letting go of it.
-        while self.returned and self.lock.acquire(blocking=False):
+        while self.returned:
             unused: list[_Closable] = []
-            try:
-                if self.counting:
+            try:  # it is taken within, or Ctrl-C might come in between
+                if not self.lock.acquire(blocking=False) or self.counting:
                     return
-                with self._books():
+                self.counting = True
+                try:
                     while self.returned:
                         unused += self._count_down(self.returned.popleft())
+                finally:
+                    self.counting = False
             finally:
-                self.lock.release()
+                try:  # noqa: SIM105 - suppress() would be a step in which Ctrl-C may strike
+                    self.lock.release()
+                except RuntimeError:  # another thread has it
+                    pass
             for transport in unused:
                 transport.close()
 

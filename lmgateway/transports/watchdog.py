@@ -14,6 +14,8 @@ from itertools import count
 from math import inf
 from time import monotonic
 
+from ..promises import start
+
 __all__ = ["Guard"]
 
 LONGEST_WAIT = (
@@ -40,15 +42,19 @@ class Guard:
 
     def arm(self, expires_at: float) -> None:
         """Fire at that ``time.monotonic()``; takes the place of the time armed before."""
-        with self._lock:
-            self._fired = False
-            self._expires_at = expires_at
-            # A guard that is scheduled for an earlier time is looked at then, and moved: so the
-            # usual case, to arm it later than before, costs no more than this.
-            if expires_at >= self._scheduled_at:
-                return
-            self._scheduled_at = expires_at
-        _watchdog.schedule(self, expires_at)
+        try:
+            with self._lock:
+                self._fired = False
+                self._expires_at = expires_at
+                # A guard that is scheduled for an earlier time is looked at then, and moved: so
+                # the usual case, to arm it later than before, costs no more than this.
+                if expires_at >= self._scheduled_at:
+                    return
+                self._scheduled_at = expires_at
+            _watchdog.schedule(self, expires_at)
+        except BaseException:
+            self._scheduled_at = inf  # Ctrl-C: the next to arm it must not rely on this one
+            raise
 
     def disarm(self) -> bool:
         """Do not fire any more; False if it has fired since it was armed."""
@@ -73,18 +79,21 @@ class _Watchdog:
     """One heap of guards and the daemon thread that waits for the first of them."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        # Who calls takes the lock itself: a Condition takes it in Python's own code, and a Ctrl-C
+        # there would leave it held, so that no guard would ever fire again.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._heap: list[tuple[float, int, Guard]] = []
         self._order = count()  # two guards of one time are not compared
         self._wakes_at = -inf  # before the thread waits, it looks at the heap anyway
         self._thread: threading.Thread | None = None
 
     def schedule(self, guard: Guard, at: float) -> None:
-        with self._changed:
+        with self._lock:
             heappush(self._heap, (at, next(self._order), guard))
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="lmgateway-watchdog", daemon=True)
-                thread.start()  # if it cannot, the next to come tries again
+                start(thread)  # if it cannot, the next to come tries again
                 self._thread = thread
             elif at < self._wakes_at:
                 self._changed.notify()

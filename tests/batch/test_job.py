@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lmgateway.batch import locks
-from lmgateway.batch.answers import answer_row, error_row, line
+from lmgateway.batch import locks, status
+from lmgateway.batch.answers import answer_row, error_row, line, read_row
 from lmgateway.batch.job import Fingerprint, Job, beside, read_job
 from lmgateway.batch.journal import Journal
 from lmgateway.errors import ConfigError, InputError
@@ -65,14 +66,102 @@ def test_a_torn_tail_is_cut(output: Path, tail: bytes) -> None:
     assert output.read_bytes() == good("a") + good("c")
 
 
-def test_damage_in_the_middle_is_told_and_nothing_is_cut(output: Path) -> None:
-    with opened(output):
+def flipped(text: bytes, place: int, bit: int = 1) -> bytes:
+    return text[:place] + bytes([text[place] ^ bit]) + text[place + 1 :]
+
+
+WHOLE, FAILED = good("whole"), bad("failed")
+
+
+def replaced(text: bytes, old: bytes, new: bytes) -> bytes:
+    assert old in text
+    return text.replace(old, new)
+
+
+DAMAGE = {
+    "no JSON": b"{broken\n",
+    "empty": b"\n",
+    "zeros in the middle": WHOLE[:60] + bytes(40) + WHOLE[100:],
+    "zeros at the beginning": bytes(20) + WHOLE[20:],
+    "a piece is missing": WHOLE[:60] + WHOLE[90:],
+    "a quote became another character": flipped(WHOLE, WHOLE.index(b'"object"')),
+    "a letter became no UTF-8": flipped(WHOLE, WHOLE.index(b"chat.completion"), 0x80),
+    "a letter became a control character": replaced(WHOLE, b"assistant", b"ass\x09stant"),
+    "another name for its id": replaced(WHOLE, b"custom_id", b"custom_ie"),
+    "another name for the response": replaced(WHOLE, b'"response"', b'"responsd"'),
+    "another name for the error": replaced(WHOLE, b'"error"', b'"errop"'),
+    "another name for the choices": replaced(WHOLE, b'"choices"', b'"choicer"'),
+    "another name for the text": replaced(WHOLE, b'"content"', b'"contenu"'),
+    "another status": replaced(WHOLE, b"200", b"210"),
+    "an id that is no text": replaced(WHOLE, b'"whole"', b"7"),
+    "a row and half of another": WHOLE[:-1] + WHOLE[9:],
+    "two rows in a line": WHOLE[:-1] + FAILED,
+    "neither answer nor error": replaced(FAILED, b'"error": {', b'"error": null, "no": {'),
+    "answer and error": replaced(WHOLE, b'"error": null', b'"error": {"type": "x"}'),
+    "an error without a class": replaced(FAILED, b'"type"', b'"typf"'),
+    "an empty object": b"{}\n",
+    "a list": b"[]\n",
+    "too deep": b"[" * 100_000 + b"]" * 100_000 + b"\n",
+    "a number beyond reading": b'{"custom_id": ' + b"9" * 5000 + b"}\n",
+}
+damages = pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+
+
+@damages
+@pytest.mark.parametrize("which", ["output", "errors"])
+@pytest.mark.parametrize("retry_errors", [False, True], ids=["", "retry"])
+def test_damage_in_the_middle_is_told_and_nothing_is_cut(
+    output: Path, damage: bytes, which: str, retry_errors: bool
+) -> None:
+    fingerprint = replace(PRINT, errors=str(output.with_name("errors.jsonl")))
+    with opened(output, fingerprint):
         pass
-    damaged = good("a") + b"{broken\n" + good("b")
-    output.write_bytes(damaged)
-    with pytest.raises(ConfigError, match="line 2 of"):
-        opened(output)
-    assert output.read_bytes() == damaged
+    files = set(output.parent.iterdir())
+    damaged = good("a") + damage + good("b")
+    path = output if which == "output" else output.with_name("errors.jsonl")
+    path.write_bytes(damaged)
+    with pytest.raises(ConfigError, match=f"line 2 of {path}"):
+        opened(output, fingerprint, retry_errors=retry_errors)
+    with pytest.raises(ConfigError, match=f"line 2 of {path}"):
+        status(output)
+    assert path.read_bytes() == damaged
+    assert set(output.parent.iterdir()) == files
+
+
+@damages
+def test_damage_at_the_end_is_asked_again(output: Path, damage: bytes) -> None:
+    with opened(output) as job:
+        job.append(good("a"))
+    with output.open("ab") as file:
+        file.write(damage)
+    with opened(output) as job:
+        assert not job.is_done("whole")
+        assert not job.is_done("failed")
+    assert output.read_bytes() == good("a")
+
+
+@pytest.mark.parametrize("which", ["output", "errors"])
+def test_an_id_that_became_another_rows_is_told(output: Path, which: str) -> None:
+    fingerprint = replace(PRINT, errors=str(output.with_name("errors.jsonl")))
+    with opened(output, fingerprint) as job:
+        job.append(good("a"))
+        job.append(good("b"))
+        job.append(bad("a") if which == "errors" else good("a"))
+    with pytest.raises(ConfigError, match="has the custom_id 'a' of an earlier line"):
+        opened(output, fingerprint)
+
+
+def test_a_bit_that_flips_unseen_is_in_a_text_or_a_number() -> None:
+    spots = [range(*found.span()) for found in re.finditer(rb'"[^"]*"|\d+', WHOLE)]
+    free = {place for spot in spots for place in spot}
+    for name in (b'"custom_id"', b'"response"', b'"status_code": 200', b'"body"', b'"choices"',
+                 b'"message"', b'"content"', b'"error"'):  # fmt: skip
+        start = WHOLE.index(name)
+        free -= set(range(start, start + len(name)))
+    for place in range(len(WHOLE)):
+        for bit in range(8):
+            row = read_row(flipped(WHOLE, place, 1 << bit))
+            assert row is None or place in free, WHOLE[place - 9 : place + 9]
 
 
 @pytest.mark.parametrize(
@@ -182,10 +271,17 @@ def test_what_is_asked_again_keeps_the_mode_and_the_link_of_its_file(output: Pat
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
-def test_a_damaged_fingerprint_is_told(output: Path) -> None:
-    beside(output).write_text("{")
-    with pytest.raises(ConfigError, match="damaged"):
-        opened(output)
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", "[" * 100_000, '{"version": 1}', "\0" * 50, "\udcff", "1" * 5000]
+    + [f'{{"version": 1, "provider": "p", "model": {model}}}' for model in ("null", "1", "[]")],
+    ids=lambda text: text[:50],
+)
+def test_a_damaged_fingerprint_is_told(output: Path, text: str) -> None:
+    beside(output).write_text(text, errors="surrogateescape")
+    for read in (opened, read_job, status):
+        with pytest.raises(ConfigError, match="damaged"):
+            read(output)
 
 
 def test_a_line_that_cannot_be_written_whole_leaves_no_half(tmp_path: Path) -> None:

@@ -254,17 +254,46 @@ def test_order_is_kept_where_writing_takes_time() -> None:
         ({"rpm": -1}, "rpm must be"),
         ({"errors": "answers.jsonl"}, "three different files"),
         ({"ignore": "label"}, "list of names"),
+        ({"ignore": None}, "list of names"),
         ({"output": "-", "retry_errors": True}, "pipe keeps no errors"),
+        ({"output": "a\0b"}, "output must be the path"),
+        ({"output": "a\ud800b"}, "output must be the path"),
+        ({"output": b"a"}, "output must be the path"),
+        ({"output": None}, "output must be the path"),
+        ({"errors": "a\0b"}, "errors must be the path"),
+        ({"errors": 5}, "errors must be the path"),
+        ({"source": "a\0.jsonl"}, "input must be the path"),
+        ({"source": 5}, "iterable of rows, not one int"),
+        ({"source": {"prompt": "a"}}, "iterable of rows, not one dict"),
+        ({"source": b"a"}, "iterable of rows, not one bytes"),
     ],
-    ids=["concurrency", "true", "rpm", "one file", "ignore", "pipe"],
+    ids=[
+        "concurrency",
+        "true",
+        "rpm",
+        "one file",
+        "ignore",
+        "ignore None",
+        "pipe",
+        "NUL",
+        "surrogate",
+        "bytes",
+        "no output",
+        "NUL in errors",
+        "errors 5",
+        "NUL in the input",
+        "a number",
+        "one row",
+        "bytes for rows",
+    ],
 )
 def test_what_means_nothing_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = {"output": "answers.jsonl", **change}
+    arguments = {"source": [], "output": "answers.jsonl", **change}
     with pytest.raises(InputError, match=message):
-        run([], lm="echo", **arguments)
+        run(lm="echo", **arguments)
     assert not list(tmp_path.glob("answers*"))
 
 
@@ -288,6 +317,26 @@ def test_a_row_may_name_its_model_and_parameters(output: Path) -> None:
 def test_a_row_cannot_say_where_it_goes(output: Path, field: str) -> None:
     summary = run([{"prompt": "a", field: "x"}, {"prompt": "b"}], output, "echo")
     assert (summary.answered, summary.failed) == (1, 1)
+
+
+def test_an_id_that_became_no_rows_is_told_when_all_rows_are_done(output: Path) -> None:
+    source = output.with_name("in.jsonl")
+    source.write_text("".join(json.dumps(row) + "\n" for row in named("a", "b", "c")))
+    run(source, output, "echo")
+    damaged = output.read_bytes().replace(b'"custom_id": "b"', b'"custom_id": "z"')
+    output.write_bytes(damaged)
+    for _ in range(2):
+        with pytest.raises(errors.ConfigError, match=r"1 of those in .* belong to none"):
+            run(source, output, "echo")
+    assert set(texts(output)) == {"a", "b", "c", "z"}
+    kept = [line for line in output.read_text().splitlines() if '"z"' not in line]
+    output.write_text("\n".join(kept) + "\n")
+    assert run(source, output, "echo").skipped == 3
+
+
+def test_an_iterable_may_be_shorter_the_next_time(output: Path) -> None:
+    run(named("a", "b"), output, "echo")
+    assert run(named("b"), output, "echo").skipped == 1
 
 
 def test_an_iterator_is_read_as_needed(output: Path) -> None:
@@ -370,14 +419,23 @@ def test_status_tells_how_far_a_job_is(output: Path) -> None:
 
 
 def test_status_of_what_is_no_output_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no output of a batch"):
-        status(tmp_path / "absent")
+    for name in ("absent", "x" * 5000):
+        with pytest.raises(InputError, match="no output of a batch"):
+            status(tmp_path / name)
+    with pytest.raises(InputError, match="must be the path of a file"):
+        status(tmp_path / "a\0b")
 
 
 def test_process_batch_answers_in_order() -> None:
     rows = process_batch([*named("a", "b"), {}, *named("c")], "echo", concurrency=2)
     assert [row["custom_id"] for row in rows][:2] == ["a", "b"]
     assert [row["error"] is None for row in rows] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("rows", ["a", b"a", {"prompt": "a"}, 5, None], ids=repr)
+def test_process_batch_takes_many_rows(rows: Any) -> None:
+    with pytest.raises(InputError, match="iterable of rows"):
+        process_batch(rows, "echo")
 
 
 def test_process_batch_is_awaited_too() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle, permutations
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from lmgateway.layers.cache import cache
 from lmgateway.store import CacheSettings, recordings
 from lmgateway.store.difference import nearest
 from lmgateway.store.recorder import record, replay
-from lmgateway.store.recordings import portray, revive
+from lmgateway.store.recordings import Recording, portray, revive
 from lmgateway.types import Blocking, Flow, HTTPRequest, HTTPResponse, Request, send
 
 
@@ -153,6 +156,11 @@ def test_a_last_line_without_its_end_is_not_run_into(world: World, path: Path) -
     assert len(lines(path)) == 2
 
 
+def answered(response: str) -> bytes:
+    """A line of a request over HTTP that was answered so."""
+    return b'{"request": {"method": "POST"}, "response": %b}' % response.encode()
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -166,6 +174,43 @@ def test_a_last_line_without_its_end_is_not_run_into(world: World, path: Path) -
             id="no base64",
         ),
         pytest.param(b"\xff\xfe", id="no UTF-8"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(
+            answered('{"status": 200, "headers": {}, "json": %s}' % ("[" * 9999)), id="cut"
+        ),
+        *(
+            pytest.param(answered(response), id=response[:60])
+            for response in (
+                '{"status": 1e999, "headers": {}, "json": {}}',
+                '{"status": NaN, "headers": {}, "json": {}}',
+                '{"status": -1, "headers": {}, "json": {}}',
+                '{"status": 0, "headers": {}, "json": {}}',
+                '{"status": 101, "headers": {}, "json": {}}',
+                '{"status": 1000, "headers": {}, "json": {}}',
+                '{"status": 200.5, "headers": {}, "json": {}}',
+                '{"status": true, "headers": {}, "json": {}}',
+                '{"status": "200", "headers": {}, "json": {}}',
+                '{"status": null, "headers": {}, "json": {}}',
+                '{"status": %s, "headers": {}, "json": {}}' % ("9" * 5000),
+                '{"status": 200, "headers": {"x": 1}, "json": {}}',
+                '{"status": 200, "headers": {"x": null}, "json": {}}',
+                '{"status": 200, "headers": [], "json": {}}',
+                '{"status": 200, "headers": "x", "json": {}}',
+                '{"status": 200, "headers": {}}',
+                '{"status": 200, "headers": {}, "text": 5}',
+                '{"status": 200, "headers": {}, "text": "\\ud800"}',
+                '{"status": 200, "headers": {}, "base64": 5}',
+                '{"status": 200, "headers": {}, "base64": "é"}',
+                '{"status": 200, "headers": {}, "chunks": 5}',
+                '{"status": 200, "headers": {}, "chunks": "ab"}',
+                '{"status": 200, "headers": {}, "chunks": {"a": 1}}',
+                '{"status": 200, "headers": {}, "chunks": [1]}',
+                '{"value": {}}',
+                '"text"',
+                "[]",
+                "null",
+            )
+        ),
     ],
 )
 def test_a_line_that_is_no_recording_is_named(
@@ -319,6 +364,105 @@ def test_what_others_append_meanwhile_is_found(world: World, path: Path) -> None
         world.ask("c")
         world.service.answer = lambda request: pytest.fail("something was sent")
         assert all(world.ask(prompt)["cached"] for prompt in "abc")
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Write into the same file, and leave size and time as they were."""
+    before = path.stat()
+    with path.open("rb+") as file:
+        file.write(content)
+        file.truncate()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put another file in its place."""
+    other = path.with_suffix(".new")
+    other.write_bytes(content)
+    other.replace(path)
+
+
+class Meanwhile:
+    """Does something each time that a file has been indexed, and before a line of it is read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+        refresh = Recording._refresh
+
+        def refreshed(recording: Recording, file: Any) -> None:
+            refresh(recording, file)
+            act()
+
+        monkeypatch.setattr(Recording, "_refresh", refreshed)
+
+
+@pytest.mark.parametrize("change", [rewrite, replace])
+def test_a_file_that_changes_between_index_and_reading_gives_no_other_answer(
+    world: World,
+    path: Path,
+    elsewhere: World,
+    change: Callable[[Path, bytes], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with record(path):
+        answers = {prompt: world.ask(prompt)["choices"] for prompt in "abc"}
+    orders = cycle(permutations(path.read_bytes().splitlines(keepends=True)))
+    changes = iter([True, False] * 100)
+
+    def rearrange() -> None:
+        if next(changes):  # what changes each time it is looked at is another matter
+            change(path, b"".join(next(orders)))
+
+    Meanwhile(monkeypatch, rearrange)
+    for _ in range(12):
+        for prompt in "abc":
+            answer = elsewhere.ask(prompt, recordings=(str(path),))
+            assert answer["cached"]
+            assert answer["choices"] == answers[prompt]
+
+
+def test_a_file_that_never_rests_is_told_of(
+    world: World, path: Path, elsewhere: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with record(path):
+        for prompt in "ab":
+            world.ask(prompt)
+    first, second = path.read_bytes().splitlines(keepends=True)
+    orders = cycle([second + first, first + second])
+    Meanwhile(monkeypatch, lambda: rewrite(path, next(orders)))
+    with pytest.raises(errors.ConfigError, match=r"examples\.jsonl change while they are read"):
+        elsewhere.ask("a", recordings=(str(path),))
+
+
+def test_another_file_of_the_same_size_and_time_is_read_again(
+    world: World, path: Path, elsewhere: World
+) -> None:
+    with record(path):
+        world.ask("a")
+    before, line = path.stat(), path.read_bytes()
+    assert elsewhere.ask("a", recordings=(str(path),))["cached"]
+    replace(path, line.replace(b'"a"', b'"b"'))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert elsewhere.ask("b", recordings=(str(path),))["cached"]
+
+
+def test_a_file_replaced_while_it_is_appended_to_is_read_again(
+    world: World, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with record(path, fresh=True):
+        world.ask("a")
+        line = path.read_bytes()
+        append = recordings.append_line
+
+        def append_to_another(where: str, entry: Any) -> tuple[int, int]:
+            replace(path, line.replace(b'"a"', b'"z"'))  # as long as what was there
+            return append(where, entry)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(recordings, "append_line", append_to_another)
+            world.ask("b")
+        world.service.answer = lambda request: pytest.fail("something was sent")
+        assert world.ask("z")["cached"]
+        assert world.ask("b")["cached"]
 
 
 @dataclass

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import re
@@ -77,6 +78,72 @@ def test_nobody_else_may_read_it(store: Store) -> None:
     folder = store.file.parent
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def no_links(error: BaseException) -> Callable[..., None]:
+    def link(*_: object) -> None:
+        raise error
+
+    return link
+
+
+#: Why there is no hard link: the system has none, or the disk.
+NO_LINKS = {
+    "no such function": None,
+    "no such operation": OSError(errno.EPERM, "Operation not permitted"),
+    "not supported": OSError(errno.EOPNOTSUPP, "Operation not supported"),
+    "refused": PermissionError(errno.EACCES, "Permission denied"),
+    "too many": OSError(errno.EMLINK, "Too many links"),
+}
+
+
+@pytest.mark.parametrize("why", NO_LINKS)
+def test_no_hard_link_is_needed(why: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = NO_LINKS[why]
+    if error is None:
+        monkeypatch.delattr(os, "link")
+    else:
+        monkeypatch.setattr(os, "link", no_links(error))
+    fill(store, 3)
+    assert [Store(store.file).get(key(number)) for number in range(3)] == [*map(value, range(3))]
+    assert {path.name for path in store.file.parent.iterdir()} <= {
+        f"answers.sqlite3{end}" for end in ("", "-wal", "-shm")
+    }
+    assert stat.S_IMODE(store.file.stat().st_mode) == 0o600
+
+
+def test_without_hard_links_stores_that_begin_together_share_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "link")
+    for turn in range(20):
+        file = tmp_path / f"{turn}.sqlite3"
+        start = threading.Barrier(8)
+        stores = [Store(file) for _ in range(8)]  # as so many processes have
+
+        def begin(
+            number: int, stores: list[Store] = stores, start: threading.Barrier = start
+        ) -> bool:
+            start.wait()
+            return stores[number].put(key(number), value(number))
+
+        with ThreadPoolExecutor(8) as pool:
+            kept = list(pool.map(begin, range(8)))
+        found = [stores[0].get(key(number)) for number in range(8)]
+        assert [each == value(number) for number, each in enumerate(found)] == kept == [True] * 8
+        for store in stores:
+            store.close()
+
+
+def test_who_has_no_place_keeps_nothing_and_is_told_once() -> None:
+    with pytest.warns(RuntimeWarning, match="the cache is not used: no place"):
+        store = sqlite.open_nowhere("no place")
+    try:
+        assert sqlite.open_nowhere("no place") is store
+        assert not store.put(key(1), value(1))
+        assert store.get(key(1)) is None
+    finally:
+        sqlite._opened.pop(store.file)
 
 
 def test_a_folder_that_was_there_keeps_its_mode(store: Store) -> None:

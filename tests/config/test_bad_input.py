@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lmgateway import ConfigError, LMGatewayError, get_lm
+from lmgateway.config import origins
 
 Write = Callable[..., Path]
 
@@ -196,6 +199,74 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(write: Write) -> None:
     write("").write_bytes(b'\xef\xbb\xbfdefault = "x"\r\n[models.x]\r\nprovider = "echo"\r\n')
 
     assert get_lm().provider == "echo"
+
+
+def written_into(pipe: Path, content: bytes) -> threading.Thread:
+    """Write into a pipe as soon as somebody reads from it, as 1Password does."""
+
+    def write() -> None:
+        with pipe.open("wb") as file:
+            file.write(content)
+
+    os.mkfifo("fresh")
+    os.utime("fresh", ns=(1, 1))  # the clock of files does not tick between two of these
+    os.replace("fresh", pipe)
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"OPENAI_API_KEY=sk-pipe\n", b"# " + b"x" * 200_000 + b"\nOPENAI_API_KEY=sk-pipe"],
+    ids=["short", "more than a pipe holds"],
+)
+def test_a_dotenv_may_be_a_pipe(content: bytes) -> None:
+    writer = written_into(Path(".env"), content)
+
+    for _ in range(3):  # it is not asked again before somebody has written into it again
+        shown = get_lm("openai/m")._spec.filled.values.api_key
+        assert shown.get_secret_value() == "sk-pipe"
+    writer.join(10)
+    assert not writer.is_alive()
+
+
+def test_a_pipe_that_says_something_new_is_read_anew() -> None:
+    for name in ("sk-1", "sk-2"):
+        writer = written_into(Path(".env"), f"OPENAI_API_KEY={name}\n".encode())
+        assert get_lm("openai/m")._spec.filled.values.api_key.get_secret_value() == name
+        writer.join(10)
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"OPENAI_API_KEY=sk-\xff"], ids=["nobody writes", "nothing", "latin-1"]
+)
+def test_a_pipe_that_says_nothing_is_warned_of_and_waited_for_once(
+    content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origins, "PATIENCE", 0.2)
+    if content is None:
+        os.mkfifo(".env")
+    else:
+        written_into(Path(".env"), content)
+
+    with pytest.warns(UserWarning, match=r"\.env was not read: it is "):
+        get_lm("openai/m")
+    assert get_lm("openai/m").model == "m"
+
+
+def test_a_pipe_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origins, "LARGEST_PIPE", 100_000)
+    os.mkfifo(".env")
+    end = os.open(".env", os.O_RDWR)
+
+    def write() -> None:
+        while True:
+            os.write(end, b"#" * 10_000)
+
+    threading.Thread(target=write, daemon=True).start()
+    with pytest.warns(UserWarning, match="its end did not come"):
+        get_lm("openai/m")
 
 
 def test_an_unclosed_quote_in_dotenv_is_told_with_its_line_and_without_its_content(

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 import responses
 
-from lmgateway import AuthenticationError, MissingCredentialError, get_lm
+from lmgateway import (
+    AuthenticationError,
+    MissingCredentialError,
+    UnknownProviderError,
+    get_lm,
+)
 from lmgateway.composition import specify
+from lmgateway.config import catalogue
 from lmgateway.config.catalogue import Host, hosts
 
 ROWS = list(hosts().values())
@@ -124,3 +130,24 @@ def test_a_table_needs_no_key_at_another_base_than_its_own(
     monkeypatch.setenv("OWN_API_BASE", "https://elsewhere.example/v1")
 
     assert "Authorization" not in get_lm("own/m").preview("hi")["headers"]
+
+
+def test_without_its_file_a_host_is_unknown_and_the_rest_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(path: str) -> bytes:
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    monkeypatch.setattr(catalogue.__loader__, "get_data", gone)
+    for each in (hosts, catalogue._locked):
+        each.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="--collect-data lmgateway"):
+            hosts()
+        with pytest.raises(UnknownProviderError):
+            get_lm("groq/m")
+        assert get_lm("echo")("hi") == ["hi"]
+        assert get_lm("openai/m", api_key="k").preview("hi")["url"].startswith("https://")
+    finally:
+        for each in (hosts, catalogue._locked):
+            each.cache_clear()

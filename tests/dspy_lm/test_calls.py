@@ -440,7 +440,13 @@ def test_the_model_string_names_provider_service_and_model(lm: Any, label: str) 
 
 @pytest.mark.parametrize(
     "keywords",
-    [{"use_chat_api": True}, {"template": "none"}, {"system": "Be brief."}, {"min_p": 0.1}],
+    [
+        {"use_chat_api": True},
+        {"template": "none"},
+        {"system": "Be brief."},
+        {"min_p": 0.1},
+        {"headers": {"x-portkey-provider": "groq"}},
+    ],
     ids=lambda keywords: next(iter(keywords)),
 )
 def test_whatever_else_shapes_an_answer_is_in_the_model_string_too(
@@ -459,6 +465,15 @@ def test_generation_parameters_and_the_key_are_not() -> None:
 
     assert lm.model == LM("anyscale", model="m", api_base=BASE).model
     assert lm.kwargs["temperature"] == 0.5
+
+
+def test_headers_are_in_the_model_string_by_what_they_say_and_credentials_are_not() -> None:
+    def label(**headers: str) -> str:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return str(LM("anyscale", model="m", api_base=BASE, headers=named).model)
+
+    assert label(X_A="1", X_B="2") == label(x_b="2", x_a="1") != label(X_A="2", X_B="1")
+    assert label(X_Api_Key="sk-12345678") == LM("anyscale", model="m", api_base=BASE).model
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,15 @@ ENVIRONMENT = [
     (".env: in a folder that may not be entered", "nothing to say"),
     (".env: an unclosed quote", "ConfigError with the line's number and not its content",
      BAD_FILE + "test_an_unclosed_quote"),
+    (".env: a named pipe", "read when it is written into; a warning where nobody does",
+     BAD_FILE + "test_a_dotenv_may_be_a_pipe", BAD_FILE + "test_a_pipe_that_says_nothing"),
+    ("no home, an unknown user, a working directory that is gone", "an answer; one warning where "
+     "the cache has no place; ConfigError for a path that means nothing there",
+     "tests/config/test_homes.py::test_calls_are_answered",
+     "tests/config/test_homes.py::test_a_home_that_is_not_there",
+     "tests/config/test_homes.py::test_a_relative_path_from_nowhere"),
+    ("a system without POSIX's extras, such as Windows", "an answer, from the cache too",
+     "tests/test_platforms.py::test_the_second_call", "tests/test_platforms.py::test_a_batch"),
     ("cache: corrupt, locked, of a newer schema", "one warning, then answers uncached; nothing "
      "deleted", STORE + "test_a_file_that_cannot_serve", STORE + "test_a_file_locked_for_good"),
     ("cache: read-only folder, full disk", "one warning, then answers uncached",
@@ -125,6 +134,10 @@ PLUGINS = [
     ("hangs inside an effect", "RequestTimeoutError at the deadline"),
     ("a name claimed twice", "DuplicateProviderError that names both",
      REGISTRY + "test_a_name_claimed_twice"),
+    ("leftovers of pip, and damaged metadata of others", "they harm nobody; what is asked for is "
+     "named", REGISTRY + "test_what_lies_about", REGISTRY + "test_what_is_broken_is_named"),
+    ("no metadata at all, as in a bundled program", "the built-in providers answer",
+     REGISTRY + "test_without_metadata_"),
     ("another API version", "PluginVersionError that says what to install",
      REGISTRY + "test_a_plugin_that_breaks_the_contract_is_refused_at_load[a newer API",
      REGISTRY + "test_a_plugin_that_breaks_the_contract_is_refused_at_load[an older API"),

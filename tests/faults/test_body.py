@@ -48,11 +48,12 @@ def field(what: str, document: Any, mention: str) -> Case:
                 ResponseFormatError, what, mentions=(mention, "req-77"))  # fmt: skip
 
 
-def number(what: str, text: str, place: int = 2) -> Case:
-    """A number that JSON does not have."""
-    body = json.dumps(answer(created=2, unread=3)).replace(f": {place}", f": {text}")
+def number(what: str, text: str, name: str = "content") -> Case:
+    """A number that JSON does not have, at the heart of the answer."""
+    document = answer(choices=[{**choice(), name: 23} if name == "index" else choice(23)])
+    body = json.dumps(document).replace(": 23", f": {text}")
     script = [receive(), send(whole(body.encode()))]
-    return Case("NaN, Infinity", script, ResponseFormatError, what)
+    return Case("NaN, Infinity", script, ResponseFormatError, what, mentions=(name, "req-77"))
 
 
 def good(row: str, what: str, document: Any, judge: Callable[[Any], bool]) -> Case:
@@ -91,9 +92,6 @@ CASES = [
         ("content a number", answer(choices=[choice(5)]), "content"),
         ("content missing", answer(choices=[{"index": 0, "message": {}}]), "content"),
         ("finish_reason a number", answer(choices=[choice(TEXT, 5)]), "finish_reason"),
-        ("usage a list", answer(usage=[1]), "usage"),
-        ("tokens a text", answer(usage={"total_tokens": "2"}), "total_tokens"),
-        ("model a number", answer(model=7), "model"),
         ("tool_calls a text", answer(choices=[choice(tool_calls="f")]), "tool_calls"),
         ("the other endpoint's", answer(choices=[{"index": 0, "text": TEXT}]), "message"),
     ]),
@@ -115,7 +113,7 @@ CASES = [
          0, STREAMS, options={"n": 3}),
     *(number(*each) for each in [
         ("NaN", "NaN"), ("Infinity", "Infinity"), ("-Infinity", "-Infinity"),
-        ("1e999", "1e999"), ("NaN where nobody looks", "NaN", 3),
+        ("1e999", "1e999"), ("NaN as an index", "NaN", "index"),
     ]),
     good("finish_reason", "length is an answer", answer(choices=[choice(TEXT, "length")]),
          lambda completion: first(completion)["finish_reason"] == "length"),
@@ -143,6 +141,29 @@ IN_STREAM = [
 @pytest.mark.parametrize("case, colour", params("Body", [*CASES, *IN_STREAM], NATIVE))
 def test_body(case: Case, colour: Colour, authority: Authority) -> None:
     play(case, colour, authority)
+
+
+BESIDE = {
+    "usage a list": answer(usage=[1]),
+    "tokens a text": answer(usage={"total_tokens": "2"}),
+    "tokens NaN": answer(usage={"total_tokens": float("nan")}),
+    "tokens without end": answer(usage={"total_tokens": float("inf")}),
+    "model a number": answer(model=7),
+    "id an object": answer(id={"a": [1]}),
+    "NaN where nobody looks": answer(unread=float("nan")),
+    "300 deep where nobody looks": answer(unread=json.loads("[" * 300 + "]" * 300)),
+}
+
+
+@pytest.mark.parametrize("what", BESIDE)
+@pytest.mark.parametrize("colour", NATIVE, ids=lambda colour: colour.name)
+def test_no_answer_is_lost_over_what_stands_beside_it(what: str, colour: Colour) -> None:
+    with FaultServer([receive(), send(whole(BESIDE[what]))]) as server, \
+            lm_at(server.url, colour) as lm:  # fmt: skip
+        completion = colour.ask(lm, PROMPT)
+    assert first(completion)["text"] == TEXT
+    assert completion.get("model", "m") in ("m", "m-1")
+    json.dumps(completion, allow_nan=False)
 
 
 @row("Body", CHOICES, PLAIN)

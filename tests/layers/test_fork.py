@@ -20,7 +20,6 @@ from lmgateway.layers.retry import budget_for
 
 limits = Limits(in_flight=1)
 place = limiter_for("p", limits).gate.enter()
-limiter_for("p", limits).gate._lock.acquire()  # as another thread of the parent might
 budget_for("p", None)._lock.acquire()
 child = os.fork()
 if not child:

@@ -426,7 +426,7 @@ def test_a_wait_for_a_worker_of_a_call_of_this_thread_can_end() -> None:
     assert isinstance(wait, Wait)
     assert wait.owner is None
     go_on.set()
-    assert wait.future.exception(10) is None
+    assert wait.future.result(10) is None
     with pytest.raises(StopIteration):
         second.send(True)
     first.close()

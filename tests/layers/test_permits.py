@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
+from support.collector import LINES, Collector
 
 from lmgateway.layers import permits
 from lmgateway.layers.limit import Limiter, Limits
@@ -157,15 +158,17 @@ def test_leaving_twice_frees_one_place() -> None:
     assert (granted(second), granted(third)) == (True, False)
 
 
-def test_leaving_never_waits_for_the_lock() -> None:
+@pytest.mark.parametrize("number", LINES)
+def test_the_collector_may_drop_one_while_another_enters(number: int) -> None:
     """As in a finalizer that runs while this very thread is inside the gate."""
     gate = Gate(1)
     first, second = gate.enter(), gate.enter()
-    with gate._lock:
-        first.leave()
-        assert not granted(second)
-    gate.enter()  # whoever had the lock looks again
-    assert granted(second)
+    with Collector(permits, number, first.leave):
+        third = gate.enter()
+    first.leave()
+    assert (granted(second), granted(third)) == (True, False)
+    second.leave()
+    assert granted(third)
 
 
 def in_thread(action: Callable[[], Place]) -> Place:

@@ -22,6 +22,7 @@ MODULES = (
     "lmgateway.deprecation",
     "lmgateway.testing",
     "lmgateway.wire.openai",
+    "lmgateway.wire.pieces",
     "lmgateway.wire.sse",
     "lmgateway.wire.chat_template",
 )

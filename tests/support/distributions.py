@@ -34,3 +34,15 @@ class SitePackages:
             f"[lmgateway.providers]\n{name} = {module}\n", encoding="utf-8"
         )
         return module
+
+    def leave(self, folder: str, **files: bytes | str | None) -> Path:
+        """Leave a folder with metadata behind; None makes a folder in the file's place."""
+        info = self.folder / folder
+        info.mkdir()
+        for name, content in files.items():
+            path = info / {"entry_points": "entry_points.txt"}.get(name, name.replace("_", "-"))
+            if content is None:
+                path.mkdir()
+            else:
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return info

@@ -84,13 +84,14 @@ def test_connections_that_died_while_the_loop_stood_still_are_replaced_unseen(
 NOT_ASKED_FOR = head(408, {"Connection": "close"}, length=3) + b"no!"
 
 
+@pytest.mark.parametrize("unasked", [NOT_ASKED_FOR, b"oops\r\n"], ids=["HTTP", "no HTTP"])
 @pytest.mark.parametrize("with_the_end", [True, False], ids=["with the end", "while idle"])
 def test_what_comes_after_an_answer_answers_no_other_request(
-    with_the_end: bool, transport: AiohttpTransport
+    with_the_end: bool, unasked: bytes, transport: AiohttpTransport
 ) -> None:
     begun, idle, said = threading.Event(), threading.Event(), threading.Event()
-    end = [send(b"}" + NOT_ASKED_FOR)] if with_the_end else [send(b"}"), await_event(idle)]
-    later = [] if with_the_end else [send(NOT_ASKED_FOR)]
+    end = [send(b"}" + unasked)] if with_the_end else [send(b"}"), await_event(idle)]
+    later = [] if with_the_end else [send(unasked)]
     start = head(200, {"Content-Type": "text/event-stream"}, length=2) + b"{"
     script = [receive(), send(start), await_event(begun), *end, *later, signal(said), stall()]
 

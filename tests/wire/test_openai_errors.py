@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 from email.utils import formatdate
+from time import monotonic
 
 import pytest
 from support.exchanges import run
@@ -208,3 +209,32 @@ def test_a_redirect_is_no_answer():
     with pytest.raises(errors.APIError) as caught:
         run(complete(REQUEST, HTTPRequest("POST", "http://x", "/completions")), HTTPResponse(302))
     assert type(caught.value) is errors.APIError
+
+
+LONG = {
+    "white space": b'{"error": {"message": "' + b" " * 65_000 + b'"}}',
+    "beginnings of tags": b"<" * 65_000,
+    "beginnings of scripts": b"<script" * 9000,
+    "beginnings of titles": b"<title" * 10_000,
+    "scripts that do not end": b"<script>" * 8000,
+    "the word input": b'{"error": {"message": "' + b"input " * 10_000 + b'"}}',
+    "names of entities": b"&amp" * 16_000,
+    "a list": b'{"detail": [' + b"[" * 90 + b"]" * 90 + b"]}",
+    "a place that is no place": b'{"detail": [{"msg": "no", "loc": ['
+    + b"[" * 600
+    + b"]" * 600
+    + b"]}]}",
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_body_of_an_error_is_read_at_once(name):
+    began = monotonic()
+    error = error_of(500, LONG[name])
+    assert len(error.message) <= 300
+    assert monotonic() - began < 5
+
+
+def test_scripts_and_styles_of_a_page_are_no_words_of_it():
+    page = b"<head><title>t</title></head><SCRIPT>if (a<b) {}</script >busy<style>x</style>"
+    assert error_of(503, page).message == "busy"

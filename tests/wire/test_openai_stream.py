@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from lmgateway import errors
 from lmgateway.types import Delta, HTTPResponse, Request
 from lmgateway.wire.openai import (
     CHAT,
+    Assembly,
     Service,
     chat_request,
     complete,
@@ -385,3 +388,92 @@ def test_100_000_chunks_are_read_in_linear_time():
     completion, deltas = play(*[A] * 100_000, END, DONE)
     assert completion["choices"][0]["text"] == "a" * 100_000
     assert len(deltas) == 100_001
+
+
+HALVES = {
+    "in two pieces": (["a\ud83d", "\ude42b"], "a🙂b"),
+    "in three": (["\ud83d", "", "\ude42"], "🙂"),
+    "the second never comes": (["a\ud83d", "b"], "a\ufffdb"),
+    "the end comes first": (["a\ud83d"], "a\ufffd"),
+    "the second alone": (["a\ude42b"], "a\ufffdb"),
+    "two firsts": (["\ud83d", "\ud83d", "\ude42"], "\ufffd🙂"),
+}
+
+
+def call_of(arguments):
+    return [fragment(id="c1", name="f", arguments=arguments)]
+
+
+@pytest.mark.parametrize("reason", [None, "stop"])
+@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("where", ["content", "reasoning", "arguments"])
+def test_half_a_character_waits_for_its_other_half(name, where, reason):
+    parts, expected = HALVES[name]
+    if where == "arguments":
+        pieces = [piece(tool_calls=call_of(part)) for part in parts]
+    else:
+        pieces = [piece(**{where: part}) for part in parts]
+    completion, deltas = play(*pieces, piece(reason=reason), DONE)
+    [choice] = completion["choices"]
+    if where == "arguments":
+        said = choice["tool_calls"][0]["function"]["arguments"]
+        calls = [call for delta in deltas for call in delta.tool_calls]
+        shown = "".join(call["function"].get("arguments") or "" for call in calls)
+    else:
+        said = choice["text" if where == "content" else "reasoning"]
+        shown = "".join(d.text if where == "content" else d.reasoning for d in deltas)
+    assert (said, shown) == (expected, expected)
+
+
+def test_half_a_character_of_a_stream_that_breaks_off_is_no_part_of_what_came():
+    with pytest.raises(errors.StreamInterruptedError) as caught:
+        play(piece(content="a\ud83d"))
+    assert caught.value.partial == "a"
+
+
+NESTED = json.loads('{"a":' * 300 + "1" + "}" * 300)
+
+
+def test_arguments_as_an_object_nested_too_deep_are_refused_by_their_field():
+    with pytest.raises(errors.ResponseFormatError, match=r"arguments.*100 deep"):
+        play(piece(tool_calls=[fragment(name="f", arguments=NESTED)]), DONE)
+
+
+def test_what_is_shown_of_a_fragment_holds_nothing_deep():
+    odd = {**fragment(id="c1", name="f", arguments="{}"), "extra": NESTED}
+    odd["function"]["more"] = NESTED
+    completion, deltas = play(
+        piece(tool_calls=[odd]), piece(tool_calls=[{"index": 0, "x": NESTED}]), DONE
+    )
+    assert completion["choices"][0]["tool_calls"][0]["parsed"] == {}
+    copy.deepcopy(deltas)
+
+
+def delta(**fields):
+    return {"choices": [{"index": 0, "delta": fields}]}
+
+
+def unnumbered(number):
+    return delta(tool_calls=[{"function": {"name": "f", "arguments": "{}"}}])
+
+
+ENDLESS = {
+    "unnumbered calls": unnumbered,
+    "calls all numbered 0": lambda n: delta(tool_calls=[fragment(0, id=f"c{n}", name="f")]),
+    "calls numbered backwards": lambda n: delta(tool_calls=[fragment(10**9 - n, name="f")]),
+    "fragments of one call": lambda n: delta(tool_calls=[fragment(0, arguments="x" * 50)]),
+    "pieces of one name": lambda n: delta(tool_calls=[fragment(0, name=f"n{n}")]),
+    "choices": lambda n: {"choices": [{"index": n, "delta": {"content": "a"}}]},
+    "refusals": lambda n: delta(refusal="x" * 50),
+    "halves": lambda n: delta(content="\ud83d"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_50_000_pieces_are_put_together_in_linear_time(name):
+    assembly, began = Assembly(CHAT), time.monotonic()
+    for number in range(50_000):
+        assembly.add(ENDLESS[name](number))
+    json.dumps(assembly.answer())
+    assert assembly.partial is None or assembly.partial
+    assert time.monotonic() - began < 20

@@ -172,7 +172,7 @@ def resolve(template: str | Template | Family) -> Template:
         return _bundled(family)
     if template.strip().lower() == "none":
         return Template("none", None)
-    path = Path(template).expanduser() if "\0" not in template else Path()
+    path = Path(os.path.expanduser(template)) if "\0" not in template else Path()
     try:
         if os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
             return _from_file(path)

@@ -8,6 +8,7 @@
         return (yield from complete(request, chat_request(request, service)))
 """
 
+from .arguments import write
 from .assembly import Assembly
 from .build import Service, chat_request, completion_request, embed_request, models_request
 from .faults import check, error_in, load, request_id, retry_after
@@ -43,4 +44,5 @@ __all__ = [
     "request_id",
     "retry_after",
     "stream",
+    "write",
 ]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from json import dumps
 
+from ...errors import ResponseFormatError
 from ...types import JSON, Delta
+from ..pieces import Pieces, mend
+from .arguments import write
 from .logprobs import read_logprobs
 from .params import CHAT, Endpoint
 from .parse import filtered, malformed
 
 __all__ = ["Assembly"]
-
-PIECES = 1024
 
 
 class Assembly:
@@ -31,7 +31,7 @@ class Assembly:
     def partial(self) -> str | None:
         """The text of the first choice so far; None if no choice has any."""
         first = next((c for _, c in sorted(self._choices.items()) if c.text), None)
-        return first.text if first is not None else None
+        return str(first.text) if first is not None else None
 
     def is_finished(self, expected: int) -> bool:
         """Whether so many choices have come, each with its finish_reason."""
@@ -51,7 +51,9 @@ class Assembly:
         if usage is not None:
             self.usage = usage
         if not self._model:  # some services leave it empty in the first chunk
-            self._id, self._model = chunk.get("id"), chunk.get("model")
+            model = chunk.get("model")
+            self._model = model if type(model) is str else None
+            self._id = chunk.get("id")
         choices = chunk.get("choices")
         if type(choices) is not list:
             if choices is None and usage is not None:
@@ -70,24 +72,40 @@ class Assembly:
             choice = self._choices[index] = _Choice()
         choice.read_end(raw)
         reason: str | None = raw.get("finish_reason")
-        if not self._chat:
-            text = choice.read_text(raw.get("text"), "choices[].text")
-            return Delta(text, index, finish_reason=reason) if text or reason else None
-        delta = raw.get("delta")
-        if delta is None:
-            delta = {}
-        elif type(delta) is not dict:
-            raise malformed("choices[].delta", delta, "an object")
-        content = delta.get("content")
-        text = choice.read_text(content, "choices[].delta.content")
-        # Nearly every chunk holds the content and nothing else.
-        if len(delta) == 1 and text:
-            return Delta(text, index, finish_reason=reason)
+        if self._chat:
+            delta = raw.get("delta")
+            if delta is None:
+                delta = {}
+            elif type(delta) is not dict:
+                raise malformed("choices[].delta", delta, "an object")
+            content = delta.get("content")
+        else:
+            delta, content = {}, raw.get("text")
+        if type(content) is str:
+            text = choice.text.add(content)
+            # Nearly every chunk holds the content and nothing else.
+            if len(delta) == 1 and text and not reason:
+                return Delta(text, index)
+        elif content is None:
+            text = ""
+        else:
+            where = "choices[].delta.content" if self._chat else "choices[].text"
+            raise malformed(where, content, "a string")
         reasoning = choice.read_reasoning(delta)
         calls = choice.read_tool_calls(delta.get("tool_calls"))
+        if reason:
+            text += choice.text.end()
         if text or reasoning or calls or reason:
             return Delta(text, index, calls, reasoning, reason)
         return None
+
+    def end(self) -> list[Delta]:
+        """What was held back and must be shown now that no more chunks come."""
+        return [
+            delta
+            for index, choice in self._choices.items()
+            if (delta := choice.end(index)) is not None
+        ]
 
     def answer(self) -> dict[str, JSON]:
         """The plain answer; what nothing was said of is not in it."""
@@ -105,28 +123,26 @@ class Assembly:
 class _Choice:
     __slots__ = (
         "_calls",
-        "_joined",
+        "_last",
         "_logprobs",
+        "_odd_logprobs",
         "_open",
         "_reasoning",
         "_refusal",
-        "_text",
         "finish_reason",
+        "text",
     )
 
     def __init__(self) -> None:
-        self._text: list[str] = []
-        self._joined = 0  # of these, how many are many pieces joined: a small string is mostly head
-        self._reasoning: list[str] = []
+        self.text = Pieces()
+        self._reasoning = Pieces()
         self._refusal: list[str] = []
         self._logprobs: list[dict[str, JSON]] | None = None
+        self._odd_logprobs: JSON = None
         self._calls: dict[int, _Call] = {}  # by place
+        self._last = -1  # the last place that is taken
         self._open: dict[int, _Call] = {}  # by the index that fragments give
         self.finish_reason: str | None = None
-
-    @property
-    def text(self) -> str:
-        return "".join(self._text)
 
     def read_end(self, raw: dict[str, JSON]) -> None:
         reason = raw.get("finish_reason")
@@ -138,22 +154,14 @@ class _Choice:
             self.finish_reason = reason
         logprobs = raw.get("logprobs")
         if logprobs is not None:
-            tokens = read_logprobs(logprobs, "choices[].logprobs")
+            try:
+                tokens = read_logprobs(logprobs, "choices[].logprobs")
+            except ResponseFormatError:  # whether it matters is judged with the whole answer
+                self._odd_logprobs = logprobs
+                return
             if tokens:
                 self._logprobs = self._logprobs or []
                 self._logprobs.extend(tokens)
-
-    def read_text(self, piece: JSON, where: str) -> str:
-        if piece is None:
-            return ""
-        if type(piece) is not str:
-            raise malformed(where, piece, "a string")
-        if piece:
-            self._text.append(piece)
-            if len(self._text) - self._joined == PIECES:
-                self._text[self._joined :] = ["".join(self._text[self._joined :])]
-                self._joined += 1
-        return piece
 
     def read_reasoning(self, delta: dict[str, JSON]) -> str:
         """The reasoning in a delta; a refusal is kept for the end."""
@@ -167,8 +175,7 @@ class _Choice:
             return ""
         if type(piece) is not str:
             raise malformed("choices[].delta.reasoning", piece, "a string")
-        self._reasoning.append(piece)
-        return piece
+        return self._reasoning.add(piece)
 
     def read_tool_calls(self, raw: JSON) -> Sequence[dict[str, JSON]]:
         """Take fragments of tool calls: a call's later fragments bring more of its arguments."""
@@ -176,11 +183,12 @@ class _Choice:
             return ()
         if type(raw) is not list:
             raise malformed("choices[].delta.tool_calls", raw, "a list")
+        shown = []
         for fragment in raw:
             if type(fragment) is not dict:
                 raise malformed("choices[].delta.tool_calls[]", fragment, "an object")
-            self._call_of(fragment).add(fragment)
-        return tuple(raw)
+            shown.append(self._call_of(fragment).add(fragment))
+        return tuple(shown)
 
     def _call_of(self, fragment: dict[str, JSON]) -> _Call:
         function = fragment.get("function")
@@ -195,18 +203,34 @@ class _Choice:
         if call is None or ended:  # and some number every call 0
             call = self._open[index] = _Call()
             taken = index < 0 or index in self._calls
-            self._calls[max(self._calls, default=-1) + 1 if taken else index] = call
+            place = self._last + 1 if taken else index
+            self._calls[place] = call
+            self._last = max(self._last, place)
         return call
 
+    def end(self, index: int) -> Delta | None:
+        """Half characters that were held back, as what they are now."""
+        text, reasoning = self.text.end(), self._reasoning.end()
+        calls = [(place, call.arguments.end()) for place, call in sorted(self._calls.items())]
+        fragments = tuple(
+            {"index": place, "function": {"arguments": rest}} for place, rest in calls if rest
+        )
+        if text or reasoning or fragments:
+            return Delta(text, index, fragments, reasoning)
+        return None
+
     def plain(self, index: int, *, chat: bool) -> dict[str, JSON]:
+        self.end(index)
         choice: dict[str, JSON] = {"index": index, "finish_reason": self.finish_reason}
-        if self._logprobs is not None:
+        if self._odd_logprobs is not None:
+            choice["logprobs"] = self._odd_logprobs
+        elif self._logprobs is not None:
             choice["logprobs"] = {"content": self._logprobs}
         if not chat:
-            return {**choice, "text": self.text}
+            return {**choice, "text": str(self.text)}
         choice["message"] = {
-            "content": self.text,
-            "reasoning": "".join(self._reasoning),
+            "content": str(self.text),
+            "reasoning": str(self._reasoning),
             "refusal": "".join(self._refusal),
             "tool_calls": [call.plain() for _, call in sorted(self._calls.items())],
         }
@@ -214,38 +238,66 @@ class _Choice:
 
 
 class _Call:
-    __slots__ = ("_arguments", "_id", "_name")
+    __slots__ = ("_id", "_length", "_name", "arguments")
 
     def __init__(self) -> None:
         self._id = ""
-        self._name = ""
-        self._arguments: list[str] = []
+        self._name: list[str] = []
+        self._length = 0  # of the name
+        self.arguments = Pieces()
 
     def is_other(self, call_id: JSON) -> bool:
         """Whether a fragment with this id and a name cannot belong to this call."""
         return bool(call_id) and bool(self._id) and call_id != self._id
 
-    def add(self, fragment: dict[str, JSON]) -> None:
-        self._id = self._id or _string(fragment, "id")
+    def add(self, fragment: dict[str, JSON]) -> dict[str, JSON]:
+        """Take a fragment; what is to be shown of it, which is nearly always itself."""
+        if not self._id:
+            self._id = _string(fragment, "id")
         function = fragment.get("function")
         if function is None:
-            return
+            return fragment if _SHOWN.issuperset(fragment) else _known(fragment)
         if type(function) is not dict:
             raise malformed("choices[].delta.tool_calls[].function", function, "an object")
-        name = _string(function, "name")
-        if name != self._name:  # some hosts repeat it in every fragment
-            self._name += name
-        arguments = function.get("arguments")
+        if "name" in function:
+            self._add_name(_string(function, "name"))
+        arguments = said = function.get("arguments")
+        where = "choices[].delta.tool_calls[].function.arguments"
         if type(arguments) is dict:  # a whole call at once, as an object
-            arguments = dumps(arguments, ensure_ascii=False)
+            arguments = write(arguments, where)
         elif arguments is not None and type(arguments) is not str:
-            where = "choices[].delta.tool_calls[].function.arguments"
             raise malformed(where, arguments, "a string")
-        self._arguments.append(arguments or "")
+        if arguments:
+            arguments = self.arguments.add(arguments)
+        if arguments is said and _SHOWN.issuperset(fragment) and _SAID.issuperset(function):
+            return fragment
+        return {**_known(fragment), "function": {**_known(function), "arguments": arguments}}
+
+    def _add_name(self, name: str) -> None:
+        # Some hosts repeat it in every fragment.
+        if len(name) != self._length or name != "".join(self._name):
+            self._name.append(name)
+            self._length += len(name)
 
     def plain(self) -> dict[str, JSON]:
-        function = {"name": self._name, "arguments": "".join(self._arguments)}
+        function = {"name": "".join(self._name), "arguments": str(self.arguments)}
         return {"id": self._id, "type": "function", "function": function}
+
+
+_SHOWN = frozenset({"index", "id", "function"})
+_SAID = frozenset({"name", "arguments"})
+
+
+def _known(fragment: dict[str, JSON]) -> dict[str, JSON]:
+    """A fragment, or its function, without what may hold anything."""
+    return {
+        name: mend(value) if type(value) is str else value
+        for name, value in fragment.items()
+        if type(value) in _SCALARS
+    }
+
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def _string(raw: dict[str, JSON], name: str) -> str:
@@ -254,4 +306,4 @@ def _string(raw: dict[str, JSON], name: str) -> str:
         return ""
     if type(value) is not str:
         raise malformed(f"choices[].delta.tool_calls[].{name}", value, "a string")
-    return value
+    return value if value.isascii() else mend(value)

@@ -143,14 +143,24 @@ def _response_format(schema: Mapping[str, JSON]) -> dict[str, JSON]:
 
 def _is_closed(schema: JSON) -> bool:
     """Whether every object in it lists all its properties as required and allows no other."""
-    if isinstance(schema, list | tuple):
-        return all(map(_is_closed, schema))
-    if not isinstance(schema, Mapping):
-        return True
-    if schema.get("type") == "object" or "properties" in schema:
-        names = schema.get("properties", {})
-        if schema.get("additionalProperties") is not False or not isinstance(names, Mapping):
-            return False
-        if set(names) != set(schema.get("required", ())):
-            return False
-    return all(map(_is_closed, schema.values()))
+    waiting = [schema]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list | tuple):
+            waiting += each
+        elif isinstance(each, Mapping):
+            if ("properties" in each or each.get("type") == "object") and not _is_exact(each):
+                return False
+            waiting += each.values()
+    return True
+
+
+def _is_exact(schema: Mapping[str, JSON]) -> bool:
+    names, required = schema.get("properties", {}), schema.get("required", ())
+    return (
+        schema.get("additionalProperties") is False
+        and isinstance(names, Mapping)
+        and isinstance(required, list | tuple)
+        and all(isinstance(name, str) for name in required)
+        and set(names) == set(required)
+    )

@@ -11,13 +11,16 @@ import json
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
+from math import isinf
 from typing import Any
 
 from ...errors import APIError, ResponseFormatError, api_error, excerpt
 from ...masking import CUT
+from ...plain import on_fresh_stack
 from ...types import HTTPResponse, Request
+from ..pieces import mend
 
-__all__ = ["check", "error_in", "load", "mend", "request_id", "retry_after"]
+__all__ = ["check", "error_in", "load", "request_id", "retry_after"]
 
 _STATUS_OF = {
     **dict.fromkeys(
@@ -41,10 +44,12 @@ _STATUS_OF = {
 _REQUEST_IDS = ("x-request-id", "request-id")
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,60}")
-_MARKUP = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
+# Each of these stops at the next "<": a page of nothing but beginnings is read in linear time.
+_MARKUP = re.compile(r"<[^<>]*>")
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)</title", re.IGNORECASE)
+_UNSEEN = re.compile(r"<(/?)(script|style|head)\b[^<>]*>", re.IGNORECASE)
 # vLLM's validation errors end with what the user sent: 'msg': '...', 'input': '...'
-_INPUT = re.compile(r""",?\s*['"]?input['"]?\s*[:=]\s*['"{\[].*""", re.DOTALL)
+_INPUT = re.compile(r"""['"]?input['"]?\s*[:=]\s*['"{\[]""")
 _LONG_ENOUGH = 24  # a text that begins with the same so many characters is no coincidence
 _BODY = 64 * 1024  # bytes of an error's body that are looked at
 _WORDS = 1000  # characters of what it says
@@ -63,7 +68,7 @@ def check(response: HTTPResponse, request: Request | None = None) -> None:
     body = response.body[:_BODY]
     codes: list[str] = []
     try:
-        message, codes, _ = _read(load(body))
+        message, codes, _ = _read(load(body, strict=False))
     except ResponseFormatError:
         message = _plain_text(response.body)
     raise _error(response.headers, status, message, codes, request)
@@ -81,16 +86,24 @@ def error_in(payload: Any, headers: Mapping[str, str], request: Request | None =
     return _error(headers, status, message, codes, request)
 
 
-def load(body: bytes | str) -> Any:
-    """Decode JSON as the standard says: no NaN, no Infinity, not a thousand levels deep.
+def load(body: bytes | str, *, strict: bool = True) -> Any:
+    """Decode JSON.
+
+    Args:
+        body: UTF-8, with or without its byte order mark, or text.
+        strict: Refuse NaN and infinite numbers, which JSON has not. Otherwise they become floats,
+            as do whole numbers too long for Python: in a field that nobody reads they do no harm,
+            and whoever reads a field looks at its type.
 
     Raises:
-        ResponseFormatError: it is empty, or no JSON (both retryable), or holds a NaN.
+        ResponseFormatError: it is empty, no JSON or nested too deep for Python (all retryable), or
+            holds a NaN.
     """
     if not body or body.isspace():
         raise _unreadable("the answer is empty")
     try:
-        return _decode(body if isinstance(body, str) else str(body.removeprefix(BOM_UTF8), "utf-8"))
+        text = body if isinstance(body, str) else str(body.removeprefix(BOM_UTF8), "utf-8")
+        return _decode(text) if strict else _decode_loosely(text)
     except _NotANumberError as error:
         raise ResponseFormatError(f"the answer holds {error}, which is not JSON") from None
     except (ValueError, RecursionError):
@@ -103,7 +116,7 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     """The service's own id of the request."""
     for name in _REQUEST_IDS:
         if name in headers:
-            return headers[name]
+            return mend(headers[name])
     return None
 
 
@@ -189,7 +202,9 @@ def _words(value: Any, depth: int = 0) -> str:
     if not isinstance(value, dict):
         return ""
     place = value.get("loc")
-    where = ".".join(map(str, place)) + ": " if isinstance(place, list) and len(place) < 9 else ""
+    where = ""
+    if isinstance(place, list) and len(place) < 9:
+        where = ".".join(str(step) for step in place if isinstance(step, str | int)) + ": "
     for name in ("error", "message", "detail", "msg", "errors", "error_description", "title"):
         if words := _words(value.get(name), depth + 1):
             return where + words
@@ -207,9 +222,24 @@ def _plain_text(body: bytes | str, reach: int = _BODY) -> str:
         from html import unescape
 
         title = _TITLE.search(text)
-        text = unescape(_MARKUP.sub(" ", text)).strip() or (unescape(title[1]) if title else "")
+        seen = unescape(_MARKUP.sub(" ", _seen(text))).strip()
+        text = seen or (unescape(title[1]) if title else "")
     text = " ".join(text.split())
     return text if len(text) <= _WORDS else text[:_WORDS] + CUT
+
+
+def _seen(page: str) -> str:
+    """A page without its scripts, styles and head."""
+    kept: list[str] = []
+    begin, unseen = 0, None
+    for tag in _UNSEEN.finditer(page):
+        closes, name = bool(tag[1]), tag[2].lower()
+        if unseen is None and not closes:
+            kept.append(page[begin : tag.start()])
+            begin, unseen = tag.end(), name
+        elif closes and name == unseen:
+            begin, unseen = tag.end(), None
+    return " ".join([*kept, page[begin:]])
 
 
 def _phrase(status: int) -> str:
@@ -223,7 +253,8 @@ def _phrase(status: int) -> str:
 
 def _without_echo(message: str, request: Request | None) -> str:
     """The message without what the user sent: a prompt has no place in a log."""
-    message = _INPUT.sub(", …", message)
+    if echo := _INPUT.search(message):
+        message = message[: echo.start()].rstrip().removesuffix(",") + ", …"
     for text in _texts(request) if request is not None else ():
         beginning = text[:_LONG_ENOUGH]
         if len(beginning) < _LONG_ENOUGH:
@@ -250,18 +281,6 @@ def _texts(request: Request) -> Iterator[str]:
                 yield image["url"]
 
 
-def mend(text: str) -> str:
-    r"""The text with pairs of ``\ud83d``-like escapes joined and lone ones replaced.
-
-    JSON can say half a character; a text that holds one can be neither printed nor stored.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
-
-
 class _NotANumberError(ValueError):
     pass
 
@@ -270,7 +289,43 @@ def _refuse(constant: str) -> None:
     raise _NotANumberError(constant)
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse).decode
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise _NotANumberError("a number beyond 1.8e308")
+    return number
+
+
+def _whole_number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:  # longer than sys.get_int_max_str_digits()
+        return float(text)
+
+
+_strictly = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).decode
+_loosely = json.JSONDecoder().decode
+_by_any_means = json.JSONDecoder(parse_int=_whole_number).decode
+
+
+def _decode(text: str) -> Any:
+    try:
+        return _strictly(text)
+    except RecursionError:
+        return on_fresh_stack(_strictly, text)
+
+
+def _decode_loosely(text: str) -> Any:
+    try:
+        return _loosely(text)
+    except RecursionError:
+        return on_fresh_stack(_by_any_means, text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        if not text.lstrip().startswith("{"):
+            raise
+        return _by_any_means(text)
 
 
 def _unreadable(message: str) -> ResponseFormatError:

@@ -84,6 +84,8 @@ def read_stream(
         done = yield from _read_pieces(request, head, assembly)
         if not done and (needs_done or not _has_all(request, http_request, assembly)):
             raise _interrupted("the stream ended before the answer did", assembly)
+        for delta in assembly.end():
+            yield Emit(delta)
         return normalize(request, assembly.answer(), head.headers, endpoint)
     except ConnectionFailedError as error:
         interrupted = _interrupted(f"the stream broke off: {error.message}", assembly)
@@ -130,11 +132,11 @@ def _read_pieces(request: Request, head: HTTPResponse, assembly: Assembly) -> Fl
 def _read_chunk(event: Event, headers: Mapping[str, str], request: Request) -> Any:
     if event.event == "error":
         try:
-            payload = load(event.data)
+            payload = load(event.data, strict=False)
         except ResponseFormatError:
             payload = event.data
         raise error_in(payload, headers, request)
-    chunk = load(event.data)
+    chunk = load(event.data, strict=False)
     if isinstance(chunk, dict) and (chunk.get("error") or chunk.get("object") == "error"):
         raise error_in(chunk, headers, request)
     return chunk

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from math import isfinite
 
 from ...errors import ResponseFormatError
 from ...types import JSON
+from ..pieces import mend
 
 __all__ = ["read_logprobs"]
+
+_LARGEST = sys.float_info.max
 
 
 def read_logprobs(raw: JSON, where: str) -> list[dict[str, JSON]] | None:
@@ -48,9 +52,16 @@ def _entry(raw: JSON, where: str) -> dict[str, JSON]:
     token = raw.get("token")
     if type(token) is not str:
         raise ResponseFormatError(f"{where}.token in the answer is not a string")
+    if not token.isascii():
+        token = mend(token)
     entry: dict[str, JSON] = {"token": token, "logprob": _number(raw.get("logprob"), where)}
-    if type(raw.get("bytes")) is list:
-        entry["bytes"] = raw["bytes"]
+    spelt = raw.get("bytes")
+    if type(spelt) is list:
+        try:
+            bytes(spelt)  # only whole numbers below 256 are some
+        except (TypeError, ValueError):
+            return entry
+        entry["bytes"] = spelt
     return entry
 
 
@@ -69,15 +80,20 @@ def _legacy(raw: dict[str, JSON], where: str) -> list[dict[str, JSON]]:
         if type(token) is not str or (top is not None and type(top) is not dict):
             raise ResponseFormatError(f"{where}.tokens in the answer does not hold strings")
         others = [
-            {"token": other, "logprob": _number(number, where)}
+            {"token": mend(other), "logprob": _number(number, where)}
             for other, number in (top or {}).items()
         ]
-        answer.append({"token": token, "logprob": _number(value, where), "top_logprobs": others})
+        logprob = _number(value, where)
+        answer.append({"token": mend(token), "logprob": logprob, "top_logprobs": others})
     return answer
 
 
 def _number(value: JSON, where: str) -> float | None:
-    if value is None or type(value) is int or (type(value) is float and isfinite(value)):
-        number: float | None = value
-        return number
+    if value is None:
+        return None
+    if type(value) is float:
+        if isfinite(value):
+            return value
+    elif type(value) is int and -_LARGEST <= value <= _LARGEST:
+        return value
     raise ResponseFormatError(f"{where}.logprob in the answer is not a finite number")

@@ -1,12 +1,15 @@
 """Answers of OpenAI-compatible hosts, normalized by hand and strictly: never a silent "".
 
-A 2xx is a completion only if every field it needs is there and of its type; anything else is a
-ResponseFormatError that names the field.
+A 2xx is a completion only if its heart is there and of its type: the choices, what they say (text,
+reasoning, refusal, tool calls), their indexes and finish reasons, and log probabilities that were
+asked for. Anything else is a ResponseFormatError that names the field. What stands beside the
+heart (usage, ids, the model's name) is left out where it is not as it should be: no answer that
+was paid for is lost over it.
 """
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from math import isfinite
@@ -24,11 +27,15 @@ from ...types import (
     Request,
     Usage,
 )
-from .faults import check, error_in, load, mend, request_id
+from ..pieces import mend
+from .arguments import parse_arguments, write
+from .faults import check, error_in, load, request_id
 from .logprobs import read_logprobs
 from .params import CHAT, Endpoint
 
 __all__ = ["malformed", "normalize", "parse", "parse_embeddings", "parse_models"]
+
+_LARGEST = sys.float_info.max
 
 _DETAILS = (
     ("cached_tokens", "prompt_tokens_details"),
@@ -42,7 +49,8 @@ def parse(request: Request, response: HTTPResponse, endpoint: Endpoint) -> Compl
     Choices are ordered by index; each has ``text`` and, where the service said it,
     ``finish_reason``, ``logprobs`` (one shape for all: see ``read_logprobs``), ``tool_calls``,
     ``reasoning`` and ``refusal``. A tool call is OpenAI's, with ``parsed`` beside: its arguments
-    as JSON, also out of a JSON string that holds an object; absent where they are no JSON.
+    as JSON, also out of a JSON string that holds an object; absent where they are no JSON, or
+    nested more than 100 deep.
 
     Raises:
         APIError: the answer is an error, by its status or by an error object in a 2xx.
@@ -51,7 +59,7 @@ def parse(request: Request, response: HTTPResponse, endpoint: Endpoint) -> Compl
     """
     check(response, request)
     try:
-        payload = load(response.body)
+        payload = load(response.body, strict=False)
         return normalize(request, payload, response.headers, endpoint)
     except APIError as error:
         error.locate(request_id=request_id(response.headers))
@@ -73,18 +81,19 @@ def normalize(
         )
     read = _chat_choice if endpoint == CHAT else _text_choice
     if len(raw) == 1:
-        choices = [read(raw[0], 0)]
+        choices = [read(raw[0], 0, request)]
     else:
-        choices = sorted(map(read, raw, range(len(raw))), key=_index)
+        each = (read(choice, position, request) for position, choice in enumerate(raw))
+        choices = sorted(each, key=_index)
         if len({_index(choice) for choice in choices}) < len(choices):
             raise ResponseFormatError("choices[].index in the answer holds a number twice")
     completion: Completion = {"prompt": request.input, "choices": choices, "endpoint": endpoint}
-    if model := _string(fields, "model"):
+    if model := _beside(fields, "model"):
         completion["model"] = model
-    if answer_id := _string(fields, "id"):
+    if answer_id := _beside(fields, "id"):
         completion["id"] = answer_id
-    if fields.get("usage") is not None:
-        completion["usage"] = read_usage(fields["usage"])
+    if usage := read_usage(fields.get("usage")):
+        completion["usage"] = usage
     if service_id := request_id(headers):
         completion["request_id"] = service_id
     return completion
@@ -102,8 +111,8 @@ def _index(choice: Choice) -> int:
     return choice["index"]
 
 
-def _chat_choice(raw: JSON, position: int) -> Choice:
-    choice = _choice(raw, position)
+def _chat_choice(raw: JSON, position: int, request: Request) -> Choice:
+    choice = _choice(raw, position, request)
     message = raw.get("message")
     if type(message) is not dict:
         raise malformed(f"choices[{position}].message", message, "an object")
@@ -124,13 +133,13 @@ def _chat_choice(raw: JSON, position: int) -> Choice:
     return choice
 
 
-def _text_choice(raw: JSON, position: int) -> Choice:
-    choice = _choice(raw, position)
+def _text_choice(raw: JSON, position: int, request: Request) -> Choice:
+    choice = _choice(raw, position, request)
     choice["text"] = _text(raw.get("text"), f"choices[{position}].text")
     return choice
 
 
-def _choice(raw: JSON, position: int) -> Choice:
+def _choice(raw: JSON, position: int, request: Request) -> Choice:
     """What both endpoints say of a choice, without its text yet."""
     if type(raw) is not dict:
         raise malformed(f"choices[{position}]", raw, "an object")
@@ -144,13 +153,25 @@ def _choice(raw: JSON, position: int) -> Choice:
             raise malformed(f"choices[{position}].finish_reason", reason, "a string")
         if reason == "content_filter":
             raise filtered()
-        choice["finish_reason"] = reason
+        choice["finish_reason"] = reason if reason.isascii() else mend(reason)
     logprobs = raw.get("logprobs")
     if logprobs is not None:
-        tokens = read_logprobs(logprobs, f"choices[{position}].logprobs")
+        try:
+            tokens = read_logprobs(logprobs, f"choices[{position}].logprobs")
+        except ResponseFormatError:
+            if _wants_logprobs(request):
+                raise
+            tokens = None
         if tokens is not None:
             choice["logprobs"] = tokens
     return choice
+
+
+def _wants_logprobs(request: Request) -> bool:
+    extra = request.params.get("extra_body")
+    extra = extra if isinstance(extra, Mapping) else {}
+    names = ("logprobs", "top_logprobs")
+    return any(source.get(name) for source in (request.params, extra) for name in names)
 
 
 def filtered() -> ContentFilteredError:
@@ -174,8 +195,9 @@ def _tool_call(raw: JSON, index: int, where: str) -> dict[str, JSON]:
     if type(raw) is not dict:
         raise malformed(where, raw, "an object")
     kind = raw.get("type") or "function"
-    if kind != "function" and "function" not in raw:
-        return dict(raw)  # OpenAI's custom tools, whose input is free text
+    if kind != "function" and "function" not in raw:  # OpenAI's custom tools: free text
+        custom: dict[str, JSON] = load(write(raw, where))
+        return custom
     function = raw.get("function")
     if type(function) is not dict:
         raise malformed(f"{where}.function", function, "an object")
@@ -184,57 +206,38 @@ def _tool_call(raw: JSON, index: int, where: str) -> dict[str, JSON]:
         raise malformed(f"{where}.function.name", name, "a name")
     arguments = function.get("arguments")
     if isinstance(arguments, dict):  # as some hosts send them
-        arguments = json.dumps(arguments, ensure_ascii=False)
+        arguments = write(arguments, f"{where}.function.arguments")
     arguments = "" if arguments is None else _text(arguments, f"{where}.function.arguments")
     call: dict[str, JSON] = {
         # Without an id the answer of the tool could not be told whose it is.
         "id": _string(raw, "id", f"{where}.") or f"call_{index}",
         "type": "function",
-        "function": {"name": name, "arguments": arguments},
+        "function": {"name": name if name.isascii() else mend(name), "arguments": arguments},
     }
     with suppress(ResponseFormatError):  # a model may write anything: the text is there
         call["parsed"] = parse_arguments(arguments)
     return call
 
 
-def parse_arguments(arguments: str) -> JSON:
-    """A tool call's arguments as JSON; no text at all is no arguments.
-
-    Raises:
-        ResponseFormatError: they are no JSON.
-    """
-    if not arguments.strip():
-        return {}
-    value = load(arguments)
-    if isinstance(value, str):  # some models send a JSON string of the JSON that was meant
-        try:
-            inner = load(value)
-        except ResponseFormatError:
-            return value
-        return inner if isinstance(inner, dict | list) else value
-    return value
+_MOST_TOKENS = 2**53
 
 
 def read_usage(raw: JSON) -> Usage:
-    """Tokens as the service counted them."""
+    """Tokens as the service counted them; what is no number of tokens is left out."""
     if type(raw) is not dict:
-        raise malformed("usage", raw, "an object")
+        return {}
     usage: dict[str, int] = {}
     for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
         count = raw.get(name)
-        if count is not None:
-            usage[name] = _tokens(count, name)
+        if type(count) is int and 0 <= count <= _MOST_TOKENS:
+            usage[name] = count
     for name, part in _DETAILS:
         details = raw.get(part)
-        if type(details) is dict and details.get(name) is not None:
-            usage[name] = _tokens(details[name], f"{part}.{name}")
+        if type(details) is dict:
+            count = details.get(name)
+            if type(count) is int and 0 <= count <= _MOST_TOKENS:
+                usage[name] = count
     return cast(Usage, usage)
-
-
-def _tokens(value: JSON, name: str) -> int:
-    if type(value) is not int or value < 0:
-        raise malformed(f"usage.{name}", value, "a number of tokens")
-    return value
 
 
 def parse_embeddings(request: EmbedRequest, response: HTTPResponse) -> Embeddings:
@@ -246,12 +249,12 @@ def parse_embeddings(request: EmbedRequest, response: HTTPResponse) -> Embedding
     """
     check(response)
     try:
-        fields = _object(load(response.body), response.headers)
+        fields = _object(load(response.body, strict=False), response.headers)
         answer: Embeddings = {"embeddings": _vectors(fields.get("data"), len(request.texts))}
-        if model := _string(fields, "model"):
+        if model := _beside(fields, "model"):
             answer["model"] = model
-        if fields.get("usage") is not None:
-            answer["usage"] = read_usage(fields["usage"])
+        if usage := read_usage(fields.get("usage")):
+            answer["usage"] = usage
     except APIError as error:
         error.locate(request_id=request_id(response.headers))
         raise
@@ -283,7 +286,7 @@ def _vectors(raw: JSON, expected: int) -> list[list[float]]:
 
 def _is_finite(value: JSON) -> bool:
     kind = type(value)
-    return kind is int or (kind is float and isfinite(value))
+    return (kind is float and isfinite(value)) or (kind is int and -_LARGEST <= value <= _LARGEST)
 
 
 def parse_models(response: HTTPResponse) -> list[ModelCard]:
@@ -295,7 +298,7 @@ def parse_models(response: HTTPResponse) -> list[ModelCard]:
     """
     check(response)
     try:
-        data = _object(load(response.body), response.headers).get("data")
+        data = _object(load(response.body, strict=False), response.headers).get("data")
         if type(data) is not list:
             raise malformed("data", data, "a list")
         return [_model_card(item, position) for position, item in enumerate(data)]
@@ -311,10 +314,10 @@ def _model_card(raw: JSON, position: int) -> ModelCard:
     if not model_id:
         raise malformed(f"data[{position}].id", raw.get("id"), "a name")
     card: ModelCard = {"id": model_id}
-    if owner := _string(raw, "owned_by", f"data[{position}]."):
+    if owner := _beside(raw, "owned_by"):
         card["owned_by"] = owner
     for length in _context_lengths(raw):
-        if type(length) is int and length > 0:
+        if type(length) is int and 0 < length <= _MOST_TOKENS:
             card["context_length"] = length
             break
     return card
@@ -343,11 +346,17 @@ def _object(
     return payload
 
 
-def _string(raw: dict[str, JSON], name: str, where: str = "") -> str | None:
+def _beside(raw: dict[str, JSON], name: str) -> str | None:
+    """A text that is no part of the answer's heart; None for what is none."""
     value = raw.get(name)
-    if value is None or type(value) is str:
-        return value
-    raise malformed(f"{where}{name}", value, "a string")
+    if type(value) is not str:
+        return None
+    return value if value.isascii() else mend(value)
+
+
+def _string(raw: dict[str, JSON], name: str, where: str) -> str | None:
+    value = raw.get(name)
+    return None if value is None else _text(value, f"{where}{name}")
 
 
 def _text(value: JSON, where: str) -> str:
@@ -363,4 +372,6 @@ def malformed(where: str, value: JSON, expected: str) -> ResponseFormatError:
     kind = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}.get(
         type(value), "a number"
     )
+    if type(value) is float and not isfinite(value):
+        kind = "NaN or Infinity"
     return ResponseFormatError(f"{where} in the answer is {kind}, {expected} was expected")

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from lmgateway.errors import InputError
+from lmgateway.store.exchange import describe, identify
 from lmgateway.types import Message, Request
 from lmgateway_anthropic.build import DEFAULT_MAX_TOKENS, build
 from lmgateway_anthropic.settings import Settings
@@ -39,6 +40,38 @@ def test_system_texts_stand_apart() -> None:
 
 def test_max_tokens_has_a_default() -> None:
     assert body({"role": "user", "content": "Hi"})["max_tokens"] == DEFAULT_MAX_TOKENS
+
+
+@pytest.mark.parametrize(
+    "settings, vary",
+    [
+        ({}, ()),
+        ({"api_version": "2023-06-01"}, ()),
+        ({"api_version": "2024-01-01"}, ("anthropic-version",)),
+        ({"beta": "a,b"}, ("anthropic-beta",)),
+        ({"api_version": "2024-01-01", "beta": "a"}, ("anthropic-version", "anthropic-beta")),
+    ],
+)
+def test_version_and_beta_tell_answers_apart_where_they_are_set(
+    settings: dict[str, str], vary: tuple[str, ...]
+) -> None:
+    request = build(
+        Request("m", prompt="Hi"), Settings(api_key=SecretStr("a-made-up-key"), **settings)
+    )
+    assert request.vary == vary
+    assert set(vary) <= set(request.headers)
+
+
+def test_what_the_first_release_stored_is_found() -> None:
+    request = build(Request("claude-x", prompt="Hi", params={"temperature": 0}), SETTINGS)
+    described = describe(request, provider="anthropic", sample=0)
+    key = identify(described or {}, request.base_url)
+    assert key is not None
+    digest = "2b6d8fb44df9bd0737783960bf5097db08635654f3182c74a19e1fa5d6d466f2"
+    assert (key.request.hex(), (key.base or b"").hex()) == (
+        digest,
+        "85f13dfe69cdbb330d13438aeb5c3242",
+    )
 
 
 def test_the_results_of_one_turn_stand_in_one_turn() -> None:

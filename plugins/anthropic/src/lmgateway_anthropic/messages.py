@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from lmgateway.errors import InputError
+from lmgateway.errors import InputError, ResponseFormatError
 from lmgateway.types import JSON, Message, Request
+from lmgateway.wire.openai import load, write
 
 __all__ = ["convert"]
 
@@ -53,7 +53,8 @@ def _plain(message: Message, where: str) -> str:
     content = message.get("content")
     if isinstance(content, str):
         return content
-    texts = [part.get("text") for part in content or () if part.get("type") == "text"]
+    parts = [part for part in content or () if isinstance(part, Mapping)]
+    texts = [part.get("text") for part in parts if part.get("type") == "text"]
     if len(texts) != len(content or ()) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"{where}.content may hold text only")
     return "".join(map(str, texts))
@@ -98,6 +99,8 @@ def _said(message: Message, where: str) -> JSON:
     """What the model said, the tools it called among it."""
     content = _content(message, where)
     calls = message.get("tool_calls") or ()
+    if not isinstance(calls, (list, tuple)):
+        raise InputError(f"{where}.tool_calls must be a list")
     if not calls:
         if not content:
             raise InputError(f"{where} is empty: the Messages API takes no turn without content")
@@ -111,11 +114,15 @@ def _use(call: Mapping[str, Any], where: str) -> dict[str, JSON]:
     match call:
         case {"id": str(id_), "function": {"name": str(name), "arguments": str(text)}}:
             try:
-                arguments = json.loads(text or "{}")
-            except ValueError:
+                arguments = load(text or "{}")
+                write(arguments, where)
+            except ResponseFormatError:
                 arguments = None
             if not isinstance(arguments, dict):
-                raise InputError(f"{where}.function.arguments must be a JSON object, as text")
+                raise InputError(
+                    f"{where}.function.arguments must be a JSON object, as text, nested at most "
+                    "100 deep"
+                )
             return {"type": "tool_use", "id": id_, "name": name, "input": arguments}
     raise InputError(f'{where} must be {{"id", "function": {{"name", "arguments"}}}}')
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from lmgateway.errors import APIError, ContentFilteredError, ResponseFormatError, excerpt
 from lmgateway.types import JSON, Choice, Completion, HTTPResponse, Request, Usage
-from lmgateway.wire.openai import check, error_in, load, request_id
+from lmgateway.wire.openai import check, error_in, load, request_id, write
+from lmgateway.wire.pieces import mend
 
 __all__ = ["FINISH_REASONS", "normalize", "parse", "service_error"]
 
@@ -35,7 +35,7 @@ def parse(request: Request, response: HTTPResponse) -> Completion:
     """
     check(response, request)
     try:
-        return normalize(request, load(response.body), response.headers)
+        return normalize(request, load(response.body, strict=False), response.headers)
     except APIError as error:
         error.locate(request_id=request_id(response.headers))
         raise
@@ -56,18 +56,19 @@ def normalize(request: Request, message: JSON, headers: Mapping[str, str]) -> Co
     if reason == "refusal":
         raise _refused(message)
     choice = _choice(blocks)
-    choice["finish_reason"] = FINISH_REASONS.get(reason, reason)
+    choice["finish_reason"] = FINISH_REASONS.get(reason, mend(reason))
     if len(choice) == 3 and not choice["text"] and reason == "end_turn":
         raise ResponseFormatError("content in the answer is empty")
     completion: Completion = {
         "prompt": request.input,
         "choices": [choice],
         "endpoint": "messages",
-        "usage": _usage(message.get("usage")),
     }
+    if usage := _usage(message.get("usage")):
+        completion["usage"] = usage
     for name in ("model", "id"):
         if isinstance(message.get(name), str):
-            completion[name] = message[name]
+            completion[name] = mend(message[name])
     if service_id := request_id(headers):
         completion["request_id"] = service_id
     return completion
@@ -76,8 +77,9 @@ def normalize(request: Request, message: JSON, headers: Mapping[str, str]) -> Co
 def service_error(payload: JSON, headers: Mapping[str, str], request: Request) -> APIError:
     """The error for an error object inside a 2xx."""
     error = payload.get("error") if isinstance(payload, dict) else None
-    if isinstance(error, dict) and (status := _STATUS_OF.get(error.get("type", ""))):
-        payload = {"error": {**error, "status": status}}
+    kind = error.get("type") if isinstance(error, dict) else None
+    if isinstance(kind, str) and kind in _STATUS_OF:
+        payload = {"error": {**cast(Any, error), "status": _STATUS_OF[kind]}}
     return error_in(payload, headers, request)
 
 
@@ -107,10 +109,12 @@ def _choice(blocks: list[JSON]) -> Choice:
 
 def _call(block: dict[str, JSON], where: str) -> dict[str, JSON]:
     arguments = block.get("input")
+    parsed: dict[str, JSON] = {}
     if isinstance(arguments, str):  # of a stream that was cut off inside them
-        text, parsed = arguments, {}
+        text = mend(arguments)
     elif isinstance(arguments, dict):
-        text, parsed = json.dumps(arguments, ensure_ascii=False), {"parsed": arguments}
+        text = write(arguments, f"{where}.input")
+        parsed["parsed"] = arguments if text.isascii() else load(text)
     else:
         raise ResponseFormatError(f"{where}.input in the answer is no object")
     return {
@@ -125,14 +129,15 @@ def _string(block: dict[str, JSON], name: str, where: str) -> str:
     value = block.get(name)
     if not isinstance(value, str):
         raise ResponseFormatError(f"{where}.{name} in the answer is no string")
-    return value
+    return mend(value)
 
 
 def _refused(message: dict[str, Any]) -> ContentFilteredError:
     details = message.get("stop_details")
     why = details.get("explanation") if isinstance(details, dict) else None
     error = ContentFilteredError(
-        "the model refused to answer" + (f": {excerpt(why, 200)}" if isinstance(why, str) else ""),
+        "the model refused to answer"
+        + (f": {excerpt(mend(why), 200)}" if isinstance(why, str) else ""),
         status=200,
         code="refusal",
     )
@@ -141,27 +146,29 @@ def _refused(message: dict[str, Any]) -> ContentFilteredError:
 
 
 def _usage(raw: JSON) -> Usage:
-    """Tokens; those read from and written to the service's cache are the prompt's as well."""
-    if not isinstance(raw, dict):
-        raise ResponseFormatError("usage is missing in the answer, an object was expected")
+    """Tokens; those read from and written to the service's cache are the prompt's as well.
 
-    def count(name: str) -> int:
-        value = raw.get(name) or 0
-        if type(value) is not int or value < 0:
-            raise ResponseFormatError(f"usage.{name} in the answer is no number of tokens")
-        return value
-
-    cached = count("cache_read_input_tokens")
-    prompt = count("input_tokens") + cached + count("cache_creation_input_tokens")
-    answer = count("output_tokens")
-    usage: Usage = {
-        "prompt_tokens": prompt,
-        "completion_tokens": answer,
-        "total_tokens": prompt + answer,
-    }
+    What is no number of tokens is left out: no answer is lost over it.
+    """
+    fields = raw if isinstance(raw, dict) else {}
+    asked, answered = _tokens(fields, "input_tokens"), _tokens(fields, "output_tokens")
+    cached = _tokens(fields, "cache_read_input_tokens") or 0
+    usage: Usage = {}
+    if asked is not None:
+        prompt = asked + cached + (_tokens(fields, "cache_creation_input_tokens") or 0)
+        usage["prompt_tokens"] = prompt
+    if answered is not None:
+        usage["completion_tokens"] = answered
+    if asked is not None and answered is not None:
+        usage["total_tokens"] = prompt + answered
     if cached:
         usage["cached_tokens"] = cached
-    details = raw.get("output_tokens_details")
-    if isinstance(details, dict) and isinstance(details.get("thinking_tokens"), int):
-        usage["reasoning_tokens"] = details["thinking_tokens"]
+    details = fields.get("output_tokens_details")
+    if isinstance(details, dict) and (thought := _tokens(details, "thinking_tokens")) is not None:
+        usage["reasoning_tokens"] = thought
     return usage
+
+
+def _tokens(fields: Mapping[str, JSON], name: str) -> int | None:
+    value = fields.get(name)
+    return value if type(value) is int and 0 <= value <= 2**53 else None

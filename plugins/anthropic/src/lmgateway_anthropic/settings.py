@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-__all__ = ["Settings"]
+__all__ = ["DEFAULT_VERSION", "Settings"]
+
+DEFAULT_VERSION = "2023-06-01"
 
 
 class Settings(BaseModel):
@@ -21,5 +23,5 @@ class Settings(BaseModel):
 
     api_base: str = "https://api.anthropic.com"
     api_key: SecretStr
-    api_version: str = "2023-06-01"
+    api_version: str = DEFAULT_VERSION
     beta: str | None = None

@@ -59,6 +59,7 @@ def lmgateway_info() -> Info:
         capabilities=frozenset({"messages", "system", "schema"}),
         params=_LLAMA.params,
         default_model=DEFAULT_MODEL,
+        model_is_file=True,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distribution
 from pathlib import Path
 
 from lmgateway.errors import ConfigError, InputError
@@ -64,7 +64,7 @@ def find(model: str) -> Weights:
     """
     if model in ("", DEFAULT_MODEL):
         return Weights(_default(), DEFAULT_MODEL)
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if not path.is_file():
         raise InputError(
             f"there is no file {model!r}: give the path of a .gguf file, or {DEFAULT_MODEL!r}"
@@ -75,7 +75,7 @@ def find(model: str) -> Weights:
 def _default() -> Path:
     try:
         files = distribution(_PACKAGE).files or []
-    except PackageNotFoundError:
+    except Exception:  # it is not installed, or what pip noted of it is damaged
         files = []
     for file in files:
         if file.suffix == ".gguf":
