@@ -175,7 +175,8 @@ def _blank(trace: TracebackType | None) -> TracebackType | None:
         trace = trace.tb_next
     blank = None
     for place in reversed(places):  # -1: nothing is known of the columns
-        blank = TracebackType(blank, _empty(place.tb_frame), -1, place.tb_lineno)
+        line = place.tb_lineno or place.tb_frame.f_code.co_firstlineno  # some code is of no line
+        blank = TracebackType(blank, _empty(place.tb_frame), -1, line)
     return blank
 
 
