@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import urlsplit
@@ -61,21 +61,27 @@ class Filled:
             yield from _secrets_in(getattr(self.values, name, None))
 
 
+_HOLDING = (BaseModel, Mapping, list, tuple, set, frozenset)
+
+
 def _secrets_in(value: Any) -> Iterator[str]:
-    """The secrets that a value is or holds."""
-    if isinstance(value, (SecretStr, SecretBytes, Secret)):
-        if not isinstance(value, MissingSecret):
-            plain = value.get_secret_value()
-            yield plain.decode("utf-8", "replace") if isinstance(plain, bytes) else str(plain)
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _secrets_in(getattr(value, name, None))
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _secrets_in(each)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for each in value:
-            yield from _secrets_in(each)
+    """The secrets that a value is or holds, however deep: it may hold itself."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, (SecretStr, SecretBytes, Secret)):
+            if not isinstance(each, MissingSecret):
+                plain = each.get_secret_value()
+                yield plain.decode("utf-8", "replace") if isinstance(plain, bytes) else str(plain)
+        elif isinstance(each, _HOLDING) and id(each) not in seen:
+            seen.add(id(each))
+            waiting += _held_by(each)
+
+
+def _held_by(value: Any) -> Iterable[Any]:
+    if isinstance(value, BaseModel):
+        return [getattr(value, name, None) for name in type(value).model_fields]
+    return value.values() if isinstance(value, Mapping) else value
 
 
 def variable_for(provider: str, setting: str) -> str:
