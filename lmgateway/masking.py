@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
-__all__ = ["CUT", "MASK", "SHORT", "masker", "words"]
+__all__ = ["CUT", "MASK", "Plain", "masker", "words"]
 
 MASK = "***"
 #: What whoever cuts a text puts where it was cut: a secret's part may stand before or after it.
 CUT = "…"
-SHORT = 8  # characters; a secret of fewer would be found in ordinary words
+SHORT = 8  # characters; a secret of fewer is masked only where it stands alone
+FEWEST = 4  # characters; what is shorter stands for no key, as "-" or "1", and is in any text
 PART = 3  # characters of a secret, at a cut, that are masked as the secret is
 RUN = 12  # characters from either end, that are masked wherever they stand
 FOLDED = 16  # characters from which upper and lower case count as the same
+
+
+class Plain(str):
+    """What need be no secret: it is masked whole, and no part of it is."""
+
+    __slots__ = ()
 
 
 def masker(secrets: Iterable[str]) -> Callable[[str], str]:
@@ -21,22 +28,27 @@ def masker(secrets: Iterable[str]) -> Callable[[str], str]:
 
     A short word of letters alone, as ``ollama`` for a service that asks for no key, is none.
     """
+    whole: set[str] = set()
     long: set[str] = set()
     short: set[str] = set()
     for secret in secrets:
-        if len(secret) >= SHORT:
+        if isinstance(secret, Plain):
+            whole.update(_forms(secret) if len(secret) >= SHORT else ())
+        elif len(secret) >= SHORT:
             long.update(_forms(secret))
-        elif secret and not secret.isalpha():
+        elif len(secret) >= FEWEST and not secret.isalpha():
             short.add(secret)
-    forms = sorted(long, key=len, reverse=True)
-    ends = {end.lower() for form in forms for end in (form[:RUN], form[-RUN:])}
+    forms = sorted(whole | long, key=len, reverse=True)
+    ends = [(_lowered(form[:RUN]), _lowered(form[-RUN:]), form) for form in forms]
 
     def mask(text: str) -> str:
-        lowered = text.lower()
-        if CUT in text or any(end in lowered for end in ends):
-            for remove in (_without, _without_parts, _without_start, _without_end):
-                for form in forms:
-                    text = remove(text, form)
+        lowered, cut = _lowered(text), CUT in text
+        near = [form for start, end, form in ends if cut or start in lowered or end in lowered]
+        for form in near:
+            text = _without(text, form)
+        for remove in (_without_parts, _without_start, _without_end) if near else ():
+            for form in near:
+                text = remove(text, form) if form in long else text
         for secret in short:
             text = _without_word(text, secret)
         return text
@@ -93,10 +105,11 @@ def _written(secret: str) -> Iterator[str]:
 
 def _folded(text: str, form: str) -> tuple[str, str]:
     """Both in lower case where case shall not count, and places stay what they are."""
-    lowered = text.lower()
-    if len(form) < FOLDED or len(lowered) != len(text):
-        return text, form
-    return lowered, form.lower()
+    return (text, form) if len(form) < FOLDED else (_lowered(text), _lowered(form))
+
+
+def _lowered(text: str) -> str:
+    return text.replace("\u0130", "i").lower()  # the one letter that two become
 
 
 def _without(text: str, form: str) -> str:
@@ -115,12 +128,13 @@ def _without_start(text: str, form: str) -> str:
     if len(form) < FOLDED:
         return text
     whole, wanted = _folded(text, form)
-    while (start := whole.find(wanted[:RUN])) >= 0:
-        pairs = enumerate(zip(whole[start:], wanted, strict=False))
-        size = next((at for at, (one, other) in pairs if one != other), len(wanted))
-        text = text[:start] + MASK + text[start + size :]
-        whole, _ = _folded(text, form)
-    return text
+    parts, at = [], 0
+    while (start := whole.find(wanted[:RUN], at)) >= 0:
+        pairs = enumerate(zip(whole[start : start + len(wanted)], wanted, strict=False))
+        size = next((n for n, (one, other) in pairs if one != other), len(wanted))
+        parts += [text[at:start], MASK]
+        at = start + min(size, len(text) - start)
+    return "".join([*parts, text[at:]])
 
 
 def _without_end(text: str, form: str) -> str:

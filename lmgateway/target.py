@@ -16,7 +16,7 @@ from .errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from .masking import SHORT, masker, words
+from .masking import Plain, masker, words
 
 if TYPE_CHECKING:
     from .config.settings import Filled
@@ -90,8 +90,8 @@ class Configured:
         for value in self._options.headers.values():
             if not isinstance(value, str):
                 yield from words(value.get_secret_value())
-            elif len(value) >= SHORT:  # a shorter one would mask ordinary words
-                yield value
+            else:
+                yield Plain(value)
 
     def asker(self) -> Hashable:
         """Equal for targets that ask as the same, within the same limits; shows no secret."""

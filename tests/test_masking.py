@@ -6,12 +6,14 @@ import html
 import json
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
+from time import monotonic
 from urllib.parse import quote
 
 import pytest
 
+from lmgateway.composition import specify
 from lmgateway.errors import ConfigError, LMGatewayError, api_error, excerpt
-from lmgateway.masking import masker, words
+from lmgateway.masking import Plain, masker, words
 from lmgateway.tracebacks import masked
 
 KEY = 'sk-live/ABCDEF+GHIJ=KLMN"OPQR\\STUV&0123456789-é'
@@ -92,6 +94,56 @@ def test_a_long_part_is_masked_that_a_service_cut_itself(echoed: str) -> None:
 
 def test_a_short_part_as_services_show_it_is_left() -> None:
     assert masker([PLAIN])("no key sk-l****mnop here") == "no key sk-l****mnop here"
+
+
+def test_letters_whose_small_form_is_longer_hide_no_key() -> None:
+    assert masker([PLAIN])(f"\u0130 {PLAIN.upper()} \u0130") == "\u0130 *** \u0130"
+
+
+@pytest.mark.parametrize("key", ["-", "1", "x", "abc", "ollama", "1.0"])
+def test_what_stands_for_no_key_is_left_in_every_text(key: str) -> None:
+    text = "HTTP/1.1 400 - at 1 x abc in version 1.0 of ollama"
+    assert masker([key])(text) == text
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        ("https://www.example.com/app", "see https://www.openai.com/docs"),
+        ("gpt-4-turbo-preview", "no model gpt-4-turbo-2024-04-09"),
+        ("application/json; v=2", "application/json expected"),
+        ("my app's title", "in title, my app…"),
+        ("team-1", "team-1"),
+    ],
+)
+def test_of_what_need_be_no_secret_no_part_is_masked(value: str, text: str) -> None:
+    mask = masker([Plain(value)])
+    assert mask(text) == text
+    if len(value) > 6:
+        assert mask(f"no {value} here") == "no *** here"
+
+
+def test_what_a_header_says_without_being_a_secret_leaves_other_words_alone() -> None:
+    headers = {"HTTP-Referer": "https://www.example.com/app", "X-Weird": "Bearer-of-0123456789"}
+    spec = specify("openai", "m", {"api_key": PLAIN, "headers": headers})
+    mask = masker(spec.target.secrets())
+    assert mask("see https://www.openai.com") == "see https://www.openai.com"
+    assert mask("no Bearer-of-0123456789 here") == "no *** here"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"{PLAIN[:12]} " * 100_000, id="its beginning, again and again"),
+        pytest.param(f"{PLAIN[-12:]} " * 100_000, id="its end"),
+        pytest.param(f"{PLAIN} " * 10_000, id="the whole"),
+        pytest.param("…" * 40_000, id="cuts"),
+    ],
+)
+def test_masking_takes_no_quadratic_time(text: str) -> None:
+    began = monotonic()
+    assert PLAIN[:12] not in masker([PLAIN])(text)
+    assert monotonic() - began < 5  # it was half a minute
 
 
 def test_the_front_of_a_text_may_be_cut_too() -> None:
