@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+import warnings
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
@@ -46,8 +47,8 @@ from .types import (
     Wait,
 )
 
-__all__ = ["Target", "attempt", "complete_error", "credentials", "exchange", "fault", "normalize"]
-__all__ += ["secrets_of"]
+__all__ = ["Target", "attempt", "complain", "complete_error", "credentials", "exchange", "fault"]
+__all__ += ["normalize", "secrets_of"]
 
 #: So many pieces of a stream are joined to one.
 PIECES = 1024
@@ -109,7 +110,7 @@ def attempt(hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer
                     continue  # it was about a stored answer, which is not found any more
                 complete_error(error, target, call, request.model, pieces)
                 raise
-            except Exception as error:  # of our own making, or a library's: it is not explained
+            except BaseException as error:  # of our own making, or a library's: not explained
                 if (clean := masked(error, secrets_of(target, call))) is not error:
                     raise clean from None
                 raise
@@ -182,12 +183,27 @@ def _pump(flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[
                 else:
                     raise _no_effect(effect, target)
             except GeneratorExit:
-                flow.close()
+                _close(flow, target, call)
                 raise
             except BaseException as error:
                 resume, value = flow.throw, error
     finally:
         del value, resume  # an error's traceback holds this frame: leave no cycle behind
+
+
+def _close(flow: Flow[Any], target: Target, call: Call) -> None:
+    try:
+        flow.close()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        complain(error, target, secrets_of(target, call), "while its answer was left")
+
+
+def complain(error: BaseException, target: Target, secrets: Iterable[str], when: str) -> None:
+    """Warn of what a plugin raised at an end: raised, it would hide what came to that end."""
+    problem = fault(error, target, when).redact(secrets)
+    warnings.warn(problem.message, RuntimeWarning, stacklevel=3)
 
 
 def fault(error: BaseException, target: Target, when: str = "while it answered") -> PluginError:
@@ -323,9 +339,9 @@ def credentials(request: HTTPRequest, target: Target) -> Mapping[str, str]:
         if not hasattr(auth, "get_secret_value"):
             raise _no_proofs(auth, target)
         proofs = {"Authorization": f"Bearer {auth.get_secret_value()}"}
-    except LMGatewayError:
+    except (LMGatewayError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # it awaits nothing, so that nobody else can have cancelled it
         raise fault(error, target, "when it was asked for credentials") from error
     return proofs if proofs["Authorization"].isprintable() else _checked(proofs, target)
 

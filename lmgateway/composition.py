@@ -405,7 +405,7 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
             scope.fail(error)
             complete_error(error, target, call, spec.model)
             raise
-        except Exception as error:
+        except BaseException as error:
             if (clean := masked(error, secrets_of(target, call))) is not error:
                 raise clean from None
             raise

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from . import composition
 from .allowlist import check_row
+from .attempt import complain
 from .connections import Connections, closed
 from .drivers import arun, run
-from .errors import excerpt
 from .history import History, remembered
 from .many import Input, abatch, batch
-from .masking import masker
 from .streams import AStream, Stream, show_delta, show_text
 from .tracebacks import conceal, door
 from .types import Completion, Delta, Embeddings, Flow, Message, ModelCard, Options
@@ -444,17 +442,10 @@ def _let_go(spec: Spec, connections: Connections) -> None:
         if "lmgateway_close" in each.plugin.hooks and each.filled is not None:
             try:
                 each.plugin.hook.lmgateway_close(settings=each.filled.values)
-            except (
-                Exception,
-                SystemExit,
-            ) as error:  # raised, it would hide what ended the block of a `with`
-                said = masker(each.target.secrets())(str(error))
-                warnings.warn(
-                    f"{each.plugin.source} raised {type(error).__name__} while an LM was closed: "
-                    f"{excerpt(said)}; this is a fault of the plugin",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                complain(error, each.target, each.target.secrets(), "while an LM was closed")
 
 
 def _revive(selection: Selection, arguments: dict[str, Any], left: tuple[str, ...] = ()) -> LM:

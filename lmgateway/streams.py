@@ -61,8 +61,12 @@ class _Reader(Generic[Piece]):
         return self._view(cast(Emit, event))
 
     def _end(self) -> None:
-        with suppress(ValueError):  # a reader in another thread is just about to do it
-            self._flow.close()
+        try:
+            with suppress(ValueError):  # a reader in another thread is just about to do it
+                self._flow.close()
+        except BaseException as error:
+            conceal(error)
+            raise
 
     def _hang_up(self) -> None:
         if self._call.source is not None:

@@ -96,12 +96,19 @@ def redact(error: LMGatewayError, secrets: Iterable[str], frame: FrameType) -> N
                 link.__suppress_context__ = suppressed
 
 
-def masked(error: Exception, secrets: Iterable[str]) -> Exception:
-    """An error that is not ours, its secrets masked, or else one that stands in its place."""
+def masked(error: BaseException, secrets: Iterable[str]) -> BaseException:
+    """An error that is not ours, its secrets masked, or else one that stands in its place.
+
+    What is no Exception stays what it is, since it says what shall end.
+    """
     if isinstance(error, LMGatewayError):
         return error.redact(secrets)
+    if not error.args and not vars(error):  # a stream that was left, Ctrl-C
+        return error
     mask = masker(secrets)
-    return error if _is_masked(error, mask) else _stand_in(error, mask)
+    if _is_masked(error, mask) or not isinstance(error, Exception):
+        return error
+    return _stand_in(error, mask)
 
 
 def _links(error: BaseException, frame: FrameType) -> Iterator[BaseException]:

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -47,7 +47,7 @@ from lmgateway.composition import specify
 from lmgateway.errors import LMGatewayError
 from lmgateway.registry import plugin_from
 from lmgateway.streams import AStream, Stream
-from lmgateway.types import Blocking, EmbedRequest, Flow, HTTPRequest, Info, Request
+from lmgateway.types import Blocking, EmbedRequest, Emit, Flow, HTTPRequest, Info, Request
 from lmgateway.types import send as ask
 
 pytestmark = pytest.mark.loopback
@@ -132,6 +132,12 @@ LOCAL: dict[str, Call] = {
     "LM.copy": lambda lm, **more: lm.copy(wrong=1, **more),
     "get_lm": lambda lm, **more: get_lm("openai", model="m", wrong=1, **more),
 }
+#: What takes no keyword of a call, and is a TypeError.
+NARROW: dict[str, Call] = {
+    "record": lambda **more: lmgateway.record("calls.jsonl", **more),
+    "replay": lambda **more: lmgateway.replay("calls.jsonl", **more),
+    "on_call": lambda **more: lmgateway.on_call(print, **more),
+}
 #: What takes neither a key nor a prompt, and the halves of what is looked at above.
 HARMLESS = {
     "LM.close", "LM.aclose", "LM.inspect_history",
@@ -178,6 +184,14 @@ def test_an_argument_that_is_refused_is_shown_nowhere(name: str, given: str) -> 
         more["wrong"] = 1
     with lm_at("http://127.0.0.1:9/v1") as lm, pytest.raises(LMGatewayError) as caught:
         _called(name, lm, **more)
+    assert_hidden(caught.value)
+
+
+@pytest.mark.parametrize("given", ["api_key", "headers", "auth_token"])
+@pytest.mark.parametrize("name", NARROW)
+def test_an_argument_that_nothing_takes_is_shown_nowhere(name: str, given: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        NARROW[name](**{given: KEY})
     assert_hidden(caught.value)
 
 
@@ -530,6 +544,10 @@ class _Odd(Exception):  # noqa: N818 - a plugin may name it so
         return f"odd {self.held}"
 
 
+class _Stop(BaseException):
+    pass
+
+
 class _Mute(Exception):  # noqa: N818
     def __str__(self) -> str:
         raise RuntimeError(KEY)
@@ -545,6 +563,9 @@ SIGNS: dict[str, Callable[[str], Any]] = {
     "OSError": _raises(lambda key: OSError(2, "no such file", f"/tokens/{key}")),
     "SystemExit": _raises(SystemExit),
     "StopIteration": _raises(StopIteration),
+    "GeneratorExit": _raises(GeneratorExit),
+    "CancelledError": _raises(asyncio.CancelledError),
+    "what is no Exception": _raises(lambda key: _Stop(key)),
     "an error of its own": _raises(_Odd),
     "an error that cannot be shown": _raises(lambda key: _Mute(key)),
     "a group": _raises(lambda key: ExceptionGroup("several", [ValueError(key)])),
@@ -648,6 +669,94 @@ def test_a_plugin_that_fails_shows_where_and_not_with_what(where: str, name: str
 def test_a_plugin_that_fails_to_close_shows_nothing() -> None:
     with pytest.warns(RuntimeWarning, match=r"failed with \*\*\*"):
         failing("when it is closed").close()
+
+
+class Clinging(Signing):
+    """A plugin that fails, with the key in its words, where its answer is left or its LM closed."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    @hookimpl
+    def lmgateway_stream(self, request: Request, settings: Settings) -> Flow[Any]:
+        key = settings.api_key.get_secret_value()
+        try:
+            while True:
+                yield Emit("piece")
+        finally:
+            raise self.error(key)
+
+    @hookimpl
+    def lmgateway_close(self, settings: Settings) -> None:
+        raise self.error(settings.api_key.get_secret_value())
+
+
+def _with(lm: LM, prompt: str) -> None:
+    with suppress(ZeroDivisionError), lm.stream(prompt) as stream:
+        next(stream)
+        raise ZeroDivisionError
+
+
+def _dropped(lm: LM, prompt: str) -> None:
+    next(lm.stream(prompt))
+    gc.collect()
+
+
+def _closed(lm: LM, prompt: str) -> None:
+    stream = lm.stream(prompt)
+    next(stream)
+    stream.close()
+
+
+async def _aclosed(lm: LM, prompt: str) -> None:
+    async with lm.astream(prompt) as stream:
+        await anext(stream)
+
+
+LEAVES: dict[str, Callable[[LM, str], Any]] = {
+    "close": _closed,
+    "a block that fails": _with,
+    "dropped": _dropped,
+    "aclose": lambda lm, prompt: asyncio.run(_aclosed(lm, prompt)),
+    "the LM closed": lambda lm, prompt: lm.close(),
+}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, SystemExit, asyncio.CancelledError, _Stop])
+@pytest.mark.parametrize("way", LEAVES)
+def test_what_a_plugin_raises_at_an_end_is_a_warning_without_the_key(
+    way: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    plugin = plugin_from(Clinging(error), name="clings", source="plugin 'clings' of clinger 1.0")
+    given = {"api_base": "http://127.0.0.1:9", "api_key": KEY, "retries": 0}
+    lm = LM(specify("clings", "m", given, plugin))
+    with pytest.warns(RuntimeWarning, match=f"clinger 1.0 raised {error.__name__}") as warned:
+        LEAVES[way](lm, "hi")
+    assert_clean(*(each.message for each in warned))
+    assert not unraisable
+    with pytest.warns(RuntimeWarning) if way != "the LM closed" else nullcontext():
+        lm.close()
+
+
+def test_a_callback_that_fails_is_logged_without_the_frames_of_the_call(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(event: object) -> None:
+        raise ValueError("no collector")
+
+    with (
+        FaultServer([reply(ANSWER, 200, JSON)]) as server,
+        lm_at(server.url) as lm,
+        lmgateway.on_call(fail),
+        pytest.warns(RuntimeWarning, match="no collector"),
+    ):
+        lm(KEY)
+    (error,) = [each.exc_info[1] for each in caplog.records if each.exc_info]
+    assert error is not None
+    assert_hidden(error)
+    assert [frame.f_code.co_name for frame in frames(error.__traceback__)][-1] == "fail"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError])

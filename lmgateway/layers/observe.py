@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 from ..errors import InputError
 from ..forks import renew_lock
 from ..plain import shown
+from ..tracebacks import conceal
 from ..types import Completion, Flow, Message, Request, Usage
 from . import Call, Step
 
@@ -122,6 +123,7 @@ class Subscription:
             if self._warned:
                 return
             self._warned = True
+            conceal(error)  # whoever keeps the record of a log keeps the frames in it
             logger.warning("a callback for calls raised an error", exc_info=True)
             with suppress(RuntimeWarning):  # where warnings are errors, the call goes on as well
                 warnings.warn(

@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import CacheMissError, ConfigError
 from ..forks import renew_lock
 from ..paths import absolute, is_special
+from ..tracebacks import door
 from ..types import JSON
 from .exchange import Key, identify
 from .recordings import Recording, open_recording
@@ -93,6 +94,7 @@ class Replayer:
         return outcome
 
 
+@door
 @contextmanager
 def record(path: str | os.PathLike[str], *, fresh: bool = False) -> Iterator[Recorder]:
     """Append every exchange answered inside the block to a file of JSON lines.
@@ -125,6 +127,7 @@ def record(path: str | os.PathLike[str], *, fresh: bool = False) -> Iterator[Rec
         )
 
 
+@door
 @contextmanager
 def replay(path: str | os.PathLike[str]) -> Iterator[Replayer]:
     """Answer every exchange inside the block from a recording, and never from anywhere else.
