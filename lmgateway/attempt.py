@@ -30,7 +30,6 @@ from .errors import (
     excerpt,
 )
 from .layers import Call, EffectLayer, Scope, Send, Step
-from .masking import words
 from .tracebacks import masked, redact
 from .types import (
     Blocking,
@@ -48,7 +47,7 @@ from .types import (
 )
 
 __all__ = ["Target", "attempt", "complain", "complete_error", "credentials", "exchange", "fault"]
-__all__ += ["normalize", "secrets_of"]
+__all__ += ["normalize"]
 
 #: So many pieces of a stream are joined to one.
 PIECES = 1024
@@ -93,6 +92,7 @@ def attempt(hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer
     def step(request: Request) -> Flow[Completion]:
         if call.attempt > 1 and request.timeout is not None:
             request = dataclasses.replace(request, timeout=call.deadline.remaining())
+        call.secrets = target.secrets
         while True:
             scope = Scope(call, request, target.base_url, target.asker)
             pieces: list[str] = []
@@ -111,7 +111,7 @@ def attempt(hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer
                 complete_error(error, target, call, request.model, pieces)
                 raise
             except BaseException as error:  # of our own making, or a library's: not explained
-                if (clean := masked(error, secrets_of(target, call))) is not error:
+                if (clean := masked(error, call.all_secrets())) is not error:
                     raise clean from None
                 raise
             finally:
@@ -197,7 +197,7 @@ def _close(flow: Flow[Any], target: Target, call: Call) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        complain(error, target, secrets_of(target, call), "while its answer was left")
+        complain(error, target, call.all_secrets(), "while its answer was left")
 
 
 def complain(error: BaseException, target: Target, secrets: Iterable[str], when: str) -> None:
@@ -429,17 +429,9 @@ def complete_error(
 ) -> None:
     """Fill in where an error happened and what had already been handed out."""
     error.locate(provider=target.provider, host=call.host, model=model or None)
-    redact(error, secrets_of(target, call), sys._getframe(1))
+    redact(error, call.all_secrets(), sys._getframe(1))
     target.explain(error)
     if call.emitted:
         error.retryable = False
         if error.partial is None:
             error.partial = "".join(pieces)
-
-
-def secrets_of(target: Target, call: Call) -> Iterable[str]:
-    """What must be masked: what is configured, and what a plugin signed or fetched for the call."""
-    yield from target.secrets()
-    for proofs in call.proofs:
-        for value in proofs.values():
-            yield from words(value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from . import inputs
-from .attempt import attempt, complete_error, exchange, secrets_of
+from .attempt import attempt, complete_error, exchange
 from .config.checks import check_file
 from .config.names import Selection, plugin_of, reselect, select
 from .config.origins import Sourced
@@ -18,6 +18,7 @@ from .layers.cache import cache
 from .layers.fallback import Alternative, fallback
 from .layers.observe import observe
 from .layers.retry import retry
+from .masking import holds_secret
 from .registry import Plugin
 from .schemas import read_schema
 from .store import CacheSettings
@@ -69,7 +70,7 @@ class Spec:
     model: str
     options: Options
     filled: Filled | None = field(repr=False)
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = field(repr=False)
     system: str | None = field(repr=False)
     arguments: Mapping[str, Any] = field(repr=False)
     layers: tuple[EffectLayer, ...] = field(repr=False)
@@ -396,6 +397,7 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
         return implementation(request=request, settings=settings)
 
     def step(stand_in: Request) -> Flow[Any]:
+        call.secrets = target.secrets
         scope = Scope(call, stand_in, target.base_url, target.asker)
         try:
             outcome = yield from exchange(run, request, target, scope, spec.layers)
@@ -406,7 +408,7 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
             complete_error(error, target, call, spec.model)
             raise
         except BaseException as error:
-            if (clean := masked(error, secrets_of(target, call))) is not error:
+            if (clean := masked(error, call.all_secrets())) is not error:
                 raise clean from None
             raise
         finally:
@@ -438,8 +440,10 @@ def recipe(spec: Spec) -> tuple[Selection, dict[str, Any], tuple[str, ...]]:
     What a configuration file said goes along: the file need not be there.
     """
     arguments, left = {}, list(spec.left)
+    secrets = list(spec.target.secrets())
     for name, value in spec.arguments.items():
-        if hasattr(value, "get_secret_value"):
+        told = name in spec.params and holds_secret(repr(value), secrets)  # as some services want
+        if told or hasattr(value, "get_secret_value"):
             left.append(name)
         elif name != "headers" or not value:
             arguments[name] = value

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
-__all__ = ["CUT", "MASK", "Plain", "masker", "words"]
+__all__ = ["CUT", "MASK", "Plain", "holds_secret", "masker", "words"]
 
 MASK = "***"
 #: What whoever cuts a text puts where it was cut: a secret's part may stand before or after it.
@@ -15,6 +16,7 @@ FEWEST = 4  # characters; what is shorter stands for no key, as "-" or "1", and 
 PART = 3  # characters of a secret, at a cut, that are masked as the secret is
 RUN = 12  # characters from either end, that are masked wherever they stand
 FOLDED = 16  # characters from which upper and lower case count as the same
+_DIGIT = re.compile(r"\d")
 
 
 class Plain(str):
@@ -54,6 +56,20 @@ def masker(secrets: Iterable[str]) -> Callable[[str], str]:
         return text
 
     return mask
+
+
+def holds_secret(text: str, secrets: Iterable[str]) -> bool:
+    """Whether a text holds one of these secrets whole, in any form.
+
+    What is likely to be a word, as ``placeholder``, does not count, nor does what is Plain.
+    """
+    return any(
+        form in text
+        for secret in secrets
+        if len(secret) >= (SHORT if _DIGIT.search(secret) else FOLDED)
+        and not isinstance(secret, Plain)
+        for form in _forms(secret)
+    )
 
 
 def words(value: str) -> Iterator[str]:
@@ -171,6 +187,4 @@ def _without_word(text: str, secret: str) -> str:
     """Without a short secret where it stands alone, and not within other words."""
     if secret not in text:
         return text
-    import re
-
     return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)

@@ -18,6 +18,7 @@ __all__ = ["first_exchange"]
 
 def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
     """Run the provider's flow to its first exchange and describe that."""
+    call.secrets = spec.target.secrets
     try:
         exchange = _exchange(spec, request)
         if isinstance(exchange, HTTPRequest):
@@ -90,7 +91,7 @@ def _masked(value: JSON, mask: Callable[[str], str]) -> JSON:
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, Mapping):
-        return {name: _masked(each, mask) for name, each in value.items()}
+        return {mask(str(name)): _masked(each, mask) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_masked(each, mask) for each in value]
     return value

@@ -28,6 +28,8 @@ __all__ = ["Configured", "user_agent", "veiled"]
 _OF_THE_KEY = (AuthenticationError, MissingCredentialError, PermissionDeniedError)
 #: Headers that say who sends a request.
 _PROOFS = frozenset({"authorization", "api-key", "x-api-key"})
+#: What a header's value begins with whose rest is a secret.
+_SCHEMES = frozenset({"apikey", "basic", "bearer", "digest", "key", "negotiate", "token"})
 
 
 @cache
@@ -39,15 +41,16 @@ def user_agent() -> str:
 def veiled(headers: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
     """The headers of a user, what is secret in them wrapped so that no look at an LM shows it.
 
-    That is a value under a name that speaks of a key, and one that holds a secret that is known
-    as a setting or from another header: plainly, after a scheme, or within ``user:password``.
+    That is a value under a name that speaks of a key, one after a scheme such as ``Bearer``, and
+    one that holds a secret that is known as a setting or from another header: plainly, after a
+    scheme, or within ``user:password``.
     """
     if not headers:
         return {}
     from pydantic import SecretStr
 
     found = {
-        name: SecretStr(value) if isinstance(value, str) and is_secret_header(name) else value
+        name: SecretStr(value) if isinstance(value, str) and _is_secret(name, value) else value
         for name, value in headers.items()
     }
     hidden = [each.get_secret_value() for each in found.values() if not isinstance(each, str)]
@@ -56,6 +59,11 @@ def veiled(headers: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]
         if isinstance(value, str) and any(mask(word) != word for word in words(value)):
             found[name] = SecretStr(value)
     return found
+
+
+def _is_secret(name: str, value: str) -> bool:
+    scheme, space, _ = value.lower().partition(" ")
+    return is_secret_header(name) or (bool(space) and scheme in _SCHEMES)
 
 
 class Configured:

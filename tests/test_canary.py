@@ -814,6 +814,84 @@ def test_a_token_that_was_made_for_the_call_is_masked_in_its_error(how: str) -> 
 
 # -- what is written and watched ---------------------------------------------------------------
 
+PLAIN = json.loads(ANSWER)
+CHOICE = PLAIN["choices"][0]
+#: Answers that repeat what they were asked with.
+REPEATS: dict[str, Script] = {
+    "the id of the request": [reply(ANSWER, 200, {**JSON, "x-request-id": KEY})],
+    "the id": [reply(json.dumps({**PLAIN, "id": KEY}).encode(), 200, JSON)],
+    "the model": [reply(json.dumps({**PLAIN, "model": f"m-{KEY}"}).encode(), 200, JSON)],
+    "a wrapped header": [reply(json.dumps({**PLAIN, "id": HEADER}).encode(), 200, JSON)],
+    "a reason": [
+        reply(
+            json.dumps({**PLAIN, "choices": [{**CHOICE, "finish_reason": KEY}]}).encode(), 200, JSON
+        )
+    ],
+    "the text": [
+        reply(
+            json.dumps({**PLAIN, "choices": [{**CHOICE, "message": {"content": KEY}}]}).encode(),
+            200,
+            JSON,
+        )
+    ],
+    "a field that nobody knows": [
+        reply(json.dumps({**PLAIN, "debug": {KEY: f"Bearer {KEY}"}}).encode(), 200, JSON)
+    ],
+}
+
+
+def _assert_nothing_kept(*paths: Path) -> None:
+    for file in (*Path.home().rglob("*"), *paths):
+        if file.is_file():
+            assert b"canary-0123" not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize("how", ["sync", "async", "asked with it"])
+@pytest.mark.parametrize("where", REPEATS)
+def test_an_answer_that_repeats_a_key_is_not_kept_and_not_told(
+    where: str, how: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, events = tmp_path / "calls.jsonl", list[Any]()
+    script = [reply(ANSWER, 200, JSON)] if how == "asked with it" else REPEATS[where]
+    more = {"extra_body": {"key": KEY}} if how == "asked with it" else {}
+    with (
+        _everything_logged(capfd),
+        FaultServer(*[script] * 2) as server,
+        lm_at(server.url, cache=True, **more) as lm,
+        lmgateway.on_call(events.append),
+        pytest.raises(lmgateway.ConfigError, match="not everything was recorded") as caught,
+        lmgateway.record(path),
+    ):
+        assert _asks(lm, how)
+    assert_hidden(caught.value)
+    assert_clean(*map(repr, events))
+    _assert_nothing_kept(path)
+
+
+def test_a_stream_that_repeats_a_key_is_not_kept(tmp_path: Path) -> None:
+    piece = PIECE.replace(b'"hi"', json.dumps(KEY).encode())
+    script = [receive(), send(head(200, EVENTS), chunk(piece), chunk(ENDS), chunk(b""))]
+    path = tmp_path / "calls.jsonl"
+    with (
+        FaultServer(script) as server,
+        lm_at(server.url, cache=True) as lm,
+        pytest.raises(lmgateway.ConfigError, match="not everything was recorded"),
+        lmgateway.record(path),
+    ):
+        assert list(lm.stream("hi")) == [KEY]
+    _assert_nothing_kept(path)
+
+
+def test_an_answer_that_holds_a_word_given_for_a_key_is_kept(tmp_path: Path) -> None:
+    answer = json.dumps({**PLAIN, "model": "a placeholder"}).encode()
+    headers = {"X-Plain": "a placeholder 0123456789"}
+    with (
+        FaultServer([reply(answer, 200, JSON)], [reset()]) as server,
+        lm_at(server.url, cache=True, api_key="placeholder", headers=headers) as lm,
+        lmgateway.record(tmp_path / "calls.jsonl"),
+    ):
+        assert [lm.complete("hi")["cached"] for _ in range(2)] == [False, True]
+
 
 def test_recordings_and_spans_show_nothing(tmp_path: Path) -> None:
     pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
@@ -845,6 +923,4 @@ def test_recordings_and_spans_show_nothing(tmp_path: Path) -> None:
     assert_clean(path.read_text(encoding="utf-8"), *map(repr, events))
     assert_clean(*(span.to_json() for span in exporter.get_finished_spans()))
     assert_hidden(caught.value)
-    for file in Path.home().rglob("*"):
-        if file.is_file():
-            assert b"canary-0123" not in file.read_bytes(), file
+    _assert_nothing_kept()

@@ -213,6 +213,8 @@ def test_a_netrc_entry_does_not_replace_the_key(
 
 HIDDEN = {
     "wrapped": {"X-Weird": SecretStr(CANARY)},
+    "by its scheme": {"X-Weird": f"bearer {CANARY}"},
+    "by another scheme": {"X-Vault": f"ApiKey {CANARY}"},
     "by its name": {"Ocp-Apim-Subscription-Key": CANARY},
     "by a gateway's name": {"cf-aig-authorization": f"Bearer {CANARY}"},
     "by another's": {"X-Portkey-Api-Key": CANARY},
@@ -280,8 +282,26 @@ def test_a_header_of_a_file_that_holds_the_key_is_no_part_of_a_pickle() -> None:
 
 def test_a_preview_shows_no_secret_in_url_or_body(monkeypatch: pytest.MonkeyPatch) -> None:
     base = f"http://127.0.0.1:9/{CANARY}"
-    lm = get_lm("openai", model="m", api_key=CANARY, api_base=base, extra_body={"k": [CANARY]})
+    body = {"k": [CANARY], CANARY: {"k": CANARY}}
+    lm = get_lm("openai", model="m", api_key=CANARY, api_base=base, extra_body=body)
     assert_clean(lm.preview(f"hi {CANARY}"))
+
+
+@pytest.mark.parametrize("body", [{"api_key": CANARY}, {"auth": [f"Bearer {CANARY}"]}, {CANARY: 1}])
+def test_a_key_in_the_body_is_in_no_pickle_and_no_look_at_an_lm(body: dict[str, Any]) -> None:
+    lm = get_lm("openai", model="m", api_key=CANARY, extra_body=body, user="me")
+    assert lm.params["extra_body"] == body
+    assert_clean(lm, lm._spec, vars(lm))
+    frozen = pickle.dumps(lm)
+    assert CANARY.encode() not in frozen
+    revived = pickle.loads(frozen)
+    assert revived.params == {"user": "me"}
+    assert revived._spec.left == ("api_key", "extra_body")
+
+
+def test_a_body_without_the_key_goes_along() -> None:
+    lm = get_lm("openai", model="m", api_key="placeholder", extra_body={"k": "a placeholder"})
+    assert pickle.loads(pickle.dumps(lm)).params == lm.params
 
 
 # -- embed and models --------------------------------------------------------------------------

@@ -7,13 +7,14 @@ Both are plain functions that wrap the next one, written once as flows for both 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TypeAlias
 
 from ..deadline import Deadline
 from ..errors import LMGatewayError
+from ..masking import words
 from ..types import Completion, Exchange, Flow, Options, Request, Source
 
 __all__ = ["Call", "EffectLayer", "Scope", "Send", "Step", "StepLayer"]
@@ -37,6 +38,7 @@ class Call:
         parse: Puts ``parsed`` into each choice; raises ResponseFormatError where it does not fit.
         first_piece: ``time.monotonic()`` of the first piece or of the whole answer.
         proofs: The headers by which its requests said who sends them, to be masked in errors.
+        secrets: What is configured for the provider that is asked, and must be shown nowhere.
         scope: Of the attempt that is under way, until it has exited.
     """
 
@@ -53,7 +55,15 @@ class Call:
     source: Source | None = None
     parse: Callable[[Completion], None] | None = None
     proofs: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
+    secrets: Callable[[], Iterable[str]] = field(default=tuple, repr=False)
     scope: Scope | None = None
+
+    def all_secrets(self) -> Iterator[str]:
+        """What is configured, and what a plugin signed or fetched for the call."""
+        yield from self.secrets()
+        for proofs in self.proofs:
+            for value in proofs.values():
+                yield from words(value)
 
     def leave(self) -> None:
         """Let go of whatever an attempt still holds whose own exit Ctrl-C has cut short."""

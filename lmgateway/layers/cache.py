@@ -22,9 +22,10 @@ from ..errors import (
     ResponseFormatError,
     excerpt,
 )
+from ..masking import holds_secret
 from ..paths import absolute
 from ..store import SWITCH, CacheSettings, says_off
-from ..store.exchange import Key, Replay, decode, describe, encode, identify, vary
+from ..store.exchange import Key, Replay, decode, describe, encode, identify, kept_headers, vary
 from ..store.recorder import recorders, replayer
 from ..store.recordings import Recording, open_recording, portray
 from ..types import JSON, Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Source, Wait
@@ -220,7 +221,7 @@ class _Attempt:
         if not self._sent:
             self._scope.call.cached = True
         if recorders():
-            self._scope.on_commit(lambda _: _record(asked, outcome))
+            self._scope.on_commit(lambda _: self._record(asked, outcome))
         return outcome
 
     # -- what must be sent ---------------------------------------------------------------------
@@ -253,10 +254,35 @@ class _Attempt:
 
     def _keep(self, asked: _Asked, use: Use | None, outcome: Any) -> None:
         if use and self._open is not None and asked.key is not None:
-            value = encode(outcome)
+            value = None if self._repeats_secret(outcome) else encode(outcome)
             if value is not None:
                 self._open().put(asked.key, value)
-        _record(asked, outcome)
+        self._record(asked, outcome)
+
+    def _record(self, asked: _Asked, outcome: Any) -> None:
+        active = recorders()
+        if not active or asked.request is None:
+            return
+        if self._repeats_secret(outcome, asked.request):
+            _miss("a key or a token stands in what was asked or answered")
+            return
+        try:
+            response = portray(outcome)
+        except InputError as error:
+            _miss(str(error))
+            return
+        for recorder in active:
+            recorder.append(asked.request, response)
+
+    def _repeats_secret(self, outcome: Any, *more: Any) -> bool:
+        """Whether a secret stands in what would be kept: a service may repeat what it was sent."""
+        told = [*more, outcome]
+        if isinstance(outcome, HTTPResponse):
+            source = outcome.source
+            body = b"".join(source.chunks) if isinstance(source, Replay) else outcome.body
+            told = [*more, kept_headers(outcome.headers), str(body, "utf-8", "replace")]
+        text = " ".join(each if isinstance(each, str) else repr(each) for each in told)
+        return holds_secret(text, self._scope.call.all_secrets())
 
     # -- single-flight -------------------------------------------------------------------------
 
@@ -309,7 +335,7 @@ class _Attempt:
         landing = flight.landing = Landing(outcome, encode(outcome))
         if landing.value is None:
             flight.land(Landing(alone=True))
-            self._scope.on_commit(lambda _: _record(asked, outcome))
+            self._scope.on_commit(lambda _: self._record(asked, outcome))
             return outcome
 
         def commit(_: Completion) -> None:
@@ -364,18 +390,6 @@ def _is_repeatable(exchange: Exchange, params: Mapping[str, Any]) -> bool:
 
 def _is_good(outcome: Any) -> bool:
     return not isinstance(outcome, HTTPResponse) or 200 <= outcome.status <= 299
-
-
-def _record(asked: _Asked, outcome: Any) -> None:
-    active = recorders()
-    if active and asked.request is not None:
-        try:
-            response = portray(outcome)
-        except InputError as error:
-            _miss(str(error))
-            return
-        for recorder in active:
-            recorder.append(asked.request, response)
 
 
 def _miss(reason: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 
 from ..errors import InputError
 from ..forks import renew_lock
+from ..masking import masker
 from ..plain import shown
 from ..tracebacks import conceal
 from ..types import Completion, Flow, Message, Request, Usage
@@ -221,16 +222,21 @@ def _event(
             request_id=getattr(error, "request_id", None),
             **shared,
         )
+    mask = masker(call.all_secrets())  # a service may repeat what it was sent
+
+    def told(value: Any) -> Any:
+        return mask(value) if isinstance(value, str) else value
+
     return CallEvent(
         provider=completion.get("provider") or provider,
         outcome="ok",
         cached=bool(completion.get("cached")),
         endpoint=_endpoint(completion.get("endpoint") or call.path),
-        response_model=completion.get("model"),
-        response_id=completion.get("id"),
-        request_id=completion.get("request_id"),
+        response_model=told(completion.get("model")),
+        response_id=told(completion.get("id")),
+        request_id=told(completion.get("request_id")),
         usage=completion.get("usage") or {},
-        finish_reasons=tuple(each.get("finish_reason") for each in completion["choices"]),
+        finish_reasons=tuple(told(each.get("finish_reason")) for each in completion["choices"]),
         fallback_from=tuple(
             {name: value for name, value in failure.items() if name != "message"}
             for failure in completion.get("fallback_from", ())

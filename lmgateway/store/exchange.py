@@ -42,7 +42,8 @@ _COMPRESSED = b"\x01"  # before the bytes of zlib; what is not compressed begins
 
 # The second of each pair is the name of a gateway, or no secret: those headers say how to answer.
 _SECRET_HEADER = re.compile(
-    r"auth(?!ors?\b)|(?<!\bport)key(?!words?\b)|token(?!iz)|secret|passw|cookie|session|credential",
+    r"auth(?!ors?\b)|(?<!\bport)key(?!words?\b)|token(?!iz)|secret|pass(w|phrase|code)|cookie|session"
+    r"|credential|signature|assertion|jwt|bearer|[cx]srf|\bpat\b|\bpwd\b",
     re.I,
 )
 

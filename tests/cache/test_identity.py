@@ -200,7 +200,8 @@ def test_names_of_another_type_are_the_plugins_fault(vary: Any, world: World) ->
         "api-key", "X-API-Key", "apikey", "Ocp-Apim-Subscription-Key", "x-portkey-api-key",
         "x-portkey-virtual-key", "X-Functions-Key", "X-Accesskey", "x-transportkey", "X-Token",
         "X-Amz-Security-Token", "tokens", "Cookie", "Set-Cookie", "X-Secret", "X-Password",
-        "X-Session-Id", "X-Credentials",
+        "X-Session-Id", "X-Credentials", "X-Passphrase", "X-Passcode", "X-Signature", "X-Jwt",
+        "X-JWT-Assertion", "X-Acme-Bearer", "X-Pat", "X-Pwd", "X-CSRF", "X-Xsrf",
     ],
 )  # fmt: skip
 def test_a_credential_is_known_by_its_name(name: str) -> None:
