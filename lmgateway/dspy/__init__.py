@@ -23,6 +23,7 @@ except ImportError as error:
 
 from .. import lm as gateway
 from ..errors import InputError
+from ..tracebacks import door
 from .asking import CARRIED
 from .engine import AsyncEngine, Engine, Named
 
@@ -61,6 +62,7 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
         UnknownProviderError, InputError, ConfigError: As get_lm does; nothing is sent.
     """
 
+    @door
     def __init__(
         self,
         name: str | gateway.LM | None = None,
@@ -101,6 +103,7 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
         lm: gateway.LM = self.engine.lm
         return lm
 
+    @door
     def copy(self, **changes: Any) -> Self:
         """An LM with some things changed: DSPy's own, generation parameters, or what get_lm takes.
 
@@ -138,7 +141,7 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
         return lm
 
     def __repr__(self) -> str:
-        return f"<LM {self.model!r}>"
+        return f"<LM {getattr(self, 'model', None)!r}>"  # it may not have come so far
 
 
 class Anyscale(LM):
@@ -151,6 +154,7 @@ class Anyscale(LM):
         **kwargs: As for LM. As ever, ``temperature`` is 0.0 unless given.
     """
 
+    @door
     def __init__(
         self, model: str, api_base: str | None = None, api_key: str | None = None, **kwargs: Any
     ) -> None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.exposed import exposed
 from support.fault_server import FaultServer, close, receive, reply, send, stall
 from support.fault_server import head as http_head
 
@@ -13,7 +15,7 @@ dspy = pytest.importorskip("dspy", reason="needs the extra [dspy]")
 from dspy import lm15
 
 from lmgateway import errors
-from lmgateway.dspy import LM
+from lmgateway.dspy import LM, Anyscale
 from lmgateway.dspy.failures import as_dspy
 from lmgateway.testing import ScriptedLM
 
@@ -29,6 +31,24 @@ def lm_at(server: FaultServer, **keywords: Any) -> LM:
 
 def refusal(status: int, code: str = "") -> bytes:
     return json.dumps({"error": {"message": f"said {status}", "code": code or None}}).encode()
+
+
+# -- no error shows the key --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: LM("openai/m", api_key=f"{CANARY}\n {CANARY}"), id="LM"),
+        pytest.param(lambda: LM("openai/m", api_key=CANARY, wrong=1), id="LM with a word too many"),
+        pytest.param(lambda: Anyscale("m", api_key=CANARY, api_base="ftp://x"), id="Anyscale"),
+        pytest.param(lambda: LM("openai/m").copy(api_key=CANARY, wrong=1), id="copy"),
+    ],
+)
+def test_an_argument_that_is_refused_is_shown_nowhere(make: Callable[[], LM]) -> None:
+    with pytest.raises(errors.LMGatewayError) as caught:
+        make()
+    assert not [text for text in exposed(caught.value, __file__) if "canary" in text]
 
 
 # -- each error is DSPy's own ------------------------------------------------------------------
