@@ -882,6 +882,19 @@ def test_a_stream_that_repeats_a_key_is_not_kept(tmp_path: Path) -> None:
     _assert_nothing_kept(path)
 
 
+def test_what_an_auth_says_beside_its_token_may_stand_in_an_answer(tmp_path: Path) -> None:
+    def auth(key: str) -> dict[str, str]:
+        return {"Authorization": key, "Accept": "application/json", "X-Time": "1700000000"}
+
+    answer = json.dumps({"created": 1700000000, "at": "application/json"}).encode()
+    with (
+        FaultServer([reply(answer, 200, JSON)], [reset()]) as server,
+        signing(auth, server.url, cache=True) as lm,
+        lmgateway.record(tmp_path / "calls.jsonl"),
+    ):
+        assert [lm.complete("hi")["cached"] for _ in range(2)] == [False, True]
+
+
 def test_an_answer_that_holds_a_word_given_for_a_key_is_kept(tmp_path: Path) -> None:
     answer = json.dumps({**PLAIN, "model": "a placeholder"}).encode()
     headers = {"X-Plain": "a placeholder 0123456789"}

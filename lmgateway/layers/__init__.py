@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 from ..deadline import Deadline
 from ..errors import LMGatewayError
-from ..masking import words
+from ..masking import Plain, words
+from ..store.exchange import is_secret_header
 from ..types import Completion, Exchange, Flow, Options, Request, Source
 
 __all__ = ["Call", "EffectLayer", "Scope", "Send", "Step", "StepLayer"]
@@ -62,8 +63,9 @@ class Call:
         """What is configured, and what a plugin signed or fetched for the call."""
         yield from self.secrets()
         for proofs in self.proofs:
-            for value in proofs.values():
-                yield from words(value)
+            for name, value in proofs.items():
+                secret = is_secret_header(name)  # beside it there may be a time, or a media type
+                yield from words(value) if secret else map(Plain, words(value))
 
     def leave(self) -> None:
         """Let go of whatever an attempt still holds whose own exit Ctrl-C has cut short."""
