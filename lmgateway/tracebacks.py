@@ -188,7 +188,11 @@ def _blank(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _empty(frame: FrameType) -> FrameType:
-    """A frame of the same name in the same file."""
+    """A frame of the same name in the same file.
+
+    It is that of a generator which never ran: one that ran would lead back, by ``f_back``, to
+    whoever called it, and so to the very locals that shall not be seen.
+    """
     code = frame.f_code
     imitation = _template.__code__.replace(
         co_filename=code.co_filename,
@@ -197,9 +201,9 @@ def _empty(frame: FrameType) -> FrameType:
         co_firstlineno=code.co_firstlineno,
     )
     known = {name: frame.f_globals.get(name) for name in ("__name__", "__loader__")}
-    made: FrameType = FunctionType(imitation, {**known, "_getframe": sys._getframe})()
+    made: FrameType = FunctionType(imitation, known)().gi_frame
     return made
 
 
-def _template() -> FrameType:
-    return _getframe()  # type: ignore[name-defined,no-any-return]  # noqa: F821
+def _template() -> Iterator[None]:
+    yield

@@ -15,6 +15,7 @@ import re
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
@@ -47,6 +48,7 @@ from lmgateway.composition import specify
 from lmgateway.errors import LMGatewayError
 from lmgateway.registry import plugin_from
 from lmgateway.streams import AStream, Stream
+from lmgateway.tracebacks import door
 from lmgateway.types import Blocking, EmbedRequest, Emit, Flow, HTTPRequest, Info, Request
 from lmgateway.types import send as ask
 
@@ -775,6 +777,30 @@ def test_settings_that_refuse_a_key_do_not_show_it(error: type[Exception]) -> No
     with pytest.raises((LMGatewayError, error)) as caught:
         specify("choosy", "m", {"api_base": "http://127.0.0.1:9", "api_key": KEY}, plugin)
     assert_clean(caught.value, repr(caught.value), repr(caught.value.args))
+
+
+def test_no_frame_leads_back_to_what_was_hidden() -> None:
+    class Held:
+        pass
+
+    alive: list[weakref.ref[Held]] = []
+
+    def fail() -> None:
+        held = Held()
+        alive.append(weakref.ref(held))
+        raise KeyboardInterrupt
+
+    gc.disable()
+    try:
+        try:
+            door(fail)()
+        except KeyboardInterrupt as error:
+            blank = list(frames(error.__traceback__))[1:]
+        assert [frame.f_code.co_name for frame in blank] == ["called", "fail"]
+        assert [frame.f_back for frame in blank] == [None, None]
+        assert alive[0]() is None  # nobody waits for the collector
+    finally:
+        gc.enable()
 
 
 def test_ctrl_c_in_an_auth_is_itself() -> None:
