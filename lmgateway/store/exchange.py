@@ -10,7 +10,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
+from ..types import JSON, Exchange, Flow, Headers, HTTPRequest, HTTPResponse
 
 __all__ = [
     "Key",
@@ -205,7 +205,7 @@ def _respond(head: dict[str, JSON], body: bytes) -> HTTPResponse:
     if not is_head(status, headers) or status >= 300:
         raise ValueError("not the head of a stored answer")
     if lengths is None:
-        return HTTPResponse(status, headers, body)
+        return HTTPResponse(status, Headers(headers), body)
     if any(type(each) is not int or each < 0 for each in lengths) or sum(lengths) != len(body):
         raise ValueError("not the pieces of a stored answer")
     chunks, start = [], 0
