@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from .accounting import account
 from .errors import (
+    OUT_OF_STACK,
     InputError,
     LMGatewayError,
     PluginContractError,
@@ -192,6 +193,8 @@ def _pump(flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[
 
 def fault(error: BaseException, target: Target, when: str = "while it answered") -> PluginError:
     """The error for whatever a plugin raised that it should not have."""
+    if isinstance(error, RecursionError):
+        return PluginError(f"{target.source} raised RecursionError {when}: {OUT_OF_STACK}")
     try:
         said = excerpt(str(error))
     except Exception:  # a class of its own, which is faulty as well

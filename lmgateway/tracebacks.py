@@ -15,7 +15,7 @@ from inspect import iscoroutinefunction
 from types import FrameType, FunctionType, TracebackType
 from typing import Any, TypeVar, cast
 
-from .errors import LMGatewayError, PluginError
+from .errors import OUT_OF_STACK, LMGatewayError, PluginError
 from .masking import masker
 
 __all__ = ["conceal", "door", "masked", "redact"]
@@ -100,6 +100,8 @@ def masked(error: Exception, secrets: Iterable[str]) -> Exception:
     """An error that is not ours, its secrets masked, or else one that stands in its place."""
     if isinstance(error, LMGatewayError):
         return error.redact(secrets)
+    if isinstance(error, RecursionError):
+        return LMGatewayError(OUT_OF_STACK)
     mask = masker(secrets)
     return error if _is_masked(error, mask) else _stand_in(error, mask)
 
