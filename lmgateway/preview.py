@@ -8,10 +8,10 @@ from typing import Any
 
 from .attempt import complete_error, credentials, fault
 from .composition import Spec
-from .config.tables import is_secret_header
 from .errors import LMGatewayError, MissingCredentialError
 from .layers import Call
 from .masking import MASK, masker, words
+from .store.exchange import is_secret_header
 from .types import JSON, Blocking, Flow, HTTPRequest, Request
 
 __all__ = ["first_exchange"]

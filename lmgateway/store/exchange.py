@@ -40,7 +40,7 @@ _parse = json.JSONDecoder().decode
 _COMPRESSED = b"\x01"  # before the bytes of zlib; what is not compressed begins with "{"
 
 
-# The second of each pair is the name of a gateway, or no secret: those headers say how to answer.
+# Excepted are Portkey's own headers, which say how to answer, and words that speak of no secret.
 _SECRET_HEADER = re.compile(
     r"auth(?!ors?\b)|(?<!\bport)key(?!words?\b)|token(?!iz)|secret|passw|cookie|session|credential",
     re.I,
