@@ -444,10 +444,8 @@ def _let_go(spec: Spec, connections: Connections) -> None:
         if "lmgateway_close" in each.plugin.hooks and each.filled is not None:
             try:
                 each.plugin.hook.lmgateway_close(settings=each.filled.values)
-            except (
-                Exception,
-                SystemExit,
-            ) as error:  # raised, it would hide what ended the block of a `with`
+            except (Exception, SystemExit) as error:
+                # Raised, it would hide what ended the block of a `with`.
                 said = masker(each.target.secrets())(str(error))
                 warnings.warn(
                     f"{each.plugin.source} raised {type(error).__name__} while an LM was closed: "

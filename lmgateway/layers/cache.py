@@ -20,9 +20,9 @@ from ..errors import (
     PluginError,
     RequestTimeoutError,
     ResponseFormatError,
-    excerpt,
 )
 from ..paths import absolute
+from ..plain import shown
 from ..store import SWITCH, CacheSettings, says_off
 from ..store.exchange import Key, Replay, decode, describe, encode, identify, vary
 from ..store.recorder import recorders, replayer
@@ -162,9 +162,7 @@ class _Attempt:
         if wanted == "only":
             return "only"
         if wanted is not True and wanted != "refresh":
-            raise InputError(
-                f"cache is {excerpt(repr(wanted), 30)}; give True, False, 'only' or 'refresh'"
-            )
+            raise InputError(f"cache is {shown(wanted, 30)}; give True, False, 'only' or 'refresh'")
         if wanted == "refresh" or any(recorder.fresh for recorder in recorders()):
             return "refresh"
         return "share"
