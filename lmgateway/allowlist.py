@@ -89,11 +89,11 @@ def _check_schema(schema: object, place: str, *, types: bool) -> None:
         raise InputError(f"{place}: schema must be {wanted}, not a {kind}")
 
 
-def _refused(shown: str, name: str, place: str) -> LMGatewayError:
+def _refused(said: str, name: str, place: str) -> LMGatewayError:
     if holds_secret(name):
         how = "set its variable in the environment, or give it to get_lm"
     else:
         how = _INSTEAD.get(name, f"give it there, as {name}=... or --param {name}=...")
     return InputError(
-        f"{place}: {shown} says how or where to ask, which belongs to the job, not to a row: {how}"
+        f"{place}: {said} says how or where to ask, which belongs to the job, not to a row: {how}"
     )

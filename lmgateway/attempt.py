@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from .accounting import account
 from .errors import (
+    OUT_OF_STACK,
     InputError,
     LMGatewayError,
     PluginContractError,
@@ -208,6 +209,8 @@ def complain(error: BaseException, target: Target, secrets: Iterable[str], when:
 
 def fault(error: BaseException, target: Target, when: str = "while it answered") -> PluginError:
     """The error for whatever a plugin raised that it should not have."""
+    if isinstance(error, RecursionError):
+        return PluginError(f"{target.source} raised RecursionError {when}: {OUT_OF_STACK}")
     try:
         said = excerpt(str(error))
     except Exception:  # a class of its own, which is faulty as well

@@ -55,6 +55,12 @@ __all__ = [
 
 EXCERPT_LENGTH = 300
 
+#: What a RecursionError may mean; who raised it is not always who is to blame.
+OUT_OF_STACK = (
+    "Python's stack ran out: little of it was left where the call was made "
+    "(see sys.setrecursionlimit), or what was called calls itself without end"
+)
+
 
 class LMGatewayError(Exception):
     """The root of every error this library raises on purpose.

@@ -23,13 +23,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 def check_text(text: str, name: str) -> None:
     """Refuse what UTF-8 cannot carry; raises InputError with the offset."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{name} holds a lone surrogate at offset {error.start}, which no encoding can carry: "
-            "decode the text it came from with errors='replace'"
-        ) from None
+    check_json(text, name)
 
 
 def check_prompt(prompt: object) -> str:
@@ -222,12 +216,10 @@ def _verify(value: object) -> str | None:
         return None
     if value is False:
         return "cannot be turned off; give the path of a CA bundle that holds your authority"
-    if (
-        isinstance(value, (str, Path))
-        and value
-        and not is_special(path := as_path(value, "verify"))
-    ):
-        return None if os.path.exists(path) else "must be the path of a CA bundle that exists"
+    if isinstance(value, (str, Path)) and value:
+        path = as_path(value, "verify")
+        if os.path.exists(path) and not is_special(path):
+            return None
     return "must be the path of a CA bundle that exists"
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .attempt import complete_error, credentials, fault
 from .composition import Spec
-from .config.tables import is_secret_header
 from .errors import LMGatewayError, MissingCredentialError
 from .layers import Call
 from .masking import MASK, masker, words
+from .store.exchange import is_secret_header
 from .types import JSON, Blocking, Flow, HTTPRequest, Request
 
 __all__ = ["first_exchange"]
@@ -75,7 +76,7 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
         "method": request.method,
         "url": mask(base.rstrip("/") + request.path),
         "headers": {**headers, **{name: _proof(value, mask) for name, value in proofs.items()}},
-        "json": _masked(request.json, mask),
+        "json": _masked(request.json, mask) if _shows(request.json, mask) else request.json,
     }
 
 
@@ -85,6 +86,12 @@ def _proof(value: str, mask: Callable[[str], str]) -> str:
         return value
     scheme, space, _ = value.partition(" ")
     return f"{mask(scheme)} {MASK}" if space else MASK
+
+
+def _shows(value: JSON, mask: Callable[[str], str]) -> bool:
+    """Whether a secret stands in it: nearly never, and to look at all of it at once is quick."""
+    written = json.dumps(value, ensure_ascii=False)
+    return mask(written) != written
 
 
 def _masked(value: JSON, mask: Callable[[str], str]) -> JSON:

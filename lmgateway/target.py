@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .config.tables import is_secret_header
 from .distributions import own_version
 from .errors import (
     AuthenticationError,
@@ -17,6 +16,7 @@ from .errors import (
     PermissionDeniedError,
 )
 from .masking import Plain, masker, words
+from .store.exchange import is_secret_header
 
 if TYPE_CHECKING:
     from .config.settings import Filled

@@ -15,7 +15,7 @@ from inspect import iscoroutinefunction
 from types import FrameType, FunctionType, TracebackType
 from typing import Any, TypeVar, cast
 
-from .errors import LMGatewayError, PluginError
+from .errors import OUT_OF_STACK, LMGatewayError, PluginError
 from .masking import masker
 
 __all__ = ["conceal", "door", "masked", "redact"]
@@ -103,6 +103,8 @@ def masked(error: BaseException, secrets: Iterable[str]) -> BaseException:
     """
     if isinstance(error, LMGatewayError):
         return error.redact(secrets)
+    if isinstance(error, RecursionError):
+        return LMGatewayError(OUT_OF_STACK)
     if not error.args and not vars(error):  # a stream that was left, Ctrl-C
         return error
     mask = masker(secrets)

@@ -178,6 +178,35 @@ def test_what_is_asked_may_be_100_deep_and_no_deeper(name: str, used: int, serve
         assert len(service.requests) == sent
 
 
+# -- how deep the caller is ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda lm: get_lm("echo")("Hi"), id="echo"),
+        pytest.param(lambda lm: lm("Hi"), id="call"),
+        pytest.param(lambda lm: list(lm.stream("Hi")), id="stream"),
+        pytest.param(lambda lm: lm.models(), id="models"),
+    ],
+)
+def test_a_stack_that_runs_out_is_nobodys_fault(
+    act: Callable[[Any], Any], server: Callable[[str], FaultServer]
+) -> None:
+    lm = get_lm("openai/m", api_base=f"{server(openai('')).url}/v1", api_key="a-key-of-mine",
+                cache=False, retries=2)  # fmt: skip
+    errors: list[LMGatewayError] = []
+    for used in range(900, sys.getrecursionlimit()):
+        try:
+            at(used, lambda: act(lm))
+        except RecursionError:  # Python's own, before there is a call
+            continue
+        except LMGatewayError as error:
+            errors.append(error)
+    assert not any(error.retryable or "fault of the plugin" in str(error) for error in errors)
+    assert any("stack ran out" in str(error) for error in errors)
+
+
 # -- plain JSON ----------------------------------------------------------------------------------
 
 

@@ -147,6 +147,29 @@ print(first["choices"][0]["text"], second["cached"])
 
 
 @pytest.mark.loopback
+def test_without_sqlite_calls_are_answered_uncached(
+    service: ChatServer, run_bare: Callable[..., str]
+) -> None:
+    program = """
+    import sys, warnings
+    sys.modules["_sqlite3"] = None
+    from lmgateway import CacheMissError, get_lm
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for retries in (0, 1):
+            lm = get_lm("openai", model="m", temperature=0, retries=retries)
+            print(lm("no SQLite"), len(lm.batch(["no SQLite"] * 2, concurrency=2)))
+        try:
+            lm("no SQLite", cache="only")
+        except CacheMissError:
+            print("a miss")
+    print([str(each.message) for each in caught])
+    """
+    told = "the cache is not used: this Python was built without SQLite (import sqlite3 fails)"
+    assert run_bare(program) == f"['no SQLite'] 2\n['no SQLite'] 2\na miss\n{[told]}\n"
+
+
+@pytest.mark.loopback
 def test_what_is_recorded_is_replayed(service: ChatServer, run_bare: Callable[..., str]) -> None:
     program = """
     import lmgateway

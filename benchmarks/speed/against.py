@@ -46,7 +46,8 @@ COMPARED = (
     Measure("dicts", "dicts", "/v1", 1000, (Row("batch of 1,000 dicts, CPU", "cpu"),), 8),
     Measure("embed", "embed", "/v1", 150, (Row("embedding, CPU", "cpu"),)),
     Measure("made", "made", "/v1", 200, (Row("get_lm and close, CPU", "cpu"),)),
-    Measure("render", "render", "/v1", 20, (Row("template of 41 turns, CPU", "cpu"),)),
+    Measure("render", "render", "/v1", 40, (Row("template of 41 turns, CPU", "cpu"),)),
+    Measure("preview", "preview", "/v1", 100, (Row("preview of a request, CPU", "cpu"),)),
     Measure("import", "imports", "/v1", 1, (Row("import lmgateway, CPU", "cpu"),)),
     Measure(
         "ready", "ready", "/v1", 1,

@@ -16,7 +16,7 @@ from workload import PROMPT, WARM_UP, Clock, Figures
 
 __all__ = ["OWN", "modules"]
 
-LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct"
+FAMILY = "llama-3.1"
 TURNS = [{"role": ("user", "assistant")[n % 2], "content": PROMPT} for n in range(41)]
 
 
@@ -86,12 +86,19 @@ def made(contender: Contender, count: int, _: int) -> Figures:
     return each(get, count)
 
 
-def render(contender: Contender, count: int, _: int) -> Figures:
-    """Previews of a request that holds a long conversation in a model's chat template."""
-    with opened(contender, "anyscale", model=LLAMA, use_chat_api=False) as lm:
-        sent = lm.preview(messages=TURNS)["json"]["prompt"]
-        assert sent.count(PROMPT.strip()) == len(TURNS)
-        return each(lambda: lm.preview(messages=TURNS), count)
+def render(_contender: Contender, count: int, _: int) -> Figures:
+    """A long conversation in a model's chat template."""
+    from lmgateway.wire.chat_template import resolve
+
+    template = resolve(FAMILY)
+    assert template.render(TURNS).count(PROMPT.strip()) == len(TURNS)
+    return each(lambda: template.render(TURNS), count)
+
+
+def preview(contender: Contender, count: int, _: int) -> Figures:
+    """What would be sent, looked at."""
+    with opened(contender) as lm:
+        return each(lambda: lm.preview(PROMPT), count)
 
 
 def imports(_contender: Contender, _count: int, _in_flight: int) -> Figures:
@@ -140,5 +147,17 @@ def modules(_contender: Contender, _count: int, _in_flight: int) -> dict[str, An
 
 OWN: dict[str, Callable[[Contender, int, int], dict[str, Any]]] = {
     does.__name__: does
-    for does in (cached, limited, dicts, embed, made, render, imports, ready, cold, modules)
+    for does in (
+        cached,
+        limited,
+        dicts,
+        embed,
+        made,
+        render,
+        preview,
+        imports,
+        ready,
+        cold,
+        modules,
+    )
 }

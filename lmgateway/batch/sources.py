@@ -197,9 +197,9 @@ def _columns(header: list[str], name: str, check: Check) -> list[str]:
 
 def _checked(columns: list[str], name: str, check: Check) -> list[str]:
     if not {"prompt", "messages", "body"} & set(columns):
-        shown = ", ".join(f"{each!r:.80}" for each in columns[:20])
+        listed = ", ".join(f"{each!r:.80}" for each in columns[:20])
         raise InputError(
-            f"{name}: a table needs a column prompt or messages, and has {shown or 'none'}"
+            f"{name}: a table needs a column prompt or messages, and has {listed or 'none'}"
         )
     if twice := [each for each, count in Counter(columns).items() if count > 1]:
         raise InputError(

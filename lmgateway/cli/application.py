@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         except Exception as error:
             return report(error, in_full=bool(context and context.params.get("debug")))
         finally:
-            _settle_stdout()
+            _settle_streams()
 
 
 def _show_version(wanted: bool) -> None:
@@ -94,15 +94,16 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _settle_stdout() -> None:
+def _settle_streams() -> None:
     """Give up what cannot be written: the interpreter would try again at its end, and complain."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with suppress(OSError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
 
 
 def _show_warning(

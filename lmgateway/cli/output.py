@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -33,8 +34,9 @@ def _harmless(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    print("lmgateway:", _harmless(" ".join(text.split())), file=sys.stderr, flush=True)
+    """One line on stderr, if it can be written."""
+    with suppress(OSError):
+        print("lmgateway:", _harmless(" ".join(text.split())), file=sys.stderr, flush=True)
 
 
 def leave_line() -> None:

@@ -117,12 +117,16 @@ _files: dict[tuple[str, int, int], Dotenv | None] = {}
 def _nearest_dotenv(start: str | None) -> Dotenv | None:
     for folder in folders_upwards(start):
         path = os.path.join(folder, ".env")
-        if os.path.isfile(path) or _is_pipe(path):
+        try:
+            mode = os.stat(path).st_mode
+        except (OSError, ValueError):
+            continue
+        if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
             return read_dotenv(Path(path))
     return None
 
 
-def _is_pipe(path: str | Path) -> bool:
+def _is_pipe(path: Path) -> bool:
     try:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except OSError:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from ..registry import nearest
-from ..store.exchange import is_secret_header
 from ..types import Options
 from .files import Document
 from .origins import Sourced
@@ -20,7 +19,6 @@ __all__ = [
     "ProviderTable",
     "build",
     "holds_secret",
-    "is_secret_header",
     "wrong",
 ]
 
@@ -113,7 +111,10 @@ def wrong(place: str, what: str) -> ConfigError:
 
 
 def holds_secret(name: str) -> bool:
-    """Whether a setting or a header of that name is one that a file must not hold."""
+    """Whether a setting or a header of that name holds a secret, which no file may; rather too few.
+
+    See ``store.exchange.is_secret_header`` for what is only hidden.
+    """
     return _SECRET.search(name) is not None
 
 

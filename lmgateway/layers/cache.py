@@ -20,10 +20,10 @@ from ..errors import (
     PluginError,
     RequestTimeoutError,
     ResponseFormatError,
-    excerpt,
 )
 from ..masking import holds_secret
 from ..paths import absolute
+from ..plain import shown
 from ..store import SWITCH, CacheSettings, says_off
 from ..store.exchange import Key, Replay, decode, describe, encode, identify, kept_headers, vary
 from ..store.recorder import recorders, replayer
@@ -33,6 +33,7 @@ from . import EffectLayer, Scope, Send
 from .flight import NOTHING, Flight, Landing, join
 
 if TYPE_CHECKING:
+    from ..store.nowhere import Nowhere
     from ..store.sqlite import Store
 
 __all__ = ["cache"]
@@ -48,6 +49,7 @@ _OF_THE_KEY = frozenset({401, 402, 403})
 
 _MISSING: Any = object()
 
+AnyStore: TypeAlias = "Store | Nowhere"
 Use: TypeAlias = Literal["share", "only", "refresh"]
 
 
@@ -63,17 +65,21 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
     """
     settings = settings or CacheSettings()
     shared = _absolute(settings.recordings)
-    store: Store | None = None
+    store: AnyStore | None = None
 
-    def opened() -> Store:
+    def opened() -> AnyStore:
         nonlocal store
         if store is None:
-            from ..store.sqlite import MEBIBYTE, open_nowhere, open_store
-
             try:
+                from ..store.sqlite import MEBIBYTE, open_nowhere, open_store
+
                 store = open_store(settings.file, settings.size_mb * MEBIBYTE)
             except ConfigError as error:  # nobody's home, say
                 store = open_nowhere(error.message)
+            except ImportError:
+                from ..store.nowhere import nowhere
+
+                store = nowhere()
         return store
 
     def layer(send: Send, scope: Scope) -> Send:
@@ -111,7 +117,7 @@ class _Attempt:
     __slots__ = ("_files", "_leave", "_open", "_scope", "_send", "_sent")
 
     def __init__(
-        self, send: Send, scope: Scope, files: Sequence[str], opened: Callable[[], Store] | None
+        self, send: Send, scope: Scope, files: Sequence[str], opened: Callable[[], AnyStore] | None
     ) -> None:
         self._send = send
         self._scope = scope
@@ -163,9 +169,7 @@ class _Attempt:
         if wanted == "only":
             return "only"
         if wanted is not True and wanted != "refresh":
-            raise InputError(
-                f"cache is {excerpt(repr(wanted), 30)}; give True, False, 'only' or 'refresh'"
-            )
+            raise InputError(f"cache is {shown(wanted, 30)}; give True, False, 'only' or 'refresh'")
         if wanted == "refresh" or any(recorder.fresh for recorder in recorders()):
             return "refresh"
         return "share"
@@ -194,7 +198,7 @@ class _Attempt:
             return fresh
         return map(open_recording, self._files)
 
-    def _look_up(self, store: Store, exchange: Exchange, key: Key, use: Use) -> Any:
+    def _look_up(self, store: AnyStore, exchange: Exchange, key: Key, use: Use) -> Any:
         value = store.get(key)
         if value is None:
             return _MISSING
@@ -286,7 +290,7 @@ class _Attempt:
 
     # -- single-flight -------------------------------------------------------------------------
 
-    def _share(self, asked: _Asked, store: Store, key: Key) -> Flow[Any]:
+    def _share(self, asked: _Asked, store: AnyStore, key: Key) -> Flow[Any]:
         """Send it unless the same is on its way; then wait for that."""
         # Among equals alone: a failure, unlike an answer, is of the account and of its limits.
         headers = frozenset(getattr(asked.exchange, "headers", {}).items())
@@ -317,7 +321,7 @@ class _Attempt:
             self._scope.on_commit(lambda _: self._keep(asked, "share", outcome))
         return self._answer(asked, outcome)
 
-    def _lead(self, asked: _Asked, store: Store, key: Key, flight: Flight) -> Flow[Any]:
+    def _lead(self, asked: _Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
         """Send for all who join, and land whatever becomes of it."""
         # It may have landed since this call looked first.
         outcome = self._look_up(store, asked.exchange, key, "share")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ConfigError, excerpt
 from ..paths import absolute, user_folder
 
-__all__ = ["SWITCH", "CacheSettings", "says_off"]
+__all__ = ["SWITCH", "CacheSettings", "says_off", "warn"]
 
 FILE_NAME = "answers.sqlite3"
 SWITCH = "LMGATEWAY_CACHE"
@@ -30,6 +31,16 @@ def says_off(value: str | None, place: str) -> bool:
     if value not in _OFF and value not in _ON:
         raise ConfigError(f"{place} is {excerpt(value, 20)!r}; set it to on or off")
     return value in _OFF
+
+
+def warn(message: str) -> None:
+    """Warn; where warnings are errors, log: an answer must not become one."""
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    except RuntimeWarning:
+        import logging
+
+        logging.getLogger("lmgateway.cache").warning(message)
 
 
 class CacheSettings(NamedTuple):

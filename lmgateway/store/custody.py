@@ -14,6 +14,9 @@ __all__ = ["check_custody", "hide"]
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
 
+# What SQLite reads beside a database. Of a journal that it finds, it writes the pages back.
+_BESIDE = ("-wal", "-shm", "-journal")
+
 
 def check_custody(file: Path) -> None:
     """Refuse a cache that somebody else could have put answers into.
@@ -50,7 +53,7 @@ def hide(file: Path) -> None:
 
 
 def _files(file: Path) -> list[Path]:
-    return [file, *(Path(f"{file}{end}") for end in ("-wal", "-shm"))]
+    return [file, *(Path(f"{file}{end}") for end in _BESIDE)]
 
 
 def _check(file: Path) -> None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
+from ..types import JSON, Exchange, Flow, Headers, HTTPRequest, HTTPResponse
 
 __all__ = [
     "Key",
@@ -40,7 +40,7 @@ _parse = json.JSONDecoder().decode
 _COMPRESSED = b"\x01"  # before the bytes of zlib; what is not compressed begins with "{"
 
 
-# The second of each pair is the name of a gateway, or no secret: those headers say how to answer.
+# Excepted are Portkey's own headers, which say how to answer, and words that speak of no secret.
 _SECRET_HEADER = re.compile(
     r"auth(?!ors?\b)|(?<!\bport)key(?!words?\b)|token(?!iz)|secret|pass(w|phrase|code)|cookie|session"
     r"|credential|signature|assertion|jwt|bearer|[cx]srf|\bpat\b|\bpwd\b",
@@ -206,7 +206,7 @@ def _respond(head: dict[str, JSON], body: bytes) -> HTTPResponse:
     if not is_head(status, headers) or status >= 300:
         raise ValueError("not the head of a stored answer")
     if lengths is None:
-        return HTTPResponse(status, headers, body)
+        return HTTPResponse(status, Headers(headers), body)
     if any(type(each) is not int or each < 0 for each in lengths) or sum(lengths) != len(body):
         raise ValueError("not the pieces of a stored answer")
     chunks, start = [], 0

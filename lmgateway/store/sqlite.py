@@ -17,7 +17,6 @@ import contextlib
 import os
 import sqlite3
 import sys
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from time import monotonic, sleep, time
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from . import warn
 from .custody import check_custody, hide
 from .exchange import Key
 from .housekeeping import Housekeeping
@@ -336,16 +336,6 @@ class Store:
             self._unusable = True
             _crossed.append(self._idle)
             self._idle, self._out = [], set()
-
-
-def warn(message: str) -> None:
-    """Warn; where warnings are errors, log: an answer must not become one."""
-    try:
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
-    except RuntimeWarning:
-        import logging
-
-        logging.getLogger("lmgateway.cache").warning(message)
 
 
 def make(file: Path) -> None:

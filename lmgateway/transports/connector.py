@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -21,7 +21,7 @@ from ..types import HTTPRequest
 from ..workers import Workers
 from . import faults
 from .destination import Destination
-from .silence import acknowledge, is_readable
+from .silence import acknowledge, watch
 from .threads import outcome
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class _Wire(ResponseHandler):
     heard = False  # a byte, since the last of them was sent
     asked_at = 0.0  # when that was
     latest: bytes | bytearray = b""  # what came last; b"" from an answer's end until more comes
+    _is_readable: Callable[[], bool] | None = None  # of the socket
     torn = False  # perhaps a part of another head came behind the last answer
 
     def data_received(self, data: bytes) -> None:
@@ -77,7 +78,9 @@ class _Wire(ResponseHandler):
             return False
         if self.torn and not self._is_between_answers():
             return False
-        return not is_readable(self.transport.get_extra_info("socket"))
+        if self._is_readable is None:
+            self._is_readable = watch(self.transport.get_extra_info("socket"))
+        return not self._is_readable()
 
     def _is_between_answers(self) -> bool:
         # The parser does not say so; in the midst of a head, it takes this for more of it.

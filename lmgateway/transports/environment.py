@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..errors import ConfigError
+from .outgoing import checked_proxy
 
 __all__ = ["proxy_for", "tls_context"]
 
@@ -20,7 +21,7 @@ def proxy_for(url: str) -> str | None:
     As requests reads them: ``NO_PROXY`` may hold networks such as ``10.0.0.0/8``.
 
     Raises:
-        ConfigError: The proxy is not an HTTP proxy.
+        ConfigError: Nothing can be sent through it.
     """
     parts = urlsplit(url)
     proxies = getproxies()
@@ -29,15 +30,7 @@ def proxy_for(url: str) -> str | None:
         return None
     if proxy_bypass(parts.netloc.rpartition("@")[2]) or _in_network(parts.hostname, proxies):
         return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    scheme = urlsplit(proxy).scheme
-    if scheme not in ("http", "https"):
-        raise ConfigError(
-            f"the environment names a {scheme} proxy for {parts.scheme} URLs, and only http "
-            "proxies can be used; name one, or put the host into NO_PROXY"
-        )
-    return proxy
+    return checked_proxy(proxy)
 
 
 def _in_network(host: str, proxies: dict[str, str]) -> bool:

@@ -16,6 +16,7 @@ from requests.exceptions import (
 )
 
 from ..errors import (
+    OUT_OF_STACK,
     ConfigError,
     ConnectionFailedError,
     InputError,
@@ -103,6 +104,8 @@ def _explain_chain(
     chain: list[BaseException], exchange: Exchange, target: Target
 ) -> LMGatewayError:
     root = chain[-1]
+    if isinstance(root, RecursionError):
+        return LMGatewayError(OUT_OF_STACK)
     if any(isinstance(x, InvalidProxyURL) for x in chain):
         return ConfigError("the proxy that the environment names is not a valid URL")
     if any(isinstance(x, (InvalidURL, InvalidSchema)) for x in chain):

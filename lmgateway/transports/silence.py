@@ -10,31 +10,45 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
-__all__ = ["acknowledge", "is_readable", "is_silent"]
+__all__ = ["acknowledge", "is_readable", "is_silent", "watch"]
 
-AT_LEAST = 0.002  # seconds that a model takes for an answer
+AT_LEAST = 0.025  # seconds that a model takes for an answer
 
 _HAS_POLL = hasattr(select, "poll")
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 
 
 def is_readable(sock: Any) -> bool:
-    """Whether bytes, or the end, have come on a socket and were not read yet; never blocks.
+    """Whether bytes, or the end, have come on a socket and were not read yet; never blocks."""
+    return watch(sock)()
+
+
+def watch(sock: Any) -> Callable[[], bool]:
+    """A function that says, as often as it is asked, whether a socket ``is_readable``.
 
     Args:
         sock: A socket, or something else with a file descriptor.
     """
+    if not _HAS_POLL:  # on Windows, select() takes any descriptor
+        return partial(_selects, sock)
+    poll = select.poll()
     try:
-        if not _HAS_POLL:  # on Windows, select() takes any descriptor
-            return bool(select.select([sock], [], [], 0)[0])
-        poll = select.poll()
         poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
     except (OSError, ValueError):  # it is closed
+        return lambda: True
+    return lambda: bool(poll.poll(0))
+
+
+def _selects(sock: Any) -> bool:
+    try:
+        return bool(select.select([sock], [], [], 0)[0])
+    except (OSError, ValueError):
         return True
 
 

@@ -22,7 +22,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from ..errors import ConfigError, InputError
 from .connections import POOL_CLASSES
-from .outgoing import check_base_url
+from .outgoing import check_base_url, checked_proxy
 
 __all__ = ["Target", "find_target", "trust"]
 
@@ -118,25 +118,13 @@ def _proxy_manager(
     proxy: str, adapter: HTTPAdapter, context: ssl.SSLContext | None, options: dict[str, Any]
 ) -> tuple[ProxyManager, str]:
     """The manager of connections through a proxy, and the proxy's ``host:port``."""
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    try:
-        parts = urlsplit(proxy)
-        scheme = parts.scheme.lower()
-        place = _place(parts.hostname or "", parts.port or (443 if scheme == "https" else 80))
-        if scheme == "https":
-            options = {**options, "proxy_ssl_context": context or trust(verify=True)}
-        if scheme in ("http", "https"):
-            headers = adapter.proxy_headers(proxy)
-            return ProxyManager(proxy, proxy_headers=headers, **options), place
-    except ValueError:
-        raise ConfigError(
-            "the proxy that the environment names is not a valid URL: "
-            "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
-        ) from None
-    raise ConfigError(
-        f"the environment names a {scheme} proxy, and only http and https proxies are spoken: "
-        "change HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or list the host in NO_PROXY"
-    )
+    proxy = checked_proxy(proxy)
+    parts = urlsplit(proxy)
+    secure = parts.scheme == "https"
+    if secure:
+        options = {**options, "proxy_ssl_context": context or trust(verify=True)}
+    manager = ProxyManager(proxy, proxy_headers=adapter.proxy_headers(proxy), **options)
+    return manager, _place(parts.hostname or "", parts.port or (443 if secure else 80))
 
 
 def _place(host: str, port: int) -> str:

@@ -44,6 +44,11 @@ def open_log(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     beside(file, "-wal").chmod(0o666)
 
 
+def open_journal(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside(file, "-journal").touch()
+    beside(file, "-journal").chmod(0o666)
+
+
 def open_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.parent.chmod(0o777)
 
@@ -64,6 +69,7 @@ FOREIGN = [
     pytest.param(open_to_all, "mode 0666", id="others may write"),
     pytest.param(open_to_the_group, "mode 0620", id="the group may write"),
     pytest.param(open_log, "sqlite3-wal", id="others may write its log"),
+    pytest.param(open_journal, "sqlite3-journal", id="others may write its journal"),
     pytest.param(open_folder, "chmod o-w", id="others may replace it"),
     pytest.param(of_another, "another user", id="of another user"),
     pytest.param(linked_to_an_open_one, "mode 0666", id="a link"),

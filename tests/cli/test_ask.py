@@ -153,6 +153,24 @@ def test_full_disk_is_one_line(environment: dict[str, str], tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "arguments, status",
+    [(["ask", "-m", "echo", "x"], 0), (["ask", "-m", "no-such", "x"], 2), (["no-such"], 2)],
+    ids=["an answer", "an unknown provider", "an unknown command"],
+)
+def test_a_status_is_right_where_stderr_cannot_be_written(
+    environment: dict[str, str], tmp_path: Path, arguments: list[str], status: int
+) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lmgateway", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=full, check=False,
+            env=environment, cwd=tmp_path, timeout=30,
+        )  # fmt: skip
+    assert done.returncode == status
+
+
 def test_reader_that_leaves_is_no_error(environment: dict[str, str], tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "lmgateway", "ask", "-m", "endless", "x"],

@@ -1,5 +1,6 @@
 """How the blocking transport finds its way: names, addresses, proxies, authorities."""
 
+import asyncio
 import os
 import socket
 import threading
@@ -25,6 +26,7 @@ from urllib3.util import ssl_
 from lmgateway.deadline import Deadline
 from lmgateway.errors import ConfigError, ConnectionFailedError, RequestTimeoutError
 from lmgateway.transports import TransportOptions, targets
+from lmgateway.transports.aiohttp import AiohttpTransport
 from lmgateway.transports.requests import RequestsTransport
 from lmgateway.types import HTTPRequest
 from transports.contract import Authority
@@ -233,13 +235,27 @@ def test_unknown_proxy_is_named(
     assert "no-such-proxy.invalid" in failure(transport, "http://api.invalid").message
 
 
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://[::1", "http://a:b:c"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "socks5://127.0.0.1:1", "http://[::1", "http://a:b:c", "a:b:c", "http://a:99999",
+        "/dev/null", "http://a%b:1", "http://a\N{DEGREE SIGN}:1",
+        "http://", "http://me:pw@/", "http:///x", "://", "http://a..b", f"http://{'a' * 70}",
+        "http://a b:1", "http://a\tb:1", "http://a\x7f:1", "http://a|b:1", "http://\udcff:1",
+        "http://\N{SNOWMAN}:pw@127.0.0.1:9",
+    ],
+)  # fmt: skip
 def test_proxy_that_cannot_be_used(
-    transport: RequestsTransport, monkeypatch: pytest.MonkeyPatch, proxy: str
+    transport: RequestsTransport, monkeypatch: pytest.MonkeyPatch, proxy: str, scheme: str
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
-    with pytest.raises(ConfigError, match="ALL_PROXY"):
-        transport.send(post("http://api.invalid"), Deadline(10))
+    request = post(f"{scheme}://api.invalid")
+    with pytest.raises(ConfigError, match="ALL_PROXY") as blocking:
+        transport.send(request, Deadline(10))
+    with pytest.raises(ConfigError) as awaited:
+        asyncio.run(AiohttpTransport(TransportOptions()).send(request, Deadline(10)))
+    assert awaited.value.message == blocking.value.message
 
 
 def test_no_proxy_is_honoured(
