@@ -21,7 +21,7 @@ from ..types import HTTPRequest
 from ..workers import Workers
 from . import faults
 from .destination import Destination
-from .silence import acknowledge, watch
+from .silence import AT_LEAST, acknowledge, watch
 from .threads import outcome
 
 if TYPE_CHECKING:
@@ -49,14 +49,12 @@ class _Wire(ResponseHandler):
     """aiohttp's end of a connection, which keeps count."""
 
     carried = 0  # requests, in all
-    heard = False  # a byte, since the last of them was sent
-    asked_at = 0.0  # when that was
+    asked_at = 0.0  # when the last of them was sent
     latest: bytes | bytearray = b""  # what came last; b"" from an answer's end until more comes
-    _is_readable: Callable[[], bool] | None = None  # of the socket
+    _is_readable: Callable[[], object] | None = None  # of the socket
     torn = False  # perhaps a part of another head came behind the last answer
 
     def data_received(self, data: bytes) -> None:
-        self.heard = True
         if data:  # with none, aiohttp has its parser go on with what it held back
             self.latest = data
         super().data_received(data)
@@ -211,7 +209,7 @@ class Connector(aiohttp.TCPConnector):
         try:
             return await self._exchange(connection, wire, message, headless)
         except _LOST:
-            if wire.carried == 1 or wire.heard:
+            if wire.carried == 1 or wire.latest:
                 raise
         # While this one failed, the loop heard of all others that the server had closed with it.
         connection, wire = await self._take(destination)
@@ -229,7 +227,6 @@ class Connector(aiohttp.TCPConnector):
         self, connection: Connection, wire: _Wire, message: bytes, headless: bool
     ) -> Reply:
         wire.carried += 1
-        wire.heard = False
         wire.asked_at = monotonic()
         wire.set_response_params(
             skip_payload=headless,
@@ -259,9 +256,10 @@ class Connector(aiohttp.TCPConnector):
             # A plain close would first send what is left of a long prompt.
             protocol.abort()
         elif protocol.transport is not None:
-            wire = cast(_Wire, protocol)
+            wire: Any = protocol
             wire.rest()
-            acknowledge(protocol.transport.get_extra_info("socket"), wire.asked_at)
+            if monotonic() - wire.asked_at > AT_LEAST:  # to get at the socket takes longer
+                acknowledge(protocol.transport.get_extra_info("socket"), wire.asked_at)
         super()._release(key, protocol, should_close=should_close)
         if self._retired and not self._acquired:
             self._close()

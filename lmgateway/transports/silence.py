@@ -26,11 +26,11 @@ _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 
 def is_readable(sock: Any) -> bool:
     """Whether bytes, or the end, have come on a socket and were not read yet; never blocks."""
-    return watch(sock)()
+    return bool(watch(sock)())
 
 
-def watch(sock: Any) -> Callable[[], bool]:
-    """A function that says, as often as it is asked, whether a socket ``is_readable``.
+def watch(sock: Any) -> Callable[[], object]:
+    """A function whose value is true, as often as it is called, while a socket ``is_readable``.
 
     Args:
         sock: A socket, or something else with a file descriptor.
@@ -42,7 +42,7 @@ def watch(sock: Any) -> Callable[[], bool]:
         poll.register(sock, select.POLLIN)
     except (OSError, ValueError):  # it is closed
         return lambda: True
-    return lambda: bool(poll.poll(0))
+    return partial(poll.poll, 0)
 
 
 def _selects(sock: Any) -> bool:
