@@ -96,11 +96,9 @@ def followed(lm: Any, prompt: str, checks: Checks) -> None:
             checks.counts[f"THE OTHER'S {type(error).__name__}: {error}"] += 1
 
     thread = threading.Thread(target=ask, daemon=True)
+    threads.append(thread)  # first: it may run although its start was interrupted
     start(thread)
-    try:
-        whole(lm, prompt, checks)
-    finally:
-        threads.append(thread)
+    whole(lm, prompt, checks)
 
 
 def batch(lm: Any, prompt: str, checks: Checks) -> None:
@@ -145,8 +143,11 @@ def round_of(way: str, lm: Any, number: int, checks: Checks) -> None:
         checks.counts[f"RAISED {type(error).__name__}: {error}"] += 1
     while threads:
         thread = threads.pop()
-        thread.join(PATIENCE)
-        checks.counts["HUNG: the other thread"] += thread.is_alive()
+        if thread.ident is None:  # it is about to begin, or never will
+            time.sleep(0.1)
+        if thread.ident is not None:
+            thread.join(PATIENCE)
+            checks.counts["HUNG: the other thread"] += thread.is_alive()
     checks.state(lm)
     if number % 20 == 0:
         whole(lm, f"{prompt} again", checks)
