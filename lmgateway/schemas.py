@@ -100,6 +100,8 @@ def _odd(form: object, seen: dict[Any, object], *, named: bool = False) -> objec
     try:
         value = getattr(form, "__value__", None)
         parts += [origin, *(getattr(form, name, None) for name in _INNER)]
+        if type(parts[-1]).__name__ == "NoDefaultType":  # Python 3.13's for a TypeVar without one
+            del parts[-1]
     except Exception:  # an alias whose value is evaluated only now, and names what is not there
         return form
     if (odd := _odd(value, seen, named=True)) is not None:

@@ -143,11 +143,11 @@ def round_of(way: str, lm: Any, number: int, checks: Checks) -> None:
         checks.counts[f"RAISED {type(error).__name__}: {error}"] += 1
     while threads:
         thread = threads.pop()
-        if thread.ident is None:  # it is about to begin, or never will
-            time.sleep(0.1)
-        if thread.ident is not None:
+        try:
             thread.join(PATIENCE)
-            checks.counts["HUNG: the other thread"] += thread.is_alive()
+        except RuntimeError:  # it is about to begin, or never will
+            time.sleep(0.1)
+        checks.counts["HUNG: the other thread"] += thread.is_alive()
     checks.state(lm)
     if number % 20 == 0:
         whole(lm, f"{prompt} again", checks)
