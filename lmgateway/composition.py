@@ -368,7 +368,7 @@ def _carried(failed: Spec) -> dict[str, Any]:
 def embedding(spec: Spec, texts: list[str], keywords: Mapping[str, Any]) -> tuple[Flow[Any], Call]:
     """The flow that embeds texts; its keywords are checked as those of a completion are."""
     known = _EMBEDDING | spec.plugin.info.params
-    plain = replace(spec, params={})  # those of the LM shape completions
+    plain = replace(spec, params={}) if spec.params else spec  # the LM's shape completions
     spec = varied(plain, keywords, known)
     if spec.system is not plain.system:
         raise InputError("system is for completions: put it into the texts")

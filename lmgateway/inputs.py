@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,9 @@ def check_messages(messages: object) -> list[Message]:
 
 def check_texts(texts: object) -> list[str]:
     """What is to be embedded: a text or some; raises InputError for anything else."""
-    several = [texts] if isinstance(texts, str) else texts
-    if not isinstance(several, Sequence) or isinstance(several, (bytes, bytearray)):
+    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, bytearray, Mapping)):
         raise InputError(f"give a text or a list of texts to embed, not {shown(texts)}")
+    several = [texts] if isinstance(texts, str) else list(texts)  # a column of a table, too
     if not several:
         raise InputError("give at least one text to embed")
     return [check_prompt(text) for text in several]

@@ -29,6 +29,7 @@ from lmgateway import (
     get_lm,
 )
 from lmgateway.cli import main
+from lmgateway.inputs import check_texts
 
 pytestmark = pytest.mark.loopback
 
@@ -407,3 +408,8 @@ def test_an_odd_field_of_what_is_asked_is_sent_or_refused(name: str, field: str)
             except Exception as error:
                 raw[what, path] = repr(error)[:200]
     assert not raw
+
+
+@pytest.mark.parametrize("texts", [("a", "b"), iter(["a", "b"]), {"a": 1, "b": 2}.keys()])
+def test_whatever_yields_texts_can_be_embedded(texts: Any) -> None:
+    assert check_texts(texts) == ["a", "b"]
