@@ -384,7 +384,8 @@ def test_ctrl_c_shows_nothing(name: str, where: str) -> None:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     killer = threading.Thread(target=interrupt)
-    with FaultServer(_stalls(where, seen)) as server, lm_at(server.url) as lm:
+    # A signal in the instant before a system call blocks is noticed only when that returns.
+    with FaultServer(_stalls(where, seen)) as server, lm_at(server.url, timeout=5) as lm:
         killer.start()
         with pytest.raises(KeyboardInterrupt) as caught:
             BLOCKING[name](lm)
