@@ -8,7 +8,6 @@ that is really sent needs: base URL, credentials, headers.
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 import warnings
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
@@ -32,6 +31,7 @@ from .errors import (
 )
 from .layers import Call, EffectLayer, Scope, Send, Step
 from .tracebacks import masked, redact
+from .transports.outgoing import check_headers
 from .types import (
     Blocking,
     Choice,
@@ -353,21 +353,11 @@ def _checked(proofs: Any, target: Target) -> Mapping[str, str]:
     """What an ``auth`` gave, if it can be sent: texts by name, with no line break in one."""
     if type(proofs) is not dict and not isinstance(proofs, Mapping):
         raise _no_proofs(proofs, target)
-    for name, value in proofs.items():
-        if not _is_name(name) or not isinstance(value, str):
-            raise _no_proofs(proofs, target)
-        if not (value.isascii() and value.isprintable()) and not _VALUE.fullmatch(value):
-            raise _no_proofs(proofs, target)
+    try:
+        check_headers(proofs, latin_1=True)
+    except InputError:
+        raise _no_proofs(proofs, target) from None
     return cast(Mapping[str, str], proofs)
-
-
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-
-
-@lru_cache(maxsize=256)
-def _is_name(name: Hashable) -> bool:
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def _no_proofs(proofs: Any, target: Target) -> PluginContractError:
