@@ -12,26 +12,26 @@ from . import errors
 from .errors import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from .accounting import usage as usage
+    from ._layers.observe import CallEvent as CallEvent
+    from ._layers.observe import on_call as on_call
+    from ._plugins.registry import providers as providers
+    from ._records.usage import usage as usage
+    from ._store.recorder import record as record
+    from ._store.recorder import replay as replay
     from .hookspecs import hookimpl as hookimpl
-    from .layers.observe import CallEvent as CallEvent
-    from .layers.observe import on_call as on_call
     from .lm import LM as LM
     from .lm import get_lm as get_lm
-    from .registry import providers as providers
-    from .store.recorder import record as record
-    from .store.recorder import replay as replay
 
 _LAZY = {
-    "CallEvent": "layers.observe",
+    "CallEvent": "_layers.observe",
     "LM": "lm",
     "get_lm": "lm",
     "hookimpl": "hookspecs",
-    "on_call": "layers.observe",
-    "providers": "registry",
-    "record": "store.recorder",
-    "replay": "store.recorder",
-    "usage": "accounting",
+    "on_call": "_layers.observe",
+    "providers": "_plugins.registry",
+    "record": "_store.recorder",
+    "replay": "_store.recorder",
+    "usage": "_records.usage",
 }
 
 __all__ = [

@@ -40,7 +40,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Self
 
-from .masking import CUT, masker
+from ._base.masking import CUT, masker
 
 __all__ = [
     "APIError", "AuthenticationError", "CacheMissError", "ConfigError", "ConnectionFailedError",

@@ -6,25 +6,39 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from . import composition
-from .allowlist import check_row
-from .attempt import complain
-from .connections import Connections, closed
-from .drivers import arun, run
-from .history import History, remembered
-from .many import Input, abatch, batch
-from .streams import AStream, Stream, show_delta, show_text
-from .tracebacks import conceal, door
-from .types import Completion, Delta, Embeddings, Flow, Message, ModelCard, Options
+from ._call import flow as flows
+from ._call import spec as specs
+from ._call.allowlist import check_row
+from ._call.exchange import complain
+from ._drive.gather import Input, abatch, batch
+from ._drive.loops import arun, run
+from ._drive.streams import (
+    AStream,
+    Stream,
+    show_delta,
+    show_text,
+)
+from ._guard.tracebacks import conceal, door
+from ._records.history import History, remembered
+from ._transports.leases import Connections, closed
+from .types import (
+    Completion,
+    Delta,
+    Embeddings,
+    Flow,
+    Message,
+    ModelCard,
+    Options,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from pydantic import BaseModel
 
-    from .composition import Spec
-    from .config.names import Selection
-    from .layers import Call
+    from ._call.spec import Spec
+    from ._config.names import Selection
+    from ._layers.call import Call
 
 __all__ = ["LM", "get_lm"]
 
@@ -49,7 +63,7 @@ def get_lm(name: str | None = None, *, model: str | None = None, **keywords: Any
         InputError: A keyword that nobody knows, or a value that means nothing.
         ConfigError: The configuration is wrong. A missing key or base URL is no error yet.
     """
-    return LM(composition.specify(name, model, keywords))
+    return LM(specs.specify(name, model, keywords))
 
 
 class LM:
@@ -287,10 +301,10 @@ class LM:
         Returns ``method``, ``url``, ``headers`` and ``json`` of the first request, or what a
         plugin would run in the process.
         """
-        from .preview import first_exchange
+        from ._call.preview import first_exchange
 
-        spec = composition.varied(self._spec, keywords)
-        request, call = composition.prepare(spec, prompt, messages, schema, stream=stream)
+        spec = specs.varied(self._spec, keywords)
+        request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
         return first_exchange(spec, call, request)
 
     @door
@@ -325,7 +339,7 @@ class LM:
 
     def inspect_history(self, n: int = 1) -> None:
         """Print the last ``n`` calls readably."""
-        from .transcript import show
+        from ._records.transcript import show
 
         show(list(self._history), n)
 
@@ -340,7 +354,7 @@ class LM:
         credentials, host, headers, authorities, ``extra_body`` and settings.
         """
         self._check_open()
-        return type(self)(composition.respecify(self._spec, changes))
+        return type(self)(specs.respecify(self._spec, changes))
 
     def close(self) -> None:
         """Give the connections back; a closed LM raises when it is called."""
@@ -383,7 +397,7 @@ class LM:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, composition.recipe(self._spec)
+        return _revive, specs.recipe(self._spec)
 
     def __repr__(self) -> str:
         return f"<LM {self.provider!r} model={self.model!r}>"
@@ -405,9 +419,9 @@ class LM:
         stream: bool = False,
     ) -> tuple[Flow[Completion], Call]:
         self._check_open()
-        spec = composition.varied(self._spec, keywords)
-        request, call = composition.prepare(spec, prompt, messages, schema, stream=stream)
-        step = composition.compose(spec, call)
+        spec = specs.varied(self._spec, keywords)
+        request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
+        step = flows.compose(spec, call)
         if not self._history.limit:
             return step(request), call
         return remembered(step(request), request.input, spec.params, self._history), call
@@ -424,15 +438,15 @@ class LM:
 
     def _listing(self, keywords: Mapping[str, Any]) -> tuple[Flow[Any], Call]:
         self._check_open()
-        return composition.listing(self._spec, keywords)
+        return flows.listing(self._spec, keywords)
 
     def _embedding(
         self, texts: object, keywords: Mapping[str, Any]
     ) -> tuple[Flow[Embeddings], Call]:
-        from .inputs import check_texts
+        from ._call.validation import check_texts
 
         self._check_open()
-        return composition.embedding(self._spec, check_texts(texts), keywords)
+        return flows.embedding(self._spec, check_texts(texts), keywords)
 
 
 def _let_go(spec: Spec, connections: Connections) -> None:
@@ -449,4 +463,4 @@ def _let_go(spec: Spec, connections: Connections) -> None:
 
 
 def _revive(selection: Selection, arguments: dict[str, Any], left: tuple[str, ...] = ()) -> LM:
-    return LM(composition.revive(selection, arguments, left))
+    return LM(specs.revive(selection, arguments, left))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from .layers.observe import CallEvent, Subscription, on_call
+from ._layers.observe import CallEvent, Subscription, on_call
 
 try:
     from opentelemetry import metrics, trace

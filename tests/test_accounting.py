@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lmgateway.accounting import account, price, usage
+from lmgateway._records.usage import account, price, usage
 from lmgateway.types import Completion
 
 

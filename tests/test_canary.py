@@ -43,13 +43,27 @@ from support.fault_server import signal as told
 
 import lmgateway
 from lmgateway import LM, get_lm, hookimpl
-from lmgateway.batch import aprocess_batch, arun, asker, process_batch, run
-from lmgateway.composition import specify
+from lmgateway._call.spec import specify
+from lmgateway._drive.streams import AStream, Stream
+from lmgateway._guard.tracebacks import door
+from lmgateway._plugins.registry import plugin_from
+from lmgateway.batch import (
+    aprocess_batch,
+    arun,
+    asker,
+    process_batch,
+    run,
+)
 from lmgateway.errors import LMGatewayError
-from lmgateway.registry import plugin_from
-from lmgateway.streams import AStream, Stream
-from lmgateway.tracebacks import door
-from lmgateway.types import Blocking, EmbedRequest, Emit, Flow, HTTPRequest, Info, Request
+from lmgateway.types import (
+    Blocking,
+    EmbedRequest,
+    Emit,
+    Flow,
+    HTTPRequest,
+    Info,
+    Request,
+)
 from lmgateway.types import send as ask
 
 pytestmark = pytest.mark.loopback
@@ -421,7 +435,7 @@ def test_an_error_that_nobody_explains_shows_nothing(
         raise AssertionError(f"a library says Bearer {KEY}, of {HEADER}")
 
     for transport in ("requests.RequestsTransport", "aiohttp.AiohttpTransport"):
-        monkeypatch.setattr(f"lmgateway.transports.{transport}.send", broken)
+        monkeypatch.setattr(f"lmgateway._transports.protocols.{transport}.send", broken)
     with lm_at("http://127.0.0.1:9") as lm, pytest.raises(AssertionError) as caught:
         _asks(lm, how)
     assert str(caught.value) == "a library says ***, of ***"

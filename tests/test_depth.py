@@ -16,9 +16,20 @@ import pytest
 from support.fault_server import FaultServer, receive, send
 
 import lmgateway
-from lmgateway import InputError, LMGatewayError, PluginError, get_lm
-from lmgateway.plain import DEPTH, copied, flaw, is_deep, shown
-from lmgateway.transcript import render
+from lmgateway import (
+    InputError,
+    LMGatewayError,
+    PluginError,
+    get_lm,
+)
+from lmgateway._base.values import (
+    DEPTH,
+    copied,
+    flaw,
+    is_deep,
+    shown,
+)
+from lmgateway._records.transcript import render
 
 pytestmark = pytest.mark.loopback
 

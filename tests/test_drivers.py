@@ -10,11 +10,26 @@ from typing import Any
 
 import pytest
 
-from lmgateway.deadline import Deadline
-from lmgateway.drivers import Done, aadvance, advance, arun, run
+from lmgateway._drive.cancel import Deadline
+from lmgateway._drive.loops import (
+    Done,
+    aadvance,
+    advance,
+    arun,
+    run,
+)
+from lmgateway._transports.protocols import BodySource
 from lmgateway.errors import PluginContractError, RequestTimeoutError
-from lmgateway.transports import BodySource
-from lmgateway.types import Emit, Flow, HTTPRequest, HTTPResponse, Sleep, Wait, read, send
+from lmgateway.types import (
+    Emit,
+    Flow,
+    HTTPRequest,
+    HTTPResponse,
+    Sleep,
+    Wait,
+    read,
+    send,
+)
 
 
 class Chunks:
@@ -254,7 +269,7 @@ def test_a_cancelled_task_closes_its_flow() -> None:
 
 def test_the_clock_of_a_deadline_stands_while_it_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("lmgateway.deadline.monotonic", lambda: now[0])
+    monkeypatch.setattr("lmgateway._drive.cancel.monotonic", lambda: now[0])
     deadline = Deadline(10)
     deadline.pause()
     now[0] += 60

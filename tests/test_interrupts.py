@@ -20,16 +20,20 @@ from layers.flows import call_of
 
 import lmgateway
 from lmgateway import LM, get_lm, hookimpl
-from lmgateway.composition import specify
-from lmgateway.connections import Connections
-from lmgateway.layers import Scope, flight, limit
-from lmgateway.layers.permits import Gate, Pace, Slot
-from lmgateway.promises import Promise, start
-from lmgateway.registry import plugin_from
-from lmgateway.store.exchange import Key
-from lmgateway.store.sqlite import Store
-from lmgateway.transports import BodySource, pool, watchdog
-from lmgateway.transports.watchdog import Guard
+from lmgateway._call.spec import specify
+from lmgateway._drive.futures import Promise, start
+from lmgateway._drive.workers import Workers
+from lmgateway._layers import limit
+from lmgateway._layers import singleflight as flight
+from lmgateway._layers.call import Scope
+from lmgateway._layers.permits import Gate, Pace, Slot
+from lmgateway._plugins.registry import plugin_from
+from lmgateway._store.exchange import Key
+from lmgateway._store.sqlite import Store
+from lmgateway._transports import pool, watchdog
+from lmgateway._transports.leases import Connections
+from lmgateway._transports.protocols import BodySource
+from lmgateway._transports.watchdog import Guard
 from lmgateway.types import (
     Blocking,
     Completion,
@@ -41,7 +45,6 @@ from lmgateway.types import (
     read,
     send,
 )
-from lmgateway.workers import Workers
 
 LONG = 30.0
 SOAK = Path(__file__).with_name("soak") / "interrupts.py"

@@ -11,13 +11,24 @@ import pydantic
 import pytest
 from support.fault_server import FaultServer, close, receive, reply
 
-from lmgateway import LM, errors, get_lm, hookimpl
-from lmgateway.composition import specify
-from lmgateway.registry import plugin_from
-from lmgateway.streams import AStream
+from lmgateway import (
+    LM,
+    errors,
+    get_lm,
+    hookimpl,
+)
+from lmgateway._call.spec import specify
+from lmgateway._drive.streams import AStream
+from lmgateway._plugins.registry import plugin_from
+from lmgateway._transports import pool
 from lmgateway.testing import ScriptedLM
-from lmgateway.transports import pool
-from lmgateway.types import Completion, Delta, Emit, Flow, HTTPRequest
+from lmgateway.types import (
+    Completion,
+    Delta,
+    Emit,
+    Flow,
+    HTTPRequest,
+)
 
 
 def test_calling_returns_the_texts() -> None:

@@ -9,11 +9,21 @@ from typing import Any
 import pytest
 
 import lmgateway
-from lmgateway import LM, errors, get_lm, hookimpl
-from lmgateway.composition import specify
-from lmgateway.registry import plugin_from
+from lmgateway import (
+    LM,
+    errors,
+    get_lm,
+    hookimpl,
+)
+from lmgateway._call.spec import specify
+from lmgateway._plugins.registry import plugin_from
 from lmgateway.testing import ScriptedLM
-from lmgateway.types import Completion, Flow, Request, Sleep
+from lmgateway.types import (
+    Completion,
+    Flow,
+    Request,
+    Sleep,
+)
 
 Run = Callable[..., list[Any]]
 

@@ -11,10 +11,15 @@ from urllib.parse import quote
 
 import pytest
 
-from lmgateway.composition import specify
-from lmgateway.errors import ConfigError, LMGatewayError, api_error, excerpt
-from lmgateway.masking import Plain, masker, words
-from lmgateway.tracebacks import masked
+from lmgateway._base.masking import Plain, masker, words
+from lmgateway._call.spec import specify
+from lmgateway._guard.tracebacks import masked
+from lmgateway.errors import (
+    ConfigError,
+    LMGatewayError,
+    api_error,
+    excerpt,
+)
 
 KEY = 'sk-live/ABCDEF+GHIJ=KLMN"OPQR\\STUV&0123456789-é'
 PLAIN = "sk-live-ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefghijklmnop"

@@ -28,8 +28,8 @@ from lmgateway import (
     UnsupportedError,
     get_lm,
 )
+from lmgateway._call.validation import check_texts
 from lmgateway.cli import main
-from lmgateway.inputs import check_texts
 
 pytestmark = pytest.mark.loopback
 

@@ -28,8 +28,8 @@ def test_the_plugin_loads_and_asks_for_what_it_says() -> None:
     from types import SimpleNamespace
 
     from lmgateway import LM
-    from lmgateway.composition import specify
-    from lmgateway.registry import plugin_from
+    from lmgateway._call.spec import specify
+    from lmgateway._plugins.registry import plugin_from
 
     names: dict[str, object] = {}
     exec(compile(PROGRAMS[1], "README.md", "exec"), names)

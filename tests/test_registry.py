@@ -11,11 +11,12 @@ import pytest
 from support.distributions import SitePackages
 
 import lmgateway
-from lmgateway import errors, registry
+from lmgateway import errors
+from lmgateway._call.endpoint import user_agent
+from lmgateway._config.catalogue import hosts
+from lmgateway._plugins import registry
+from lmgateway._plugins.distributions import OWN
 from lmgateway.cli.doctor import examine
-from lmgateway.config.catalogue import hosts
-from lmgateway.distributions import OWN
-from lmgateway.target import user_agent
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 
@@ -80,14 +81,14 @@ LEFT_OVER: dict[str, tuple[str, dict[str, bytes | str | None]]] = {
         "~gateway-0.0.9.dist-info",
         {
             "METADATA": "Name: lmgateway\nVersion: 0.0.9\n",
-            "entry_points": OURS + "echo = lmgateway.builtin.echo\nopenai = gone\n",
+            "entry_points": OURS + "echo = lmgateway._plugins.echo\nopenai = gone\n",
         },
     ),
     "ours under another name": (
         "formerly_ours-9.0.dist-info",
         {
             "METADATA": "Name: formerly-ours\nVersion: 9.0\n",
-            "entry_points": OURS + "echo = lmgateway.builtin.echo\n",
+            "entry_points": OURS + "echo = lmgateway._plugins.echo\n",
         },
     ),
     "pip's of a provider": (

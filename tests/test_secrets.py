@@ -21,7 +21,7 @@ from support.fault_server import FaultServer, close, head, receive, reply, reset
 
 import lmgateway
 from lmgateway import LM, get_lm
-from lmgateway.config.effective import effective
+from lmgateway._config.effective import effective
 
 pytestmark = pytest.mark.loopback
 

@@ -25,15 +25,16 @@ from support.fault_server import (
 
 import lmgateway
 from lmgateway import errors, get_lm
+from lmgateway._drive.cancel import Deadline
+from lmgateway._drive.futures import Promise
+from lmgateway._drive.loops import arun, run
+from lmgateway._drive.waiters import waiters, waiting
+from lmgateway._layers import limit
+from lmgateway._layers import singleflight as flight
 from lmgateway.batch import process_batch
 from lmgateway.batch import run as run_job
-from lmgateway.deadline import Deadline
-from lmgateway.drivers import arun, run
-from lmgateway.layers import flight, limit
-from lmgateway.promises import Promise
 from lmgateway.testing import ScriptedLM
 from lmgateway.types import Flow, Wait
-from lmgateway.waiters import waiters, waiting
 
 LONG = 60.0
 ANY: Any = None

@@ -13,9 +13,15 @@ from typing import Any
 
 import pytest
 
+from lmgateway._drive.workers import Pipe, Workers, run_blocking
 from lmgateway.errors import PluginContractError, RequestTimeoutError
-from lmgateway.types import Blocking, Flow, HTTPResponse, Wait, read
-from lmgateway.workers import Pipe, Workers, run_blocking
+from lmgateway.types import (
+    Blocking,
+    Flow,
+    HTTPResponse,
+    Wait,
+    read,
+)
 
 LONG = 10.0
 
@@ -209,7 +215,7 @@ def test_an_idle_worker_keeps_nothing_of_its_last_job() -> None:
 def test_a_hung_worker_does_not_hold_up_the_exit_of_the_interpreter() -> None:
     code = (
         "import threading\n"
-        "from lmgateway.workers import Workers\n"
+        "from lmgateway._drive.workers import Workers\n"
         "begun = threading.Event()\n"
         "def hang(): begun.set(); threading.Event().wait()\n"
         "Workers(1).submit(hang)\n"

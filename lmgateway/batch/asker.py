@@ -11,7 +11,15 @@ from random import uniform
 from time import monotonic
 from typing import Any, NoReturn, TypeAlias
 
-from ..allowlist import check_row
+from .._call.allowlist import check_row
+from .._layers.call import EffectLayer, Scope, Send
+from .._layers.limit import (
+    Limiter,
+    Limits,
+    limit,
+    limiter_for,
+)
+from .._records.history import History
 from ..errors import (
     APIError,
     AuthenticationError,
@@ -26,9 +34,6 @@ from ..errors import (
     RequestTimeoutError,
     UnsupportedError,
 )
-from ..history import History
-from ..layers import EffectLayer, Scope, Send
-from ..layers.limit import Limiter, Limits, limit, limiter_for
 from ..lm import LM
 from ..types import Completion, Exchange, Flow
 from .gate import Gate, rest

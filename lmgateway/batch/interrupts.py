@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from ..promises import pause, start
-from ..waiters import waiting
+from .._drive.futures import pause, start
+from .._drive.waiters import waiting
 
 __all__ = ["Control", "drive"]
 

@@ -14,7 +14,12 @@ from typing import Any, Self, TypeGuard
 from ..errors import ConfigError, InputError
 from .answers import is_success
 from .digests import Digests, digest
-from .journal import O_BINARY, Journal, read_journal, sync_folder
+from .journal import (
+    O_BINARY,
+    Journal,
+    read_journal,
+    sync_folder,
+)
 from .locks import AlreadyLockedError, is_locked, lock
 
 __all__ = ["Fingerprint", "Job", "beside", "read_job"]

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .._base.values import shown
+from .._guard.paths import absolute
+from .._layers.limit import Limits
 from ..errors import InputError
-from ..layers.limit import Limits
 from ..lm import LM, get_lm
-from ..paths import absolute
-from ..plain import shown
 from .digests import digest
 from .job import Fingerprint
 from .sources import Input, Source, check_rows
@@ -143,7 +143,7 @@ def _check_place(path: Path) -> None:
 
 def _digest_of(lm: LM, ignore: Collection[str]) -> str:
     """What else decides about the answers: not the key, nor the host, which may move."""
-    from ..config.settings import secret_fields
+    from .._config.settings import secret_fields
 
     settings = lm.settings
     shown: dict[str, Any] = {}

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from .._layers.limit import Limits
 from ..errors import LMGatewayError, UnsupportedError
-from ..layers.limit import Limits
 from ..lm import LM, get_lm
 from .asker import Asker, Outcome, StopError
 from .rows import Row, check_columns, identified

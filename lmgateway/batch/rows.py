@@ -10,9 +10,9 @@ from math import isnan
 from numbers import Integral
 from typing import Any, TypeAlias
 
-from ..allowlist import check_name
+from .._call.allowlist import check_name
+from .._plugins.registry import Plugin
 from ..errors import InputError, UnsupportedError
-from ..registry import Plugin
 from .digests import Digests, digest
 
 __all__ = ["IGNORE", "Raw", "Row", "check_columns", "identified", "interpret"]

@@ -11,15 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._drive.workers import Workers
+from .._guard.paths import absolute
+from .._guard.tracebacks import door
+from .._layers.limit import Limits
+from .._transports.threads import outcome
 from ..errors import LMGatewayError
-from ..layers.limit import Limits
-from ..paths import absolute
-from ..tracebacks import door
-from ..transports.threads import outcome
-from ..workers import Workers
 from .answers import is_success
 from .asker import Asker, StopError
-from .engine import Engine, Settler, Sink, as_row
+from .engine import (
+    Engine,
+    Settler,
+    Sink,
+    as_row,
+)
 from .feed import Feed
 from .interrupts import Control, drive
 from .job import Job
@@ -27,7 +32,12 @@ from .journal import Journal
 from .plan import Plan
 from .progress import say, shown
 from .rows import Row, check_columns, identified
-from .sources import Input, Source, check_rows, open_source
+from .sources import (
+    Input,
+    Source,
+    check_rows,
+    open_source,
+)
 from .tally import Summary, Tally
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+from .._base.values import shown
+from .._guard.paths import absolute
 from ..errors import InputError, UnsupportedError, excerpt
-from ..paths import absolute
-from ..plain import shown
 from .rows import BadLine, Raw
 
 __all__ = ["Input", "Source", "check_rows", "open_source"]

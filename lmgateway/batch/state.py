@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..paths import absolute
+from .._guard.paths import absolute
 from .job import read_job
 from .journal import read_journal
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from importlib.util import find_spec
 from time import monotonic
 
-from ..accounting import price
+from .._records.usage import price
 from ..errors import LMGatewayError
 from ..types import Completion
 

@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from ..distributions import own_version
+        from .._plugins.distributions import own_version
 
         print(f"lmgateway {own_version() or '(its metadata are missing)'}")
         raise typer.Exit

@@ -69,8 +69,8 @@ def open_lm(
 
 
 def _has_default(config: str | None) -> bool:
-    from ..config.names import MODEL_VARIABLE, configuration
-    from ..config.origins import Environment
+    from .._config.names import MODEL_VARIABLE, configuration
+    from .._config.provenance import Environment
 
     return bool(Environment().lookup(MODEL_VARIABLE) or configuration(config).default)
 

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LMGatewayError, UnsupportedError
-from .arguments import ConfigPath, Model, Params, System, open_lm, read_prompt, read_schema
+from .arguments import (
+    ConfigPath,
+    Model,
+    Params,
+    System,
+    open_lm,
+    read_prompt,
+    read_schema,
+)
 from .output import Printout, print_json, remark
 
 if TYPE_CHECKING:
+    from .._drive.streams import Stream
     from ..lm import LM
-    from ..streams import Stream
     from ..types import Completion
 
 __all__ = ["register", "stream_answer"]

@@ -11,7 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
-from .arguments import ConfigPath, Model, Params, System, open_lm
+from .arguments import (
+    ConfigPath,
+    Model,
+    Params,
+    System,
+    open_lm,
+)
 from .output import print_json, say
 
 __all__ = ["register"]
@@ -85,8 +91,8 @@ def run(
 
     The first Ctrl-C lets the calls in flight end and says how to go on; the second stops at once.
     """
+    from .._layers.limit import Limits
     from ..batch.plan import Plan
-    from ..layers.limit import Limits
 
     if engine not in ("asyncio", "ray"):
         raise InputError(f"--engine is asyncio or ray, not {engine!r:.40}")

@@ -21,8 +21,8 @@ def register(parent: typer.Typer) -> None:
 
 
 def _file() -> Path:
-    from ..config.names import configuration
-    from ..store import CacheSettings
+    from .._config.names import configuration
+    from .._store.settings import CacheSettings
 
     table = configuration().cache
     return CacheSettings(**{name: each.value for name, each in table.items()}).file
@@ -31,7 +31,7 @@ def _file() -> Path:
 @app.command()
 def stats(as_json: AsJSON = False) -> None:
     """How many answers there are, and what room they take."""
-    from ..store import inventory
+    from .._store import inventory
 
     held = inventory.stats(_file())
     if as_json:
@@ -49,7 +49,7 @@ def stats(as_json: AsJSON = False) -> None:
 @app.command()
 def clear(as_json: AsJSON = False) -> None:
     """Remove every answer, from the disk too."""
-    from ..store import inventory
+    from .._store import inventory
 
     file = _file()
     removed = inventory.clear(file)
@@ -62,7 +62,7 @@ def clear(as_json: AsJSON = False) -> None:
 @app.command()
 def verify(as_json: AsJSON = False) -> None:
     """Read every answer; the exit status is 1 if anything is damaged."""
-    from ..store import inventory
+    from .._store import inventory
 
     file = _file()
     verdict = inventory.verify(file)

@@ -8,10 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import ConfigError, LMGatewayError, PluginError, UnsupportedError
-from .arguments import ConfigPath, Model, Params, System, open_lm
+from ..errors import (
+    ConfigError,
+    LMGatewayError,
+    PluginError,
+    UnsupportedError,
+)
+from .arguments import (
+    ConfigPath,
+    Model,
+    Params,
+    System,
+    open_lm,
+)
 from .ask import stream_answer
-from .output import Printout, leave_line, remark, report, say
+from .output import (
+    Printout,
+    leave_line,
+    remark,
+    report,
+    say,
+)
 
 if TYPE_CHECKING:
     from ..lm import LM

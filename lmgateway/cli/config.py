@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .models import AsJSON, ConfigPath, Name, open_anyhow
+from .models import (
+    AsJSON,
+    ConfigPath,
+    Name,
+    open_anyhow,
+)
 from .output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from ..config.effective import Row
-    from ..config.origins import Sourced
+    from .._config.effective import Row
+    from .._config.provenance import Sourced
 
 __all__ = ["describe", "effective", "register", "write_starter"]
 
@@ -55,9 +60,9 @@ def config(
 
 def describe(path: str | None = None) -> dict[str, Any]:
     """The configuration file that counts and the names in it, as JSON."""
-    from ..config.files import find
-    from ..config.names import MODEL_VARIABLE, configuration
-    from ..config.origins import Environment
+    from .._config.files import find
+    from .._config.names import MODEL_VARIABLE, configuration
+    from .._config.provenance import Environment
 
     found, settled = find(path), configuration(path)
     default = Environment().lookup(MODEL_VARIABLE) or settled.default
@@ -71,7 +76,7 @@ def describe(path: str | None = None) -> dict[str, Any]:
 
 def effective(name: str | None = None, **keywords: Any) -> list[Row]:
     """Every value that ``get_lm(name, **keywords)`` would work with; a model need not be named."""
-    from ..config.effective import effective as rows
+    from .._config.effective import effective as rows
 
     with open_anyhow(name, **keywords) as lm:
         return rows(lm._spec)
@@ -91,9 +96,9 @@ def show_origin(origin: Sourced) -> str:
 
 def write_starter(folder: Path | None = None) -> Path:
     """Write a commented ``lmgateway.toml``; raises ConfigError where there is one."""
-    from ..config.files import FILE_NAME
+    from .._config.files import FILE_NAME
+    from .._guard.paths import absolute
     from ..errors import ConfigError
-    from ..paths import absolute
 
     path = Path(absolute(folder or ".")) / FILE_NAME
     try:

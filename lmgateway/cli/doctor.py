@@ -23,7 +23,12 @@ from ..errors import (
     RateLimitError,
     TransportError,
 )
-from .models import AsJSON, ConfigPath, Name, open_anyhow
+from .models import (
+    AsJSON,
+    ConfigPath,
+    Name,
+    open_anyhow,
+)
 from .output import print_json, say
 
 if TYPE_CHECKING:
@@ -99,9 +104,9 @@ def examine(name: str | None = None, config: str | None = None) -> Iterator[Find
 
 def _examine_files(config: str | None) -> Generator[Finding, None, bool]:
     """Whether the files could be read is its value."""
-    from ..config.files import find, user_file
-    from ..config.names import configuration
-    from ..config.origins import Environment
+    from .._config.files import find, user_file
+    from .._config.names import configuration
+    from .._config.provenance import Environment
 
     readable = True
     try:
@@ -127,7 +132,7 @@ def _examine_files(config: str | None) -> Generator[Finding, None, bool]:
 
 
 def _examine_plugins() -> Iterator[Finding]:
-    from ..registry import damaged, installed, load
+    from .._plugins.registry import damaged, installed, load
 
     for name, why in damaged().items():
         fact, _, advice = why.partition(": ")
@@ -148,7 +153,7 @@ def _examine_plugins() -> Iterator[Finding]:
 
 
 def _examine_models(config: str | None) -> Iterator[Finding]:
-    from ..config.names import configuration
+    from .._config.names import configuration
 
     for name, table in configuration(config).models.items():
         try:
@@ -189,8 +194,8 @@ def _examine_base(lm: LM) -> Iterator[Finding]:
 
 
 def _examine_secrets(lm: LM) -> Iterator[Finding]:
-    from ..config.settings import MissingSecret, secret_fields
-    from ..masking import MASK
+    from .._base.masking import MASK
+    from .._config.settings import MissingSecret, secret_fields
     from ..types import HTTPRequest
 
     spec = lm._spec

@@ -17,7 +17,7 @@ __all__ = ["AsJSON", "ConfigPath", "Name", "open_anyhow", "register"]
 
 def complete_names(incomplete: str) -> list[str]:
     """The names that begin so, for a shell; none where the configuration is wrong."""
-    from ..config.names import configuration, known_providers
+    from .._config.names import configuration, known_providers
     from ..errors import LMGatewayError
 
     try:
@@ -66,8 +66,8 @@ def models(name: Name = None, config: ConfigPath = None, as_json: AsJSON = False
 
 def open_anyhow(name: str | None, **keywords: Any) -> LM:
     """The LM of a name; its ``model`` is "" where none was named, and none can then be asked."""
-    from ..composition import specify
-    from ..config.names import plugin_of, select
+    from .._call.spec import specify
+    from .._config.names import plugin_of, select
     from ..lm import LM
 
     selection = select(name, None, keywords.get("config"))

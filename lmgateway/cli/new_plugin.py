@@ -22,7 +22,7 @@ def new_plugin(
     ] = None,
 ) -> None:
     """Write a provider plugin that installs, answers and passes its contract test."""
-    from ..scaffold import write_plugin
+    from .._plugins.scaffold import write_plugin
 
     folder = write_plugin(name, into)
     print(f"{folder} holds a provider plugin. Next:")

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def providers(as_json: AsJSON = False) -> None:
     """List the installed providers; no plugin is loaded."""
-    from ..registry import providers as installed
+    from .._plugins.registry import providers as installed
 
     rows = [(row.name, row.distribution, row.version) for row in installed()]
     if as_json:

@@ -22,8 +22,8 @@ except ImportError as error:
     ) from error
 
 from .. import lm as gateway
+from .._guard.tracebacks import door
 from ..errors import InputError
-from ..tracebacks import door
 from .asking import CARRIED
 from .engine import AsyncEngine, Engine, Named
 

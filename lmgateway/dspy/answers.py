@@ -9,7 +9,7 @@ from typing import Any
 
 from dspy import lm15
 
-from ..plain import is_deep
+from .._base.values import is_deep
 from ..types import Choice, Completion, Delta
 
 __all__ = ["Reply", "response"]

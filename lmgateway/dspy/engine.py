@@ -9,10 +9,15 @@ from typing import Any, Self, TypeAlias
 from dspy import lm15
 from dspy.clients.engines.base import validate_request
 
-from ..composition import recipe
+from .._call.spec import recipe
 from ..lm import LM, get_lm
 from .answers import Reply, response
-from .asking import CARRIED, conversation, one_text, parameters
+from .asking import (
+    CARRIED,
+    conversation,
+    one_text,
+    parameters,
+)
 from .failures import translated
 from .naming import label
 

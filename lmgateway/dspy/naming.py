@@ -6,8 +6,8 @@ import json
 from hashlib import sha256
 from typing import Any
 
+from .._store.exchange import shaping as shaping_headers
 from ..lm import LM
-from ..store.exchange import shaping as shaping_headers
 from .asking import CARRIED
 
 __all__ = ["label"]

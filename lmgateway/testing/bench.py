@@ -7,14 +7,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .. import composition
-from ..attempt import exchange
-from ..deadline import Deadline
-from ..drivers import run
-from ..layers import Call, Scope
+from .._call import flow as flows
+from .._call import spec as specs
+from .._call.exchange import exchange
+from .._drive.cancel import Deadline
+from .._drive.loops import run
+from .._layers.call import Call, Scope
+from .._plugins.registry import Plugin
 from ..lm import LM
-from ..registry import Plugin
-from ..types import Blocking, Completion, Delta, Flow, HTTPRequest, Request
+from ..types import (
+    Blocking,
+    Completion,
+    Delta,
+    Flow,
+    HTTPRequest,
+    Request,
+)
 from .calls import DEFAULT_PROMPT, RecordedCall, portray_request
 from .wire import Wire
 
@@ -53,15 +61,15 @@ class Bench:
     model: str
     settings: Mapping[str, Any]
     canaries: tuple[str, ...]
-    _specs: list[composition.Spec] = field(default_factory=list, init=False, repr=False)
+    _specs: list[specs.Spec] = field(default_factory=list, init=False, repr=False)
 
     def lm(self, wire: Wire, **keywords: Any) -> LM:
         """An LM whose every exchange goes to the wire; it asks once, and caches nothing."""
         if not self._specs:
             asked = {"retries": 0, "cache": False, "timeout": 60.0, **self.settings}
-            spec = composition.specify(self.plugin.name, self.model, asked, self.plugin)
+            spec = specs.specify(self.plugin.name, self.model, asked, self.plugin)
             self._specs.append(spec)
-        spec = composition.varied(self._specs[0], keywords)
+        spec = specs.varied(self._specs[0], keywords)
         lm = LM(replace(spec, layers=(*spec.layers, wire.layer)))
         object.__setattr__(lm, "_connections", wire)
         return lm
@@ -155,16 +163,14 @@ class Bench:
         return "HTTP" if isinstance(effect, HTTPRequest) else "Blocking"
 
 
-def _prepare(
-    lm: LM, call: Mapping[str, Any], *, stream: bool
-) -> tuple[composition.Spec, Request, Call]:
+def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[specs.Spec, Request, Call]:
     keywords = dict(call)
     given = [keywords.pop(name, None) for name in ("prompt", "messages", "schema")]
-    spec = composition.varied(lm._spec, keywords)
-    return spec, *composition.prepare(spec, *given, stream=stream)
+    spec = specs.varied(lm._spec, keywords)
+    return spec, *flows.prepare(spec, *given, stream=stream)
 
 
-def _hook(spec: composition.Spec) -> Callable[[Request], Any]:
+def _hook(spec: specs.Spec) -> Callable[[Request], Any]:
     hooks, values = spec.plugin.hook, spec.filled.values if spec.filled else None
 
     def ask(request: Request) -> Any:

@@ -19,12 +19,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .._layers.call import Scope, Send
+from .._store.exchange import Replay, kept_headers
+from .._store.recordings import append_line, portray, revive
 from ..errors import InputError, LMGatewayError
-from ..layers import Scope, Send
 from ..lm import LM
-from ..store.exchange import Replay, kept_headers
-from ..store.recordings import append_line, portray, revive
-from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
+from ..types import (
+    JSON,
+    Exchange,
+    Flow,
+    HTTPRequest,
+    HTTPResponse,
+)
 from .wire import Pieces
 
 __all__ = ["DEFAULT_PROMPT", "RecordedCall", "portray_request", "read_calls", "record_call"]

@@ -26,8 +26,8 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
+from .._plugins.registry import Plugin, installed, load
 from ..errors import LMGatewayError
-from ..registry import Plugin, installed, load
 from .bench import Bench
 from .calls import RecordedCall, read_calls
 from .checks.answers import AnswerChecks
@@ -226,6 +226,6 @@ def _hooks_and_params(provider: str) -> tuple[frozenset[str], frozenset[str]]:
 def _secrets(plugin: Plugin) -> list[str]:
     if plugin.settings is None:
         return []
-    from ..config.settings import secret_fields
+    from .._config.settings import secret_fields
 
     return sorted(secret_fields(plugin.settings))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from ..store.recorder import record, replay
+from .._store.recorder import record, replay
 
 __all__ = ["lm_recording", "pytest_addoption"]
 

@@ -8,13 +8,19 @@ from itertools import count
 from threading import Lock
 from typing import Any, TypeAlias, cast
 
-from .. import composition
+from .._base.forks import renew_lock
+from .._call import spec as specs
+from .._plugins.registry import plugin_from
 from ..errors import LMGatewayError
-from ..forks import renew_lock
 from ..hookspecs import hookimpl
 from ..lm import LM
-from ..registry import plugin_from
-from ..types import Completion, Emit, Flow, Info, Request
+from ..types import (
+    Completion,
+    Emit,
+    Flow,
+    Info,
+    Request,
+)
 
 __all__ = ["ScriptedLM"]
 
@@ -110,7 +116,7 @@ class ScriptedLM(LM):
         plugin = plugin_from(double, name="scripted", source="ScriptedLM")
         # No cache unless asked for: a script is to be followed to the letter.
         keywords = {"cache": False, **keywords}
-        super().__init__(composition.specify("scripted", model, keywords, plugin))
+        super().__init__(specs.specify("scripted", model, keywords, plugin))
         object.__setattr__(self, "_script", double)
 
     @property
@@ -124,7 +130,7 @@ class ScriptedLM(LM):
         keywords.pop("name", None)
         model = keywords.pop("model", self.model)
         twin = LM.__new__(type(self))
-        spec = composition.specify("scripted", model, keywords, self._spec.plugin)
+        spec = specs.specify("scripted", model, keywords, self._spec.plugin)
         LM.__init__(twin, spec)
         object.__setattr__(twin, "_script", self._script)
         return twin

@@ -6,13 +6,19 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..layers import Scope, Send
-from ..types import Blocking, Exchange, Flow, HTTPRequest, HTTPResponse
+from .._layers.call import Scope, Send
+from ..types import (
+    Blocking,
+    Exchange,
+    Flow,
+    HTTPRequest,
+    HTTPResponse,
+)
 
 if TYPE_CHECKING:
-    from ..deadline import Deadline
-    from ..layers import Call
-    from ..transports import AsyncTransport, Transport
+    from .._drive.cancel import Deadline
+    from .._layers.call import Call
+    from .._transports.protocols import AsyncTransport, Transport
 
 __all__ = ["NoAnswerError", "Pieces", "Wire"]
 

@@ -22,14 +22,29 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from lmgateway import LM, errors, get_lm, hookimpl
-from lmgateway.batch import aprocess_batch, arun, process_batch, run
+from lmgateway import (
+    LM,
+    errors,
+    get_lm,
+    hookimpl,
+)
+from lmgateway._call.spec import specify
+from lmgateway._layers.limit import Limits
+from lmgateway._plugins.registry import installed, load, plugin_from
+from lmgateway.batch import (
+    aprocess_batch,
+    arun,
+    process_batch,
+    run,
+)
 from lmgateway.batch.ray import Answerer, _Worker
 from lmgateway.batch.rows import identified
-from lmgateway.composition import specify
-from lmgateway.layers.limit import Limits
-from lmgateway.registry import installed, load, plugin_from
-from lmgateway.types import Completion, Info, Options, Request
+from lmgateway.types import (
+    Completion,
+    Info,
+    Options,
+    Request,
+)
 from lmgateway.wire.openai import params as openai_params
 
 pytestmark = pytest.mark.loopback

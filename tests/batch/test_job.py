@@ -12,8 +12,18 @@ from pathlib import Path
 import pytest
 
 from lmgateway.batch import locks, status
-from lmgateway.batch.answers import answer_row, error_row, line, read_row
-from lmgateway.batch.job import Fingerprint, Job, beside, read_job
+from lmgateway.batch.answers import (
+    answer_row,
+    error_row,
+    line,
+    read_row,
+)
+from lmgateway.batch.job import (
+    Fingerprint,
+    Job,
+    beside,
+    read_job,
+)
 from lmgateway.batch.journal import Journal
 from lmgateway.errors import ConfigError, InputError
 

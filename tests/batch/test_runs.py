@@ -18,18 +18,30 @@ from support.chat_server import serve_chat
 
 import lmgateway.batch
 from lmgateway import LM, errors, hookimpl
-from lmgateway.batch import aprocess_batch, arun, asker, process_batch, run, status
+from lmgateway._call.spec import specify
+from lmgateway._layers.limit import Limits
+from lmgateway._plugins.registry import plugin_from
+from lmgateway.batch import (
+    aprocess_batch,
+    arun,
+    asker,
+    process_batch,
+    run,
+    status,
+)
 from lmgateway.batch.asker import Asker
 from lmgateway.batch.engine import Engine
 from lmgateway.batch.feed import Feed
 from lmgateway.batch.rows import identified
 from lmgateway.batch.tally import Tally
-from lmgateway.composition import specify
 from lmgateway.errors import InputError
-from lmgateway.layers.limit import Limits
-from lmgateway.registry import plugin_from
 from lmgateway.testing import ScriptedLM
-from lmgateway.types import Completion, Flow, Request, Wait
+from lmgateway.types import (
+    Completion,
+    Flow,
+    Request,
+    Wait,
+)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

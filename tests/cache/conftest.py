@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from support.service import World
 
-from lmgateway.layers.cache import cache
-from lmgateway.store import CacheSettings
-from lmgateway.store.sqlite import Store, close_all
+from lmgateway._layers.cache import cache
+from lmgateway._store.settings import CacheSettings
+from lmgateway._store.sqlite import Store, close_all
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import pytest
 from support.service import World, embedded
 
 from lmgateway import errors
-from lmgateway.store.exchange import Key
-from lmgateway.store.schema import seal
-from lmgateway.store.sqlite import Store, close_all
+from lmgateway._store.exchange import Key
+from lmgateway._store.schema import seal
+from lmgateway._store.sqlite import Store, close_all
 
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no such owners here")
 

@@ -16,10 +16,10 @@ import pytest
 from support.fault_server import FaultServer, await_event, chunk, head, receive, reply, send
 
 from lmgateway import LM, get_lm
+from lmgateway._layers import singleflight as flight
+from lmgateway._store.recorder import record
+from lmgateway._store.settings import CacheSettings
 from lmgateway.errors import AuthenticationError, ConfigError, StreamInterruptedError
-from lmgateway.layers import flight
-from lmgateway.store import CacheSettings
-from lmgateway.store.recorder import record
 
 pytestmark = pytest.mark.loopback
 

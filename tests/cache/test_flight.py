@@ -25,9 +25,16 @@ from support.fault_server import (
 from support.service import AsyncService, Where, World, embedded, says
 
 from lmgateway import LM, errors, get_lm
-from lmgateway.drivers import advance, run
-from lmgateway.layers import flight
-from lmgateway.types import Completion, Emit, HTTPRequest, HTTPResponse, Request, send
+from lmgateway._drive.loops import advance, run
+from lmgateway._layers import singleflight as flight
+from lmgateway.types import (
+    Completion,
+    Emit,
+    HTTPRequest,
+    HTTPResponse,
+    Request,
+    send,
+)
 
 
 def together(world: World, count: int, answer: Any = None, **options: Any) -> list[Future[Any]]:
@@ -236,7 +243,7 @@ def test_a_provider_may_ask_the_same_twice_in_one_call(world: World) -> None:
     flow, call = world.flow("q", {"temperature": 0, "timeout": 5.0})
 
     async def main() -> Completion:
-        from lmgateway.drivers import arun
+        from lmgateway._drive.loops import arun
 
         return await arun(flow, AsyncService(world.service), call.deadline)
 

@@ -8,12 +8,18 @@ import pytest
 from support.service import BASE, CANARY, DONE, Where, World, embedded, says, streams
 
 from lmgateway import errors
-from lmgateway.drivers import advance
-from lmgateway.layers import cache as cache_module
-from lmgateway.layers.cache import cache
-from lmgateway.store import CacheSettings
-from lmgateway.store.sqlite import Store
-from lmgateway.types import Emit, HTTPRequest, HTTPResponse, Request, send
+from lmgateway._drive.loops import advance
+from lmgateway._layers import cache as cache_module
+from lmgateway._layers.cache import cache
+from lmgateway._store.settings import CacheSettings
+from lmgateway._store.sqlite import Store
+from lmgateway.types import (
+    Emit,
+    HTTPRequest,
+    HTTPResponse,
+    Request,
+    send,
+)
 
 
 def test_the_second_answer_is_the_first_and_says_so(world: World) -> None:

@@ -13,14 +13,22 @@ from typing import Any
 import pytest
 from support.service import BASE, CANARY, DONE, Service, Where, World, embedded, says, streams
 
-import lmgateway.store.recorder
+import lmgateway._store.recorder
 from lmgateway import errors
-from lmgateway.layers.cache import cache
-from lmgateway.store import CacheSettings, recordings
-from lmgateway.store.difference import nearest
-from lmgateway.store.recorder import record, replay
-from lmgateway.store.recordings import Recording, portray, revive
-from lmgateway.types import Blocking, Flow, HTTPRequest, HTTPResponse, Request, send
+from lmgateway._layers.cache import cache
+from lmgateway._store import recordings
+from lmgateway._store.difference import nearest
+from lmgateway._store.recorder import record, replay
+from lmgateway._store.recordings import Recording, portray, revive
+from lmgateway._store.settings import CacheSettings
+from lmgateway.types import (
+    Blocking,
+    Flow,
+    HTTPRequest,
+    HTTPResponse,
+    Request,
+    send,
+)
 
 
 @pytest.fixture
@@ -548,8 +556,8 @@ def test_a_fresh_recording_passes_the_cache_by_but_not_itself(world: World, path
 def test_blocks_leave_nothing_behind(path: Path) -> None:
     with record(path), replay(path):
         pass
-    assert lmgateway.store.recorder.recorders() == ()
-    assert lmgateway.store.recorder.replayer() is None
+    assert lmgateway._store.recorder.recorders() == ()
+    assert lmgateway._store.recorder.replayer() is None
 
 
 # -- the form ----------------------------------------------------------------------------------
@@ -586,7 +594,7 @@ def test_every_body_survives(body: bytes) -> None:
     ],
 )
 def test_every_stream_survives(chunks: list[bytes]) -> None:
-    from lmgateway.store.exchange import Replay, decode, encode
+    from lmgateway._store.exchange import Replay, decode, encode
 
     response = HTTPResponse(200, source=Replay(chunks))
     for again in (

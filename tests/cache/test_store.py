@@ -21,9 +21,11 @@ import pytest
 from support.service import World
 
 from lmgateway import errors
-from lmgateway.store import CacheSettings, housekeeping, inventory, sqlite
-from lmgateway.store.exchange import Key
-from lmgateway.store.sqlite import Store
+from lmgateway._store import inventory, sqlite
+from lmgateway._store import maintenance as housekeeping
+from lmgateway._store.exchange import Key
+from lmgateway._store.settings import CacheSettings
+from lmgateway._store.sqlite import Store
 
 MEBIBYTE = 1024 * 1024
 Spoil = Callable[[Path], object]
@@ -355,8 +357,8 @@ def test_a_lock_of_a_moment_is_a_miss_and_no_reason_to_warn(
 def test_processes_that_begin_together_make_one_cache(tmp_path: Path) -> None:
     file = tmp_path / "new" / "a.sqlite3"
     code = (
-        "import sys\nfrom pathlib import Path\nfrom lmgateway.store.sqlite import Store\n"
-        "from lmgateway.store.exchange import Key\nsys.stdin.read()\n"
+        "import sys\nfrom pathlib import Path\nfrom lmgateway._store.sqlite import Store\n"
+        "from lmgateway._store.exchange import Key\nsys.stdin.read()\n"
         "store = Store(Path(sys.argv[1]))\nkey = Key(sys.argv[2].encode(), b'')\n"
         "print(store.get(key), store.put(key, b'1'), store.get(key))\n"
     )

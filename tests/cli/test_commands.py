@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from lmgateway._store.exchange import Key
+from lmgateway._store.sqlite import Store
 from lmgateway.cli.application import build
-from lmgateway.store.exchange import Key
-from lmgateway.store.sqlite import Store
 
 from .conftest import Open, Run
 

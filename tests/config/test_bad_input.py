@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lmgateway import ConfigError, LMGatewayError, get_lm
-from lmgateway.config import origins
+from lmgateway._config import provenance as origins
 
 Write = Callable[..., Path]
 

@@ -13,9 +13,9 @@ from lmgateway import (
     UnknownProviderError,
     get_lm,
 )
-from lmgateway.composition import specify
-from lmgateway.config import catalogue
-from lmgateway.config.catalogue import Host, hosts
+from lmgateway._call.spec import specify
+from lmgateway._config import catalogue
+from lmgateway._config.catalogue import Host, hosts
 
 ROWS = list(hosts().values())
 LOCKED = [host for host in ROWS if host.needs_key]

@@ -14,7 +14,7 @@ from support.distributions import SitePackages
 from support.llama_server import LlamaServer
 
 from lmgateway import get_lm
-from lmgateway.config.names import configuration
+from lmgateway._config.names import configuration
 
 pytest.importorskip("typer")
 

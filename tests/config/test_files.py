@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lmgateway import ConfigError, get_lm
-from lmgateway.config import files
-from lmgateway.config.files import find, read, user_file
-from lmgateway.config.names import configuration
+from lmgateway._config import files
+from lmgateway._config.files import find, read, user_file
+from lmgateway._config.names import configuration
 
 Write = Callable[..., Path]
 

@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 from support.distributions import SitePackages
 
-from lmgateway import ConfigError, InputError, UnknownProviderError, get_lm
-from lmgateway.config.names import select
+from lmgateway import (
+    ConfigError,
+    InputError,
+    UnknownProviderError,
+    get_lm,
+)
+from lmgateway._config.names import select
+from lmgateway._plugins.registry import PUBLISHED
 from lmgateway.errors import PluginLoadError
-from lmgateway.registry import PUBLISHED
 
 Write = Callable[..., Path]
 

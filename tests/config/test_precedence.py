@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmgateway import get_lm
-from lmgateway.composition import specify
-from lmgateway.config.effective import Row, effective
-from lmgateway.config.files import find
-from lmgateway.config.names import select
+from lmgateway._call.spec import specify
+from lmgateway._config.effective import Row, effective
+from lmgateway._config.files import find
+from lmgateway._config.names import select
 
 settings.register_profile("config", max_examples=120, deadline=None)
 pytestmark = pytest.mark.filterwarnings("error")

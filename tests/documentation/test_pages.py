@@ -14,7 +14,7 @@ import pytest
 from support.distributions import SitePackages
 
 import lmgateway
-from lmgateway.registry import plugin_from
+from lmgateway._plugins.registry import plugin_from
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)

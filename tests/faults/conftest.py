@@ -6,8 +6,9 @@ import pytest
 from faults.play import KEY
 from transports.checking import Authority
 
-from lmgateway.layers import retry as retrying
-from lmgateway.transports import TransportOptions, pool
+from lmgateway._layers import retry as retrying
+from lmgateway._transports import pool
+from lmgateway._transports.protocols import TransportOptions
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -24,8 +24,8 @@ from support.fault_server import head
 from support.service import Body
 
 from lmgateway import LMGatewayError, get_lm
-from lmgateway.drivers import Done, aadvance, advance
-from lmgateway.transports import BodySource
+from lmgateway._drive.loops import Done, aadvance, advance
+from lmgateway._transports.protocols import BodySource
 from lmgateway.types import HTTPResponse
 
 pytestmark = pytest.mark.loopback

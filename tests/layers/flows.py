@@ -7,9 +7,17 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec
 
-from lmgateway.deadline import Deadline
-from lmgateway.layers import Call, Step
-from lmgateway.types import Completion, Effect, Emit, Flow, Options, Request, Sleep
+from lmgateway._drive.cancel import Deadline
+from lmgateway._layers.call import Call, Step
+from lmgateway.types import (
+    Completion,
+    Effect,
+    Emit,
+    Flow,
+    Options,
+    Request,
+    Sleep,
+)
 
 Outcome = BaseException | str
 P = ParamSpec("P")

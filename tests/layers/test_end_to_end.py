@@ -25,7 +25,13 @@ from support.fault_server import (
     stall,
 )
 
-from lmgateway import composition, get_lm
+from lmgateway import get_lm
+from lmgateway._call import flow as flows
+from lmgateway._layers import limit as limiting
+from lmgateway._layers import retry as retrying
+from lmgateway._layers.limit import Limits, limit, limiter_for
+from lmgateway._layers.observe import CallEvent, on_call
+from lmgateway._layers.permits import Place
 from lmgateway.errors import (
     ConnectionFailedError,
     InvalidRequestError,
@@ -34,11 +40,6 @@ from lmgateway.errors import (
     RequestTimeoutError,
     ServerError,
 )
-from lmgateway.layers import limit as limiting
-from lmgateway.layers import retry as retrying
-from lmgateway.layers.limit import Limits, limit, limiter_for
-from lmgateway.layers.observe import CallEvent, on_call
-from lmgateway.layers.permits import Place
 
 pytestmark = pytest.mark.loopback
 
@@ -315,7 +316,7 @@ def test_a_plugin_that_fails_to_close_hides_no_error_and_keeps_no_other_open(
     site_packages.install("broken", CLOSED.replace("closed.append(id(settings))", "closed.nope()"))
     name = site_packages.install("embedded", CLOSED)
     lm = get_lm("broken", model="m", fallbacks=["embedded/m"])
-    composition._resolved("embedded/m", lm._spec)
+    flows._resolved("embedded/m", lm._spec)
     with (
         pytest.warns(RuntimeWarning, match=r"lmgateway-broken 1\.0 raised AttributeError while"),
         pytest.raises(LookupError, match="the user's own"),

@@ -7,6 +7,7 @@ import logging
 import pytest
 from layers.flows import Script, answer, call_of, notes, run_step
 
+from lmgateway._layers.fallback import fallback
 from lmgateway.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -19,7 +20,6 @@ from lmgateway.errors import (
     ServerError,
     UnsupportedError,
 )
-from lmgateway.layers.fallback import fallback
 from lmgateway.types import Completion, Flow, Request
 
 

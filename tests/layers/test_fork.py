@@ -116,15 +116,15 @@ def test_a_child_finds_every_lock_free(tmp_path: Path) -> None:
     held = set(done.stdout.splitlines())
     assert "the child ended with 0" in held, done.stderr
     assert held >= {
-        "lmgateway.config.files._lock",
-        "lmgateway.config.origins._lock",
-        "lmgateway.connections.Connections._lock",
-        "lmgateway.history.History._lock",
-        "lmgateway.layers.observe._lock",
-        "lmgateway.registry._lock",
-        "lmgateway.store.recorder.Recorder._lock",
-        "lmgateway.store.recorder._lock",
-        "lmgateway.store.recordings.Recording._lock",
+        "lmgateway._config.files._lock",
+        "lmgateway._config.provenance._lock",
+        "lmgateway._transports.leases.Connections._lock",
+        "lmgateway._records.history.History._lock",
+        "lmgateway._layers.observe._lock",
+        "lmgateway._plugins.registry._lock",
+        "lmgateway._store.recorder.Recorder._lock",
+        "lmgateway._store.recorder._lock",
+        "lmgateway._store.recordings.Recording._lock",
         "lmgateway.testing.scripted._Script._lock",
-        "lmgateway.transports.pool._Shared.lock",
+        "lmgateway._transports.pool._Shared.lock",
     }

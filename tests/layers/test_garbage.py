@@ -9,14 +9,21 @@ from contextlib import suppress
 import pytest
 from layers.flows import Pump, call_of
 
+from lmgateway._layers import limit as limiting
+from lmgateway._layers.call import Call, Step
+from lmgateway._layers.fallback import fallback
+from lmgateway._layers.limit import Limits, limit
+from lmgateway._layers.observe import observe, on_call
+from lmgateway._layers.retry import retry
 from lmgateway.errors import ServerError
-from lmgateway.layers import Call, Step
-from lmgateway.layers import limit as limiting
-from lmgateway.layers.fallback import fallback
-from lmgateway.layers.limit import Limits, limit
-from lmgateway.layers.observe import observe, on_call
-from lmgateway.layers.retry import retry
-from lmgateway.types import Completion, Exchange, Flow, HTTPRequest, Request, Sleep
+from lmgateway.types import (
+    Completion,
+    Exchange,
+    Flow,
+    HTTPRequest,
+    Request,
+    Sleep,
+)
 
 
 def failing(request: Request) -> Flow[Completion]:
@@ -38,7 +45,7 @@ def watched(call: Call) -> Step:
 
 
 def limited(call: Call) -> Step:
-    from lmgateway.layers import Scope
+    from lmgateway._layers.call import Scope
 
     def send(exchange: Exchange) -> Flow[Completion]:
         return (yield from failing(Request("m")))

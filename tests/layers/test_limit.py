@@ -16,11 +16,17 @@ from layers.flows import Pump, answer, awaited, call_of, notes
 from support.fault_server import FaultServer, reply
 
 from lmgateway import get_lm
-from lmgateway.drivers import arun, run
+from lmgateway._drive.loops import arun, run
+from lmgateway._drive.workers import run_blocking
+from lmgateway._layers import limit as module
+from lmgateway._layers.call import Call, Scope, Send
+from lmgateway._layers.limit import (
+    Limits,
+    estimate,
+    limit,
+    limiter_for,
+)
 from lmgateway.errors import ConnectionFailedError, InvalidSettingError, RequestTimeoutError
-from lmgateway.layers import Call, Scope, Send
-from lmgateway.layers import limit as module
-from lmgateway.layers.limit import Limits, estimate, limit, limiter_for
 from lmgateway.types import (
     Blocking,
     Exchange,
@@ -31,7 +37,6 @@ from lmgateway.types import (
     Sleep,
     Wait,
 )
-from lmgateway.workers import run_blocking
 
 POST = HTTPRequest("POST", "http://host.test", "/completions")
 OK = HTTPResponse(200, body=b"{}")

@@ -18,14 +18,20 @@ from typing import Any
 import pytest
 from layers.flows import Script, answer, awaited, call_of, run_step
 
-from lmgateway.drivers import arun, run
+from lmgateway._drive.loops import arun, run
+from lmgateway._layers import observe as module
+from lmgateway._layers.call import Call, Step
+from lmgateway._layers.fallback import fallback
+from lmgateway._layers.observe import CallEvent, observe, on_call
+from lmgateway._layers.retry import retry
 from lmgateway.errors import InvalidRequestError, LMGatewayError, ServerError
-from lmgateway.layers import Call, Step
-from lmgateway.layers import observe as module
-from lmgateway.layers.fallback import fallback
-from lmgateway.layers.observe import CallEvent, observe, on_call
-from lmgateway.layers.retry import retry
-from lmgateway.types import Completion, Emit, Flow, Request, Wait
+from lmgateway.types import (
+    Completion,
+    Emit,
+    Flow,
+    Request,
+    Wait,
+)
 
 ANY: Any = None
 

@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 from layers.flows import Script, awaited, call_of, run_step
 
-from lmgateway.drivers import arun
+from lmgateway._drive.loops import arun
+from lmgateway._layers.call import Call
+from lmgateway._layers.observe import observe
 from lmgateway.errors import ServerError
-from lmgateway.layers import Call
-from lmgateway.layers.observe import observe
-from lmgateway.types import Completion, Emit, Flow, Request
+from lmgateway.types import (
+    Completion,
+    Emit,
+    Flow,
+    Request,
+)
 
 pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
 

@@ -10,9 +10,14 @@ from random import Random
 import pytest
 from support.collector import LINES, Collector
 
-from lmgateway.layers import permits
-from lmgateway.layers.limit import Limiter, Limits
-from lmgateway.layers.permits import Gate, Pace, Place, Slot
+from lmgateway._layers import permits
+from lmgateway._layers.limit import Limiter, Limits
+from lmgateway._layers.permits import (
+    Gate,
+    Pace,
+    Place,
+    Slot,
+)
 
 
 class Clock:

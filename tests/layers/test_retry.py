@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from layers.flows import Pump, Script, call_of, notes, run_step
 
+from lmgateway._layers import retry as module
+from lmgateway._layers.retry import RetryBudget, budget_for, retry
 from lmgateway.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -23,8 +25,6 @@ from lmgateway.errors import (
     ResponseFormatError,
     ServerError,
 )
-from lmgateway.layers import retry as module
-from lmgateway.layers.retry import RetryBudget, budget_for, retry
 from lmgateway.types import Request
 
 

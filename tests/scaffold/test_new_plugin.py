@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from support.fault_server import FaultServer, head, receive, send
 
+from lmgateway._plugins.scaffold import files_of, write_plugin
 from lmgateway.errors import InputError
-from lmgateway.scaffold import files_of, write_plugin
 
 ROOT = Path(__file__).parents[2]
 MESSAGE = b'{"role": "assistant", "content": "Over the wire."}'

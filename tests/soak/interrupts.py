@@ -25,10 +25,11 @@ from typing import Any
 from failing_server import answer_to
 
 from lmgateway import LMGatewayError, get_lm
-from lmgateway.layers import flight, limit
-from lmgateway.promises import start
-from lmgateway.store import sqlite
-from lmgateway.transports import pool
+from lmgateway._drive.futures import start
+from lmgateway._layers import limit
+from lmgateway._layers import singleflight as flight
+from lmgateway._store import sqlite
+from lmgateway._transports import pool
 
 TIMEOUT = 20.0  # seconds for a call; it takes milliseconds
 PATIENCE = 10.0  # seconds until what other threads are at has ended

@@ -17,9 +17,9 @@ import time
 from hashlib import sha256
 from pathlib import Path
 
-from lmgateway.store import inventory
-from lmgateway.store.exchange import Key
-from lmgateway.store.sqlite import Store
+from lmgateway._store import inventory
+from lmgateway._store.exchange import Key
+from lmgateway._store.sqlite import Store
 
 WRITERS = 4
 BASE = b"base"

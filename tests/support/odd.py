@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lmgateway import LMGatewayError, PluginError
-from lmgateway.history import History
+from lmgateway._records.history import History
 
 __all__ = ["ODD", "assert_sound", "each_field_odd", "outcome", "spell"]
 

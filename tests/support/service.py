@@ -11,9 +11,11 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from lmgateway.attempt import attempt
-from lmgateway.deadline import Deadline
-from lmgateway.drivers import advance, arun, run
+from lmgateway._call.attempt import attempt
+from lmgateway._drive.cancel import Deadline
+from lmgateway._drive.loops import advance, arun, run
+from lmgateway._layers.call import Call, EffectLayer
+from lmgateway._transports.protocols import BodySource
 from lmgateway.errors import (
     LMGatewayError,
     MissingCredentialError,
@@ -21,8 +23,6 @@ from lmgateway.errors import (
     StreamInterruptedError,
     api_error,
 )
-from lmgateway.layers import Call, EffectLayer
-from lmgateway.transports import BodySource
 from lmgateway.types import (
     Blocking,
     Completion,

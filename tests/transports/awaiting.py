@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from lmgateway.deadline import Deadline
-from lmgateway.transports import AsyncBody, AsyncTransport, BodySource
+from lmgateway._drive.cancel import Deadline
+from lmgateway._transports.protocols import AsyncBody, AsyncTransport, BodySource
 from lmgateway.types import HTTPRequest, HTTPResponse
 
 __all__ = ["SSE", "body_of", "call", "in_thread", "post"]

@@ -16,8 +16,8 @@ import pytest
 import trustme
 from support.fault_server import FaultServer, Script, start_tls
 
+from lmgateway._transports.protocols import TransportOptions
 from lmgateway.errors import LMGatewayError
-from lmgateway.transports import TransportOptions
 from lmgateway.types import HTTPRequest
 
 __all__ = [

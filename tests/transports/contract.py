@@ -29,13 +29,13 @@ from support.fault_server import (
     stall,
 )
 
+from lmgateway._transports.protocols import TransportOptions
 from lmgateway.errors import (
     APIError,
     ConnectionFailedError,
     RequestTimeoutError,
     ResponseFormatError,
 )
-from lmgateway.transports import TransportOptions
 from transports.checking import Answer, Authority, Case, Client, Failure, OpenClient, check
 
 __all__ = ["CASES", "Answer", "Authority", "Case", "Client", "OpenClient", "check"]

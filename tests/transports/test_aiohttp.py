@@ -25,12 +25,10 @@ from support.fault_server import (
     start_tls,
 )
 
-from lmgateway.deadline import Deadline
-from lmgateway.errors import (
-    ConnectionFailedError,
-)
-from lmgateway.transports import TransportOptions
-from lmgateway.transports.aiohttp import AiohttpTransport
+from lmgateway._drive.cancel import Deadline
+from lmgateway._transports.aiohttp import AiohttpTransport
+from lmgateway._transports.protocols import TransportOptions
+from lmgateway.errors import ConnectionFailedError
 from lmgateway.types import HTTPRequest
 from transports.awaiting import SSE, body_of, call, in_thread, post
 from transports.checking import Authority
@@ -303,9 +301,9 @@ def test_ten_thousand_calls_over_ten_loops_leave_nothing_behind(
 def test_an_interpreter_ends_without_a_word_about_an_open_loop() -> None:
     code = (
         "import asyncio, sys\n"
-        "from lmgateway.deadline import Deadline\n"
-        "from lmgateway.transports import TransportOptions\n"
-        "from lmgateway.transports.aiohttp import AiohttpTransport\n"
+        "from lmgateway._drive.cancel import Deadline\n"
+        "from lmgateway._transports.protocols import TransportOptions\n"
+        "from lmgateway._transports.aiohttp import AiohttpTransport\n"
         "from lmgateway.types import HTTPRequest\n"
         "transport, loop = AiohttpTransport(TransportOptions()), asyncio.new_event_loop()\n"
         "request = HTTPRequest('POST', sys.argv[1], '/')\n"

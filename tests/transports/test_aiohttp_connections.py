@@ -26,15 +26,15 @@ from support.fault_server import (
     stall,
 )
 
-from lmgateway.deadline import Deadline
+from lmgateway._drive.cancel import Deadline
+from lmgateway._transports.aiohttp import AiohttpTransport
+from lmgateway._transports.protocols import TransportOptions
 from lmgateway.errors import (
     ConfigError,
     ConnectionFailedError,
     InputError,
     RequestTimeoutError,
 )
-from lmgateway.transports import TransportOptions
-from lmgateway.transports.aiohttp import AiohttpTransport
 from lmgateway.types import HTTPRequest, HTTPResponse
 from transports.awaiting import SSE, body_of, call, in_thread, post
 

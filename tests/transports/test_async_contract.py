@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from lmgateway.deadline import Deadline
-from lmgateway.transports import AsyncTransport, BodySource, TransportOptions
-from lmgateway.transports.aiohttp import AiohttpTransport
-from lmgateway.transports.requests import RequestsTransport
-from lmgateway.transports.threads import ThreadedTransport
+from lmgateway._drive.cancel import Deadline
+from lmgateway._transports.aiohttp import AiohttpTransport
+from lmgateway._transports.protocols import AsyncTransport, BodySource, TransportOptions
+from lmgateway._transports.requests import RequestsTransport
+from lmgateway._transports.threads import ThreadedTransport
 from lmgateway.types import HTTPRequest
 from transports.contract import CASES, Answer, Authority, Case, check
 

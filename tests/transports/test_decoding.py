@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lmgateway.transports.decoding import PIECE, DecodingError, decoder_for
+from lmgateway._transports.decoding import PIECE, DecodingError, decoder_for
 
 PLAIN = random.Random(1).randbytes(50_000) + b"a" * 1_000_000
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from support.collector import LINES, Collector
 
-from lmgateway.deadline import Deadline
+from lmgateway._drive.cancel import Deadline
+from lmgateway._transports import pool
+from lmgateway._transports.pool import acquire_async, acquire_sync, release
+from lmgateway._transports.protocols import TransportOptions
 from lmgateway.errors import ConfigError, ConnectionFailedError
-from lmgateway.transports import TransportOptions, pool
-from lmgateway.transports.pool import acquire_async, acquire_sync, release
 from lmgateway.types import HTTPRequest
 
 OPTIONS = TransportOptions(max_body=12345)  # of nobody else
@@ -56,8 +57,8 @@ def test_threads_are_chosen_where_aiohttp_is_not_installed() -> None:
         "import importlib.util as util\n"
         "find = util.find_spec\n"
         "util.find_spec = lambda name, *rest: None if name == 'aiohttp' else find(name, *rest)\n"
-        "from lmgateway.transports.pool import acquire_async, release\n"
-        "from lmgateway.transports import TransportOptions\n"
+        "from lmgateway._transports.pool import acquire_async, release\n"
+        "from lmgateway._transports.protocols import TransportOptions\n"
         "print(type(acquire_async(None, TransportOptions())).__name__)\n"
         "try: acquire_async('aiohttp', TransportOptions())\n"
         "except Exception as error: print(type(error).__name__, error)\n"

@@ -27,14 +27,10 @@ from support.fault_server import (
     signal as tell,
 )
 
-from lmgateway.deadline import Deadline
-from lmgateway.errors import (
-    ConnectionFailedError,
-    InputError,
-    RequestTimeoutError,
-)
-from lmgateway.transports import Body, BodySource, TransportOptions
-from lmgateway.transports.requests import RequestsTransport
+from lmgateway._drive.cancel import Deadline
+from lmgateway._transports.protocols import Body, BodySource, TransportOptions
+from lmgateway._transports.requests import RequestsTransport
+from lmgateway.errors import ConnectionFailedError, InputError, RequestTimeoutError
 from lmgateway.types import HTTPRequest, HTTPResponse
 
 pytestmark = pytest.mark.loopback
@@ -232,7 +228,7 @@ def test_close_hangs_up_idle_connections_and_refuses_more(transport: RequestsTra
 def test_services_asked_long_ago_are_let_go(
     transport: RequestsTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmgateway.transports.requests.TARGETS", 2)
+    monkeypatch.setattr("lmgateway._transports.requests.TARGETS", 2)
     with FaultServer([reply(), stall()]) as server, FaultServer([reply()] * 2) as other:
         transport.send(post(server.url), Deadline(20))
         for path in ("", "/a"):

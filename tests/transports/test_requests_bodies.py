@@ -20,14 +20,10 @@ from support.fault_server import (
     stall,
 )
 
-from lmgateway.deadline import Deadline
-from lmgateway.errors import (
-    APIError,
-    ConnectionFailedError,
-    ResponseFormatError,
-)
-from lmgateway.transports import Body, BodySource, TransportOptions
-from lmgateway.transports.requests import RequestsTransport
+from lmgateway._drive.cancel import Deadline
+from lmgateway._transports.protocols import Body, BodySource, TransportOptions
+from lmgateway._transports.requests import RequestsTransport
+from lmgateway.errors import APIError, ConnectionFailedError, ResponseFormatError
 from lmgateway.types import HTTPRequest, HTTPResponse
 
 pytestmark = pytest.mark.loopback

@@ -4,9 +4,9 @@ from typing import cast
 
 import pytest
 
-from lmgateway.deadline import Deadline
-from lmgateway.transports import Body, BodySource, TransportOptions
-from lmgateway.transports.requests import RequestsTransport
+from lmgateway._drive.cancel import Deadline
+from lmgateway._transports.protocols import Body, BodySource, TransportOptions
+from lmgateway._transports.requests import RequestsTransport
 from lmgateway.types import HTTPRequest
 from transports.contract import CASES, Answer, Authority, Case, check
 

@@ -23,11 +23,12 @@ from support.fault_server import (
 )
 from urllib3.util import ssl_
 
-from lmgateway.deadline import Deadline
+from lmgateway._drive.cancel import Deadline
+from lmgateway._transports import targets
+from lmgateway._transports.aiohttp import AiohttpTransport
+from lmgateway._transports.protocols import TransportOptions
+from lmgateway._transports.requests import RequestsTransport
 from lmgateway.errors import ConfigError, ConnectionFailedError, RequestTimeoutError
-from lmgateway.transports import TransportOptions, targets
-from lmgateway.transports.aiohttp import AiohttpTransport
-from lmgateway.transports.requests import RequestsTransport
 from lmgateway.types import HTTPRequest
 from transports.contract import Authority
 

@@ -31,9 +31,9 @@ from support.fault_server import (
 )
 from support.relay import tls_proxy
 
-from lmgateway.transports import TransportOptions
-from lmgateway.transports.requests import RequestsTransport
-from lmgateway.transports.silence import acknowledge, is_readable, is_silent
+from lmgateway._transports.protocols import TransportOptions
+from lmgateway._transports.requests import RequestsTransport
+from lmgateway._transports.silence import acknowledge, is_readable, is_silent
 from lmgateway.types import HTTPRequest
 from transports.checking import Answer, Authority, Client
 from transports.test_async_contract import open_aiohttp, open_threads

@@ -18,13 +18,13 @@ from support.fault_server import (
     stall,
 )
 
-from lmgateway.deadline import Deadline
+from lmgateway._drive.cancel import Deadline
+from lmgateway._drive.workers import Workers
+from lmgateway._transports.protocols import TransportOptions
+from lmgateway._transports.requests import RequestsTransport
+from lmgateway._transports.threads import ThreadedTransport, outcome
 from lmgateway.errors import ConnectionFailedError, RequestTimeoutError
-from lmgateway.transports import TransportOptions
-from lmgateway.transports.requests import RequestsTransport
-from lmgateway.transports.threads import ThreadedTransport, outcome
 from lmgateway.types import HTTPRequest, HTTPResponse
-from lmgateway.workers import Workers
 from transports.awaiting import SSE, body_of, call, in_thread, post
 
 pytestmark = [pytest.mark.loopback, pytest.mark.filterwarnings("error")]

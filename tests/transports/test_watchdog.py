@@ -4,8 +4,8 @@ from time import monotonic
 
 import pytest
 
-from lmgateway.transports import watchdog
-from lmgateway.transports.watchdog import Guard
+from lmgateway._transports import watchdog
+from lmgateway._transports.watchdog import Guard
 
 
 class Bell:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from ... import hookspecs
+from ..._call.validation import check_model
+from ..._plugins.registry import load
 from ...errors import LMGatewayError, MissingCredentialError
-from ...inputs import check_model
 from ...lm import get_lm
-from ...registry import load
 from ..bench import Bench
 from ..calls import RecordedCall
 from ..wire import Wire

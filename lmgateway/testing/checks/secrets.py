@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from ..._store.recorder import record
 from ...errors import LMGatewayError
-from ...store.recorder import record
 from ...types import HTTPRequest, HTTPResponse
 from ..bench import DEFAULT_CALL, Bench, Outcome
 from ..calls import RecordedCall

@@ -1,8 +1,19 @@
 """Hugging Face chat templates for text-completion endpoints: found, rendered, kept in bounds."""
 
-from .conversation import ControlTokenWarning, Policy, check_control_tokens, merge_system
+from .conversation import (
+    ControlTokenWarning,
+    Policy,
+    check_control_tokens,
+    merge_system,
+)
 from .families import FAMILIES, Family, family_for
-from .template import Template, find_control_tokens, holds_bos, render, resolve
+from .template import (
+    Template,
+    find_control_tokens,
+    holds_bos,
+    render,
+    resolve,
+)
 
 __all__ = [
     "FAMILIES",

@@ -11,7 +11,12 @@ from typing import Any
 import jinja2
 
 from ...errors import ConfigError, InputError, excerpt
-from .meter import METER, Meter, OverBudgetError, allowance
+from .meter import (
+    METER,
+    Meter,
+    OverBudgetError,
+    allowance,
+)
 from .sandbox import BoundedEnvironment, RefusedError
 
 __all__ = ["execute"]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 
+from ..._base.values import (
+    DEPTH,
+    flaw,
+    is_deep,
+    on_fresh_stack,
+)
 from ...errors import ResponseFormatError
-from ...plain import DEPTH, flaw, is_deep, on_fresh_stack
 from ...types import JSON
 from ..pieces import mend
 from .faults import load

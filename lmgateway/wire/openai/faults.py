@@ -14,9 +14,14 @@ from collections.abc import Iterator, Mapping
 from math import isinf
 from typing import Any
 
-from ...errors import APIError, ResponseFormatError, api_error, excerpt
-from ...masking import CUT
-from ...plain import on_fresh_stack
+from ..._base.masking import CUT
+from ..._base.values import on_fresh_stack
+from ...errors import (
+    APIError,
+    ResponseFormatError,
+    api_error,
+    excerpt,
+)
 from ...types import HTTPResponse, Request
 from ..pieces import mend
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from lmgateway._store.exchange import describe, identify
 from lmgateway.errors import InputError
-from lmgateway.store.exchange import describe, identify
 from lmgateway.types import Message, Request
 from lmgateway_anthropic.build import DEFAULT_MAX_TOKENS, build
 from lmgateway_anthropic.settings import Settings

@@ -1,0 +1,1 @@
+"""What imports nothing of the rest: masking, plain values, locks that survive a fork."""

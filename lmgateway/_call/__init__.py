@@ -1,0 +1,1 @@
+"""From a name and keywords to the flow that answers one call."""

@@ -1,0 +1,99 @@
+"""The allow-list: a row of data may say what to ask, and never how or where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._base.values import shown
+from .._config.tables import holds_secret
+from .._plugins.registry import RESERVED, Plugin
+from ..errors import InputError, LMGatewayError, UnknownParameterError
+from ..types import Options
+from .validation import check_params
+
+__all__ = ["check_name", "check_row"]
+
+#: What is asked, beside the generation parameters of the plugin.
+_ASKED = ("prompt", "messages", "system", "schema", "sample")
+_OPTIONS = frozenset(Options.__dataclass_fields__)
+#: Parameters that change the request as a whole, the text it is rendered with, or the host that
+#: computes it. A template is a program, and belongs to the operator.
+_HOW = frozenset({"chat_template", "kv_transfer_params", "ec_transfer_params"})
+_INSTEAD = {
+    "custom_id": "the answers come in the order of the inputs",
+    "model": "ask lm.copy(model=...)",
+    "stream": "a batch has whole answers only",
+    **dict.fromkeys(("name", "provider", "plugin"), "give its LM another name"),
+}
+
+
+def check_row(row: Mapping[Any, Any], plugin: Plugin, place: str, *, types: bool = False) -> None:
+    """Refuse what a row says of how or where to ask.
+
+    Args:
+        row: Keywords for ``LM.complete``, from outside.
+        plugin: Who is asked.
+        place: Which row it is, for the message.
+        types: Whether a schema may be a type, as in a program; a row of data holds JSON.
+
+    Raises:
+        UnknownParameterError: A name that nobody knows; the nearest is offered.
+        InputError: A name that belongs to the job, or a schema that is none.
+    """
+    for name, value in row.items():
+        check_name(name, plugin, place)
+        if name == "schema" and value is not None:
+            _check_schema(value, place, types=types)
+        elif name.endswith("_kwargs") and isinstance(value, Mapping):
+            for inner in value:  # vLLM takes a template from there, too
+                if _says_how(inner):
+                    raise _refused(f"{inner!r} in {name!r}", inner, place)
+
+
+def check_name(name: object, plugin: Plugin, place: str) -> None:
+    """Refuse a name that is neither a part of what is asked nor a parameter of the plugin's.
+
+    Raises as ``check_row`` does.
+    """
+    if not isinstance(name, str):
+        kind = type(name).__name__
+        raise InputError(f"{place}: its names must be texts, and {shown(name)} is a {kind}")
+    if name in _ASKED:
+        return
+    if _belongs_to_the_job(name, plugin):
+        raise _refused(shown(name), name, place)
+    try:
+        if name not in plugin.info.params:
+            check_params({name: None}, plugin, _ASKED)
+    except UnknownParameterError as error:
+        raise UnknownParameterError(f"{place}: {error.message}") from None
+
+
+def _belongs_to_the_job(name: str, plugin: Plugin) -> bool:
+    if name in RESERVED or name in _OPTIONS or _says_how(name) or name in ("api_base", "api_key"):
+        return True
+    return plugin.settings is not None and name in plugin.settings.model_fields
+
+
+def _says_how(name: object) -> bool:
+    return name in _HOW or (isinstance(name, str) and name.startswith("extra_"))
+
+
+def _check_schema(schema: object, place: str, *, types: bool) -> None:
+    if isinstance(schema, Mapping):
+        return
+    if not types or isinstance(schema, (str, bytes)):
+        kind = type(schema).__name__
+        wanted = "a JSON schema or a type" if types else "a JSON schema, as an object"
+        raise InputError(f"{place}: schema must be {wanted}, not a {kind}")
+
+
+def _refused(said: str, name: str, place: str) -> LMGatewayError:
+    if holds_secret(name):
+        how = "set its variable in the environment, or give it to get_lm"
+    else:
+        how = _INSTEAD.get(name, f"give it there, as {name}=... or --param {name}=...")
+    return InputError(
+        f"{place}: {said} says how or where to ask, which belongs to the job, not to a row: {how}"
+    )

@@ -1,0 +1,174 @@
+"""The target: where an LM's requests go and as whom."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from .._base.masking import Plain, masker, words
+from .._plugins.distributions import own_version
+from .._store.exchange import is_secret_header
+from ..errors import (
+    AuthenticationError,
+    LMGatewayError,
+    MissingCredentialError,
+    NotFoundError,
+    PermissionDeniedError,
+)
+
+if TYPE_CHECKING:
+    from .._config.settings import Filled
+    from ..types import HTTPRequest, Options
+
+__all__ = ["Configured", "user_agent", "veiled"]
+
+
+_OF_THE_KEY = (AuthenticationError, MissingCredentialError, PermissionDeniedError)
+#: Headers that say who sends a request.
+_PROOFS = frozenset({"authorization", "api-key", "x-api-key"})
+#: What a header's value begins with whose rest is a secret.
+_SCHEMES = frozenset({"apikey", "basic", "bearer", "digest", "key", "negotiate", "token"})
+
+
+@cache
+def user_agent() -> str:
+    """``lmgateway/<version> python/<version>``."""
+    return f"lmgateway/{own_version() or '0'} python/{platform.python_version()}"
+
+
+def veiled(headers: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+    """The headers of a user, what is secret in them wrapped so that no look at an LM shows it.
+
+    That is a value under a name that speaks of a key, one after a scheme such as ``Bearer``, and
+    one that holds a secret that is known as a setting or from another header: plainly, after a
+    scheme, or within ``user:password``.
+    """
+    if not headers:
+        return {}
+    from pydantic import SecretStr
+
+    found = {
+        name: SecretStr(value) if isinstance(value, str) and _is_secret(name, value) else value
+        for name, value in headers.items()
+    }
+    hidden = [each.get_secret_value() for each in found.values() if not isinstance(each, str)]
+    mask = masker([*secrets, *(word for value in hidden for word in words(value))])
+    for name, value in found.items():
+        if isinstance(value, str) and any(mask(word) != word for word in words(value)):
+            found[name] = SecretStr(value)
+    return found
+
+
+def _is_secret(name: str, value: str) -> bool:
+    scheme, space, _ = value.lower().partition(" ")
+    return is_secret_header(name) or (bool(space) and scheme in _SCHEMES)
+
+
+class Configured:
+    """A provider's settings and an LM's options, as the innermost send needs them."""
+
+    __slots__ = ("_filled", "_left", "_options", "provider", "source")
+
+    def __init__(
+        self,
+        provider: str,
+        source: str,
+        filled: Filled | None,
+        options: Options,
+        left: tuple[str, ...] = (),
+    ) -> None:
+        self.provider = provider
+        self.source = source
+        self._filled = filled
+        self._options = options
+        self._left = left
+
+    @property
+    def base_url(self) -> str | None:
+        """The configured base URL."""
+        value = getattr(self._filled and self._filled.values, "api_base", None)
+        return str(value) if value else None
+
+    def secrets(self) -> Iterator[str]:
+        """What must be masked in any text."""
+        if self._filled is not None:
+            yield from self._filled.secrets()
+        for value in self._options.headers.values():
+            if not isinstance(value, str):
+                yield from words(value.get_secret_value())
+            else:
+                yield Plain(value)
+
+    def asker(self) -> Hashable:
+        """Equal for targets that ask as the same, within the same limits; shows no secret."""
+        options = self._options
+        proofs = tuple(self._filled.secrets()) if self._filled is not None else ()
+        headers = frozenset(options.headers.items())
+        limits = (options.max_body, options.connect_timeout, options.idle_timeout)
+        return hash((proofs, headers, options.verify, options.transport, limits))
+
+    def headers(self) -> Mapping[str, str]:
+        """The User-Agent and the LM's own headers."""
+        headers = {"User-Agent": user_agent()}
+        for name, value in self._options.headers.items():
+            headers[name] = value if isinstance(value, str) else value.get_secret_value()
+        return headers
+
+    def missing_base(self) -> LMGatewayError:
+        """The error for a request that must be sent and has no base URL."""
+        if self._filled is None or "api_base" not in self._filled.variables:
+            return MissingCredentialError(f"{self.source} sent a request without a base URL")
+        return MissingCredentialError(
+            f"{self.provider} needs a base URL: set {self._filled.variables['api_base']}, "
+            f"or give api_base=; looked in {self._filled.looked_in}"
+        )
+
+    def missing_key(self, request: HTTPRequest) -> LMGatewayError | None:
+        """The error for a request without credentials to a host that answers none such."""
+        from .._config.catalogue import needs_key
+        from .._config.settings import missing_key
+
+        headers = {name.lower() for name in (*self._options.headers, *request.headers)}
+        if headers & _PROOFS or not needs_key(request.base_url or self.base_url or ""):
+            return None
+        if self._filled is None or "api_key" not in self._filled.variables:
+            return MissingCredentialError(f"{self.source} sent a request without a key")
+        variable, looked_in = self._filled.variables["api_key"], self._filled.looked_in
+        return MissingCredentialError(missing_key(self.provider, variable, looked_in))
+
+    def explain(self, error: LMGatewayError) -> None:
+        """Add to an error what the user can do about it."""
+        if isinstance(error, (AuthenticationError, PermissionDeniedError)):
+            error.advise(self._key_advice())
+        elif isinstance(error, NotFoundError):
+            error.advise(
+                f"the model or the path does not exist at {self.base_url or error.host}: "
+                "check model= and that the base URL ends as the service's page says (often in /v1)"
+            )
+        elif isinstance(error, MissingCredentialError) and self._filled is not None:
+            variable = self._filled.variables.get("api_key")
+            if variable and variable not in error.message and "base" not in error.message:
+                error.advise(
+                    f"set {variable}, or give api_key=; looked in {self._filled.looked_in}"
+                )
+        if self._left and isinstance(error, _OF_THE_KEY):
+            error.advise(
+                f"the {' and the '.join(self._left)} that this LM had stayed behind when it was "
+                "pickled or sent to another process: set them there"
+            )
+
+    def _key_advice(self) -> str:
+        if self._filled is None or "api_key" not in self._filled.variables:
+            return ""
+        from .._config.settings import is_quoted
+
+        variable = self._filled.variables["api_key"]
+        origin = self._filled.origins.get("api_key")
+        if origin is None or origin.kind == "default":
+            return f"no key was sent: set {variable} (looked in {self._filled.looked_in})"
+        key: Any = getattr(self._filled.values, "api_key", None)
+        if hasattr(key, "get_secret_value") and is_quoted(key.get_secret_value()):
+            return f"the key came from {origin} and has quotation marks around it, which must go"
+        return f"the key came from {origin}; check it, or set {variable}"

@@ -1,0 +1,277 @@
+"""Input: every check of what the caller gave, made before any I/O."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from .._base.values import flaw, shown
+from .._guard.paths import as_path, is_special
+from .._plugins.registry import Plugin, nearest
+from ..errors import InputError, UnknownParameterError, UnsupportedError
+from ..types import Message, Options, Request
+
+__all__ = ["check_capabilities", "check_messages", "check_model", "check_options", "check_params"]
+__all__ += ["check_prompt", "check_text", "check_texts"]
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+def check_text(text: str, name: str) -> None:
+    """Refuse what UTF-8 cannot carry; raises InputError with the offset."""
+    check_json(text, name)
+
+
+def check_prompt(prompt: object) -> str:
+    """A prompt is a string; raises InputError otherwise."""
+    if not isinstance(prompt, str):
+        raise InputError(
+            f"the prompt must be a str, not {type(prompt).__name__}"
+            + ("; give a conversation as messages=" if isinstance(prompt, list) else "")
+        )
+    check_text(prompt, "the prompt")
+    return prompt
+
+
+def check_messages(messages: object) -> list[Message]:
+    """Messages are a list of dicts, each with a role; raises InputError naming the place."""
+    if not isinstance(messages, (list, tuple)) or not messages:
+        what = "empty" if messages in ([], ()) else f"a {type(messages).__name__}"
+        raise InputError(f'messages must be a list of {{"role": ..., "content": ...}}, not {what}')
+    for place, message in enumerate(messages):
+        name = f"messages[{place}]"
+        if not isinstance(message, Mapping):
+            raise InputError(f"{name} must be a dict, not {type(message).__name__}")
+        role = message.get("role")
+        if not isinstance(role, str) or not role:
+            raise InputError(f'{name} has no "role": one of {", ".join(ROLES)}')
+        content = message.get("content")
+        if content is None and role != "assistant":
+            raise InputError(f'{name} has no "content"')
+        if content is not None and not isinstance(content, (str, list)):
+            raise InputError(
+                f"{name}.content must be a str or a list of parts, not {type(content).__name__}"
+            )
+        check_json(message, name)
+    return [dict(message) for message in messages]  # type: ignore[misc]
+
+
+def check_texts(texts: object) -> list[str]:
+    """What is to be embedded: a text or some; raises InputError for anything else."""
+    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, bytearray, Mapping)):
+        raise InputError(f"give a text or a list of texts to embed, not {shown(texts)}")
+    several = [texts] if isinstance(texts, str) else list(texts)  # a column of a table, too
+    if not several:
+        raise InputError("give at least one text to embed")
+    return [check_prompt(text) for text in several]
+
+
+def check_model(model: object, provider: str) -> str:
+    """A model's name is one line of text; raises InputError otherwise."""
+    if not isinstance(model, str) or not model.strip():
+        raise InputError(f"{provider} needs a model: give model=, or a name 'provider/model'")
+    check_text(model, "the model's name")
+    if any(not each.isprintable() for each in model) or model != model.strip():
+        raise InputError(
+            "the model's name must be one line of printable characters, "
+            "without white space around it"
+        )
+    return model
+
+
+def check_json(value: object, name: str) -> None:
+    """Refuse what JSON cannot carry; raises InputError naming the place."""
+    problem = flaw(value, name)
+    if problem is not None:
+        raise InputError(problem)
+
+
+def _count(minimum: int, maximum: int = sys.maxsize) -> Callable[[object], str | None]:
+    def check(value: object) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+            return f"must be a whole number of at least {minimum}"
+        if value > maximum:
+            return f"must be at most {maximum}"
+        return None
+
+    return check
+
+
+def _number(value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return "must be a number"
+    return None
+
+
+def _whole(value: object) -> str | None:
+    return (
+        "must be a whole number" if isinstance(value, bool) or not isinstance(value, int) else None
+    )
+
+
+def _stop(value: object) -> str | None:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(t, str) and t for t in texts):
+        return "must be a text or a list of texts, none of them empty"
+    return None
+
+
+_VALUES: dict[str, Callable[[object], str | None]] = {
+    "n": _count(1),
+    "best_of": _count(1),
+    "max_tokens": _count(0),
+    "max_completion_tokens": _count(1),
+    "temperature": _number,
+    "top_p": _number,
+    "min_p": _number,
+    "presence_penalty": _number,
+    "frequency_penalty": _number,
+    "repetition_penalty": _number,
+    "top_k": _whole,
+    "seed": _whole,
+    "stop": _stop,
+}
+
+
+def check_params(
+    params: Mapping[str, Any],
+    plugin: Plugin,
+    others: Sequence[str] = (),
+    known: Collection[str] | None = None,
+) -> None:
+    """Refuse parameters that the provider does not send, and values that mean nothing.
+
+    Args:
+        params: Generation parameters by name.
+        plugin: Whose Info says which are sent.
+        others: Further keywords that would have been understood, for the nearest name.
+        known: What is taken in place of what Info says.
+
+    Raises:
+        UnknownParameterError: A name that the provider does not know; the nearest is offered.
+        InputError: A value that no service takes.
+    """
+    taken = plugin.info.params if known is None else known
+    for name, value in params.items():
+        if name not in taken:
+            if name in ("prompt", "messages", "schema"):
+                raise UnknownParameterError(f"{name} belongs to a call: give it to complete(...)")
+            listed = ", ".join(sorted(taken)) or "none"
+            advice = nearest(name, [*taken, *others]) or f"it sends {listed}"
+            raise UnknownParameterError(f"{plugin.name} has no parameter {shown(name)}: {advice}")
+        check_json(value, name)
+        problem = _VALUES[name](value) if name in _VALUES else None
+        if problem:
+            raise InputError(f"{name} {problem}, not {shown(value)}")
+
+
+def check_capabilities(request: Request, plugin: Plugin) -> None:
+    """Refuse what the plugin's Info does not name; raises UnsupportedError."""
+    has = plugin.info.capabilities
+    if request.messages is not None:
+        if "messages" not in has:
+            raise _unsupported(plugin, "messages", "give the prompt as one text")
+        if "images" not in has and _hold_images(request.messages):
+            raise _unsupported(plugin, "images", "give text only")
+    if request.system is not None and not has & {"system", "messages"}:
+        raise _unsupported(plugin, "system", "put the system text into the prompt")
+    if request.schema is not None and "schema" not in has:
+        raise _unsupported(plugin, "schema", "ask for JSON in the prompt")
+    if request.stream and "lmgateway_stream" not in plugin.hooks:
+        raise _unsupported(plugin, "streams", "call it without stream")
+
+
+def _hold_images(messages: Sequence[Any]) -> bool:
+    contents = (message.get("content") for message in messages)
+    parts = (part for content in contents if isinstance(content, list) for part in content)
+    kinds = (part.get("type") for part in parts if isinstance(part, dict))
+    return any(kind in ("image_url", "image", "input_image") for kind in kinds)
+
+
+def _unsupported(plugin: Plugin, what: str, advice: str) -> UnsupportedError:
+    return UnsupportedError(f"{plugin.name} does not support {what}: {advice}")
+
+
+def _seconds(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        return "must be a number of seconds above 0, or None for no end"
+    # isinf would convert an int, and not every int is small enough for a float
+    return "must be finite; None means no end" if value > sys.float_info.max else None
+
+
+def _cache(value: object) -> str | None:
+    if value is None or isinstance(value, bool) or value in ("only", "refresh"):
+        return None
+    return 'must be True, False, "only", "refresh" or None'
+
+
+def _verify(value: object) -> str | None:
+    if value is True:
+        return None
+    if value is False:
+        return "cannot be turned off; give the path of a CA bundle that holds your authority"
+    if isinstance(value, (str, Path)) and value:
+        path = as_path(value, "verify")
+        if os.path.exists(path) and not is_special(path):
+            return None
+    return "must be the path of a CA bundle that exists"
+
+
+def _headers(value: Any) -> str | None:
+    if not isinstance(value, Mapping):
+        return "must be a mapping of names to texts"
+    for name, given in value.items():
+        text = given.get_secret_value() if hasattr(given, "get_secret_value") else given
+        if not isinstance(name, str) or not isinstance(text, str):
+            return "must be a mapping of names to texts"
+        token = name.replace("-", "").replace("_", "").replace(".", "")
+        if not token.isascii() or not token.isalnum():
+            return f"holds {name!r:.40}, which is no header's name"
+        if any(not ("\x20" <= c <= "\xff") or c == "\x7f" for c in text):
+            return f"holds a value of {name!r:.40} that cannot stand in a header"
+    return None
+
+
+_OPTIONS: dict[str, Callable[[object], str | None]] = {
+    "timeout": _seconds,
+    "connect_timeout": lambda value: "must not be None" if value is None else _seconds(value),
+    "idle_timeout": _seconds,
+    "retries": _count(0),
+    "sample": _count(0),
+    "history": _count(0),
+    "max_body": _count(1),
+    "cache": _cache,
+    "verify": _verify,
+    "headers": _headers,
+    "transport": lambda value: (
+        None if value in (None, "aiohttp", "threads") else 'must be "aiohttp", "threads" or None'
+    ),
+}
+
+
+def check_options(changes: Mapping[str, Any], base: Options) -> Options:
+    """The options with some of them changed; raises InputError for a value that means nothing."""
+    for name, value in changes.items():
+        problem = _OPTIONS[name](value) if name in _OPTIONS else None
+        if problem:
+            given = "" if name == "headers" else f", not {shown(value)}"
+            raise InputError(f"{name} {problem}{given}")
+    tidy = dict(changes)
+    for name in ("recordings", "fallbacks"):
+        if name in tidy:
+            value = () if tidy[name] in (None, "") else tidy[name]
+            tidy[name] = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if "recordings" in tidy:
+        tidy["recordings"] = tuple(as_path(each, "recordings") for each in tidy["recordings"])
+    for each in tidy.get("fallbacks", ()):
+        if not isinstance(each, str) or not each.strip():
+            raise InputError(f"fallbacks must be names for get_lm, not {shown(each)}")
+    if "verify" in tidy and tidy["verify"] is not True:
+        tidy["verify"] = as_path(tidy["verify"], "verify")
+    return Options(**{**{f: getattr(base, f) for f in Options.__dataclass_fields__}, **tidy})

@@ -1,0 +1,1 @@
+"""What runs flows: the loops over effects, streams, threads, and the way they end."""

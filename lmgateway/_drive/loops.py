@@ -1,0 +1,234 @@
+"""Drivers: the only loops over effects, and the only code that blocks or awaits.
+
+``advance`` and ``aadvance`` run a flow to its next Emit or to its end. Whatever goes wrong while
+an effect is performed, KeyboardInterrupt and CancelledError included, is thrown *into* the flow,
+so that every layer sees it and can clean up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from queue import SimpleQueue
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ..errors import PluginContractError, RequestTimeoutError
+from ..types import (
+    Emit,
+    Flow,
+    HTTPRequest,
+    Read,
+    Sleep,
+    Wait,
+)
+from .futures import pause
+from .waiters import waiters
+
+if TYPE_CHECKING:
+    from .._transports.protocols import AsyncTransport, Transport
+    from .cancel import Deadline
+
+__all__ = ["Cancelled", "Done", "aadvance", "advance", "arun", "deadline_error", "run"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """A flow came to its end with this value."""
+
+    value: T
+
+
+class Cancelled(Exception):  # noqa: N818 - no error
+    """The call was given up from elsewhere while this thread worked for it."""
+
+
+def run(flow: Flow[T], transport: Transport, deadline: Deadline) -> T:
+    """Run a flow to its end, blocking; pieces it emits are dropped."""
+    try:
+        while True:
+            event = advance(flow, transport, deadline)
+            if type(event) is Done:
+                return event.value
+    finally:
+        flow.close()  # Ctrl-C need not have come while an effect was performed
+
+
+async def arun(flow: Flow[T], transport: AsyncTransport, deadline: Deadline) -> T:
+    """Run a flow to its end, awaiting; pieces it emits are dropped."""
+    try:
+        while True:
+            event = await aadvance(flow, transport, deadline)
+            if type(event) is Done:
+                return event.value
+    finally:
+        flow.close()
+
+
+def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | Done[T]:
+    """Run a flow to its next Emit or its end, blocking.
+
+    Raises Cancelled, the flow closed, when the deadline was cancelled meanwhile.
+    """
+    resume: Any = flow.send
+    value: Any = None
+    try:
+        while True:
+            try:
+                effect = resume(value)
+            except StopIteration as stop:
+                return Done(stop.value)
+            kind = type(effect)
+            if kind is Emit:
+                return effect  # type: ignore[no-any-return]
+            resume = flow.send
+            try:
+                if kind is HTTPRequest:
+                    value = transport.send(effect, deadline)
+                elif kind is Read:
+                    value = effect.body.read(deadline)
+                elif kind is Wait:
+                    value = _wait(effect, deadline)
+                elif kind is Sleep:
+                    value = None
+                    _sleep(effect, deadline)
+                else:
+                    raise _unknown(effect)
+            except Exception as error:
+                resume, value = flow.throw, error
+            except BaseException as error:
+                resume, value = flow.throw, error
+                continue
+            if deadline.cancelled:
+                value = None  # a body among it hangs up
+                flow.close()
+                raise Cancelled
+    finally:
+        del value, resume  # an error's traceback holds this frame: leave no cycle behind
+
+
+async def aadvance(flow: Flow[T], transport: AsyncTransport, deadline: Deadline) -> Emit | Done[T]:
+    """Run a flow to its next Emit or its end, awaiting."""
+    resume: Any = flow.send
+    value: Any = None
+    try:
+        while True:
+            try:
+                effect = resume(value)
+            except StopIteration as stop:
+                return Done(stop.value)
+            kind = type(effect)
+            if kind is Emit:
+                return effect  # type: ignore[no-any-return]
+            resume = flow.send
+            try:
+                if kind is HTTPRequest:
+                    value = await transport.send(effect, deadline)
+                elif kind is Read:
+                    value = await effect.body.read(deadline)
+                elif kind is Wait:
+                    value = await _await(effect, deadline)
+                elif kind is Sleep:
+                    value = None
+                    await _asleep(effect, deadline)
+                else:
+                    raise _unknown(effect)
+            except BaseException as error:
+                resume, value = flow.throw, error
+    finally:
+        del value, resume
+
+
+def deadline_error(deadline: Deadline) -> RequestTimeoutError:
+    """The error for a call whose time is up."""
+    return RequestTimeoutError(
+        f"the call took longer than its timeout of {deadline.timeout:g} s; "
+        "give timeout= more seconds, or ask for less"
+    )
+
+
+def _unknown(effect: object) -> PluginContractError:
+    return PluginContractError(
+        f"a flow yielded {type(effect).__name__!r}, which is no effect: "
+        "yield from send(...), read(...), or yield Emit(...)"
+    )
+
+
+def _sleep(effect: Sleep, deadline: Deadline) -> None:
+    remaining = deadline.remaining()
+    woken: SimpleQueue[object] = SimpleQueue()
+    deadline.on_cancel(lambda: woken.put(None))
+    pause(woken, min(effect.seconds, remaining))
+    if effect.seconds > remaining:
+        raise deadline_error(deadline)
+
+
+async def _asleep(effect: Sleep, deadline: Deadline) -> None:
+    import asyncio
+
+    remaining = deadline.remaining()
+    await asyncio.sleep(min(effect.seconds, remaining))
+    if effect.seconds > remaining:
+        raise deadline_error(deadline)
+
+
+def _limit(effect: Wait, deadline: Deadline) -> tuple[float | None, bool]:
+    """How long a Wait may take, and whether it is the deadline that ends it."""
+    remaining = deadline.remaining()
+    if effect.timeout is not None and effect.timeout <= remaining:
+        return effect.timeout, False
+    return (None if remaining == inf else remaining), True
+
+
+def _wait(effect: Wait, deadline: Deadline) -> bool:
+    future = effect.future
+    if future.done():
+        return True
+    owner = effect.owner
+    if owner is not None and (owner == get_ident() or owner in waiters()):
+        return False  # we would block the very thread that is to complete it, or do so already
+    seconds, is_deadline = _limit(effect, deadline)
+    woken: SimpleQueue[object] = SimpleQueue()
+    future.add_done_callback(woken.put)
+    deadline.on_cancel(lambda: woken.put(None))
+    pause(woken, seconds)
+    if not future.done() and is_deadline and not deadline.cancelled:
+        raise deadline_error(deadline)
+    return future.done()
+
+
+async def _await(effect: Wait, deadline: Deadline) -> bool:
+    import asyncio
+
+    future = effect.future
+    if future.done():
+        return True
+    if effect.owner is not None and effect.owner in waiters():
+        return False  # it stands still until the thread of this loop is done
+    loop = asyncio.get_running_loop()
+    # Not wrap_future: a waiter that gives up would cancel the future for everybody else.
+    waiter: asyncio.Future[bool] = loop.create_future()
+
+    def settle(outcome: bool) -> None:
+        if not waiter.done():
+            waiter.set_result(outcome)
+
+    def wake(_: object) -> None:
+        try:
+            loop.call_soon_threadsafe(settle, True)
+        except RuntimeError:  # that loop has been closed, and nobody waits there any more
+            return
+
+    seconds, is_deadline = _limit(effect, deadline)
+    timer = None if seconds is None else loop.call_later(seconds, settle, False)
+    future.add_done_callback(wake)
+    try:
+        done = await waiter
+    finally:
+        if timer is not None:
+            timer.cancel()
+    if not done and is_deadline:
+        raise deadline_error(deadline)
+    return done

@@ -1,0 +1,1 @@
+"""What stands between a user and a provider, and between a provider and the wire."""

@@ -1,0 +1,424 @@
+"""The effect layer that answers what was answered before, and keeps what is answered now.
+
+In order: a ``replay`` block answers alone; recordings, which are the same on every machine; the
+cache. What none of them knows is sent, once for all who ask it at the same time, and kept when
+the completion made of it has been validated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from .._base.masking import holds_secret
+from .._base.values import shown
+from .._guard.paths import absolute
+from .._store.exchange import (
+    Key,
+    Replay,
+    decode,
+    describe,
+    encode,
+    identify,
+    kept_headers,
+    vary,
+)
+from .._store.recorder import recorders, replayer
+from .._store.recordings import Recording, open_recording, portray
+from .._store.settings import SWITCH, CacheSettings, says_off
+from ..errors import (
+    CacheMissError,
+    ConfigError,
+    InputError,
+    LMGatewayError,
+    PluginError,
+    RequestTimeoutError,
+    ResponseFormatError,
+)
+from ..types import (
+    JSON,
+    Completion,
+    Exchange,
+    Flow,
+    HTTPRequest,
+    HTTPResponse,
+    Source,
+    Wait,
+)
+from .call import EffectLayer, Scope, Send
+from .singleflight import (
+    NOTHING,
+    Flight,
+    Landing,
+    join,
+)
+
+if TYPE_CHECKING:
+    from .._store.nowhere import Nowhere
+    from .._store.sqlite import Store
+
+__all__ = ["cache"]
+
+# A stream's pieces are held in memory until its end; past this many bytes it is not kept.
+STREAM_CAP = 8 * 1024 * 1024
+
+# Bytes that are stored beside a body: its status, headers and the lengths of its pieces.
+HEAD = 1024 * 1024
+
+# Statuses that speak of the key that was sent: who waited may hold a better one.
+_OF_THE_KEY = frozenset({401, 402, 403})
+
+_MISSING: Any = object()
+
+AnyStore: TypeAlias = "Store | Nowhere"
+Use: TypeAlias = Literal["share", "only", "refresh"]
+
+
+def cache(settings: CacheSettings | None = None) -> EffectLayer:
+    """The layer for one configuration. An LM has one; their stores are shared by file.
+
+    Nothing is opened before the first exchange that may be cached; then it is also decided where
+    the cache is. ``LMGATEWAY_CACHE=off`` is looked at in every call, and turns off the cache, not
+    recordings.
+
+    Args:
+        settings: The ``[cache]`` table.
+    """
+    settings = settings or CacheSettings()
+    shared = _absolute(settings.recordings)
+    store: AnyStore | None = None
+
+    def opened() -> AnyStore:
+        nonlocal store
+        if store is None:
+            try:
+                from .._store.sqlite import MEBIBYTE, open_nowhere, open_store
+
+                store = open_store(settings.file, settings.size_mb * MEBIBYTE)
+            except ConfigError as error:  # nobody's home, say
+                store = open_nowhere(error.message)
+            except ImportError:
+                from .._store.nowhere import nowhere
+
+                store = nowhere()
+        return store
+
+    def layer(send: Send, scope: Scope) -> Send:
+        own = scope.call.options.recordings
+        files = (*_absolute(own), *shared) if own else shared
+        usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
+        return _Attempt(send, scope, files, opened if usable else None).exchange
+
+    return layer
+
+
+def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(absolute, paths))
+
+
+class _Asked(NamedTuple):
+    """One exchange, what is asked in it, and under which keys; None for what has no identity.
+
+    Attributes:
+        exchange: As the provider made it.
+        request: As it is recorded: the same for every user.
+        recorded: The key of that.
+        key: The key in the cache, which knows the user's own headers too.
+    """
+
+    exchange: Exchange
+    request: Mapping[str, JSON] | None
+    recorded: Key | None
+    key: Key | None
+
+
+class _Attempt:
+    """The cache's part in one attempt."""
+
+    __slots__ = ("_files", "_leave", "_open", "_scope", "_send", "_sent")
+
+    def __init__(
+        self, send: Send, scope: Scope, files: Sequence[str], opened: Callable[[], AnyStore] | None
+    ) -> None:
+        self._send = send
+        self._scope = scope
+        self._files = files
+        self._open = opened
+        self._sent = False
+        self._leave: Callable[[], None] | None = None
+
+    def exchange(self, exchange: Exchange) -> Flow[Any]:
+        """Answer one exchange, from what is kept or from the service."""
+        if self._leave is not None:
+            self._leave()  # or two providers of several steps might wait for each other
+        use = self._use(exchange)
+        if use is None and not self._files and not recorders() and replayer() is None:
+            self._sent = True
+            self._scope.call.cached = False
+            return self._send(exchange)  # nobody wants to know what it is
+        return self._answer_or_ask(exchange, use)
+
+    def _answer_or_ask(self, exchange: Exchange, use: Use | None) -> Flow[Any]:
+        call = self._scope.call
+        request = describe(exchange, provider=call.provider, sample=call.options.sample)
+        base = getattr(exchange, "base_url", None) or self._scope.base_url
+        recorded = key = identify(request, base) if request is not None else None
+        if key is not None and call.options.headers and isinstance(exchange, HTTPRequest):
+            key = vary(key, call.options.headers)
+        asked = _Asked(exchange, request, recorded, key)
+        outcome = self._recall(asked, use)
+        if outcome is not _MISSING:
+            return self._answer(asked, outcome)
+        if use == "only":
+            raise CacheMissError(
+                "nothing is stored for this request, and cache='only' forbids to send it; ask "
+                "once without, or check that prompt, model, parameters and sample are the same"
+            )
+        # Nobody waits for a stream, whose reader may pause for as long as it likes.
+        streamed = exchange.stream or self._scope.request.stream
+        if use == "share" and key is not None and self._open is not None and not streamed:
+            return (yield from self._share(asked, self._open(), key))
+        return (yield from self._ask(asked, use))
+
+    def _use(self, exchange: Exchange) -> Use | None:
+        """What this exchange makes of the cache; None: nothing."""
+        wanted = self._scope.call.options.cache
+        if wanted is None:
+            wanted = _is_repeatable(exchange, self._scope.request.params)
+        if wanted is False:
+            return None
+        if wanted == "only":
+            return "only"
+        if wanted is not True and wanted != "refresh":
+            raise InputError(f"cache is {shown(wanted, 30)}; give True, False, 'only' or 'refresh'")
+        if wanted == "refresh" or any(recorder.fresh for recorder in recorders()):
+            return "refresh"
+        return "share"
+
+    # -- what is known -------------------------------------------------------------------------
+
+    def _recall(self, asked: _Asked, use: Use | None) -> Any:
+        """The outcome as it is kept somewhere, or _MISSING."""
+        strict = replayer()
+        if strict is not None:
+            return strict.answer(asked.recorded, asked.request)
+        if asked.recorded is None or asked.key is None:
+            return _MISSING
+        if self._files or recorders():
+            for recording in self._recordings(use):
+                outcome = recording.find(asked.recorded.request)
+                if outcome is not None:
+                    return outcome
+        if self._open is not None and (use == "share" or use == "only"):
+            return self._look_up(self._open(), asked.exchange, asked.key, use)
+        return _MISSING
+
+    def _recordings(self, use: Use | None) -> Iterable[Recording]:
+        fresh = [recorder.recording for recorder in recorders() if recorder.fresh]
+        if fresh or use == "refresh":
+            return fresh
+        return map(open_recording, self._files)
+
+    def _look_up(self, store: AnyStore, exchange: Exchange, key: Key, use: Use) -> Any:
+        value = store.get(key)
+        if value is None:
+            return _MISSING
+        try:
+            outcome = decode(value, self._scope.call.options.max_body + HEAD)
+            if type(outcome) is not HTTPResponse and isinstance(exchange, HTTPRequest):
+                raise ValueError("the outcome of another kind of exchange")
+        except ValueError:
+            store.doubt(key)
+            return _MISSING
+
+        def forget(error: LMGatewayError) -> bool:
+            # The provider, or the schema that was asked for, has since become stricter.
+            if use == "only" or not isinstance(error, (ResponseFormatError, PluginError)):
+                return False
+            store.distrust(key)
+            return True
+
+        self._scope.on_failure(forget)
+        return outcome
+
+    def _answer(self, asked: _Asked, outcome: Any) -> Any:
+        """Hand out what nobody had to be asked for."""
+        if not self._sent:
+            self._scope.call.cached = True
+        if recorders():
+            self._scope.on_commit(lambda _: self._record(asked, outcome))
+        return outcome
+
+    # -- what must be sent ---------------------------------------------------------------------
+
+    def _forward(self, exchange: Exchange) -> Flow[Any]:
+        self._sent = True
+        self._scope.call.cached = False
+        return (yield from self._send(exchange))
+
+    def _ask(self, asked: _Asked, use: Use | None) -> Flow[Any]:
+        """Send it, and keep what comes once it is validated."""
+        outcome = yield from self._forward(asked.exchange)
+        if asked.key is None or not (use or recorders()) or not _is_good(outcome):
+            return outcome
+        source = getattr(outcome, "source", None)
+        if source is None:
+            self._scope.on_commit(lambda _: self._keep(asked, use, outcome))
+            return outcome
+        tee = _Tee(source)
+
+        def keep(_: Completion) -> None:
+            if tee.chunks is None:
+                _miss(f"a stream is longer than {STREAM_CAP // 1024**2} MiB")
+                return
+            whole = HTTPResponse(outcome.status, outcome.headers, source=Replay(tee.chunks))
+            self._keep(asked, use, whole)
+
+        self._scope.on_commit(keep)
+        return HTTPResponse(outcome.status, outcome.headers, source=tee)
+
+    def _keep(self, asked: _Asked, use: Use | None, outcome: Any) -> None:
+        if use and self._open is not None and asked.key is not None:
+            value = None if self._repeats_secret(outcome) else encode(outcome)
+            if value is not None:
+                self._open().put(asked.key, value)
+        self._record(asked, outcome)
+
+    def _record(self, asked: _Asked, outcome: Any) -> None:
+        active = recorders()
+        if not active or asked.request is None:
+            return
+        if self._repeats_secret(outcome, asked.request):
+            _miss("a key or a token stands in what was asked or answered")
+            return
+        try:
+            response = portray(outcome)
+        except InputError as error:
+            _miss(str(error))
+            return
+        for recorder in active:
+            recorder.append(asked.request, response)
+
+    def _repeats_secret(self, outcome: Any, *more: Any) -> bool:
+        """Whether a secret stands in what would be kept: a service may repeat what it was sent."""
+        told = [*more, outcome]
+        if isinstance(outcome, HTTPResponse):
+            source = outcome.source
+            body = b"".join(source.chunks) if isinstance(source, Replay) else outcome.body
+            told = [*more, kept_headers(outcome.headers), str(body, "utf-8", "replace")]
+        text = " ".join(each if isinstance(each, str) else repr(each) for each in told)
+        return holds_secret(text, self._scope.call.all_secrets())
+
+    # -- single-flight -------------------------------------------------------------------------
+
+    def _share(self, asked: _Asked, store: AnyStore, key: Key) -> Flow[Any]:
+        """Send it unless the same is on its way; then wait for that."""
+        # Among equals alone: a failure, unlike an answer, is of the account and of its limits.
+        headers = frozenset(getattr(asked.exchange, "headers", {}).items())
+        asker = hash((self._scope.asker(), headers))
+        while True:
+            # On every path, and from before the first step: no flight outlives its leader.
+            flight, leads = join((store.file, key, asker), self._scope.on_exit)
+            if leads:
+                self._leave = flight.leave
+                return (yield from self._lead(asked, store, key, flight))
+            in_time = yield Wait(flight.future, None, flight.owner)
+            if not in_time:  # the leader's thread stands still for this one
+                return (yield from self._ask(asked, "share"))
+            landing = flight.future.result()
+            if landing is NOTHING:
+                continue
+            return (yield from self._follow(asked, landing))
+
+    def _follow(self, asked: _Asked, landing: Landing) -> Flow[Any]:
+        if landing.error is not None:
+            raise copy(landing.error)
+        if landing.alone:
+            return (yield from self._ask(asked, "share"))
+        outcome = landing.outcome
+        if not isinstance(outcome, HTTPResponse) and landing.value is not None:
+            outcome = decode(landing.value)  # nobody may change what another one holds
+        if not landing.stored and _is_good(outcome):
+            self._scope.on_commit(lambda _: self._keep(asked, "share", outcome))
+        return self._answer(asked, outcome)
+
+    def _lead(self, asked: _Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
+        """Send for all who join, and land whatever becomes of it."""
+        # It may have landed since this call looked first.
+        outcome = self._look_up(store, asked.exchange, key, "share")
+        if outcome is not _MISSING:
+            flight.leave()
+            return self._answer(asked, outcome)
+        try:
+            outcome = yield from self._forward(asked.exchange)
+        except Exception as error:
+            flight.land(self._judge(error))
+            raise
+        if not _is_good(outcome):
+            flight.land(Landing(outcome, alone=outcome.status in _OF_THE_KEY))
+            return outcome
+        landing = flight.landing = Landing(outcome, encode(outcome))
+        if landing.value is None:
+            flight.land(Landing(alone=True))
+            self._scope.on_commit(lambda _: self._record(asked, outcome))
+            return outcome
+
+        def commit(_: Completion) -> None:
+            self._keep(asked, "share", outcome)
+            flight.land(landing._replace(stored=True))
+
+        self._scope.on_commit(commit)
+        return outcome
+
+    def _judge(self, error: Exception) -> Landing:
+        """What a leader's failure means to those who wait for it."""
+        if isinstance(error, ConfigError) or not isinstance(error, LMGatewayError):
+            return Landing(alone=True)
+        if isinstance(error, RequestTimeoutError) and self._scope.call.deadline.expired:
+            return NOTHING
+        return Landing(error=error)
+
+
+class _Tee:
+    """A stream's source that remembers what passes, up to STREAM_CAP."""
+
+    __slots__ = ("_size", "_source", "chunks")
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._size = 0
+        self.chunks: list[bytes] | None = []
+
+    def read(self) -> Flow[bytes]:
+        """The next bytes, b"" at the end."""
+        chunk = yield from self._source.read()
+        if self.chunks is not None:
+            self._size += len(chunk)
+            if self._size > STREAM_CAP:
+                self.chunks = None
+            else:
+                self.chunks.append(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._source.close()
+
+
+def _is_repeatable(exchange: Exchange, params: Mapping[str, Any]) -> bool:
+    """Whether the same answer is to be expected again: temperature 0, or a seed."""
+    if params.get("temperature") == 0 or params.get("seed") is not None:
+        return True
+    body = exchange.json if isinstance(exchange, HTTPRequest) else None
+    return isinstance(body, dict) and (body.get("temperature") == 0 or body.get("seed") is not None)
+
+
+def _is_good(outcome: Any) -> bool:
+    return not isinstance(outcome, HTTPResponse) or 200 <= outcome.status <= 299
+
+
+def _miss(reason: str) -> None:
+    for recorder in recorders():
+        recorder.miss(reason)

@@ -1,0 +1,86 @@
+"""Fallbacks: other models are asked when a provider fails for reasons of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import LMGatewayError, PluginError, QuotaExceededError
+from ..types import Completion, Flow, Request
+from .call import Call, Step
+
+__all__ = ["Alternative", "fallback"]
+
+logger = logging.getLogger("lmgateway")
+
+Alternative = tuple[str, Step]
+"""A name for the user (of a model in the config, or a provider) and the step that asks it."""
+
+
+def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Step:
+    """Ask the alternatives in turn when the step fails for reasons of the service's own.
+
+    That is a retryable error, which has used up its retries, a spent quota, or a fault of its
+    plugin; never an error of the caller's or the operator's (a wrong input, key or model name
+    would stay hidden), and never once a piece has been emitted. An alternative that fails in
+    whatever way is passed over, since it was not what the caller asked for. Nothing is begun
+    after the deadline.
+
+    The completion says in ``fallback_from`` who failed before. When all fail, the first error is
+    raised, for it is about the model that was asked for; its notes say what the others met.
+    """
+    if not alternatives:
+        return step
+
+    def asked(request: Request) -> Flow[Completion]:
+        provider = call.provider
+        try:
+            return (yield from step(request))
+        except LMGatewayError as error:
+            if not _passes_on(error):
+                raise
+            first = error
+        try:
+            failures = [_failure(first, provider, request.model)]
+            for name, alternative in alternatives:
+                if call.deadline.expired:
+                    first.add_note(f"fallback {name} was not asked: the call's time was up")
+                    break
+                logger.warning(
+                    "%s failed with %s: asking %s instead",
+                    failures[-1]["provider"],
+                    failures[-1]["error"],
+                    name,
+                )
+                try:
+                    completion = yield from alternative(request)
+                except LMGatewayError as error:
+                    if error.partial is not None:
+                        raise
+                    first.add_note(f"fallback {name} failed: {type(error).__name__}: {error}")
+                    failures.append(_failure(error, name, None))
+                else:
+                    failures += completion.get("fallback_from", [])
+                    completion["fallback_from"] = failures
+                    return completion
+            raise first
+        finally:
+            del first  # its traceback holds this frame: leave no cycle behind
+
+    return asked
+
+
+def _passes_on(error: LMGatewayError) -> bool:
+    return error.partial is None and (
+        error.retryable or isinstance(error, (PluginError, QuotaExceededError))
+    )
+
+
+def _failure(error: LMGatewayError, name: str, model: str | None) -> dict[str, Any]:
+    return {
+        "provider": error.provider or name,
+        "model": error.model or model,
+        "error": type(error).__name__,
+        "message": error.message,
+    }

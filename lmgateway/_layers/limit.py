@@ -1,0 +1,312 @@
+"""Limits: requests a minute, tokens a minute and exchanges in flight, shared by the process."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import get_ident
+from typing import Any
+
+from .._base.values import shown
+from .._drive.cancel import Deadline
+from .._drive.futures import Promise
+from ..errors import InvalidSettingError, LMGatewayError, RequestTimeoutError
+from ..types import (
+    Blocking,
+    Completion,
+    Exchange,
+    Flow,
+    Sleep,
+    Source,
+    Wait,
+)
+from .call import EffectLayer, Scope, Send
+from .permits import (
+    Gate,
+    Pace,
+    Place,
+    Slot,
+)
+
+__all__ = ["Limiter", "Limits", "limit", "limiter_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one provider may be asked for; None is without limit.
+
+    Attributes:
+        rpm: Requests a minute, evenly spread: at most a second's worth leaves at once.
+        tpm: Tokens a minute, of prompt and answer together. Each request is estimated before
+            (a token for 4 characters, and ``max_tokens``) and corrected by the usage in its
+            answer. A request that failed is not given back.
+        in_flight: Exchanges at the same time. A stream counts until it is closed.
+    """
+
+    rpm: float | None = None
+    tpm: float | None = None
+    in_flight: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rpm", "tpm", "in_flight"):
+            value = getattr(self, name)
+            whole = name == "in_flight"
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                kind = "a whole number" if whole else "a number"
+                raise InvalidSettingError(f"the limit {name} must be {kind}, not {shown(value)}")
+            if not 0 < value <= (sys.maxsize if whole else sys.float_info.max):
+                raise InvalidSettingError(
+                    f"the limit {name} must be greater than 0 and finite, not {shown(value)}; "
+                    "leave it out for no limit"
+                )
+
+    def __bool__(self) -> bool:
+        """Whether there is any limit at all."""
+        return (self.rpm, self.tpm, self.in_flight) != (None, None, None)
+
+
+def limit(limits: Limits) -> EffectLayer:
+    """The layer that holds an attempt's exchanges to these limits."""
+
+    def layer(send: Send, scope: Scope) -> Send:
+        limiter = limiter_for(scope.call.provider, limits)
+        return _Limited(limiter, send, scope)
+
+    return layer
+
+
+_limiters: dict[tuple[str, Limits], Limiter] = {}
+
+
+def limiter_for(provider: str, limits: Limits) -> Limiter:
+    """The limiter that all calls of this process share which name this provider and limits."""
+    key = (provider, limits)
+    return _limiters.get(key) or _limiters.setdefault(key, Limiter(provider, limits))
+
+
+# What the parent has in flight will not come back in a child.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_limiters.clear)
+
+
+class Limiter:
+    """The limits of one provider, and what is counted against them.
+
+    Attributes:
+        gate: The places in flight; None without that limit.
+        requests: Paces requests; None without that limit.
+        tokens: Paces tokens; None without that limit.
+    """
+
+    __slots__ = ("gate", "limits", "provider", "requests", "tokens")
+
+    def __init__(self, provider: str, limits: Limits) -> None:
+        self.provider = provider
+        self.limits = limits
+        self.gate = Gate(limits.in_flight) if limits.in_flight else None
+        burst = max(1, int(limits.rpm // 60)) if limits.rpm else 1
+        # Burst and pace together keep to the limit in every window of a minute.
+        self.requests = Pace(60.0 / (limits.rpm - burst + 1), burst - 1) if limits.rpm else None
+        self.tokens = Pace(60.0 / limits.tpm, limits.tpm / 60.0) if limits.tpm else None
+
+
+# -- the layer ---------------------------------------------------------------------------------
+
+
+class _Limited:
+    """A send that waits for its turn first."""
+
+    __slots__ = ("charged", "limiter", "scope", "send")
+
+    def __init__(self, limiter: Limiter, send: Send, scope: Scope) -> None:
+        self.limiter = limiter
+        self.send = send
+        self.scope = scope
+        self.charged = 0
+        if limiter.tokens is not None:
+            scope.on_commit(self._correct)
+
+    def __call__(self, exchange: Exchange) -> Flow[Any]:
+        place = self._place()
+        try:
+            if place is not None and place.granted is not None:
+                yield from self._queue(place, place.granted)
+            yield from self._pace()
+            if place is None:
+                return (yield from self.send(exchange))
+            if isinstance(exchange, Blocking):
+                # A worker cannot be stopped, so it is the worker's end that frees the place.
+                exchange = dataclasses.replace(exchange, fn=_leaving_after(place, exchange))
+                outcome = yield from self.send(exchange)
+                place = None  # the worker of a stream may not have begun yet
+                return outcome
+            response = yield from self.send(exchange)
+            if response.source is not None:
+                held = _HeldSource(response.source, place)
+                response = dataclasses.replace(response, source=held)
+                place = None
+            return response
+        except BaseException as error:
+            if place is not None:
+                _keep_while_running(place, error)
+            raise
+        finally:
+            if place is not None:
+                place.leave()
+
+    def _place(self) -> Place | None:
+        gate = self.limiter.gate
+        if gate is None:
+            return None
+        place = Place(gate)
+        # Before it is taken, or Ctrl-C might come in between; and before anything is sent, so
+        # that it runs after the connection was closed.
+        self.scope.on_exit(place.leave)
+        place.enter()
+        return place
+
+    def _queue(self, place: Place, granted: Promise[None]) -> Flow[None]:
+        size = self.limiter.limits.in_flight
+        try:
+            done = yield Wait(granted, owner=place.owner)
+        except RequestTimeoutError as error:
+            error.add_note(f"it was waiting for one of the {size} places in flight")
+            raise
+        if not done:
+            raise _not_now(
+                f"all {size} places in flight are taken by calls of this very thread, or of one "
+                "that waits for it (open streams, or tasks of the event loop that this call "
+                "blocks), so waiting could never end; close the streams, or use acall() or "
+                "abatch() inside an event loop"
+            )
+
+    def _pace(self) -> Flow[None]:
+        """Wait until both paces allow it; give back what was reserved if that fails."""
+        limiter, deadline = self.limiter, self.scope.call.deadline
+        slots: list[Slot] = []
+        try:
+            if limiter.requests is not None:
+                rpm = limiter.limits.rpm
+                _reserve(limiter.requests, 1, deadline, f"{rpm:g} requests", slots)
+            if limiter.tokens is not None:
+                tpm, units = limiter.limits.tpm, estimate(self.scope.request)
+                _reserve(limiter.tokens, units, deadline, f"{tpm:g} tokens", slots)
+                self.charged += units
+            seconds = max((slot.seconds for slot in slots), default=0.0)
+            if seconds > 0.0:
+                yield Sleep(seconds)
+        except BaseException:
+            for slot in slots:
+                slot.cancel()
+            raise
+
+    def _correct(self, completion: Completion) -> None:
+        used = _used(completion)
+        if used and self.charged and self.limiter.tokens is not None:
+            self.limiter.tokens.correct(used - self.charged)
+
+
+class _HeldSource:
+    """A streamed body that keeps its place in flight until it ends or is closed."""
+
+    __slots__ = ("place", "source")
+
+    def __init__(self, source: Source, place: Place) -> None:
+        self.source = source
+        self.place = place
+
+    def read(self) -> Flow[bytes]:
+        """The next bytes; b"" at the end, which frees the place."""
+        self.place.thread = get_ident()  # the reader's, who may not be the one that asked
+        chunk = yield from self.source.read()
+        if not chunk:
+            self.place.leave()
+        return chunk
+
+    def close(self) -> None:
+        """Let go of the connection and of the place."""
+        self.source.close()
+        self.place.leave()
+
+
+def _leaving_after(place: Place, exchange: Blocking) -> Callable[..., Any]:
+    """The exchange's function, which frees the place when it ends, whoever still listens."""
+
+    def work(*args: Any) -> Any:
+        if not place.claim():  # the call was abandoned before this worker had begun
+            return None
+        if not exchange.stream:
+            place.thread = get_ident()
+        try:
+            return exchange.fn(*args)
+        finally:
+            place.gate.leave(place)
+
+    return work
+
+
+def _keep_while_running(place: Place, error: BaseException) -> None:
+    """Let a thread that the transport could not stop keep the place until it ends.
+
+    Such a transport says so by the attribute ``running``, a future, of what it raises.
+    """
+    running = getattr(error, "running", None)
+    if isinstance(running, Future) and place.claim():
+        place.thread = 0  # that of no call: it frees the place by itself
+        running.add_done_callback(lambda _: place.gate.leave(place))
+
+
+def _reserve(pace: Pace, units: float, deadline: Deadline, what: str, slots: list[Slot]) -> None:
+    remaining = deadline.remaining()
+    slot = pace.reserve(units, remaining, slots)
+    if isinstance(slot, Slot):
+        return
+    raise _not_now(
+        f"the configured limit of {what} a minute would delay this call by {slot:.3g} s, beyond "
+        f"its deadline in {remaining:.3g} s; give timeout= more seconds, or ask less often"
+    )
+
+
+def _not_now(message: str) -> LMGatewayError:
+    """Another attempt would be told the same, but another provider may answer."""
+    error = RequestTimeoutError(message)
+    error.retryable, error.max_retries = True, 0
+    return error
+
+
+# -- an estimate -------------------------------------------------------------------------------
+
+CHARACTERS_PER_TOKEN = 4
+
+
+def estimate(request: Any) -> int:
+    """About how many tokens a request may use: its text, and the longest answer it allows."""
+    texts = (getattr(request, name, None) for name in ("prompt", "messages", "system", "texts"))
+    params = request.params
+    answer = params.get("max_tokens") or params.get("max_completion_tokens") or 0
+    return 1 + _characters(texts) // CHARACTERS_PER_TOKEN + answer * (params.get("n") or 1)
+
+
+def _used(outcome: Any) -> int:
+    """The tokens that an answer tells of, 0 if it tells of none, as a list of models."""
+    usage = outcome.get("usage") if isinstance(outcome, dict) else None
+    if not isinstance(usage, dict):
+        return 0
+    names = ("total_tokens", "prompt_tokens", "completion_tokens")
+    total, *parts = (value if type(value := usage.get(name)) is int else 0 for name in names)
+    return total or sum(parts)
+
+
+def _characters(value: Any) -> int:
+    """Characters of all strings in a JSON value; data URLs (images) are not text."""
+    if isinstance(value, str):
+        return 0 if value.startswith("data:") else len(value)
+    if isinstance(value, dict):
+        value = value.values()
+    return sum(map(_characters, value)) if isinstance(value, Iterable) else 0

@@ -1,0 +1,186 @@
+"""Retries: another attempt after a failure that may pass, within the deadline and a budget."""
+
+from __future__ import annotations
+
+import logging
+import os
+from math import isfinite
+from random import uniform
+from threading import Lock
+
+from ..errors import (
+    ConfigError,
+    InputError,
+    LMGatewayError,
+    RequestTimeoutError,
+    UnsupportedError,
+)
+from ..types import (
+    Completion,
+    Flow,
+    Request,
+    Sleep,
+)
+from .call import Call, Step
+
+__all__ = ["RetryBudget", "budget_for", "retry"]
+
+logger = logging.getLogger("lmgateway")
+
+FIRST_BACKOFF = 0.5
+LONGEST_BACKOFF = 8.0
+LONGEST_RETRY_AFTER = 120.0
+_TIMEOUT_STATUSES = frozenset({408, 504})
+
+
+def retry(step: Step, call: Call) -> Step:
+    """Attempt a step up to ``call.options.retries + 1`` times.
+
+    An error is retried when it is ``retryable`` (the attempt has made it otherwise if a piece
+    had been emitted), no more often than its ``max_retries``, when the wait ends before the
+    deadline, and when the endpoint's budget allows. What is raised is always the last attempt's
+    own error; its notes say what the attempts before it met, and why there was no further one.
+    """
+
+    def attempts(request: Request) -> Flow[Completion]:
+        allowed = call.options.retries + 1
+        limited = cost = attempt = 0
+        history: list[str] = []
+        while True:
+            attempt += 1
+            call.attempt += 1
+            try:
+                completion = yield from step(request)
+            except LMGatewayError as error:
+                if not isinstance(error, (ConfigError, InputError, UnsupportedError)):
+                    error.locate(attempt=attempt, attempts=allowed)
+                limited += error.max_retries is not None
+                seconds = None
+                if attempt < allowed and _worthwhile(error, limited):
+                    seconds = _delay(error, call, attempt)
+                if seconds is not None:
+                    cost = _pay(error, call)
+                if seconds is None or not cost:
+                    for note in history:
+                        error.add_note(note)
+                    raise
+                history.append(f"attempt {attempt} failed: {type(error).__name__}: {error.message}")
+                _log(error, call, attempt, seconds)
+            else:
+                if not call.cached:
+                    _refund(call, cost)
+                return completion
+            finally:
+                call.leave()
+            yield Sleep(seconds)
+
+    return attempts
+
+
+def _worthwhile(error: LMGatewayError, limited: int) -> bool:
+    return error.retryable and (error.max_retries is None or limited <= error.max_retries)
+
+
+def _delay(error: LMGatewayError, call: Call, attempt: int) -> float | None:
+    """Seconds to wait before the next attempt, or None if it would be too late."""
+    asked: float | None = getattr(error, "retry_after", None)
+    if asked is not None and isfinite(asked) and asked >= 0.0:
+        if asked > LONGEST_RETRY_AFTER:
+            error.add_note(
+                f"not retried: the service asks to wait {asked:g} s, "
+                f"and {LONGEST_RETRY_AFTER:g} s is the longest wait"
+            )
+            return None
+        seconds = asked
+    else:
+        # Full jitter: callers that failed together do not come back together.
+        ceiling = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(attempt - 1, 10))
+        seconds = uniform(0.0, ceiling)
+    remaining = call.deadline.remaining()
+    if seconds >= remaining:
+        error.add_note(
+            f"not retried: the next attempt would begin in {seconds:.3g} s, "
+            f"and {remaining:.3g} s of the call's timeout are left"
+        )
+        return None
+    return seconds
+
+
+def _log(error: LMGatewayError, call: Call, attempt: int, seconds: float) -> None:
+    logger.info(
+        "%s: attempt %d failed with %s%s, the next begins in %.3g s",
+        call.host or call.provider,
+        attempt,
+        type(error).__name__,
+        f" (status {status})" if (status := getattr(error, "status", 0)) else "",
+        seconds,
+    )
+
+
+# -- the budget --------------------------------------------------------------------------------
+
+
+class RetryBudget:
+    """Tokens that retries of one endpoint cost, so that a dead service is not hammered.
+
+    The figures are those of botocore's standard mode: 500 tokens, 5 for a retry, 10 after a
+    timeout; a success gives back what its last retry cost, or 1 when it needed none.
+    """
+
+    CAPACITY = 500
+    COST = 5
+    TIMEOUT_COST = 10
+    REFUND = 1
+
+    __slots__ = ("_lock", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens = self.CAPACITY
+        self._lock = Lock()
+
+    def spend(self, cost: int) -> bool:
+        """Take that many tokens, unless there are too few."""
+        with self._lock:
+            if self.tokens < cost:
+                return False
+            self.tokens -= cost
+            return True
+
+    def refund(self, tokens: int) -> None:
+        """Give tokens back, up to the capacity."""
+        with self._lock:
+            self.tokens = min(self.CAPACITY, self.tokens + tokens)
+
+
+_budgets: dict[tuple[str, str | None], RetryBudget] = {}
+
+
+def budget_for(provider: str, host: str | None) -> RetryBudget:
+    """The budget of an endpoint, which everything in this process shares."""
+    key = (provider, host)
+    return _budgets.get(key) or _budgets.setdefault(key, RetryBudget())
+
+
+def _pay(error: LMGatewayError, call: Call) -> int:
+    """What the next attempt cost the budget; 0 if it cannot be paid."""
+    slow = isinstance(error, RequestTimeoutError)
+    slow = slow or getattr(error, "status", 0) in _TIMEOUT_STATUSES
+    cost = RetryBudget.TIMEOUT_COST if slow else RetryBudget.COST
+    if budget_for(call.provider, call.host).spend(cost):
+        return cost
+    error.add_note(
+        f"not retried: the retry budget of {call.host or call.provider} is spent, because many "
+        "of its calls failed lately; it fills again as calls succeed"
+    )
+    return 0
+
+
+def _refund(call: Call, cost: int) -> None:
+    budget = _budgets.get((call.provider, call.host))
+    if budget is not None:
+        budget.refund(cost or RetryBudget.REFUND)
+
+
+# A lock that another thread held while this process was forked would never be released.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_budgets.clear)

@@ -1,0 +1,1 @@
+"""How a plugin is found, loaded and checked, and the providers that are built in."""

@@ -1,0 +1,75 @@
+"""A provider that answers with the prompt itself: for tests, documentation and dry runs."""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+from ..hookspecs import hookimpl
+from ..types import (
+    Choice,
+    Completion,
+    Emit,
+    Flow,
+    Info,
+    Message,
+    Request,
+)
+
+__all__ = ["lmgateway_complete", "lmgateway_info", "lmgateway_stream"]
+
+
+@hookimpl
+def lmgateway_info() -> Info:
+    """Conversations, a system text (which it ignores aloud), n and max_tokens."""
+    return Info(
+        capabilities=frozenset({"messages", "system"}),
+        params=frozenset({"n", "max_tokens", "temperature", "seed", "stop"}),
+        default_model="echo",
+    )
+
+
+@hookimpl
+def lmgateway_complete(request: Request) -> Completion:
+    """Answer with the prompt, or with the last message, ``n`` times."""
+    words = _words(request)
+    limit = request.params.get("max_tokens")
+    cut = limit is not None and limit < len(words)
+    text = "".join(words[:limit])
+    choice = Choice(text=text, index=0, finish_reason="length" if cut else "stop")
+    count = request.params.get("n", 1)
+    said = min(len(words), len(words[:limit])) * count
+    return Completion(
+        prompt=request.input,
+        choices=[cast(Choice, {**choice, "index": index}) for index in range(count)],
+        model=request.model,
+        usage={
+            "prompt_tokens": len(words),
+            "completion_tokens": said,
+            "total_tokens": len(words) + said,
+        },
+    )
+
+
+@hookimpl
+def lmgateway_stream(request: Request) -> Flow[Completion]:
+    """Emit the answer word by word."""
+    completion = lmgateway_complete(request)
+    for word in re.findall(r"\s*\S+\s*", completion["choices"][0]["text"]):
+        yield Emit(word)
+    return completion
+
+
+def _words(request: Request) -> list[str]:
+    """The text cut into words with the white space before them: its "tokens"."""
+    text = request.prompt
+    if text is None:
+        text = _content((request.messages or ())[-1])
+    return re.findall(r"\s*\S+|\s+$", text)
+
+
+def _content(message: Message) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content)

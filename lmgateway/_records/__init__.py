@@ -1,0 +1,1 @@
+"""What is remembered of calls: the history, and counts of calls and tokens."""

@@ -1,0 +1,128 @@
+"""What calls used and cost: ``with lmgateway.usage() as used: ...``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from decimal import Decimal
+from importlib import import_module
+from threading import Lock
+
+from ..types import Completion
+
+__all__ = ["Tally", "account", "price", "usage"]
+
+_open: ContextVar[tuple[Tally, ...]] = ContextVar("lmgateway_usage", default=())
+
+
+@dataclass(slots=True, eq=False)
+class Tally:
+    """Sums over the answered calls of a block.
+
+    Attributes:
+        calls: Calls that were answered; a failed one used what no service tells.
+        cached: Those of them answered by the cache or a recording: they cost nothing.
+        prompt_tokens: Tokens read, as the services counted them, cached calls included.
+        completion_tokens: Tokens written, likewise.
+        known_cost: US dollars for the calls whose price is known.
+        unpriced: Of the other calls that were sent: provider and model, and how many.
+    """
+
+    calls: int = 0
+    cached: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    known_cost: Decimal = Decimal(0)
+    unpriced: dict[str, int] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens read and written."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars in all; None if the price of any call is unknown: see ``unpriced``."""
+        return None if self.unpriced else self.known_cost
+
+    def add(self, completion: Completion) -> None:
+        """Add one answered call."""
+        usage: object = completion.get("usage")
+        used = usage if isinstance(usage, dict) else {}
+        paid = Decimal(0) if completion.get("cached") else price(completion)
+        with self._lock:
+            self.calls += 1
+            self.cached += bool(completion.get("cached"))
+            self.prompt_tokens += _count(used.get("prompt_tokens"))
+            self.completion_tokens += _count(used.get("completion_tokens"))
+            if paid is not None:
+                self.known_cost += paid
+            else:
+                name = f"{completion.get('provider', '')}/{completion.get('model', '')}"
+                self.unpriced[name] = self.unpriced.get(name, 0) + 1
+
+    def __str__(self) -> str:
+        cost = "unknown" if self.cost is None else f"${self.cost:.6f}"
+        return (
+            f"{self.calls} calls ({self.cached} cached), {self.prompt_tokens} tokens read, "
+            f"{self.completion_tokens} written, cost {cost}"
+        )
+
+
+def _count(tokens: object) -> int:
+    return tokens if isinstance(tokens, int) else 0  # what a service says is not always one
+
+
+@contextmanager
+def usage() -> Iterator[Tally]:
+    """Sum up the calls made inside the block, over all LMs.
+
+    Blocks may be nested, and each counts. Tasks that are created inside belong to the block;
+    a thread does when it runs in a copy of the context, as those of ``lm.batch`` do
+    (``pool.submit(contextvars.copy_context().run, lm, prompt)``).
+    """
+    tally = Tally()
+    token = _open.set((*_open.get(), tally))
+    try:
+        yield tally
+    finally:
+        _open.reset(token)
+
+
+def account(completion: Completion) -> None:
+    """Count one answered call in every block around it; the core calls it once for each."""
+    for tally in _open.get():
+        tally.add(completion)
+
+
+def price(completion: Completion) -> Decimal | None:
+    """US dollars that an answer cost; None where it is not known.
+
+    It is known where the library genai-prices (the extra ``[prices]``) lists this model of this
+    very provider, and the service told the tokens. A model of the same name elsewhere says
+    nothing; an ``api_base`` of your own is not looked at.
+    """
+    used = completion.get("usage")
+    if not isinstance(used, dict) or not {"prompt_tokens", "completion_tokens"} <= used.keys():
+        return None
+    try:
+        prices = import_module("genai_prices")
+    except ImportError:
+        return None
+    try:
+        counted = prices.Usage(
+            input_tokens=used["prompt_tokens"],  # those from the service's own cache included
+            cache_read_tokens=used.get("cached_tokens"),
+            output_tokens=used["completion_tokens"],
+        )
+        found = prices.calc_price(
+            counted,
+            model_ref=completion.get("model", ""),
+            provider_id=completion.get("provider", ""),
+        )
+    except (LookupError, ValueError, TypeError):  # not listed, or counts that make no sense
+        return None
+    return Decimal(found.total_price)

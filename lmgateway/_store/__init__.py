@@ -1,0 +1,1 @@
+"""What the cache and the recordings are made of."""

@@ -1,0 +1,251 @@
+"""An exchange as data: what identifies it, and its outcome as bytes and back."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from ..types import (
+    JSON,
+    Exchange,
+    Flow,
+    Headers,
+    HTTPRequest,
+    HTTPResponse,
+)
+
+__all__ = [
+    "Key",
+    "Replay",
+    "decode",
+    "describe",
+    "encode",
+    "identify",
+    "is_head",
+    "is_secret_header",
+    "kept_headers",
+    "shaping",
+    "vary",
+    "write_json",
+]
+
+# Part of every key: raise it when what is stored under a key changes its meaning.
+SCHEMA = b"lmgateway exchange 1\n"
+
+# A row shorter than a database page saves no page by being compressed, and reads slower.
+COMPRESS_FROM = 4096
+
+_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
+_parse = json.JSONDecoder().decode
+_COMPRESSED = b"\x01"  # before the bytes of zlib; what is not compressed begins with "{"
+
+
+# Excepted are Portkey's own headers, which say how to answer, and words that speak of no secret.
+_SECRET_HEADER = re.compile(
+    r"auth(?!ors?\b)|(?<!\bport)key(?!words?\b)|token(?!iz)|secret|pass(w|phrase|code)|cookie|session"
+    r"|credential|signature|assertion|jwt|bearer|[cx]srf|\bpat\b|\bpwd\b",
+    re.I,
+)
+
+
+class Key(NamedTuple):
+    """What an answer is stored under.
+
+    Attributes:
+        request: Digest of the request without its host, as recordings are matched.
+        base: Digest of the base URL; None when none is configured.
+    """
+
+    request: bytes
+    base: bytes | None
+
+
+def describe(exchange: Exchange, *, provider: str, sample: int) -> dict[str, JSON] | None:
+    """What is asked, as plain JSON without host or secret; None if it has no identity.
+
+    Of its headers it holds those that the provider names in ``vary``. Only POST requests and
+    Blocking calls with a key ask for an answer worth keeping.
+    """
+    if isinstance(exchange, HTTPRequest):
+        if exchange.method != "POST":
+            return None
+        asked = {"method": "POST", "path": exchange.path, "body": exchange.json}
+        if exchange.vary and (headers := shaping(exchange.headers, exchange.vary)):
+            asked["headers"] = headers
+    elif exchange.key is None:
+        return None
+    else:
+        asked = {"blocking": exchange.key}
+    return {"provider": provider, "sample": sample, "stream": exchange.stream, **asked}
+
+
+def identify(description: Mapping[str, JSON], base_url: str | None = None) -> Key | None:
+    """The key of a described request; None if it is not JSON, so that the sender may object."""
+    try:
+        text = _canonical(description)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    base = b"" if "blocking" in description else _digest_base(base_url)
+    return Key(sha256(SCHEMA + text.encode()).digest(), base)
+
+
+def vary(key: Key, headers: Mapping[str, Any]) -> Key:
+    """The key for a user who sends these headers of his own with the request."""
+    if not headers or not (told := shaping(headers)):
+        return key
+    digest = sha256(SCHEMA + key.request + _canonical(told).encode()).digest()
+    return key._replace(request=digest)
+
+
+def shaping(headers: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, str]:
+    """The headers that may shape an answer, their names in lower case: all but credentials.
+
+    Args:
+        headers: By name; a value that is no text is a secret.
+        names: Of those that are meant, in any case; None for all.
+    """
+    meant = None if names is None else {name.lower() for name in names}
+    return {
+        name.lower(): value
+        for name, value in headers.items()
+        if isinstance(value, str)
+        and not is_secret_header(name)
+        and (meant is None or name.lower() in meant)
+    }
+
+
+def is_secret_header(name: str) -> bool:
+    """Whether the header of that name may hold what nobody else may see; rather too many."""
+    return _SECRET_HEADER.search(name) is not None
+
+
+@lru_cache(maxsize=256)
+def _digest_base(base_url: str | None) -> bytes | None:
+    # A digest, because a base may hold what its owner would not want to find in a file.
+    return None if base_url is None else sha256(base_url.rstrip("/").encode()).digest()[:16]
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers worth keeping; any other may hold a cookie or a token."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name == "content-type" or name.endswith("request-id")
+    }
+
+
+def encode(outcome: Any) -> bytes | None:
+    """The outcome of an exchange as bytes; None if it is of a kind that cannot be kept.
+
+    Args:
+        outcome: An HTTPResponse that came whole or whose source is a Replay, bytes, or JSON that
+            survives being written and read.
+    """
+    head: dict[str, JSON]
+    if isinstance(outcome, HTTPResponse):
+        head = {"status": outcome.status, "headers": kept_headers(outcome.headers)}
+        body: bytes | None = outcome.body
+        if isinstance(outcome.source, Replay):
+            head["chunks"] = [len(chunk) for chunk in outcome.source.chunks]
+            body = b"".join(outcome.source.chunks)
+        elif outcome.source is not None:
+            return None
+    elif isinstance(outcome, bytes):
+        head, body = {"kind": "bytes"}, outcome
+    else:
+        head, body = {"kind": "json"}, write_json(outcome)
+    if body is None:
+        return None
+    payload = json.dumps(head, separators=(",", ":")).encode() + b"\n" + body
+    if len(payload) < COMPRESS_FROM:
+        return payload
+    return _COMPRESSED + zlib.compress(payload, 1)
+
+
+def write_json(outcome: Any) -> bytes | None:
+    """What work in the process returned as JSON; None if reading that gives something else."""
+    if outcome is None:  # no answer
+        return None
+    try:
+        text = json.dumps(outcome, allow_nan=False)
+        return text.encode() if json.loads(text) == outcome else None
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def decode(value: bytes, limit: int | None = None) -> Any:
+    """The outcome anew from its bytes; a streamed one with a source that replays it.
+
+    Args:
+        value: What ``encode`` wrote, or somebody else in its place.
+        limit: Bytes that it may come to, decompressed; None for any number.
+
+    Raises ValueError if they are not what ``encode`` wrote.
+    """
+    try:
+        payload = value if value[0] != _COMPRESSED[0] else _decompress(value[1:], limit)
+        end = payload.index(b"\n")
+        head, body = _parse(str(payload[:end], "utf-8")), payload[end + 1 :]
+        if "status" in head:
+            return _respond(head, body)
+        return body if head["kind"] == "bytes" else json.loads(body)
+    except (zlib.error, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a stored exchange: {error}") from None
+
+
+def _decompress(data: bytes, limit: int | None) -> bytes:
+    inflate = zlib.decompressobj()
+    payload = inflate.decompress(data, limit or 0)
+    if not inflate.eof or inflate.unused_data:
+        raise ValueError("not a stored exchange: too long, or damaged")
+    return payload
+
+
+def _respond(head: dict[str, JSON], body: bytes) -> HTTPResponse:
+    status, headers, lengths = head["status"], head["headers"], head.get("chunks")
+    if not is_head(status, headers) or status >= 300:
+        raise ValueError("not the head of a stored answer")
+    if lengths is None:
+        return HTTPResponse(status, Headers(headers), body)
+    if any(type(each) is not int or each < 0 for each in lengths) or sum(lengths) != len(body):
+        raise ValueError("not the pieces of a stored answer")
+    chunks, start = [], 0
+    for length in lengths:
+        chunks.append(body[start : start + length])
+        start += length
+    return HTTPResponse(status, headers, source=Replay(chunks))
+
+
+def is_head(status: JSON, headers: JSON) -> bool:
+    """Whether these are a final status and headers; they come from a file."""
+    if type(status) is not int or not 200 <= status <= 599 or type(headers) is not dict:
+        return False
+    for value in headers.values():  # noqa: SIM110 - all() takes longer than the rest of this
+        if type(value) is not str:
+            return False
+    return True
+
+
+class Replay:
+    """The source of a stored stream: its pieces as they once came, without waiting."""
+
+    __slots__ = ("_left", "chunks")
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self.chunks = [chunk for chunk in chunks if chunk]
+        self._left = iter(self.chunks)
+
+    def read(self) -> Flow[bytes]:
+        """The next piece, b"" at the end."""
+        yield from ()  # what makes it a flow; it has nothing to ask for
+        return next(self._left, b"")
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

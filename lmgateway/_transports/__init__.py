@@ -1,0 +1,1 @@
+"""HTTP over requests and over aiohttp, and the connections that LMs share."""

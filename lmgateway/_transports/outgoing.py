@@ -1,0 +1,104 @@
+"""What is checked and written before a request leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from .._base.values import on_fresh_stack
+from ..errors import ConfigError, InputError
+
+__all__ = ["check_base_url", "check_headers", "check_method", "checked_proxy", "encode"]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ASCII = re.compile(r"[\t\x20-\x7e]*")
+_LATIN_1 = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+#: The host of a proxy: a name in ASCII, or an address.
+_HOST = re.compile(r"[0-9a-z_.-]+|[0-9a-f.]*:[0-9a-f:.]*(%[\w.-]+)?", re.ASCII)
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def encode(document: Any) -> bytes:
+    """A JSON document in UTF-8; InputError, which does not quote it, if it is none."""
+    try:
+        try:
+            return _encode(document).encode()
+        except RecursionError:
+            return on_fresh_stack(_encode, document).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = "a lone surrogate" if isinstance(error, UnicodeError) else str(error)
+    raise InputError(f"the request's body cannot be written as JSON: {reason}")
+
+
+def check_method(method: str) -> None:
+    """Raise InputError for what cannot be an HTTP method."""
+    if not _TOKEN.fullmatch(method):
+        raise InputError(f"{method[:40]!r} cannot be an HTTP method")
+
+
+def check_headers(headers: Mapping[str, str], *, latin_1: bool = False) -> None:
+    """Raise InputError for a header that HTTP cannot send; it does not quote the value.
+
+    Args:
+        headers: By name.
+        latin_1: Whether the values are written as latin-1, and not as ASCII.
+    """
+    sendable, limit = (_LATIN_1, "latin-1") if latin_1 else (_ASCII, "ASCII")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InputError("the name and the value of a header must each be a str")
+        if not _TOKEN.fullmatch(name):
+            raise InputError(f"{name[:40]!r} cannot be the name of a header")
+        if not sendable.fullmatch(value):
+            raise InputError(
+                f"the value of the header {name} has a character in it that HTTP cannot send "
+                f"(a line break, a control character, or one beyond {limit})"
+            )
+
+
+def check_base_url(url: str) -> None:
+    """Raise InputError for a base URL that no request can be sent to."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InputError("the base URL is not a valid URL: check its host and port") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError("a base URL begins with http:// or https:// and a host")
+    if parts.username is not None or parts.password is not None:
+        raise InputError("a base URL may not hold a user name or a password")
+    if parts.query or parts.fragment:
+        raise InputError("a base URL may not hold a query or a fragment")
+    if port == 0:
+        raise InputError("a base URL may not name port 0")
+
+
+def checked_proxy(proxy: str) -> str:
+    """The URL of a proxy that the environment names.
+
+    Raises ConfigError, which does not quote it, for one through which nothing can be sent.
+    """
+    url = proxy.strip() if "://" in proxy else f"http://{proxy.strip()}"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")
+        unquote(parts.netloc.rpartition("@")[0]).encode("latin-1")
+    except ValueError:
+        host = None
+    if not host or not _HOST.fullmatch(host) or not url.isprintable():
+        raise ConfigError(
+            "the proxy that the environment names is not a valid URL: "
+            "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
+        )
+    if parts.scheme not in ("http", "https"):
+        raise ConfigError(
+            f"the environment names a {parts.scheme} proxy, and only http and https proxies are "
+            "spoken: change HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or list the host in NO_PROXY"
+        )
+    return url

@@ -1,0 +1,115 @@
+"""Transports: how an HTTPRequest becomes an HTTPResponse, blocking or awaiting.
+
+A transport is handed a request whose ``base_url`` is set and whose ``auth`` has been resolved
+into headers. It knows nothing of providers, retries or caches. Whatever goes wrong leaves it as a
+``TransportError`` (or an ``APIError`` where there was an answer that must not be followed or
+read to its end: a redirect, a body over the cap).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .._drive.cancel import Deadline
+from ..types import (
+    Flow,
+    HTTPRequest,
+    HTTPResponse,
+    Read,
+)
+
+__all__ = [
+    "AsyncBody",
+    "AsyncTransport",
+    "Body",
+    "BodySource",
+    "Transport",
+    "TransportOptions",
+]
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TransportOptions:
+    """What one pool of connections is made with; equal options share a pool.
+
+    Attributes:
+        verify: True for the system's certificate authorities (and REQUESTS_CA_BUNDLE /
+            SSL_CERT_FILE), or the path of a CA bundle.
+        connect_timeout: Seconds to make a connection, TLS included.
+        idle_timeout: Seconds between two pieces of a body; None for as long as the deadline.
+        max_body: Bytes of a whole body after decompression.
+    """
+
+    verify: bool | str = True
+    connect_timeout: float = 10.0
+    idle_timeout: float | None = None
+    max_body: int = 64 * MEBIBYTE
+
+
+class Body(Protocol):
+    """A body that is still arriving, read by a blocking driver."""
+
+    def read(self, deadline: Deadline) -> bytes:
+        """The next bytes as they come, decompressed; b"" at the end.
+
+        Raises ConnectionFailedError when the connection breaks before the body is complete and
+        RequestTimeoutError at the deadline or after ``idle_timeout`` without a byte.
+        """
+
+    def close(self) -> None:
+        """Close the connection unless the body was read to its end; from any thread, at once."""
+
+
+class AsyncBody(Protocol):
+    """A body that is still arriving, read by an awaiting driver."""
+
+    async def read(self, deadline: Deadline) -> bytes:
+        """As Body.read."""
+
+    def close(self) -> None:
+        """As Body.close."""
+
+
+class Transport(Protocol):
+    """Sends requests and blocks until their answer."""
+
+    def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        """Send it, within the deadline.
+
+        Returns whatever status came, the body whole, except for a 2xx event stream that was
+        asked for with ``stream=True``: that comes as a head with a ``BodySource``.
+        """
+
+    def close(self) -> None:
+        """Close what is idle; what is in use closes as it ends."""
+
+
+class AsyncTransport(Protocol):
+    """Sends requests and awaits their answer."""
+
+    async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        """As Transport.send; a cancelled send closes its socket at once."""
+
+    async def aclose(self) -> None:
+        """Close the pool of the running event loop."""
+
+
+class BodySource:
+    """The source of a response straight from a transport: each read is a Read effect."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: Body | AsyncBody) -> None:
+        self.body = body
+
+    def read(self) -> Flow[bytes]:
+        """The next bytes, b"" at the end."""
+        chunk: Any = yield Read(self.body)
+        return bytes(chunk)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.body.close()

@@ -1,0 +1,375 @@
+"""The blocking transport: requests' adapter, called without requests' session.
+
+A session merges headers, cookies, proxies, .netrc and redirects anew for each call; that is half
+of its time, and none of it is wanted here. ``HTTPAdapter.send`` is where its work ends and that
+of urllib3 begins, and where the package ``responses`` intercepts the requests of somebody's
+tests: so we stay there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+
+from .._drive.cancel import Deadline
+from ..errors import ConnectionFailedError, LMGatewayError
+from ..types import HTTPRequest, HTTPResponse
+from . import faults
+from .decoding import (
+    ACCEPT_ENCODING,
+    PIECE,
+    Decoder,
+    decoder_for,
+)
+from .exchange import IDLE, Exchange, carry
+from .failures import (
+    explain,
+    is_lost_connection,
+    ran_out,
+    refused_by_proxy,
+)
+from .outgoing import check_headers, check_method, encode
+from .protocols import BodySource, TransportOptions
+from .targets import Target, find_target, trust
+
+__all__ = ["RequestsTransport"]
+
+TARGETS = 1024  # services whose pools are kept
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "Connection": "keep-alive"}
+
+
+class _Prepared(PreparedRequest):
+    """A request of ours in requests' form."""
+
+    target: Target
+    line: str  # the target of the request line
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter with its look-ups answered by what is already known."""
+
+    def get_connection_with_tls_context(self, request: Any, *args: Any, **options: Any) -> Any:
+        return request.target.pool
+
+    def cert_verify(self, *args: Any, **options: Any) -> None:
+        """The pool's TLS context verifies."""
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        line: str = request.line
+        return line
+
+    def build_response(self, req: Any, resp: Any) -> Response:
+        response = Response()
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.reason = resp.reason
+        response.url = req.url
+        response.request = req
+        response.raw = resp
+        return response
+
+
+class RequestsTransport:
+    """Sends requests over pooled connections; any number of threads may use one.
+
+    A connection that was kept alive and turns out to be closed before the first byte of an answer
+    is replaced once, unseen. In a forked child it begins with no connections at all.
+    """
+
+    def __init__(self, options: TransportOptions) -> None:
+        self._options = options
+        self._closed = False
+        self._renew()
+        _transports.add(self)
+
+    def _renew(self) -> None:
+        """Forget every connection, without a word to the servers, and every lock."""
+        self._lock = threading.Lock()
+        self._adapter = _Adapter()
+        self._targets: dict[str, Target] = {}
+        self._context: Any = None
+        self._latest: tuple[Mapping[str, str], CaseInsensitiveDict[str]] = {}, _checked({})
+
+    def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        """Send a request and return its answer, the body whole unless it is a stream.
+
+        Raises:
+            InputError: The URL, a header or the body cannot be sent.
+            ConnectionFailedError: No complete answer; retryable where another attempt may help.
+            RequestTimeoutError: The deadline or the idle timeout ran out.
+            APIError: A redirect, or a body that is too large or cannot be decompressed.
+        """
+        target = self._target(request.base_url or "")
+        prepared = self._prepare(request, target)
+        try:
+            response, exchange = self._begin(prepared, deadline)
+            body = _Body(response.raw, exchange, target, self._options)
+            try:
+                return self._answer(request, response, body)
+            except BaseException:
+                body.close()
+                raise
+        finally:
+            deadline.on_cancel(None)  # a stream is closed by its body, and an exchange left to it
+
+    def close(self) -> None:
+        """Close the idle connections now, and those in use when they are done."""
+        self._closed = True
+        for target in list(self._targets.values()):
+            target.pool.close()
+
+    def _target(self, base_url: str) -> Target:
+        if self._closed:
+            closed = ConnectionFailedError("the transport was closed: nothing can be sent with it")
+            closed.retryable = False
+            raise closed
+        target = self._targets.get(base_url)
+        if target is None:
+            with self._lock:
+                if self._context is None and base_url[:6].lower() == "https:":
+                    self._context = trust(verify=self._options.verify)
+                target = self._targets.get(base_url) or find_target(
+                    base_url, self._adapter, self._context
+                )
+                if len(self._targets) >= TARGETS:
+                    self._targets.clear()  # what is under way keeps its own
+                self._targets[base_url] = target
+        return target
+
+    def _prepare(self, request: HTTPRequest, target: Target) -> _Prepared:
+        check_method(request.method)
+        prepared = _Prepared()
+        prepared.target = target
+        prepared.method = request.method
+        prepared.url = target.url_of(request.path)
+        prepared.line = target.line_of(request.path)
+        prepared.headers = headers = self._headers(request.headers)
+        if request.json is not None:
+            prepared.body = body = encode(request.json)
+            headers["Content-Type"] = "application/json"
+            headers["Content-Length"] = str(len(body))
+        return prepared
+
+    def _headers(self, given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
+        """The headers of one request, which no other shares."""
+        latest, checked = self._latest
+        if given != latest:  # seldom: neither the key nor anything else changes
+            checked = _checked(given)
+            self._latest = dict(given), checked
+        headers: Any = CaseInsensitiveDict()
+        headers._store = checked._store.copy()  # type: ignore[attr-defined]  # its own is slow
+        return headers  # type: ignore[no-any-return]
+
+    def _begin(self, prepared: _Prepared, deadline: Deadline) -> tuple[Response, Exchange]:
+        """Send it and read the head; once more if a reused connection had been closed meanwhile."""
+        for fresh in (False, True):
+            exchange = Exchange(deadline, self._options.connect_timeout, fresh=fresh)
+            deadline.on_cancel(exchange.abort)
+            response = self._try(prepared, exchange)
+            if response is not None:
+                break
+        assert response is not None
+        return response, exchange
+
+    def _try(self, prepared: _Prepared, exchange: Exchange) -> Response | None:
+        target = prepared.target
+        if exchange.deadline.expired:
+            exchange.expire()
+            raise ran_out(exchange).locate(host=target.place)
+        carry(exchange)
+        failure: LMGatewayError | None = None
+        try:
+            return self._adapter.send(prepared, stream=True)
+        except Exception as error:
+            exchange.settle()
+            cut = exchange.expired or exchange.aborted
+            stale = exchange.reused and not (exchange.began or cut)
+            if not (stale and is_lost_connection(error)):
+                failure = explain(error, exchange, target)
+        finally:
+            exchange.settle()
+            carry(None)
+        if failure is not None:  # raised here, it has no context that quotes the request
+            raise failure
+        return None
+
+    def _answer(self, request: HTTPRequest, response: Response, body: _Body) -> HTTPResponse:
+        status, headers = response.status_code, dict(response.headers.items())
+        target = body.target
+        if 300 <= status <= 399:
+            location = response.headers.get("location", "")
+            raise faults.redirected(status, location, target.url).locate(host=target.place)
+        if status == 407 and target.in_full:
+            raise refused_by_proxy(target)
+        if request.stream and 200 <= status <= 299 and _is_event_stream(response.headers):
+            return HTTPResponse(status, headers, source=BodySource(body))
+        return HTTPResponse(status, headers, body.read_whole(self._options.max_body))
+
+
+class _Body:
+    """The body of one response as it arrives: lmgateway._transports.protocols.Body."""
+
+    def __init__(
+        self, raw: Any, exchange: Exchange, target: Target, options: TransportOptions
+    ) -> None:
+        self.target = target
+        self._raw = raw
+        self._exchange = exchange
+        self._idle_timeout = options.idle_timeout
+        self._pid = os.getpid()
+        self._reading = threading.Lock()
+        self._complete = False
+        self._pieces = _decompressed(raw, exchange, options.idle_timeout)
+
+    def read(self, deadline: Deadline) -> bytes:
+        """The next bytes as they come, decompressed; b"" at the end."""
+        if self._complete:
+            return b""
+        self._exchange.deadline = deadline
+        with self._reading:
+            return self._guarded(self._next)
+
+    def read_whole(self, limit: int) -> bytes:
+        """All of it, if that is no more than ``limit`` bytes after decompression."""
+        return self._guarded(lambda: self._all(limit))
+
+    def close(self) -> None:
+        """Drop the connection unless the body is complete; a reader in another thread wakes."""
+        if self._complete or self._ends():
+            return
+        if self._pid == os.getpid():  # a forked child may not cut the connection of its parent
+            self._exchange.abort()
+        if self._reading.acquire(blocking=False):  # else its reader will close it
+            try:
+                self._raw.close()
+            finally:
+                self._reading.release()
+
+    def _ends(self) -> bool:
+        """Whether only the end of the body was left, and has come: the connection is of use then.
+
+        Who reads a stream of events stops at the last one.
+        """
+        connection, response = self._exchange.connection, self._raw._original_response
+        if response is None or self._pid != os.getpid():
+            return False
+        if not self._reading.acquire(blocking=False):
+            return False
+        try:
+            with suppress(Exception):
+                ended = response.isclosed()  # its last byte came with others, and was taken
+                if not ended and connection is not None:
+                    with connection.unwaiting():
+                        ended = response.take_end()
+                self._complete = ended and not next(self._pieces, b"")
+        finally:
+            self._reading.release()
+        return self._complete
+
+    def _guarded(self, receive: Any) -> bytes:
+        """Receive within the limits, and raise whatever goes wrong as one of ours."""
+        exchange = self._exchange
+        failure: LMGatewayError | None = None
+        data = b""
+        try:
+            if exchange.aborted or self._pid != os.getpid():
+                raise ConnectionFailedError(
+                    "the response was closed, or belongs to another process"
+                )
+            if exchange.deadline.expired:
+                exchange.expire()
+            else:
+                exchange.watch(IDLE, self._idle_timeout)
+                data = receive()
+        except Exception as error:
+            exchange.settle()
+            failure = self._explain(error)
+        finally:
+            exchange.settle()
+            if failure is not None or exchange.expired:
+                self._raw.close()
+        if failure is None and exchange.expired:
+            failure = ran_out(exchange, idle_timeout=self._idle_timeout)
+            failure.locate(host=self.target.place)
+        if failure is not None:
+            raise failure
+        return data
+
+    def _explain(self, error: Exception) -> LMGatewayError:
+        return explain(
+            error,
+            self._exchange,
+            self.target,
+            idle_timeout=self._idle_timeout,
+            status=self._raw.status,
+        )
+
+    def _next(self) -> bytes:
+        piece = next(self._pieces, b"")
+        self._complete = not piece
+        return piece
+
+    def _all(self, limit: int) -> bytes:
+        length, encoding = self._raw.length_remaining, self._raw.headers.get("content-encoding")
+        if length is not None and length > limit:
+            raise faults.too_large(limit, self._raw.status)
+        if length is not None and not encoding and self._idle_timeout is None:
+            data: bytes = self._raw.read(decode_content=False)
+        else:
+            pieces, size = [], 0
+            for piece in self._pieces:
+                pieces.append(piece)
+                size += len(piece)
+                if size > limit:
+                    raise faults.too_large(limit, self._raw.status)
+            data = b"".join(pieces)
+        self._complete = True
+        return data
+
+
+def _decompressed(raw: Any, exchange: Exchange, idle_timeout: float | None) -> Iterator[bytes]:
+    """The pieces of a body. No method: a body that is dropped must hang up at once, uncollected."""
+    decoder: Decoder | None = decoder_for(raw.headers.get("content-encoding", ""))
+    while data := raw.read1(PIECE, decode_content=False):
+        if idle_timeout is not None:
+            exchange.watch(IDLE, idle_timeout)
+        if decoder is None:
+            yield data
+        else:
+            yield from decoder.feed(data)
+    if decoder is not None:
+        decoder.finish()
+
+
+def _checked(given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
+    """Our headers and those that were given; raises InputError for one that cannot be sent."""
+    check_headers(given, latin_1=True)
+    headers = CaseInsensitiveDict(_HEADERS)
+    headers.update(given)
+    return headers
+
+
+def _is_event_stream(headers: Mapping[str, str]) -> bool:
+    media_type: str = headers.get("content-type", "").partition(";")[0]
+    return media_type.strip().lower() == "text/event-stream"
+
+
+_transports: WeakSet[RequestsTransport] = WeakSet()
+
+
+def _forget_connections() -> None:
+    """A child process may not write on the connections of its parent."""
+    for transport in _transports:
+        transport._renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connections)

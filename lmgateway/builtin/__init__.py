@@ -1,1 +1,0 @@
-"""The providers that come with the core; nothing else sets them apart from anybody's."""

@@ -1,1 +1,0 @@
-"""Configuration: where every value comes from, and what it is."""
