@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ._call.spec import Spec
     from ._config.names import Selection
-    from ._layers.call import Call
+    from ._layers.call import Call, EffectLayer
 
 __all__ = ["LM", "get_lm"]
 
@@ -78,14 +78,22 @@ class LM:
     _finalizer: weakref.finalize[Any, LM]
     _history: History
 
-    def __init__(self, spec: Spec, history: History | None = None) -> None:
-        connections = Connections()
+    def __init__(
+        self,
+        spec: Spec,
+        history: History | None = None,
+        connections: Connections | None = None,
+        *,
+        tells_plugin: bool = True,
+    ) -> None:
+        connections = Connections() if connections is None else connections
         set_ = object.__setattr__
         set_(self, "_spec", spec)
         set_(self, "_connections", connections)
         set_(self, "_closed", False)
         set_(self, "_history", History(spec.options.history) if history is None else history)
-        set_(self, "_finalizer", weakref.finalize(self, _let_go, spec, connections))
+        told = spec if tells_plugin else None
+        set_(self, "_finalizer", weakref.finalize(self, _let_go, told, connections))
         self._finalizer.atexit = False
 
     # -- what it is ----------------------------------------------------------------------------
@@ -449,10 +457,30 @@ class LM:
         return flows.embedding(self._spec, check_texts(texts), keywords)
 
 
-def _let_go(spec: Spec, connections: Connections) -> None:
+def spec_of(lm: LM) -> Spec:
+    """The configuration of an LM, for the rooms that are built on top of it."""
+    return lm._spec
+
+
+def derived(lm: LM, *layers: EffectLayer, connections: Connections | None = None) -> LM:
+    """The same LM with further layers next to the wire, and without a history.
+
+    It must be closed before the LM that it comes from. Its plugin is not told when it is closed:
+    the settings are those of the other LM.
+
+    Args:
+        lm: The LM; it must stay open meanwhile.
+        *layers: See ``Spec.with_layers``.
+        connections: Instead of some of its own, which lead to the network.
+    """
+    spec = lm._spec.with_layers(*layers)
+    return LM(spec, History(0), connections, tells_plugin=False)
+
+
+def _let_go(spec: Spec | None, connections: Connections) -> None:
     """What happens when an LM is closed or dropped, once."""
     connections.close()
-    for each in (spec, *spec.alternatives.values()):
+    for each in (spec, *spec.alternatives.values()) if spec is not None else ():
         if "lmgateway_close" in each.plugin.hooks and each.filled is not None:
             try:
                 each.plugin.hook.lmgateway_close(settings=each.filled.values)

@@ -84,6 +84,10 @@ class Spec:
         """The arguments that count: all but those that are None and mean nothing by it."""
         return _given(self.arguments)
 
+    def with_layers(self, *layers: EffectLayer) -> Spec:
+        """The same configuration with further layers, next to the wire."""
+        return replace(self, layers=(*self.layers, *layers))
+
     @property
     def target(self) -> Configured:
         """Where its requests go and as whom."""
