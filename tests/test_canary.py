@@ -435,7 +435,7 @@ def test_an_error_that_nobody_explains_shows_nothing(
         raise AssertionError(f"a library says Bearer {KEY}, of {HEADER}")
 
     for transport in ("requests.RequestsTransport", "aiohttp.AiohttpTransport"):
-        monkeypatch.setattr(f"lmgateway._transports.protocols.{transport}.send", broken)
+        monkeypatch.setattr(f"lmgateway._transports.{transport}.send", broken)
     with lm_at("http://127.0.0.1:9") as lm, pytest.raises(AssertionError) as caught:
         _asks(lm, how)
     assert str(caught.value) == "a library says ***, of ***"

@@ -53,8 +53,9 @@ SOAK = Path(__file__).with_name("soak") / "interrupts.py"
 #: `with lock:` is safe there, though not between its last instruction and the lock's own code.
 _CORE = Path(lmgateway.__file__).parent
 STRUCK = {
-    *map(str, (_CORE / "layers").glob("*.py")),
-    *(str(_CORE / f"{name}.py") for name in ("attempt", "drivers", "promises", "streams")),
+    *map(str, (_CORE / "_layers").glob("*.py")),
+    *(str(_CORE / "_call" / f"{name}.py") for name in ("attempt", "exchange")),
+    *(str(_CORE / "_drive" / f"{name}.py") for name in ("futures", "loops", "streams")),
 }
 PLACES = 1500  # instructions at which a call is struck, of all that it runs
 

@@ -9,7 +9,7 @@ import pytest
 TEST = """
 import pytest
 from support.service import World, says
-from lmgateway.layers.cache import cache
+from lmgateway._layers.cache import cache
 
 def world(text):
     world = World(cache())

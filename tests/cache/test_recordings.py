@@ -267,7 +267,7 @@ def test_a_disk_that_is_full_leaves_whole_lines(path: Path) -> None:
     """In a process of its own: a limit of file sizes cuts a write short, as a full disk does."""
     code = """
 import os, resource, sys
-from lmgateway.store.recordings import append_line
+from lmgateway._store.recordings import append_line
 path = sys.argv[1]
 append_line(path, {"a": 1})
 size = os.path.getsize(path)

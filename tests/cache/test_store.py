@@ -420,8 +420,8 @@ def test_a_read_only_file_is_warned_of_once() -> None:
     code = """
 import logging, os, sys
 from pathlib import Path
-from lmgateway.store.exchange import Key
-from lmgateway.store.sqlite import Store
+from lmgateway._store.exchange import Key
+from lmgateway._store.sqlite import Store
 if os.getuid() == 0:
     os.setuid(65534)
 store = Store(Path(sys.argv[1]))

@@ -34,7 +34,7 @@ def files(page: str) -> dict[str, str]:
     return named
 
 
-SCAFFOLD = Path(lmgateway.__file__).parent / "scaffold" / "template" / "README.md.txt"
+SCAFFOLD = Path(lmgateway.__file__).parent / "_plugins" / "scaffold" / "template" / "README.md.txt"
 PAGES = [*DOCS.glob("[!a]*/*.md"), DOCS.parent / "README.md", SCAFFOLD]  # all but the adr
 
 

@@ -15,8 +15,8 @@ SAYS_FINE = b'{"choices": [{"index": 0, "message": {"role": "assistant", "conten
 
 CODE = """
 import os
-from lmgateway.layers.limit import Limits, limiter_for
-from lmgateway.layers.retry import budget_for
+from lmgateway._layers.limit import Limits, limiter_for
+from lmgateway._layers.retry import budget_for
 
 limits = Limits(in_flight=1)
 place = limiter_for("p", limits).gate.enter()

@@ -249,10 +249,10 @@ def test_stream_outlives_the_close_of_its_transport(transport: RequestsTransport
 
 FORK = """
 import os, sys
-from lmgateway.deadline import Deadline
+from lmgateway._drive.cancel import Deadline
 from lmgateway.errors import RequestTimeoutError
-from lmgateway.transports import TransportOptions
-from lmgateway.transports.requests import RequestsTransport
+from lmgateway._transports.protocols import TransportOptions
+from lmgateway._transports.requests import RequestsTransport
 from lmgateway.types import HTTPRequest
 
 transport = RequestsTransport(TransportOptions())
