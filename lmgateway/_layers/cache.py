@@ -26,7 +26,7 @@ from .._store.exchange import (
     vary,
 )
 from .._store.recorder import recorders, replayer
-from .._store.recordings import Recording, open_recording, portray
+from .._store.recordings import Recording, open_recording, to_json
 from .._store.settings import SWITCH, CacheSettings, says_off
 from ..errors import (
     CacheMissError,
@@ -56,7 +56,7 @@ from .singleflight import (
 )
 
 if TYPE_CHECKING:
-    from .._store.nowhere import Nowhere
+    from .._store.disabled import DisabledStore
     from .._store.sqlite import Store
 
 __all__ = ["cache"]
@@ -72,7 +72,7 @@ _OF_THE_KEY = frozenset({401, 402, 403})
 
 _MISSING: Any = object()
 
-AnyStore: TypeAlias = "Store | Nowhere"
+AnyStore: TypeAlias = "Store | DisabledStore"
 Use: TypeAlias = Literal["share", "only", "refresh"]
 
 
@@ -94,15 +94,15 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
         nonlocal store
         if store is None:
             try:
-                from .._store.sqlite import MEBIBYTE, open_nowhere, open_store
+                from .._store.sqlite import MEBIBYTE, open_disabled, open_store
 
                 store = open_store(settings.file, settings.size_mb * MEBIBYTE)
             except ConfigError as error:  # nobody's home, say
-                store = open_nowhere(error.message)
+                store = open_disabled(error.message)
             except ImportError:
-                from .._store.nowhere import nowhere
+                from .._store.disabled import disabled_store
 
-                store = nowhere()
+                store = disabled_store()
         return store
 
     def layer(send: Send, scope: Scope) -> Send:
@@ -230,14 +230,14 @@ class _Attempt:
             if type(outcome) is not HTTPResponse and isinstance(exchange, HTTPRequest):
                 raise ValueError("the outcome of another kind of exchange")
         except ValueError:
-            store.doubt(key)
+            store.report_foreign(key)
             return _MISSING
 
         def forget(error: LMGatewayError) -> bool:
             # The provider, or the schema that was asked for, has since become stricter.
             if use == "only" or not isinstance(error, (ResponseFormatError, PluginError)):
                 return False
-            store.distrust(key)
+            store.invalidate(key)
             return True
 
         self._scope.on_failure(forget)
@@ -294,7 +294,7 @@ class _Attempt:
             _miss("a key or a token stands in what was asked or answered")
             return
         try:
-            response = portray(outcome)
+            response = to_json(outcome)
         except InputError as error:
             _miss(str(error))
             return
