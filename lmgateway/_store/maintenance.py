@@ -12,13 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from .._drive.futures import start
 from .schema import PUT, TROUBLE
-
-if TYPE_CHECKING:
-    from .sqlite import Store
 
 __all__ = ["Maintenance"]
 
@@ -36,10 +33,22 @@ SELECT (SELECT page_count FROM pragma_page_count),
 """
 
 
-class Maintenance:
-    """The maintenance of one Store."""
+class Maintained(Protocol):
+    """What maintenance needs of a store."""
 
-    def __init__(self, store: Store) -> None:
+    size_limit: int
+
+    def insist(self, step: Callable[[sqlite3.Connection], T], patience: float) -> T:
+        """Run a step, and again while another process holds the lock."""
+
+    def complain(self, error: Exception) -> None:
+        """Warn of a problem with the file."""
+
+
+class Maintenance:
+    """The maintenance of one store."""
+
+    def __init__(self, store: Maintained) -> None:
         self._store = store
         self._lock = Lock()
         self._thread: Thread | None = None
