@@ -79,6 +79,13 @@ LEFT_OVER: dict[str, tuple[str, dict[str, bytes | str | None]]] = {
         {"METADATA": "Name: lmgateway-core\n"},
     ),
     "an empty one of ours": ("lmgateway_core-0.0.9.dist-info", {}),
+    "0.1 of ours": (
+        "lmgateway-0.1.0.dist-info",
+        {
+            "METADATA": "Name: lmgateway\nVersion: 0.1.0\n",
+            "entry_points": OURS + "echo = lmgateway.where_it_was\nopenai = lmgateway.too\n",
+        },
+    ),
     "somebody else's lmgateway": (
         "lmgateway-9.0.dist-info",
         {"METADATA": "Name: lmgateway\nVersion: 9.0\n"},
