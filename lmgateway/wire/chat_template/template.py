@@ -86,7 +86,7 @@ class Template:
             from .engine import execute  # jinja2 is loaded when a template is rendered, not before
         except ImportError as error:
             raise UnsupportedError(
-                "chat templates need jinja2: pip install 'lmgateway[templates]'"
+                "chat templates need jinja2: pip install 'lmgateway-core[templates]'"
             ) from error
         return execute(self.source, context, self.name)
 
