@@ -24,7 +24,7 @@ __all__ = [
 Policy: TypeAlias = Literal["warn", "forbid", "allow"]
 _POLICIES = ("warn", "forbid", "allow")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-_REASONING = ("reasoning_content", "thinking", "reasoning")
+_REASONING = dict.fromkeys(("reasoning_content", "thinking", "reasoning"))
 
 
 class ControlTokenWarning(UserWarning):
@@ -40,7 +40,10 @@ def plain(value: Any) -> Any:
     if kind in _SCALARS:
         return value
     if kind is dict or isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
+        return {
+            key if type(key) is str else plain(key): item if type(item) is str else plain(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, tuple):
@@ -58,14 +61,18 @@ def plain(value: Any) -> Any:
 
 def with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
     """A message's reasoning under every name that templates read it by."""
+    if _REASONING.keys().isdisjoint(message):
+        return message
     found = next((message[key] for key in _REASONING if message.get(key) is not None), None)
     if found is None:
         return message
     return {"thinking": found, **message, "reasoning_content": found}
 
 
-def flatten(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def flatten(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Messages whose content is a text: text parts are joined by line breaks, as vLLM does.
+
+    A message without parts is not copied.
 
     Raises:
         UnsupportedError: A part is no text; a text prompt cannot carry it.
@@ -73,7 +80,7 @@ def flatten(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {**message, "content": _joined(message["content"], at)}
         if isinstance(message.get("content"), (list, tuple))
-        else dict(message)
+        else message
         for at, message in enumerate(messages)
     ]
 
