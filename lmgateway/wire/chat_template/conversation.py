@@ -1,4 +1,4 @@
-"""Conversations as templates take them: plain data, system text folded in, injections found."""
+"""Prepares conversations for templates, and finds control tokens in what a message says."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ControlTokenWarning(UserWarning):
 
 
 def plain(value: Any) -> Any:
-    """A copy made of JSON's types only, so that a template meets no method of any other type.
+    """A copy that has JSON's types only, so that a template can call no method of another type.
 
     Dataclasses and pydantic models become dicts; what has no JSON form becomes ``"<TypeName>"``.
     """
@@ -60,7 +60,7 @@ def plain(value: Any) -> Any:
 
 
 def with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
-    """A message's reasoning under every name that templates read it by."""
+    """The message, with its reasoning under each name that some template reads."""
     if _REASONING.keys().isdisjoint(message):
         return message
     found = next((message[key] for key in _REASONING if message.get(key) is not None), None)
@@ -131,7 +131,7 @@ def _text(content: Any) -> str:
 
 
 def find_tokens(tokens: Iterable[str], messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Those of the control tokens that stand in some message's text, in the order given."""
+    """The control tokens that some message's text holds, in the order given."""
     texts = list(_texts(messages))
     return [token for token in tokens if token and any(token in text for text in texts)]
 

@@ -1,4 +1,4 @@
-"""A chat template: where it comes from, and what a conversation looks like through it."""
+"""Finds a chat template by what the user gave, and renders conversations with it."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def render(
 def find_control_tokens(
     template: str | Template | Family, messages: Sequence[Mapping[str, Any]] | str
 ) -> list[str]:
-    """The template's control tokens that stand in what the user said.
+    """The template's control tokens that the user's text holds.
 
     A model obeys them wherever they stand: ``<|im_end|>`` in a user's text ends their turn.
     """
