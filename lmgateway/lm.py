@@ -263,9 +263,10 @@ class LM:
         """
         self._check_open()
         return batch(
-            self,
+            self.complete,
             inputs,
             keywords,
+            self._check_row,
             concurrency=concurrency,
             return_exceptions=return_exceptions,
             progress=progress,
@@ -284,9 +285,10 @@ class LM:
         """As ``batch``, in tasks."""
         self._check_open()
         return await abatch(
-            self,
+            self.acomplete,
             inputs,
             keywords,
+            self._check_row,
             concurrency=concurrency,
             return_exceptions=return_exceptions,
             progress=progress,
