@@ -1,9 +1,10 @@
-"""A job on disk: its output, the fingerprint beside it, and the lock that keeps others off."""
+"""A job on disk: its output, the fingerprint and the lock beside it, and how far the job is."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,18 +12,22 @@ from pathlib import Path
 from shutil import copymode
 from typing import Any, Self, TypeGuard
 
-from ..errors import ConfigError, InputError
-from .answers import is_success
-from .digests import Digests, digest
+from .._drive.gather import Outcome
+from .._guard.paths import absolute
+from ..errors import ConfigError, InputError, LMGatewayError
+from .answers import output_line
 from .journal import (
     O_BINARY,
+    AlreadyLockedError,
     Journal,
+    is_locked,
+    lock,
     read_journal,
     sync_folder,
 )
-from .locks import AlreadyLockedError, is_locked, lock
+from .rows import DigestCounter, digest
 
-__all__ = ["Fingerprint", "Job", "beside", "read_job"]
+__all__ = ["Fingerprint", "Job", "Status", "beside", "read_job", "status"]
 
 VERSION = 1
 
@@ -69,12 +74,12 @@ class Done:
     """What an output holds already.
 
     Attributes:
-        ids: Digests of the ids of its rows.
+        ids: The ids of its rows, as digests.
         answers: Rows with an answer.
         errors: Rows with an error.
     """
 
-    ids: Digests = field(default_factory=Digests)
+    ids: DigestCounter = field(default_factory=DigestCounter)
     answers: int = 0
     errors: int = 0
 
@@ -120,9 +125,10 @@ class Job:
         """Whether a row is in the output already."""
         return digest(name) in self.done.ids
 
-    def append(self, text: bytes) -> None:
-        """Write the line of a row where it belongs; raises OSError."""
-        (self._answers if is_success(text) else self._errors).append(text)
+    def write(self, name: str, outcome: Outcome) -> None:
+        """Write what became of a row to the file for it; raises OSError."""
+        journal = self._errors if isinstance(outcome, LMGatewayError) else self._answers
+        journal.append(output_line(name, outcome))
 
     def check_complete(self, skipped: int) -> None:
         """See that every row that was there when the job began is one of the input's.
@@ -193,6 +199,68 @@ def read_job(output: Path) -> dict[str, Any]:
         return {**recorded, "running": is_locked(file)}
     finally:
         os.close(file)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a job is.
+
+    Attributes:
+        output: The file of answers.
+        provider: Who is asked.
+        model: For which model.
+        total: Rows of the input; None where that is not known.
+        answered: Rows with an answer.
+        errors: Rows that failed, by class.
+        running: Whether a process is at work on it.
+        resume: What goes on with it.
+    """
+
+    output: Path
+    provider: str
+    model: str
+    total: int | None
+    answered: int
+    errors: dict[str, int]
+    running: bool
+    resume: str
+
+    @property
+    def failed(self) -> int:
+        """Rows that failed."""
+        return sum(self.errors.values())
+
+    @property
+    def finished(self) -> bool:
+        """Whether every row of the input is in the output."""
+        return self.total is not None and self.answered + self.failed >= self.total
+
+
+def status(output: str | os.PathLike[str]) -> Status:
+    """How far the job that writes this output is; the job may be running.
+
+    Raises InputError if it is no output of a job, ConfigError if a file is damaged.
+    """
+    path = Path(absolute(output, "output"))
+    recorded = read_job(path)
+    answered, errors = 0, Counter[str]()
+    for each in filter(None, (str(path), recorded["errors"])):
+        with suppress(FileNotFoundError), open(each, "rb") as file:
+            for row in read_journal(file, each):
+                if row.error is None:
+                    answered += 1
+                else:
+                    errors[row.error] += 1
+    return Status(
+        output=path,
+        provider=recorded["provider"],
+        model=recorded["model"],
+        total=recorded.get("total"),
+        answered=answered,
+        errors=dict(errors.most_common()),
+        running=recorded["running"],
+        resume=recorded.get("resume", ""),
+    )
 
 
 def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Sources: the input as a stream of raw rows, from JSON lines, CSV, Parquet, a pipe or Python."""
+"""Sources: raw rows, read from JSON lines, CSV, Parquet, a pipe or an iterable of Python."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .._guard.paths import absolute
 from ..errors import InputError, UnsupportedError, excerpt
 from .rows import BadLine, Raw
 
-__all__ = ["Input", "Source", "check_rows", "open_source"]
+__all__ = ["Input", "RowSource", "check_rows", "open_source"]
 
 Input: TypeAlias = "str | os.PathLike[str] | Iterable[Any]"
 """A file, ``"-"`` for stdin, or any iterable of prompts, message lists and dicts."""
 
 Check: TypeAlias = "Callable[[Sequence[str]], None]"
-"""What is told the columns of a table, and raises InputError for one that may not be there."""
+"""Is told the columns of a table, and raises InputError for one that may not be there."""
 
 LARGEST_CELL = 2**27
 _BOM = b"\xef\xbb\xbf"
@@ -41,7 +41,7 @@ FORMATS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RowSource:
     """Where rows come from.
 
     Attributes:
@@ -57,7 +57,9 @@ class Source:
     digest: str | None = None
 
 
-def open_source(given: Input, form: str | None = None, check: Check = lambda names: None) -> Source:
+def open_source(
+    given: Input, form: str | None = None, check: Check = lambda names: None
+) -> RowSource:
     """The source for a path, "-" or an iterable.
 
     A file is read once from end to end here, to know it again and to count its rows.
@@ -65,7 +67,7 @@ def open_source(given: Input, form: str | None = None, check: Check = lambda nam
     Args:
         given: What the user gave.
         form: ``jsonl``, ``csv``, ``tsv`` or ``parquet``, where the name does not say it.
-        check: Is told the columns of a table: here, or by what is read of a pipe.
+        check: Is told the columns of a table; of a pipe, when its first line is read.
 
     Raises:
         InputError: There is no such file, its form is not known, or it is not of that form.
@@ -73,22 +75,22 @@ def open_source(given: Input, form: str | None = None, check: Check = lambda nam
     """
     if not isinstance(given, (str, os.PathLike)):
         total = len(given) if isinstance(given, Sized) else None
-        return Source("", lambda: iter(given), total)
+        return RowSource("", lambda: iter(given), total)
     if given == "-":
         kind = _form("-", form or "jsonl")
-        return Source("-", lambda: _read_stdin(kind, check))
+        return RowSource("-", lambda: _read_stdin(kind, check))
     path = Path(absolute(given, "input"))
     if not os.path.isfile(path):
         raise InputError(f"there is no file {excerpt(str(path))}")
     kind = _form(path.suffix.lower(), form)
     if kind == "parquet":
         total = _survey_parquet(path, check)
-        return Source(str(path), lambda: _read_parquet(path), total, _digest(path))
+        return RowSource(str(path), lambda: _read_parquet(path), total, _digest(path))
     if kind == "jsonl":
         counted, hashed = _survey(path)
-        return Source(str(path), lambda: _read_lines(path.open("rb")), counted, hashed)
+        return RowSource(str(path), lambda: _read_lines(path.open("rb")), counted, hashed)
     total = sum(1 for _ in _open_table(path, kind, check))
-    return Source(str(path), lambda: _open_table(path, kind, check), total, _digest(path))
+    return RowSource(str(path), lambda: _open_table(path, kind, check), total, _digest(path))
 
 
 def check_rows(given: object) -> None:
