@@ -29,10 +29,6 @@ class Runner(Protocol):
     def limit(self) -> AdaptiveLimit | None:
         """How many calls may be in flight, for the figures; None where there are several limits."""
 
-    @property
-    def stopping(self) -> asyncio.Event:
-        """Is set once no further call begins."""
-
     async def run_row(self, row: Row) -> Outcome | None:
         """See ``RowRunner.run_row``."""
 
@@ -57,6 +53,7 @@ class Pipeline:
     """Workers that take rows, have each of them asked, and write what became of it.
 
     Args:
+        reader: Where the rows come from.
         runner: Who asks a row.
         write: Is told the outcomes in the order in which they come, or of the rows.
         counts: Where rows are counted.
@@ -66,46 +63,47 @@ class Pipeline:
     """
 
     def __init__(
-        self, runner: Runner, write: Write, counts: Counts, *, workers: int, window: int | None
+        self,
+        reader: Reader,
+        runner: Runner,
+        write: Write,
+        counts: Counts,
+        *,
+        workers: int,
+        window: int | None,
     ) -> None:
+        self._reader = reader
         self._runner = runner
         self._write = write
         self._counts = counts
         self._workers = workers
         self._order = _Order(window) if window else None
         self._taken = 0
-        self._reader: Reader | None = None
 
     def interrupt(self) -> None:
         """Begin no further row; those whose call is in flight are still written."""
         self._counts.interrupted = True
         self._stop()
 
-    async def run(self, reader: Reader, *, drain: bool = True) -> None:
+    async def run(self, *, drain: bool = True) -> None:
         """Work until there is no further row, or until interrupted.
 
         Args:
-            reader: Where the rows come from.
             drain: Whether calls in flight are still awaited and written after a failure.
 
         Raises StopError, OSError or what the reader raised.
         """
-        self._reader = reader
-        if self._runner.stopping.is_set():
-            reader.stop()
         # Calls that are cancelled need no word to the runner, which others may share.
-        stop = self._stop if drain else reader.stop
+        stop = self._stop if drain else self._reader.stop
         await in_tasks(self._workers, self._work, stop, drain=drain)
 
     def _stop(self) -> None:
         self._runner.drain()
-        if self._reader is not None:
-            self._reader.stop()
+        self._reader.stop()
         if self._order is not None:
             self._order.stop()
 
     async def _work(self) -> None:
-        assert self._reader is not None
         while (row := await self._reader.get()) is not None:
             place, self._taken = self._taken, self._taken + 1
             if self._order is not None:
@@ -173,13 +171,14 @@ async def run_rows(runner: Runner, rows: list[Row], workers: int) -> list[dict[s
     """
     results: list[dict[str, Any]] = []
     pipeline = Pipeline(
+        _Listed(rows),
         runner,
         lambda name, outcome: results.append(output_row(name, outcome)),
         Counts(),
         workers=min(workers, len(rows)),
         window=len(rows),
     )
-    await pipeline.run(_Listed(rows), drain=False)
+    await pipeline.run(drain=False)
     return results
 
 

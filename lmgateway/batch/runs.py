@@ -194,11 +194,11 @@ async def _ask(
     # To keep actors busy, more rows are in hand than are asked: a chunk ends with its slowest row.
     workers = plan.concurrency * 2 * plan.workers if plan.workers else plan.concurrency
     reader = ReaderThread(rows, 2 * workers)
-    pipeline = Pipeline(runner, write, counts, workers=workers, window=plan.window)
+    pipeline = Pipeline(reader, runner, write, counts, workers=workers, window=plan.window)
     try:
         with interrupts.draining(pipeline.interrupt):
             async with shown(counts, runner.limit, wanted=plan.progress):
-                await pipeline.run(reader)
+                await pipeline.run()
     except StopError as stop:
         raise stop.reason.advise(
             f"the job has stopped with {counts.in_output} rows done; to go on: {plan.command}"

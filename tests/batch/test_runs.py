@@ -249,8 +249,8 @@ def test_order_is_kept_where_writing_takes_time() -> None:
     async def main() -> None:
         names, counts = [str(n) for n in range(100)], Counts()
         runner = RowRunner(lmgateway.get_lm("echo"), 20, Limits(), counts)
-        pipeline = Pipeline(runner, write, counts, workers=20, window=40)
-        await pipeline.run(ReaderThread(identified(named(*names)), 50))
+        reader = ReaderThread(identified(named(*names)), 50)
+        await Pipeline(reader, runner, write, counts, workers=20, window=40).run()
         assert written == names
 
     asyncio.run(main())
