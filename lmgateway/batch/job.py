@@ -47,14 +47,14 @@ def beside(output: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What makes a job that job: with any of it changed, its answers are not of one kind.
+    """What identifies a job: if any of it changes, old and new answers do not belong together.
 
     Attributes:
-        input: Digest of the input file; None for a pipe or an iterator, whose rows are known
+        input: The digest of the input file; None for a pipe or an iterable, whose rows are known
             by their content alone.
         provider: The provider.
         model: The model.
-        settings: Digest of what else decides about the answers.
+        settings: A digest of what else decides about the answers.
         errors: The file for errors; None if they are in the output.
     """
 
@@ -65,7 +65,7 @@ class Fingerprint:
     errors: str | None
 
     def difference(self, other: Mapping[str, Any]) -> list[str]:
-        """In which respects a recorded fingerprint is another."""
+        """In words, what a recorded fingerprint says otherwise."""
         return [words for name, words in _WORDS.items() if other.get(name) != getattr(self, name)]
 
 
@@ -131,12 +131,10 @@ class Job:
         journal.append(output_line(name, outcome))
 
     def check_complete(self, skipped: int) -> None:
-        """See that every row that was there when the job began is one of the input's.
+        """Raise ConfigError if the output held rows, when the job began, that the input has not.
 
         Args:
-            skipped: How many rows of the input, which has been read to its end, were done.
-
-        Raises ConfigError.
+            skipped: How many rows of the whole input were done when the job began.
         """
         strangers = len(self.done.ids) - skipped
         if strangers:
@@ -147,7 +145,7 @@ class Job:
             )
 
     def close(self) -> None:
-        """Sync what was written, and let others in."""
+        """Sync what was written, and give the lock back."""
         try:
             for journal in self._journals:
                 journal.close()
@@ -182,7 +180,7 @@ class Job:
 
 
 def read_job(output: Path) -> dict[str, Any]:
-    """What lies beside an output, and whether a process is at work on it.
+    """What is recorded beside an output, and whether a process is at work on it.
 
     Raises InputError if it is no output of a job, ConfigError if its fingerprint is damaged.
     """
@@ -213,7 +211,7 @@ class Status:
         answered: Rows with an answer.
         errors: Rows that failed, by class.
         running: Whether a process is at work on it.
-        resume: What goes on with it.
+        resume: The command that goes on with it.
     """
 
     output: Path
@@ -264,7 +262,7 @@ def status(output: str | os.PathLike[str]) -> Status:
 
 
 def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> int:
-    """Lock the job's file, and see that it is this job's, or new."""
+    """Lock the file beside an output, and check that it is new or belongs to this job."""
     path = beside(output)
     file = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, 0o666)
     try:
@@ -323,10 +321,10 @@ def _is_record(recorded: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def _store(file: int, record: Mapping[str, Any]) -> None:
-    """Write the record over the old one, which it equals in all that matters.
+    """Write the record over the old one, which has the same fingerprint.
 
-    The length only grows (JSON may end in white space), so that there is no moment at which the
-    file is cut short: one small write within a page is whole or is not there.
+    The file never becomes shorter (JSON may end in white space), so there is no moment at which
+    half of it is missing: one small write within a page happens as a whole or not at all.
     """
     text = json.dumps(record, indent=1).encode()
     text = text.ljust(os.fstat(file).st_size) + b"\n"
@@ -336,7 +334,7 @@ def _store(file: int, record: Mapping[str, Any]) -> None:
 
 
 def _drop_errors(path: Path) -> None:
-    """Rewrite a journal without its errors, in one step; a link to it stays one."""
+    """Replace a journal by one without its errors, in one step; a link to it remains a link."""
     path = path.resolve()
     fresh = path.with_name(path.name + ".new")
     try:

@@ -106,8 +106,8 @@ class Journal:
     def append(self, text: bytes) -> None:
         """Write a line; afterwards it survives the death of this process.
 
-        Raises OSError when it cannot be written, or earlier ones could not be synced; half a
-        line is never left behind.
+        Raises OSError if the line cannot be written, or if earlier lines could not be synced.
+        Half a line is never left behind.
         """
         if self._failure is not None:
             raise self._failure
@@ -159,7 +159,7 @@ class Journal:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable, where the system can."""
+    """Sync the names of the files in a folder, where the system can."""
     with suppress(OSError):
         folder = os.open(path, os.O_RDONLY)
         try:

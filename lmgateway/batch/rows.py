@@ -46,7 +46,7 @@ class Row:
     """One row of a job.
 
     Attributes:
-        id: Its ``custom_id``, or what stands for its content and its occurrence.
+        id: Its ``custom_id``, or else a digest of its content and which occurrence of it this is.
         arguments: Keywords for ``LM.complete``.
         model: The model that the row names; None for that of the job.
         raw_endpoint: Whether it is written for ``/completions``: its prompt goes out as it is.
@@ -63,7 +63,7 @@ class Row:
 
 
 def check_columns(names: Iterable[str], plugin: Plugin, ignore: Collection[str] = ()) -> None:
-    """Refuse a column of a table that no row may fill, before the first row is asked.
+    """Refuse a column of a table that no row may have, before the first row is asked.
 
     Raises InputError, or UnknownParameterError for a name that nobody knows.
     """
@@ -80,12 +80,13 @@ def check_columns(names: Iterable[str], plugin: Plugin, ignore: Collection[str] 
 def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Row]:
     """The rows of a source, each with an id of its own.
 
-    The same content twice is two samples. The same ``custom_id`` twice is a fault of the second
-    row, since nobody could tell the two answers apart; its id is that of a row without one.
+    Two rows of the same content are two samples. Of two rows with the same ``custom_id`` the
+    second is at fault, since nobody could tell the answers apart; it gets the id that it would
+    have without one.
 
     Args:
         raws: What the source gives.
-        ignore: Names of fields that are not for us.
+        ignore: Names of fields that are not for the model.
     """
     seen = DigestCounter()
     for number, raw in enumerate(raws, 1):
@@ -107,7 +108,7 @@ def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Ro
 
 
 def _interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
-    """A row without its id, and the ``custom_id`` if it has one.
+    """The ``custom_id`` of a row, if it has one, and the row without an id.
 
     Raises InputError or UnsupportedError for what is no row.
     """
@@ -137,7 +138,7 @@ def _interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]
 
 
 def _given(raw: Mapping[str, Any], ignore: Collection[str]) -> dict[str, Any]:
-    """The fields that are there and for us."""
+    """The fields that have a value and are not to be ignored."""
     return {name: raw[name] for name in raw if name not in ignore and raw[name] is not None}
 
 
@@ -179,7 +180,7 @@ def _custom_id(raw: Any) -> str | None:
 
 
 def _content(raw: Raw, row: Row) -> bytes:
-    """What a row asks, in one way of writing it; of a bad one, the whole of it."""
+    """What a row asks, in one spelling; the whole of a bad row."""
     if isinstance(raw, BadLine):
         return raw.content
     what: Any = raw if row.fault else [row.model, row.raw_endpoint, row.arguments]

@@ -46,9 +46,9 @@ class RowSource:
 
     Attributes:
         name: The absolute path; "-" for stdin, "" for an iterable.
-        read: Begins to read it; once only for a pipe or an iterator.
-        total: How many rows it has, where that is known.
-        digest: Of the whole file; None for what can be read but once.
+        read: Begins to read the rows; a pipe or an iterator can be read only once.
+        total: The number of rows; None if it is not known.
+        digest: Of the whole file; None for a pipe or an iterable.
     """
 
     name: str
@@ -62,7 +62,7 @@ def open_source(
 ) -> RowSource:
     """The source for a path, "-" or an iterable.
 
-    A file is read once from end to end here, to know it again and to count its rows.
+    A file is read once from end to end here, for its digest and the number of its rows.
 
     Args:
         given: What the user gave.
@@ -94,7 +94,7 @@ def open_source(
 
 
 def check_rows(given: object) -> None:
-    """Refuse what is one row, or none at all, where many are wanted."""
+    """Raise InputError for what is one row, or no row, and no iterable of rows."""
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
         raise InputError(f"a batch takes an iterable of rows, not one {type(given).__name__}")
 
@@ -190,7 +190,7 @@ def _cells(file: IO[str], kind: str, name: str) -> Iterator[tuple[int, list[str]
 
 
 def _columns(header: list[str], name: str, check: Check) -> list[str]:
-    """The columns that a table's header names, checked; nameless ones at its end are none."""
+    """The checked columns of a table; empty cells at the end of its header are no columns."""
     columns = list(header)
     while columns and not columns[-1]:
         columns.pop()
@@ -212,7 +212,7 @@ def _checked(columns: list[str], name: str, check: Check) -> list[str]:
 
 
 def _cell(name: str, text: str | None) -> Any:
-    """A cell's value: a prompt is a text; anything else is JSON where it can be; "" is nothing."""
+    """The value of a cell: a text for a prompt, else JSON if it is any; None if it is empty."""
     if name in ("prompt", "custom_id", "system", "model") or text is None:
         return text or (text if name == "prompt" else None)
     try:
@@ -254,7 +254,7 @@ def _read_parquet(path: Path) -> Iterator[Raw]:
 
 
 def _without_gaps(value: Any) -> Any:
-    """A struct has every field of its type: what is null in it was not there."""
+    """A value without the nulls in its structs, which have every field of their type."""
     if isinstance(value, dict):
         return {k: _without_gaps(v) for k, v in value.items() if v is not None}
     return [_without_gaps(each) for each in value] if isinstance(value, list) else value
