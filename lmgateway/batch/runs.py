@@ -169,7 +169,7 @@ async def execute(plan: Plan, interrupts: Interrupts) -> Summary:
         with _output(plan, source, lm) as (write, job):
             rows = _undone(identified(source.read(), plan.ignore), job, counts)
             with closing(await _runner(plan, lm, counts)) as runner:
-                await _ask(plan, runner, rows, write, counts, interrupts)
+                await _ask(plan, runner, rows, write, counts=counts, interrupts=interrupts)
             if job is not None and source.digest is not None and not counts.interrupted:
                 job.check_complete(counts.skipped)
         return counts.summary()
@@ -188,6 +188,7 @@ async def _ask(
     runner: Runner,
     rows: Iterator[Row],
     write: Write,
+    *,
     counts: Counts,
     interrupts: Interrupts,
 ) -> None:
