@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,8 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .._base.values import shown
 from .._guard.tracebacks import conceal
 from ..errors import InputError, LMGatewayError, UnsupportedError
-from .futures import pause, start
-from .waiters import waiting
+from .futures import pause, start, waiting
 
 if TYPE_CHECKING:
     from ..types import Completion
@@ -66,9 +66,7 @@ def in_threads(
         stop: Is called after the first failure, so that the other threads come to their end.
         name: What the names of the threads begin with.
 
-    Raises:
-        LMGatewayError: The system gives no thread at all.
-        BaseException: The first failure of the work.
+    Raises the first failure of the work, or LMGatewayError if the system gives no thread at all.
     """
     ended: SimpleQueue[object] = SimpleQueue()
     failures: list[BaseException] = []
@@ -84,7 +82,7 @@ def in_threads(
 
     with waiting() as context:
         try:
-            for _ in range(_start(count, lambda: partial(context().run, run), name)):
+            for _ in range(_start(count, context, run, name)):
                 while not pause(ended, _LOOK):
                     continue
         except BaseException:
@@ -94,11 +92,13 @@ def in_threads(
         raise failures[0]
 
 
-def _start(count: int, make: Callable[[], Callable[[], None]], name: str) -> int:
+def _start(count: int, context: Callable[[], Context], run: Callable[[], None], name: str) -> int:
     """Start as many threads as are wanted, or as the system gives; how many there are."""
     for number in range(count):
         # A daemon: a call that hangs does not hold up the interpreter's exit.
-        thread = threading.Thread(target=make(), name=f"{name}-{number}", daemon=True)
+        thread = threading.Thread(
+            target=context().run, args=(run,), name=f"{name}-{number}", daemon=True
+        )
         try:
             start(thread)
         except RuntimeError as error:
@@ -123,7 +123,7 @@ async def in_tasks(
         stop: Is called after the first failure, so that no task begins anything new.
         drain: Whether the other tasks may then end what they have begun; else they are cancelled.
 
-    Raises BaseException: The first failure of the work.
+    Raises the first failure of the work.
     """
     import asyncio
 

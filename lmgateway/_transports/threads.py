@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 from math import isinf
 from typing import TypeVar, cast
 
 from .._drive.cancel import Deadline
+from .._drive.futures import await_
 from .._drive.workers import Workers
 from ..errors import ConnectionFailedError
 from ..types import HTTPRequest, HTTPResponse
@@ -113,25 +113,12 @@ def _let_go(future: Future[HTTPResponse]) -> None:
 
 
 async def outcome(future: Future[T]) -> T:
-    """Await the outcome of a future that another thread completes.
+    """Await the result of a future that another thread completes.
 
-    Not by ``asyncio.wrap_future``, which logs an error when the loop is closed before the future
-    is done. Cancelled, it cancels a future whose turn has not come.
+    Cancelled, it cancels a future whose turn has not come.
     """
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
-
-    def land() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    def wake(_: object) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile, and nobody waits
-            loop.call_soon_threadsafe(land)
-
-    future.add_done_callback(wake)
     try:
-        await waiter
+        await await_(future)
     except BaseException:
         future.cancel()
         raise

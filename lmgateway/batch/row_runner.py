@@ -250,8 +250,8 @@ class RowRunner:
         Raises StopError if no other row would be answered either.
         """
         policy = self._policy
-        if any(each.gate is not None and each.gate.stuck() for each in self._limiters):
-            self._stop(error)  # whoever has the places waits for the end of this job
+        if any(each.in_flight is not None and each.in_flight.stuck() for each in self._limiters):
+            self._stop(error)  # whoever holds the permits waits for the end of this job
         tries.calls += 1
         # A failure counts against the row only while others succeed; else the service is down.
         tries.blamed += self._successes != tries.last
@@ -325,9 +325,9 @@ def _watch(adaptive: AdaptiveLimit, counts: Counts) -> EffectLayer:
 
 async def _pace(limiter: Limiter, stopping: asyncio.Event) -> None:
     """Wait until a call would hardly have to wait, so that waiting does not eat its timeout."""
-    for pace in filter(None, (limiter.requests, limiter.tokens)):
+    for rate in filter(None, (limiter.requests, limiter.tokens)):
         while not stopping.is_set():
-            due = pace.reserve(0, inf)
+            due = rate.reserve(0, inf)
             seconds = due if isinstance(due, float) else due.seconds
             if seconds <= 0.0:
                 break

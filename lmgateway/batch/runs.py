@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._drive.futures import await_
 from .._drive.workers import Workers
 from .._guard.paths import absolute
 from .._guard.tracebacks import door
 from .._layers.limit import Limits
-from .._transports.threads import outcome as outcome_of
 from ..errors import LMGatewayError
 from ..lm import spec_of
 from .answers import output_line
@@ -249,7 +249,12 @@ class _Stdout:
             if _takes_at_once(text):
                 os.write(1, text)
                 return
-            await outcome_of(self._thread.submit(partial(_write_stdout, text)))
+            writing = self._thread.submit(partial(_write_stdout, text))
+            try:
+                await await_(writing)
+            finally:
+                writing.cancel()  # does nothing once it has begun
+            writing.result()
 
 
 def _takes_at_once(text: bytes) -> bool:
