@@ -10,7 +10,7 @@ from ._call import flow as flows
 from ._call import spec as specs
 from ._call.allowlist import check_row
 from ._call.exchange import complain
-from ._drive.gather import Input, abatch, batch
+from ._drive.gather import Batch, Input
 from ._drive.loops import arun, run
 from ._drive.streams import (
     AStream,
@@ -262,8 +262,7 @@ class LM:
             **keywords: As for ``complete``, for every input that does not say otherwise.
         """
         self._check_open()
-        return batch(
-            self.complete,
+        work = Batch(
             inputs,
             keywords,
             self._check_row,
@@ -271,6 +270,7 @@ class LM:
             return_exceptions=return_exceptions,
             progress=progress,
         )
+        return work.run(self.complete)
 
     @door
     async def abatch(
@@ -284,8 +284,7 @@ class LM:
     ) -> list[Any]:
         """As ``batch``, in tasks."""
         self._check_open()
-        return await abatch(
-            self.acomplete,
+        work = Batch(
             inputs,
             keywords,
             self._check_row,
@@ -293,6 +292,7 @@ class LM:
             return_exceptions=return_exceptions,
             progress=progress,
         )
+        return await work.arun(self.acomplete)
 
     # -- beside answers ------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
-from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +17,7 @@ from .futures import pause, start, waiting
 if TYPE_CHECKING:
     from ..types import Completion
 
-__all__ = ["Input", "Outcome", "abatch", "batch", "check_concurrency", "in_tasks", "in_threads"]
+__all__ = ["Batch", "Input", "Outcome", "check_concurrency", "in_tasks", "in_threads"]
 
 Input: TypeAlias = "str | list[Any] | Mapping[str, Any]"
 """A prompt, a conversation, or a dict that says what to ask; see ``LM.batch``."""
@@ -141,51 +140,27 @@ async def in_tasks(
 # -- the batch of an LM ------------------------------------------------------------------------
 
 
-def batch(
-    complete: Callable[..., Completion],
-    inputs: Iterable[Input],
-    keywords: Mapping[str, Any],
-    check: Check,
-    *,
-    concurrency: int,
-    return_exceptions: bool = False,
-    progress: bool = False,
-) -> list[Any]:
-    """Answer all inputs in threads; see ``LM.batch``."""
-    work = _Work(inputs, keywords, check, concurrency, return_exceptions=return_exceptions)
-    with _shown(work, progress=progress):
-        in_threads(work.workers, partial(work.run, complete), work.stop)
-    return work.outcomes()
+class Batch:
+    """The inputs of ``LM.batch``, which workers take one by one, and what became of them.
 
-
-async def abatch(
-    complete: Callable[..., Coroutine[Any, Any, Completion]],
-    inputs: Iterable[Input],
-    keywords: Mapping[str, Any],
-    check: Check,
-    *,
-    concurrency: int,
-    return_exceptions: bool = False,
-    progress: bool = False,
-) -> list[Any]:
-    """Answer all inputs in tasks; see ``LM.abatch``."""
-    work = _Work(inputs, keywords, check, concurrency, return_exceptions=return_exceptions)
-    with _shown(work, progress=progress):
-        await in_tasks(work.workers, partial(work.arun, complete), work.stop)
-    return work.outcomes()
-
-
-class _Work:
-    """The inputs, which workers in threads or in tasks take one by one, and their outcomes."""
+    Args:
+        inputs: See ``LM.batch``.
+        keywords: As for ``LM.complete``, for every input that does not say otherwise.
+        check: Refuses a dict that says more than what to ask.
+        concurrency: How many workers at most.
+        return_exceptions: Whether an LMGatewayError is an outcome; else it ends the batch.
+        progress: Whether a bar is shown.
+    """
 
     def __init__(
         self,
         inputs: Iterable[Input],
         keywords: Mapping[str, Any],
         check: Check,
-        concurrency: int,
         *,
+        concurrency: int,
         return_exceptions: bool,
+        progress: bool,
     ) -> None:
         if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
             raise InputError(
@@ -193,9 +168,12 @@ class _Work:
                 "call complete() for one"
             )
         check_concurrency(concurrency)
-        self.total = len(inputs) if isinstance(inputs, Sized) else None
-        self.workers = min(concurrency, MOST if self.total is None else self.total)
-        self.report: Callable[[Outcome], None] = lambda outcome: None
+        total = len(inputs) if isinstance(inputs, Sized) else None
+        self._workers = min(concurrency, MOST if total is None else total)
+        self._bar: AbstractContextManager[object] = nullcontext()
+        self._report: Callable[[Outcome], None] = lambda outcome: None
+        if progress:
+            self._bar, self._report = _bar(total)
         self._waiting: Iterator[tuple[int, Input]] = iter(enumerate(inputs))
         self._keywords = keywords
         self._check = check
@@ -204,34 +182,44 @@ class _Work:
         self._stopped = False
         self._lock = threading.Lock()
 
-    def run(self, complete: Callable[..., Completion]) -> None:
-        """Answer inputs in this thread until there are none."""
-        for place, given in iter(self._take, None):
-            try:
-                outcome: Outcome = complete(**self._arguments(place, given))
-            except LMGatewayError as error:
-                if not self._keep_errors:
-                    raise
-                outcome = error
-            self._put(place, outcome)
+    def run(self, complete: Callable[..., Completion]) -> list[Outcome]:
+        """Answer the inputs in threads; the outcomes in the order of the inputs."""
 
-    async def arun(self, complete: Callable[..., Coroutine[Any, Any, Completion]]) -> None:
-        """Answer inputs in this task until there are none."""
-        for place, given in iter(self._take, None):
-            try:
-                outcome: Outcome = await complete(**self._arguments(place, given))
-            except LMGatewayError as error:
-                if not self._keep_errors:
-                    raise
-                outcome = error
-            self._put(place, outcome)
+        def work() -> None:
+            for place, given in iter(self._take, None):
+                try:
+                    outcome: Outcome = complete(**self._arguments(place, given))
+                except LMGatewayError as error:
+                    if not self._keep_errors:
+                        raise
+                    outcome = error
+                self._put(place, outcome)
 
-    def stop(self) -> None:
-        """Give out no further input."""
+        with self._bar:
+            in_threads(self._workers, work, self._stop)
+        return self._in_order()
+
+    async def arun(self, complete: Callable[..., Coroutine[Any, Any, Completion]]) -> list[Outcome]:
+        """As ``run``, in tasks."""
+
+        async def work() -> None:
+            for place, given in iter(self._take, None):
+                try:
+                    outcome: Outcome = await complete(**self._arguments(place, given))
+                except LMGatewayError as error:
+                    if not self._keep_errors:
+                        raise
+                    outcome = error
+                self._put(place, outcome)
+
+        with self._bar:
+            await in_tasks(self._workers, work, self._stop)
+        return self._in_order()
+
+    def _stop(self) -> None:
         self._stopped = True
 
-    def outcomes(self) -> list[Outcome]:
-        """What became of the inputs, in their order."""
+    def _in_order(self) -> list[Outcome]:
         return [self._outcomes[place] for place in range(len(self._outcomes))]
 
     def _take(self) -> tuple[int, Input] | None:
@@ -267,13 +255,11 @@ class _Work:
         if isinstance(outcome, LMGatewayError):
             conceal(outcome)  # the frame that caught it holds the input, and all keywords
         self._outcomes[place] = outcome
-        self.report(outcome)
+        self._report(outcome)
 
 
-def _shown(work: _Work, *, progress: bool) -> AbstractContextManager[object]:
-    """A bar on the terminal or in the notebook while the work goes on, if one is wanted."""
-    if not progress:
-        return nullcontext()
+def _bar(total: int | None) -> tuple[AbstractContextManager[object], Callable[[Outcome], None]]:
+    """A bar on the terminal or in the notebook, and what tells it of an outcome."""
     try:
         from rich.progress import (
             BarColumn,
@@ -292,7 +278,7 @@ def _shown(work: _Work, *, progress: bool) -> AbstractContextManager[object]:
         TextColumn("{task.fields[tokens]} tokens"),
         TextColumn("{task.fields[errors]} errors"),
     )
-    task = bar.add_task("", total=work.total, rate=0.0, tokens=0, errors=0)
+    task = bar.add_task("", total=total, rate=0.0, tokens=0, errors=0)
     counts: dict[str, Any] = {"tokens": 0, "errors": 0}
     lock = threading.Lock()
 
@@ -305,5 +291,4 @@ def _shown(work: _Work, *, progress: bool) -> AbstractContextManager[object]:
                 counts["tokens"] += tokens if isinstance(tokens, int) else 0
             bar.update(task, advance=1, rate=bar.tasks[0].speed or 0.0, **counts)
 
-    work.report = report
-    return bar
+    return bar, report
