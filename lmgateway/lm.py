@@ -10,7 +10,7 @@ from ._call import flow as flows
 from ._call import spec as specs
 from ._call.allowlist import check_row
 from ._call.exchange import complain
-from ._drive.gather import Input, abatch, batch
+from ._drive.gather import Batch, Input
 from ._drive.loops import arun, run
 from ._drive.streams import (
     AStream,
@@ -262,14 +262,15 @@ class LM:
             **keywords: As for ``complete``, for every input that does not say otherwise.
         """
         self._check_open()
-        return batch(
-            self,
+        work = Batch(
             inputs,
             keywords,
+            self._check_row,
             concurrency=concurrency,
             return_exceptions=return_exceptions,
             progress=progress,
         )
+        return work.run(self.complete)
 
     @door
     async def abatch(
@@ -283,14 +284,15 @@ class LM:
     ) -> list[Any]:
         """As ``batch``, in tasks."""
         self._check_open()
-        return await abatch(
-            self,
+        work = Batch(
             inputs,
             keywords,
+            self._check_row,
             concurrency=concurrency,
             return_exceptions=return_exceptions,
             progress=progress,
         )
+        return await work.arun(self.acomplete)
 
     # -- beside answers ------------------------------------------------------------------------
 
