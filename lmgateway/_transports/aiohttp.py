@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from math import inf
 from weakref import finalize
 
@@ -16,19 +15,17 @@ from aiohttp.http import HttpProcessingError
 from .._drive.cancel import Deadline
 from ..errors import InputError, LMGatewayError
 from ..types import HTTPRequest, HTTPResponse
-from . import faults
-from .connector import Connector, Reply
-from .decoding import Decoder, DecodingError, decoder_for
-from .environment import tls_context
+from . import errors
+from .aiohttp_pool import Connector, Destination, Reply
+from .decoding import DecodingError
 from .protocols import BodySource, TransportOptions
+from .trust import tls_context
 
 __all__ = ["AiohttpTransport"]
 
 EVENT_STREAM = "text/event-stream"
 NEVER = 365 * 86400.0
 MAX_HEADERS = 100  # as http.client has it
-
-_TORN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class AiohttpTransport:
@@ -42,7 +39,7 @@ class AiohttpTransport:
 
     def __init__(self, options: TransportOptions) -> None:
         self.options = options
-        self._tls = tls_context(options.verify)
+        self._tls = tls_context(verify=options.verify)
         self._connectors: dict[asyncio.AbstractEventLoop, Connector] = {}
         self._pid = os.getpid()
 
@@ -51,17 +48,23 @@ class AiohttpTransport:
 
     async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
         """Send it and await its answer; cancelled, it closes its socket at once."""
+        proxy: str | None = None
         try:
             with _until(deadline):
-                reply = await self._ask(request)
+                connector = self._connector(asyncio.get_running_loop())
+                destination = connector.destination(request)
+                proxy = destination.proxy
+                reply = await self._ask(connector, destination, request)
                 try:
                     return await self._answer(request, reply, deadline)
-                except BaseException:
+                except BaseException as error:
                     reply.close()
+                    if isinstance(error, DecodingError):
+                        raise errors.undecodable(reply.status, error) from None
                     raise
-        except _FAULTS as error:
-            fault = _explain(error, request)
-        raise fault  # here it has no context: aiohttp's own errors hold headers, and so the key
+        except _ERRORS as error:
+            failure = _explained(error, request, proxy)
+        raise failure  # here it has no context: aiohttp's own errors hold headers, and so the key
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; sending again opens others."""
@@ -77,28 +80,28 @@ class AiohttpTransport:
             with suppress(RuntimeError):  # that loop is closed, and its connections with it
                 loop.call_soon_threadsafe(connector.retire)
 
-    async def _ask(self, request: HTTPRequest) -> Reply:
-        connector = self._connector(asyncio.get_running_loop())
-        destination = connector.destination(request)
+    async def _ask(
+        self, connector: Connector, destination: Destination, request: HTTPRequest
+    ) -> Reply:
         message = destination.message(request)
         try:
             reply = await connector.ask(destination, message, headless=request.method == "HEAD")
         except TimeoutError:
-            raise faults.slow_to_connect(self.options.connect_timeout) from None
-        if reply.status == 407 and destination.proxied:
+            raise errors.slow_to_connect(self.options.connect_timeout) from None
+        if reply.status == 407 and destination.proxy is not None:
             reply.close()
-            raise faults.proxy_refused(reply.status)
+            raise errors.proxy_refused(407, destination.proxy)
         return reply
 
     async def _answer(self, request: HTTPRequest, reply: Reply, deadline: Deadline) -> HTTPResponse:
         status, headers = reply.status, reply.headers
         if len(headers) > MAX_HEADERS:
-            raise faults.answered_garbage(f"more than {MAX_HEADERS} headers")
+            raise errors.not_http(f"more than {MAX_HEADERS} headers")
         coding = headers.get("Transfer-Encoding", "identity").strip().lower()
         if coding not in ("chunked", "identity"):
-            raise faults.answered_garbage("the transfer coding is neither chunked nor identity")
+            raise errors.not_http("the transfer coding is neither chunked nor identity")
         if 300 <= status < 400:
-            raise faults.redirected(status, headers.get("Location", ""), request.url)
+            raise errors.redirected(status, headers.get("Location", ""), request.url)
         if request.stream and status < 300:
             kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
             if kind == EVENT_STREAM:
@@ -109,8 +112,8 @@ class AiohttpTransport:
     async def _whole(self, reply: Reply, deadline: Deadline) -> bytes:
         content, cap, idle = reply.content, self.options.max_body, self.options.idle_timeout
         if (reply.length or 0) > cap:
-            raise faults.too_large(cap, reply.status)
-        decoder = _Decoding(reply)
+            raise errors.too_large(cap, reply.status)
+        decoder = reply.decoder()
         pieces: list[bytes] = []
         size = 0
         while not content.at_eof():
@@ -119,12 +122,13 @@ class AiohttpTransport:
             else:
                 with _until(deadline, idle):
                     piece = await content.readany()
-            for plain in decoder.feed(piece):
+            for plain in (piece,) if decoder is None else decoder.feed(piece):
                 size += len(plain)
                 if size > cap:
-                    raise faults.too_large(cap, reply.status)
+                    raise errors.too_large(cap, reply.status)
                 pieces.append(plain)
-        decoder.finish()
+        if decoder is not None:
+            decoder.finish()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _connector(self, loop: asyncio.AbstractEventLoop) -> Connector:
@@ -172,30 +176,34 @@ class _Body:
         self._reply = reply
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._decoder = _Decoding(reply)
+        self._decoder = reply.decoder()
         self._decoded: Iterator[bytes] = iter(())
 
     async def read(self, deadline: Deadline) -> bytes:
         """The next bytes as they come, decompressed; b"" at the end."""
         try:
             return await self._next(deadline)
-        except _FAULTS as error:
-            fault = _explain(error, self._request)
+        except DecodingError as error:
+            failure: LMGatewayError = errors.undecodable(self._reply.status, error)
+        except _ERRORS as error:
+            failure = _explained(error, self._request)
         except BaseException:
             self.close()
             raise
         self.close()
-        raise fault
+        raise failure.locate(host=errors.host_of(self._request.url))
 
     async def _next(self, deadline: Deadline) -> bytes:
         while True:
             if plain := next(self._decoded, b""):
                 return plain
             raw = await self._raw(deadline)
+            if self._decoder is None:
+                return raw
             if not raw:
                 self._decoder.finish()
                 return b""
-            self._decoded = iter(self._decoder.feed(raw))
+            self._decoded = self._decoder.feed(raw)
 
     async def _raw(self, deadline: Deadline) -> bytes:
         content = self._reply.content
@@ -240,7 +248,7 @@ class _until:  # noqa: N801 - used as a statement
         else:
             self._idle = None
         if seconds <= 0:
-            raise self._fault()
+            raise self._failure()
         if seconds < inf:
             loop = asyncio.get_running_loop()
             self._task = asyncio.current_task(loop)
@@ -258,81 +266,41 @@ class _until:  # noqa: N801 - used as a statement
             and self._task.uncancel() <= self._cancelling
             and kind is asyncio.CancelledError
         ):
-            raise self._fault() from None
+            raise self._failure() from None
 
     def _expire(self) -> None:
         self._expired = True
         if self._task is not None:
             self._task.cancel()
 
-    def _fault(self) -> LMGatewayError:
+    def _failure(self) -> LMGatewayError:
         if self._idle is not None:
-            return faults.stalled(self._idle)
-        return faults.timed_out(self._deadline)
+            return errors.stalled(self._idle)
+        return errors.timed_out(self._deadline)
 
 
-class _Decoding:
-    """The decoder of a response; it lets through what was not encoded."""
-
-    __slots__ = ("_decoder", "_status")
-
-    def __init__(self, reply: Reply) -> None:
-        self._status = reply.status
-        self._decoder: Decoder | None = None
-        coding = reply.headers.get("Content-Encoding")
-        if coding is not None:
-            with self._translated():
-                self._decoder = decoder_for(coding)
-
-    def feed(self, data: bytes) -> Iterable[bytes]:
-        return (data,) if self._decoder is None else self._feed(self._decoder, data)
-
-    def _feed(self, decoder: Decoder, data: bytes) -> Iterator[bytes]:
-        with self._translated():
-            yield from decoder.feed(data)
-
-    def finish(self) -> None:
-        if self._decoder is not None:
-            with self._translated():
-                self._decoder.finish()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except DecodingError as error:
-            raise faults.undecodable(self._status, str(error)) from None
+_ERRORS = (LMGatewayError, aiohttp.ClientError, HttpProcessingError, OSError)
 
 
-_FAULTS = (LMGatewayError, aiohttp.ClientError, HttpProcessingError, OSError)
+def _explained(error: Exception, request: HTTPRequest, proxy: str | None = None) -> LMGatewayError:
+    place = errors.host_of(request.url)
+    failure = error if isinstance(error, LMGatewayError) else _failure(error, place, proxy)
+    return failure.locate(host=place)
 
 
-def _explain(error: Exception, request: HTTPRequest) -> LMGatewayError:
-    fault = error if isinstance(error, LMGatewayError) else _fault(error)
-    return fault.locate(host=faults.host_of(request.url))
-
-
-def _fault(error: Exception) -> LMGatewayError:
+def _failure(error: Exception, place: str, proxy: str | None) -> LMGatewayError:
     match error:
-        case aiohttp.ClientConnectorDNSError():
-            return faults.unknown_host(error.host)
-        case aiohttp.ClientConnectorCertificateError():
-            reason = error.certificate_error
-            return faults.untrusted(getattr(reason, "verify_message", "") or str(reason))
-        case aiohttp.ClientConnectorSSLError() if not isinstance(error.os_error, _TORN):
-            return faults.not_tls(getattr(error.os_error, "reason", "") or "TLS failed")
-        case aiohttp.ClientHttpProxyError():
-            return faults.proxy_refused(error.status)
+        case aiohttp.ClientConnectorCertificateError(certificate_error=OSError() as reason):
+            return errors.system_failed(reason, place, proxy)
         case aiohttp.ClientConnectorError():
-            return faults.failed_to_connect(error.os_error.strerror or error.os_error)
+            return errors.system_failed(error.os_error, place, proxy)
+        case aiohttp.ClientHttpProxyError():
+            return errors.proxy_refused(error.status, proxy)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return InputError("the base URL is not a valid URL: check its host and port")
-        case aiohttp.ClientPayloadError():
-            return faults.broke()
         case HttpProcessingError():
             # The parser's words, without the bytes that it goes on to quote.
             words, quotes, _ = error.message.partition(":\n")
-            if "chunk" in words.lower():  # a good head, and a broken body in the same packet
-                return faults.broke()
-            return faults.answered_garbage(words if quotes else "")
-    return faults.broke(error.strerror if isinstance(error, OSError) and error.strerror else "")
+            if "chunk" not in words.lower():  # else a good head, and a bad body in the same packet
+                return errors.not_http(words if quotes else "")
+    return errors.broke((isinstance(error, OSError) and error.strerror) or "")

@@ -14,7 +14,7 @@ from .._drive.cancel import Deadline
 from .._drive.workers import Workers
 from ..errors import ConnectionFailedError
 from ..types import HTTPRequest, HTTPResponse
-from . import faults
+from . import errors
 from .protocols import Body, BodySource, Transport
 
 __all__ = ["ThreadedTransport", "outcome"]
@@ -101,7 +101,7 @@ async def _within(future: Future[T], deadline: Deadline) -> T:
     except TimeoutError:
         if future.done() and not future.cancelled():
             return future.result()
-        raise faults.timed_out(deadline) from None
+        raise errors.timed_out(deadline) from None
 
 
 def _let_go(future: Future[HTTPResponse]) -> None:

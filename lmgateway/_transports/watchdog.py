@@ -1,4 +1,4 @@
-"""The thread that ends what blocks: it calls back when a guard's time is up.
+"""The limits of a blocking request, and the thread that cuts its connection when one runs out.
 
 A timeout on a socket begins anew with each byte, so a server that sends one a second holds a
 reader for ever. A guard shuts the socket down under the reader instead, whatever arrives.
@@ -13,14 +13,129 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from time import monotonic
+from typing import TYPE_CHECKING
 
+from .._drive.cancel import Deadline
 from .._drive.futures import start
+from ..errors import LMGatewayError
+from . import errors
 
-__all__ = ["Guard"]
+if TYPE_CHECKING:
+    from .urllib3_pool import Watched
 
-LONGEST_WAIT = (
-    3600.0  # seconds; a lock refuses to wait for centuries, which a user may well ask for
-)
+__all__ = ["CONNECT", "IDLE", "LONGEST_WAIT", "Guard", "InFlight", "current", "set_current"]
+
+#: Seconds. Sockets and locks refuse to wait for centuries, which a user may well ask for.
+LONGEST_WAIT = 3600.0
+
+
+CONNECT, DEADLINE, IDLE = "connect", "deadline", "idle"
+
+
+class InFlight:
+    """One blocking request on its way: the time it has, and the connection that carries it.
+
+    Attributes:
+        deadline: Of the whole call.
+        connect_timeout: Seconds to make a connection.
+        fresh: It must not go over a connection that carried another before.
+        reused: The connection had carried another request before.
+        began: A byte of the response has arrived.
+        expired: Which limit cut it short: "connect", "deadline" or "idle"; None if none did.
+        aborted: It was cut short on request.
+        connection: What it goes over; None before and after.
+    """
+
+    __slots__ = (
+        "_limit",
+        "_lock",
+        "aborted",
+        "began",
+        "connect_timeout",
+        "connection",
+        "deadline",
+        "expired",
+        "fresh",
+        "reused",
+    )
+
+    def __init__(self, deadline: Deadline, connect_timeout: float, *, fresh: bool = False) -> None:
+        self.deadline = deadline
+        self.connect_timeout = connect_timeout
+        self.fresh = fresh
+        self.reused = False
+        self.began = False
+        self.expired: str | None = None
+        self.aborted = False
+        self._limit = DEADLINE
+        self.connection: Watched | None = None
+        self._lock = threading.Lock()  # held to let go of a connection, and to abort
+
+    def take(self, connection: Watched) -> None:
+        """Go over this connection from now on."""
+        self.connection = connection
+        connection.in_flight = self
+
+    def watch(self, limit: str = DEADLINE, seconds: float | None = None) -> float:
+        """Let the connection be cut at the deadline, or after that many seconds if they end first.
+
+        Returns the ``time.monotonic()`` at which that is.
+        """
+        expires_at = self.deadline.expires_at
+        self._limit = DEADLINE
+        if seconds is not None and (sooner := monotonic() + seconds) < expires_at:
+            expires_at = sooner
+            self._limit = limit
+        if self.connection is not None:
+            self.connection.guard.arm(expires_at)
+        return expires_at
+
+    def unwatch(self) -> None:
+        """Stop the clock, and note if it was too late."""
+        if self.connection is not None and not self.connection.guard.disarm():
+            self.expire()
+
+    def expire(self) -> None:
+        """Note that the limit being watched has run out."""
+        self.expired = self.expired or self._limit
+
+    def let_go(self) -> None:
+        """Be done with the connection; another request may take it."""
+        with self._lock:
+            self.unwatch()
+            if self.connection is not None:
+                self.connection.in_flight = None
+                self.connection = None
+
+    def overdue(self, idle_timeout: float | None = None) -> LMGatewayError:
+        """The error for the limit that has run out."""
+        if self.expired == CONNECT:
+            return errors.slow_to_connect(self.connect_timeout)
+        if self.expired == IDLE:
+            return errors.stalled(idle_timeout or 0.0)
+        return errors.timed_out(self.deadline)
+
+    def abort(self) -> None:
+        """Cut the connection if it is still held; from any thread."""
+        with self._lock:
+            self.aborted = True
+            if self.connection is not None:
+                self.connection.cut()
+
+
+class _Current(threading.local):
+    in_flight: InFlight | None = None
+
+
+current = _Current()
+
+
+def set_current(in_flight: InFlight | None) -> None:
+    """Say for which request this thread is about to use a connection.
+
+    urllib3 chooses the connection inside its own code and hands nothing through to it.
+    """
+    current.in_flight = in_flight
 
 
 class Guard:

@@ -1,10 +1,10 @@
-"""The connections under the native async transport: one pool an event loop."""
+"""aiohttp's connections, one pool an event loop, and the bytes of a request on one of them."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -13,16 +13,21 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
+from aiohttp import BasicAuth, ClientRequest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.hdrs import HOST
 from aiohttp.http import HttpProcessingError
+from yarl import URL
 
 from .._drive.workers import Workers
 from ..types import HTTPRequest
-from . import faults
-from .destination import Destination
+from . import errors
+from .checks import check_base_url, check_headers, check_method, encode
+from .decoding import ACCEPT_ENCODING, Decoder, decoder_for
 from .silence import AT_LEAST, acknowledge, watch
 from .threads import outcome
+from .trust import proxy_for
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
 
-__all__ = ["Connector", "Reply"]
+__all__ = ["Connector", "Destination", "Reply"]
 
 KEEPALIVE_SECONDS = 60.0
 READ_BYTES = 64 * 1024
@@ -39,8 +44,11 @@ DESTINATIONS = 1024
 _PROBE = b"HTTP/1.1 100 probe\r\n\r\n"
 _BEGINNINGS = (b"H", b"HT", b"HTT", b"HTTP")
 
-_resolvers = Workers(32)
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": "lmgateway"}
+_OF_THE_BODY = ("content-type", "content-length", "transfer-encoding")
+_WITH_BODY = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 
+_resolvers = Workers(32)
 
 _LOST = (aiohttp.ServerDisconnectedError, OSError)
 
@@ -98,6 +106,64 @@ class _Wire(ResponseHandler):
             body.set_exception(aiohttp.ClientPayloadError("the body broke off"))
 
 
+class Destination:
+    """One URL as the connections of one event loop know it.
+
+    Attributes:
+        request: What aiohttp's connector asks for host, port, TLS and proxy. It is never sent.
+        proxy: ``host:port`` of the proxy on the way there, or None.
+
+    Raises:
+        InputError: The URL cannot be used.
+        ConfigError: The environment names a proxy that cannot be used.
+    """
+
+    __slots__ = ("_latest", "_own", "_target", "proxy", "request")
+
+    def __init__(self, request: HTTPRequest, loop: asyncio.AbstractEventLoop) -> None:
+        check_base_url(request.base_url or "")
+        url = URL(request.url)
+        proxy = proxy_for(request.url)
+        self.request = ClientRequest("GET", url, proxy=URL(proxy) if proxy else None, loop=loop)
+        self.proxy = None if proxy is None else errors.host_of(proxy)
+        direct = proxy is None or self.request.is_ssl()  # else the proxy must hear the whole URL
+        self._target = self.request.url.raw_path_qs if direct else str(self.request.url)
+        self._own = {"Host": self.request.headers[HOST]}
+        if not direct and (who := BasicAuth.from_url(URL(proxy or ""))) is not None:
+            self._own["Proxy-Authorization"] = who.encode()
+        self._latest: tuple[str, Mapping[str, str], bytes] | None = None
+
+    def message(self, request: HTTPRequest) -> bytes:
+        """The whole request as it goes over the wire.
+
+        Raises InputError for a method, a header or a body that cannot be sent.
+        """
+        head = self._head(request.method, request.headers)
+        if request.json is None:
+            # RFC 9110, 8.6: who sends none where one is expected says so.
+            silent = request.method in ("GET", "HEAD", "DELETE", "OPTIONS")
+            return head + (b"\r\n" if silent else b"Content-Length: 0\r\n\r\n")
+        body = encode(request.json)
+        return _WITH_BODY % (head, len(body), body)
+
+    def _head(self, method: str, headers: Mapping[str, str]) -> bytes:
+        """Request line and headers, but for those that speak of the body."""
+        latest = self._latest
+        if latest is not None and latest[0] == method and latest[1] == headers:
+            return latest[2]  # nearly always: neither the key nor anything else has changed
+        check_method(method)
+        check_headers(headers)
+        fields = {
+            name.lower(): f"{name}: {value}"
+            for name, value in [*_HEADERS.items(), *self._own.items(), *headers.items()]
+            if name.lower() not in _OF_THE_BODY
+        }
+        lines = [f"{method} {self._target} HTTP/1.1", *fields.values()]
+        head = ("\r\n".join(lines) + "\r\n").encode("ascii")
+        self._latest = method, dict(headers), head
+        return head
+
+
 class Reply:
     """An answer whose body is still arriving on its connection.
 
@@ -124,6 +190,11 @@ class Reply:
         length = self.headers.get("Content-Length")
         return None if length is None else int(length)
 
+    def decoder(self) -> Decoder | None:
+        """What undoes the compression of the body; raises DecodingError if nothing can."""
+        coding = self.headers.get("Content-Encoding")
+        return None if coding is None else decoder_for(coding)
+
     @property
     def closed(self) -> bool:
         """Whether the connection is in other hands."""
@@ -149,7 +220,7 @@ class Reply:
 
 
 class Connector(aiohttp.TCPConnector):
-    """The connections of one event loop, and one exchange on one of them.
+    """The connections of one event loop, each of which takes one request at a time.
 
     What ``ClientSession``, ``ClientRequest`` and ``ClientResponse`` add to this (cookies,
     redirects, .netrc, tracing, bodies of many kinds) is half of the time of a call, and nothing
@@ -207,13 +278,13 @@ class Connector(aiohttp.TCPConnector):
         """
         connection, wire = await self._take(destination)
         try:
-            return await self._exchange(connection, wire, message, headless)
+            return await self._send(connection, wire, message, headless)
         except _LOST:
             if wire.carried == 1 or wire.latest:
                 raise
         # While this one failed, the loop heard of all others that the server had closed with it.
         connection, wire = await self._take(destination)
-        return await self._exchange(connection, wire, message, headless)
+        return await self._send(connection, wire, message, headless)
 
     async def _take(self, destination: Destination) -> tuple[Connection, _Wire]:
         while True:
@@ -223,7 +294,7 @@ class Connector(aiohttp.TCPConnector):
                 return connection, wire
             connection.close()
 
-    async def _exchange(
+    async def _send(
         self, connection: Connection, wire: _Wire, message: bytes, headless: bool
     ) -> Reply:
         wire.carried += 1
@@ -241,7 +312,7 @@ class Connector(aiohttp.TCPConnector):
             while True:
                 head, content = await wire.read()
                 if head.code == 101:
-                    raise faults.answered_garbage("status 101, which nobody asked for")
+                    raise errors.not_http("status 101, which nobody asked for")
                 if head.code >= 200:
                     return Reply(connection, head, content)
         except BaseException:
