@@ -22,14 +22,14 @@ from ..types import (
     Sleep,
     Wait,
 )
+from .cancel import Cancelled, Deadline
 from .futures import pause
 from .waiters import waiters
 
 if TYPE_CHECKING:
     from .._transports.protocols import AsyncTransport, Transport
-    from .cancel import Deadline
 
-__all__ = ["Cancelled", "Done", "aadvance", "advance", "arun", "deadline_error", "run"]
+__all__ = ["Done", "aadvance", "advance", "arun", "deadline_error", "run"]
 
 T = TypeVar("T")
 
@@ -39,10 +39,6 @@ class Done(Generic[T]):
     """A flow came to its end with this value."""
 
     value: T
-
-
-class Cancelled(Exception):  # noqa: N818 - no error
-    """The call was given up from elsewhere while this thread worked for it."""
 
 
 def run(flow: Flow[T], transport: Transport, deadline: Deadline) -> T:
@@ -110,35 +106,46 @@ def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | D
 
 
 async def aadvance(flow: Flow[T], transport: AsyncTransport, deadline: Deadline) -> Emit | Done[T]:
-    """Run a flow to its next Emit or its end, awaiting."""
+    """Run a flow to its next Emit or its end, awaiting; otherwise as ``advance``."""
     resume: Any = flow.send
     value: Any = None
-    try:
-        while True:
-            try:
-                effect = resume(value)
-            except StopIteration as stop:
-                return Done(stop.value)
-            kind = type(effect)
-            if kind is Emit:
-                return effect  # type: ignore[no-any-return]
-            resume = flow.send
-            try:
-                if kind is HTTPRequest:
-                    value = await transport.send(effect, deadline)
-                elif kind is Read:
-                    value = await effect.body.read(deadline)
-                elif kind is Wait:
-                    value = await _await(effect, deadline)
-                elif kind is Sleep:
+    with deadline:
+        try:
+            while True:
+                try:
+                    effect = resume(value)
+                except StopIteration as stop:
+                    return Done(stop.value)
+                kind = type(effect)
+                if kind is Emit:
+                    return effect  # type: ignore[no-any-return]
+                resume = flow.send
+                if deadline.cancelled:  # and the flow goes on all the same
+                    flow.close()
+                    raise Cancelled
+                try:
+                    if kind is HTTPRequest:
+                        value = await transport.send(effect, deadline)
+                    elif kind is Read:
+                        value = await effect.body.read(deadline)
+                    elif kind is Wait:
+                        value = await _await(effect, deadline)
+                    elif kind is Sleep:
+                        value = None
+                        await _asleep(effect, deadline)
+                    else:
+                        raise _unknown(effect)
+                except Exception as error:
+                    resume, value = flow.throw, error
+                except BaseException as error:
+                    resume, value = flow.throw, error
+                    continue
+                if deadline.cancelled:
                     value = None
-                    await _asleep(effect, deadline)
-                else:
-                    raise _unknown(effect)
-            except BaseException as error:
-                resume, value = flow.throw, error
-    finally:
-        del value, resume
+                    flow.close()
+                    raise Cancelled
+        finally:
+            del value, resume
 
 
 def deadline_error(deadline: Deadline) -> RequestTimeoutError:

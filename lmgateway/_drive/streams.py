@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from .._guard.tracebacks import conceal
 from ..types import (
@@ -14,15 +14,9 @@ from ..types import (
     Emit,
     Flow,
 )
-from .loops import (
-    Cancelled,
-    Done,
-    aadvance,
-    advance,
-)
+from .loops import Done, aadvance, advance
 
 if TYPE_CHECKING:
-    from asyncio import Task
     from types import TracebackType
 
     from .._layers.call import Call
@@ -171,8 +165,7 @@ class AStream(_Reader[Piece]):
     ) -> None:
         super().__init__(flow, call, view)
         self._transport = transport
-        self._reader: Task[Any] | None = None
-        self._woken = False
+        self._reading = False
 
     def __aiter__(self) -> Self:
         return self
@@ -180,60 +173,38 @@ class AStream(_Reader[Piece]):
     async def __anext__(self) -> Piece:
         deadline = self._call.deadline
         try:
+            self._reading = True
             while not self._closed:
                 deadline.resume()
                 try:
-                    event = await self._advance()
-                except BaseException as error:
-                    if self._left() and isinstance(error, Exception):
-                        break
-                    self._closed = True
-                    raise
+                    event = await aadvance(self._flow, self._transport, deadline)
                 finally:
                     deadline.pause()
                 piece = self._accept(event)
                 if piece:
                     return piece
         except BaseException as error:
-            conceal(error)
-            raise
+            left = self._left()
+            self._closed = True
+            if not (left and isinstance(error, Exception)):
+                conceal(error)
+                raise
         finally:
+            self._reading = False
             if self._closed:
                 self._end()
         raise StopAsyncIteration
 
-    async def _advance(self) -> Emit | Done[Completion]:
-        """The next event; raises Cancelled when aclose woke this task, and nobody cancelled it."""
-        from asyncio import CancelledError, current_task
-
-        reader = self._reader = current_task()
-        before = reader.cancelling() if reader is not None else 0
-        try:
-            return await aadvance(self._flow, self._transport, self._call.deadline)
-        except CancelledError:
-            if reader is None or not self._woken or reader.cancelling() > before + 1:
-                raise
-        finally:
-            self._reader = None
-            if self._woken and reader is not None:
-                reader.uncancel()
-        raise Cancelled
-
     async def aclose(self) -> None:
-        """Close the connection; may be called twice.
+        """Close the connection; may be called from another event loop, and twice.
 
         A reader in another task comes to the end of the stream, whatever it waits for.
         """
-        from asyncio import get_running_loop
-
         self._closed = True
-        if self._reader is None:
+        if self._reading:
+            self._call.deadline.cancel()
+        else:
             self._end()
-        elif self._reader.get_loop() is not get_running_loop():
-            self._hang_up()
-        elif not self._woken:
-            self._woken = True
-            self._reader.cancel()
 
     async def __aenter__(self) -> Self:
         return self

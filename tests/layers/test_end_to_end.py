@@ -581,6 +581,22 @@ def test_an_async_stream_that_is_closed_from_elsewhere_ends_whatever_its_reader_
     assert flying(ONE) == 0
 
 
+@pytest.mark.parametrize("transport", ["aiohttp", "threads"])
+def test_an_async_stream_can_be_closed_from_another_loop(transport: str) -> None:
+    async def read(stream: Any) -> list[str]:
+        return [piece async for piece in stream]
+
+    with FaultServer([receive(), stall()]) as server, lm_at(server, transport=transport) as lm:
+        stream = lm.astream("Hi")
+        outcome: list[Any] = []
+        reader = threading.Thread(target=lambda: outcome.append(asyncio.run(read(stream))))
+        reader.start()
+        server.await_requests(1)
+        asyncio.run(stream.aclose())
+        reader.join(10)
+        assert outcome == [[]]
+
+
 def test_a_reader_who_is_cancelled_while_its_stream_is_closed_stays_cancelled() -> None:
     async def main(server: FaultServer, lm: Any) -> None:
         stream = lm.astream("Hi")
