@@ -1,4 +1,4 @@
-"""The native async transport, on aiohttp: one pool an event loop, which ends with the loop."""
+"""The async transport over aiohttp: each event loop has its connections, which end with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_HEADERS = 100  # as http.client has it
 
 
 class AiohttpTransport:
-    """Sends requests over aiohttp, without limit to how many are in flight.
+    """Sends requests over aiohttp; any number of them may be in flight.
 
     It may be used from any number of event loops, one after the other or in several threads.
 
@@ -48,7 +48,7 @@ class AiohttpTransport:
         return f"{type(self).__name__}({self.options!r})"
 
     async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
-        """Send it and await its answer; cancelled, it closes its socket at once."""
+        """Send a request and await its answer; if it is cancelled, its socket is closed at once."""
         proxy: str | None = None
         try:
             with _until(deadline):
@@ -74,7 +74,7 @@ class AiohttpTransport:
             await connector.close()
 
     def close(self) -> None:
-        """Have every loop close its connections, those in use when their exchange has ended."""
+        """Have every loop close its idle connections now, and those in use when they are done."""
         if self._pid != os.getpid():
             return
         for loop, connector in list(self._connectors.items()):
@@ -154,10 +154,10 @@ class AiohttpTransport:
 
 
 class _Witness:
-    """Lives as long as the loop that holds a timer for it."""
+    """An object that lives as long as the loop, which holds a timer for it."""
 
     def __call__(self) -> None:
-        """Do nothing: a year has gone by."""
+        """The timer has run out after a year: do nothing."""
 
 
 def _end(
@@ -214,7 +214,7 @@ class _Body:
             return await content.readany()
 
     def close(self) -> None:
-        """Close the connection unless the body was read to its end; from any thread, at once."""
+        """Close the connection unless the body was read to its end; at once, from any thread."""
         if self._reply.closed:
             return
         with suppress(RuntimeError):

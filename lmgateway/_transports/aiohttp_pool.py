@@ -1,4 +1,4 @@
-"""aiohttp's connections, one pool an event loop, and the bytes of a request on one of them."""
+"""aiohttp's connections, one pool for each event loop, and how a request goes over one."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ _LOST = (aiohttp.ServerDisconnectedError, OSError)
 
 
 class _Wire(ResponseHandler):
-    """aiohttp's end of a connection, which keeps count."""
+    """Our end of a connection: aiohttp's, which also notes what came outside of an answer."""
 
-    carried = 0  # requests, in all
+    carried = 0  # how many requests
     asked_at = 0.0  # when the last of them was sent
     latest: bytes | bytearray = b""  # what came last; b"" from an answer's end until more comes
     _is_readable: Callable[[], object] | None = None  # of the socket
@@ -68,17 +68,17 @@ class _Wire(ResponseHandler):
         super().data_received(data)
 
     def rest(self) -> None:
-        """Have no request from now on."""
+        """Note that the answer has ended, and no request is under way any more."""
         latest, self.latest = self.latest, b""
         self.torn = latest.rfind(b"HTTP/") > 0 or latest.endswith(_BEGINNINGS)
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing came after the last answer, so that what comes next is an answer.
+        """Whether nothing came after the last answer, so that the next bytes are an answer.
 
-        What came (a proxy's 408 before it closes, an answer twice) would pass for that of the next
-        request. A loop that was busy has not read it yet; what TLS has to say for itself it has
-        read by now, so that is not told apart.
+        Bytes that came unasked (a proxy's 408 before it closes, an answer sent twice) would pass
+        for the answer to the next request. A busy loop may not have read them yet, so the socket
+        is asked too; the loop has read TLS's own messages by now.
         """
         if self.latest or self.should_close or self.transport is None:
             return False
@@ -107,7 +107,7 @@ class _Wire(ResponseHandler):
 
 
 class Destination:
-    """One URL as the connections of one event loop know it.
+    """One URL: how the connections of one event loop reach it, and what goes there.
 
     Attributes:
         request: What aiohttp's connector asks for host, port, TLS and proxy. It is never sent.
@@ -147,7 +147,7 @@ class Destination:
         return _WITH_BODY % (head, len(body), body)
 
     def _head(self, method: str, headers: Mapping[str, str]) -> bytes:
-        """Request line and headers, but for those that speak of the body."""
+        """The request line and the headers, without those that describe the body."""
         latest = self._latest
         if latest is not None and latest[0] == method and latest[1] == headers:
             return latest[2]  # nearly always: neither the key nor anything else has changed
@@ -169,7 +169,7 @@ class Reply:
 
     Attributes:
         status: HTTP status.
-        headers: They ignore case.
+        headers: By name; the case of a name does not matter.
         content: The body, as it comes.
     """
 
@@ -186,22 +186,22 @@ class Reply:
 
     @property
     def length(self) -> int | None:
-        """Bytes of the body where the service says so beforehand."""
+        """How many bytes the body has, by Content-Length; None without it."""
         length = self.headers.get("Content-Length")
         return None if length is None else int(length)
 
     def decoder(self) -> Decoder | None:
-        """What undoes the compression of the body; raises DecodingError if nothing can."""
+        """The decoder of the body; raises DecodingError for a coding that we do not know."""
         coding = self.headers.get("Content-Encoding")
         return None if coding is None else decoder_for(coding)
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is in other hands."""
+        """Whether the connection was closed or given back."""
         return self._connection is None
 
     def close(self) -> None:
-        """Close the connection unless the body has come whole; who reads it is woken."""
+        """Close the connection unless the body is complete; a reader of the body wakes up."""
         connection, self._connection = self._connection, None
         if connection is not None:
             if self.content.exception() is None:
@@ -222,9 +222,9 @@ class Reply:
 class Connector(aiohttp.TCPConnector):
     """The connections of one event loop, each of which takes one request at a time.
 
-    What ``ClientSession``, ``ClientRequest`` and ``ClientResponse`` add to this (cookies,
-    redirects, .netrc, tracing, bodies of many kinds) is half of the time of a call, and nothing
-    that we want.
+    ``ClientSession``, ``ClientRequest`` and ``ClientResponse`` are not used: what they add
+    (cookies, redirects, .netrc, tracing, bodies of many kinds) takes half of the time of a call,
+    and we want none of it.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class Connector(aiohttp.TCPConnector):
             self.drop()
 
     def destination(self, request: HTTPRequest) -> Destination:
-        """Where a request goes; raises InputError or ConfigError where it cannot go."""
+        """The destination of a request; raises InputError or ConfigError if there is none."""
         url = request.url
         found = self._destinations.get(url)
         if found is None:
@@ -264,13 +264,13 @@ class Connector(aiohttp.TCPConnector):
     async def ask(self, destination: Destination, message: bytes, *, headless: bool) -> Reply:
         """Send a message and await the head of the answer.
 
-        Once more, and unseen, where the server closed a kept-alive connection while the request
-        was on its way.
+        If the server closed a kept connection while the request was on its way, the message is
+        sent once more, on another connection.
 
         Args:
             destination: Where to.
             message: The whole request.
-            headless: Whether the answer, as to HEAD, has no body.
+            headless: Whether the answer has no body, as that to HEAD.
 
         Raises:
             TimeoutError: No connection was made in time.
@@ -336,7 +336,7 @@ class Connector(aiohttp.TCPConnector):
             self._close()
 
     def retire(self) -> None:
-        """Close each connection when nobody uses it any more; in the thread of a living loop."""
+        """Close each connection once nobody uses it; call this in the thread of a running loop."""
         self._retired = True
         if not self._acquired:
             self.drop()
@@ -347,13 +347,13 @@ class Connector(aiohttp.TCPConnector):
         self._conns.clear()
 
     def drop(self) -> None:
-        """Close every connection; in the thread of a living loop."""
+        """Close every connection; call this in the thread of a running loop."""
         for protocol in self._protocols():
             protocol.abort()  # close() would wait for the end of TLS, which nobody wants to see
         self._close()
 
     def sever(self) -> None:
-        """Close every socket without the help of the loop, which is gone."""
+        """Close every socket without the loop, which was closed before."""
         self._shutdown = None
         for protocol in self._protocols():
             assert protocol.transport is not None
@@ -361,7 +361,7 @@ class Connector(aiohttp.TCPConnector):
         self._close()
 
     def _protocols(self) -> list[ResponseHandler]:
-        """All that are connected; aiohttp counts those that are connecting among the acquired."""
+        """All open connections; to aiohttp, one that is still connecting is acquired as well."""
         idle = [protocol for pool in self._conns.values() for protocol, _ in pool]
         return [each for each in [*idle, *self._acquired] if each.transport is not None]
 
@@ -379,7 +379,7 @@ def _sever(transport: asyncio.BaseTransport) -> None:
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up in daemon workers: one that hangs must not hold up the end of the loop."""
+    """Looks names up in daemon threads, so that one that hangs does not hold up the loop's end."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC

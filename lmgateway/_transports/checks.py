@@ -21,7 +21,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 def encode(document: Any) -> bytes:
-    """A JSON document in UTF-8; InputError, which does not quote it, if it is none."""
+    """A JSON document in UTF-8; raises InputError, which does not quote it, if it is not one."""
     try:
         try:
             return _encode(document).encode()
@@ -33,13 +33,13 @@ def encode(document: Any) -> bytes:
 
 
 def check_method(method: str) -> None:
-    """Raise InputError for what cannot be an HTTP method."""
+    """Raise InputError if this cannot be an HTTP method."""
     if not _TOKEN.fullmatch(method):
         raise InputError(f"{method[:40]!r} cannot be an HTTP method")
 
 
 def check_headers(headers: Mapping[str, str], *, latin_1: bool = False) -> None:
-    """Raise InputError for a header that HTTP cannot send; it does not quote the value.
+    """Raise InputError, which quotes no value, if HTTP cannot send one of these headers.
 
     Args:
         headers: By name.
@@ -59,7 +59,7 @@ def check_headers(headers: Mapping[str, str], *, latin_1: bool = False) -> None:
 
 
 def check_base_url(url: str) -> None:
-    """Raise InputError for a base URL that no request can be sent to."""
+    """Raise InputError if no request can be sent to this base URL."""
     try:
         parts = urlsplit(url)
         port = parts.port

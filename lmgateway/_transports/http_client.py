@@ -22,7 +22,7 @@ _HEX_DIGITS = b"0123456789abcdefABCDEF"
 
 
 class _Tap(RawIOBase):
-    """Where a response reads from, until it is shut: then only what is buffered is left to see."""
+    """The stream that a response reads from; once it is shut, it gives only what is buffered."""
 
     def __init__(self, sock: Any) -> None:
         self._raw = sock.makefile("rb", buffering=0)
@@ -44,11 +44,11 @@ class _Tap(RawIOBase):
 
 
 class StrictResponse(http.client.HTTPResponse):
-    """A response whose head must be whole, and must say in a known way where the body ends.
+    """A response whose head must be complete and must say in a known way where the body ends.
 
-    http.client takes the end of the connection for the end of the head, so that a server that
-    dies in the middle of its headers has sent "200 and an empty body"; and a header line that it
-    cannot read makes it forget all that follow, Content-Length among them.
+    http.client takes the end of the connection for the end of the head: if a server dies in the
+    middle of its headers, http.client returns status 200 and an empty body. After a header line
+    that it cannot read, it ignores all later ones, Content-Length among them.
     """
 
     _chunks: Chunks | None = None
@@ -59,7 +59,7 @@ class StrictResponse(http.client.HTTPResponse):
         super().__init__(self._tap, *args, **options)  # type: ignore[arg-type]
 
     def begin(self, **options: Any) -> None:
-        """Read the head, and pass over those of interim responses."""
+        """Read the head; the heads of interim responses (1xx) are skipped."""
         if self.headers is not None:
             return
         if current.in_flight is not None:
@@ -105,7 +105,7 @@ class StrictResponse(http.client.HTTPResponse):
             raise not_http("Content-Length is not one number")
 
     def _read1_chunked(self, n: int) -> bytes:
-        """All that has come, of as many chunks; http.client would give one of them."""
+        """What has come, of any number of chunks; http.client would return one chunk."""
         if self._chunks is None:
             self._chunks = Chunks(HEAD_LIMIT)
         chunks = self._chunks
@@ -121,7 +121,7 @@ class StrictResponse(http.client.HTTPResponse):
         return b""
 
     def _close_conn(self) -> None:
-        """Let go of the connection; with what came after the end it must not be used again."""
+        """Let go of the connection. If bytes came after the end, it must not be used again."""
         self._tap.shut = True
         beyond = (self._chunks and self._chunks.beyond) or self.fp.peek(1)
         if beyond and self._connection is not None:
@@ -129,26 +129,26 @@ class StrictResponse(http.client.HTTPResponse):
         super()._close_conn()  # type: ignore[misc]
 
     def take_end(self) -> bool:
-        """Take the end of a chunked body; False if something else comes, or would have to."""
+        """Read the end of a chunked body; False if something else comes, or has not come yet."""
         return self._chunks is not None and not self._read1_chunked(CHUNKS_AT_ONCE)
 
 
 class Chunks:
-    """Takes bytes as they come, cut anywhere; gives what is in the chunks.
+    """A parser of the chunked coding: it is fed bytes, cut anywhere, and returns the body.
 
-    http.client reads a body chunk by chunk, three calls for each. A model's answer has a chunk for
-    every token, and many of them come with one packet.
+    http.client reads a body chunk by chunk, with three calls for each. A model's answer has a
+    chunk for every token, and one packet brings many of them.
 
     Attributes:
-        ended: The last chunk and its trailer have been taken.
-        beyond: Something came after that.
-        broken: What came after the bytes that were given is no chunk.
+        ended: The last chunk and its trailer have been read.
+        beyond: More bytes came after the end.
+        broken: The bytes are not in the chunked coding, from here on.
     """
 
     __slots__ = ("_left", "_limit", "_line", "_skip", "_trailer", "beyond", "broken", "ended")
 
     def __init__(self, limit: int) -> None:
-        """``limit`` is how many bytes a line, and all lines of the trailer, may have."""
+        """A line may have ``limit`` bytes, and so may all lines of the trailer together."""
         self.ended = self.beyond = self.broken = False
         self._limit = limit
         self._left = 0  # bytes of the chunk that is being read
@@ -157,7 +157,7 @@ class Chunks:
         self._trailer: int | None = None  # bytes of it so far, once it has begun
 
     def feed(self, data: bytes) -> bytes:
-        """What these bytes bring."""
+        """The bytes of the body among these."""
         if self._line:
             data, self._line = self._line + data, b""
         pieces = []
@@ -185,7 +185,7 @@ class Chunks:
         return b"".join(pieces)
 
     def _take(self, line: bytes) -> None:
-        """A line that begins a chunk, or one of the trailer."""
+        """Read a line that begins a chunk, or a line of the trailer."""
         if self._trailer is None:
             digits = line.partition(b";")[0].strip()
             # int() alone would take "-5", "0x5" and "1_0" as well.

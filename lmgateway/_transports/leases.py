@@ -50,10 +50,10 @@ class Leases:
         return _Awaiting(self, call)
 
     def hold(self, kind: str, options: Options) -> Any:
-        """The shared transport of that kind, taken once for this LM.
+        """The shared transport of that kind, which is acquired once for this LM.
 
-        Raises InputError once the LM is closed, even to a call that had begun before: what it
-        took now, nobody would give back.
+        Raises InputError when the LM is closed, even in a call that began before: nobody would
+        release what it acquired now.
         """
         latest = self._latest
         if latest is not None and latest[1] is options and latest[0] == kind:
@@ -79,7 +79,7 @@ class Leases:
             return transport
 
     def close(self) -> None:
-        """Give everything back; a pool that nobody holds any more is closed."""
+        """Release every transport; one that nobody else holds is closed."""
         with self._lock:
             self._closed = True
             held, self._held = list(self._held.values()), {}
@@ -127,10 +127,10 @@ class _Closable(Protocol):
 
 
 class _Shared:
-    """What is open in this process, and how many hold it.
+    """The open transports of this process, and how many hold each.
 
-    An LM may be dropped by the garbage collector, in the midst of anything else: so nothing is
-    counted down while this very thread counts, and nobody waits to give back.
+    The garbage collector may drop an LM in the midst of anything else. So nobody waits in order
+    to release a transport, and a thread that is counting does not count down within.
     """
 
     def __init__(self) -> None:
@@ -187,7 +187,7 @@ class _Shared:
                 transport.close()
 
     def _count_down(self, transport: _Closable) -> list[_Closable]:
-        """Take one back; it is in the list if nobody holds it any more."""
+        """Take one back; the list holds it if nobody else does."""
         left = self.holders.get(id(transport), 0) - 1
         if left > 0:
             self.holders[id(transport)] = left
@@ -199,7 +199,7 @@ class _Shared:
 
 
 def acquire_sync(options: TransportOptions) -> Transport:
-    """The blocking transport with these options, to be given back to ``release``.
+    """The blocking transport with these options; hand it to ``release`` in the end.
 
     Raises:
         ConfigError: The options cannot be met.
@@ -216,7 +216,7 @@ def acquire_sync(options: TransportOptions) -> Transport:
 
 
 def _check_urllib3() -> None:
-    """Refuse a urllib3 that requests still takes and that has no ``read1``."""
+    """Refuse a urllib3 that has no ``read1``, which requests alone would take."""
     import urllib3
 
     version = urllib3.__version__  # type: ignore[attr-defined]
@@ -227,11 +227,11 @@ def _check_urllib3() -> None:
 
 
 def acquire_async(name: str | None, options: TransportOptions) -> AsyncTransport:
-    """The async transport of that name with these options, to be given back to ``release``.
+    """The async transport of that name with these options; hand it to ``release`` in the end.
 
     Args:
-        name: "aiohttp" or "threads"; None takes aiohttp where it is installed, else threads.
-        options: Equal ones share a transport.
+        name: "aiohttp" or "threads"; None takes aiohttp if it is installed, else threads.
+        options: Who asks with equal options gets the same transport.
 
     Raises:
         ConfigError: There is no such transport, or the options cannot be met.
@@ -272,9 +272,10 @@ _MAKERS: dict[str, Callable[[TransportOptions], AsyncTransport]] = {
 
 
 def release(transport: Any) -> None:
-    """Give back what was acquired; who is last closes it. Safe in any thread, never blocks.
+    """Release a transport that was acquired; the last release closes it.
 
-    A transport of another process, or one that was given back too often, is left alone.
+    It may be called in any thread and never blocks. A transport of another process, or one that
+    was released too often, is left alone.
     """
     _shared.release(transport)
 

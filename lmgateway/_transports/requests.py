@@ -1,9 +1,8 @@
-"""The blocking transport: requests' adapter, called without requests' session.
+"""The blocking transport over requests: its adapter, without its session.
 
-A session merges headers, cookies, proxies, .netrc and redirects anew for each call; that is half
-of its time, and none of it is wanted here. ``HTTPAdapter.send`` is where its work ends and that
-of urllib3 begins, and where the package ``responses`` intercepts the requests of somebody's
-tests: so we stay there.
+A session merges headers, cookies, proxies, .netrc and redirects for each call. That takes half of
+its time, and we want none of it. So we call ``HTTPAdapter.send``, where the session's work ends
+and urllib3's begins. The package ``responses`` intercepts requests there as well, in users' tests.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class _Prepared(PreparedRequest):
 
 
 class _Adapter(HTTPAdapter):
-    """requests' adapter with its look-ups answered by what is already known."""
+    """requests' adapter, which need not look up what the request already knows."""
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **options: Any) -> Any:
         return request.target.pool
@@ -74,8 +73,8 @@ class _Adapter(HTTPAdapter):
 class RequestsTransport:
     """Sends requests over pooled connections; any number of threads may use one.
 
-    A connection that was kept alive and turns out to be closed before the first byte of an answer
-    is replaced once, unseen. In a forked child it begins with no connections at all.
+    If a kept connection turns out to be closed before the first byte of an answer, the request is
+    sent once more, on a new one. In a forked child, the transport begins without connections.
     """
 
     def __init__(self, options: TransportOptions) -> None:
@@ -85,7 +84,7 @@ class RequestsTransport:
         _transports.add(self)
 
     def _renew(self) -> None:
-        """Forget every connection, without a word to the servers, and every lock."""
+        """Forget every connection and every lock; the servers are told nothing."""
         self._lock = threading.Lock()
         self._adapter = _Adapter()
         self._targets: dict[str, Target] = {}
@@ -151,7 +150,7 @@ class RequestsTransport:
         return prepared
 
     def _headers(self, given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
-        """The headers of one request, which no other shares."""
+        """The headers of one request; no other request shares this object."""
         latest, checked = self._latest
         if given != latest:  # seldom: neither the key nor anything else changes
             checked = _checked(given)
@@ -161,7 +160,7 @@ class RequestsTransport:
         return headers  # type: ignore[no-any-return]
 
     def _begin(self, prepared: _Prepared, deadline: Deadline) -> tuple[Response, InFlight]:
-        """Send it and read the head; once more if a reused connection had been closed meanwhile."""
+        """Send it and read the head of the answer; once more if a kept connection was closed."""
         for fresh in (False, True):
             in_flight = InFlight(deadline, self._options.connect_timeout, fresh=fresh)
             deadline.on_cancel(in_flight.abort)
@@ -207,7 +206,7 @@ class RequestsTransport:
 
 
 class _Body:
-    """The body of one response as it arrives: lmgateway._transports.protocols.Body."""
+    """A body that is still arriving; see protocols.Body."""
 
     def __init__(
         self, raw: Any, in_flight: InFlight, target: Target, options: TransportOptions
@@ -230,11 +229,11 @@ class _Body:
             return self._guarded(self._next)
 
     def read_whole(self, limit: int) -> bytes:
-        """All of it, if that is no more than ``limit`` bytes after decompression."""
+        """The whole body; raises APIError if it has more than ``limit`` bytes, decompressed."""
         return self._guarded(lambda: self._all(limit))
 
     def close(self) -> None:
-        """Drop the connection unless the body is complete; a reader in another thread wakes."""
+        """Close the connection unless the body is complete; a reader in another thread wakes up."""
         if self._complete or self._ends():
             return
         if self._pid == os.getpid():  # a forked child may not cut the connection of its parent
@@ -246,9 +245,9 @@ class _Body:
                 self._reading.release()
 
     def _ends(self) -> bool:
-        """Whether only the end of the body was left, and has come: the connection is of use then.
+        """Whether nothing of the body is left but its end, which has come.
 
-        Who reads a stream of events stops at the last one.
+        A reader of an event stream stops at the last event; the connection can be kept then.
         """
         connection, response = self._in_flight.connection, self._raw._original_response
         if response is None or self._pid != os.getpid():
@@ -267,7 +266,7 @@ class _Body:
         return self._complete
 
     def _guarded(self, receive: Any) -> bytes:
-        """Receive within the limits, and raise whatever goes wrong as one of ours."""
+        """Receive within the limits; whatever goes wrong is raised as one of our errors."""
         in_flight = self._in_flight
         failure: LMGatewayError | None = None
         data = b""
@@ -320,7 +319,7 @@ class _Body:
 
 
 def _decompressed(raw: Any, in_flight: InFlight, idle_timeout: float | None) -> Iterator[bytes]:
-    """The pieces of a body. No method: a body that is dropped must hang up at once, uncollected."""
+    """The pieces of a body. It is no method, since a cycle would keep a dropped body alive."""
     decoder: Decoder | None = decoder_for(raw.headers.get("content-encoding", ""))
     while data := raw.read1(PIECE, decode_content=False):
         if idle_timeout is not None:
@@ -334,7 +333,7 @@ def _decompressed(raw: Any, in_flight: InFlight, idle_timeout: float | None) -> 
 
 
 def _checked(given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
-    """Our headers and those that were given; raises InputError for one that cannot be sent."""
+    """Our headers and the given ones; raises InputError for one that cannot be sent."""
     check_headers(given, latin_1=True)
     headers = CaseInsensitiveDict(_HEADERS)
     headers.update(given)
@@ -407,7 +406,7 @@ _transports: WeakSet[RequestsTransport] = WeakSet()
 
 
 def _forget_connections() -> None:
-    """A child process may not write on the connections of its parent."""
+    """A child process must not write on the connections of its parent."""
     for transport in _transports:
         transport._renew()
 

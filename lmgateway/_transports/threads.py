@@ -1,4 +1,4 @@
-"""The async transport where aiohttp is not installed: the blocking one, in worker threads."""
+"""The async transport that needs no aiohttp: it sends over the blocking one, in threads."""
 
 from __future__ import annotations
 

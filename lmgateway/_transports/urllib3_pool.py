@@ -1,4 +1,4 @@
-"""urllib3's pools, whose connections keep a deadline, and which of them leads to a service."""
+"""urllib3's pools and connections, made to keep a deadline, and the pool for each service."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ KEEP_ALIVE = [
 
 
 class UnaskedError(ConnectionError):
-    """Something came on a kept connection before it was asked; nothing was sent on it."""
+    """Bytes came on a kept connection before the request, so that the request was not sent."""
 
 
 class Watched:
-    """What both kinds of connection add to urllib3's: a guard, and a dial tone within its limit."""
+    """What both kinds of connection add to urllib3's: they keep a deadline, and can be cut."""
 
     debuglevel = 0  # whatever http.client's own is set to: it would print the headers
 
@@ -78,7 +78,7 @@ class Watched:
         self.asked_at = 0.0
 
     def cut(self) -> None:
-        """Shut the TCP connection down, under whoever is reading from it."""
+        """Shut the TCP connection down; a thread that reads from it wakes up."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 # Not SSLSocket's own method: it would turn the socket into a plain one, and
@@ -87,7 +87,7 @@ class Watched:
 
     @contextlib.contextmanager
     def unwaiting(self) -> Iterator[None]:
-        """Meanwhile, reading what is not there yet fails."""
+        """Within this, a read fails instead of waiting for bytes."""
         sock = self.sock
         assert sock is not None
         sock.settimeout(0.0)
@@ -97,7 +97,7 @@ class Watched:
             sock.settimeout(None)
 
     def connect(self) -> None:
-        """Connect, TLS and proxies included, within the limits of the request."""
+        """Connect, through a proxy and with TLS where need be, within the limits of the request."""
         in_flight = current.in_flight
         assert in_flight is not None
         self._used = self.spoilt = False
@@ -132,7 +132,7 @@ class Watched:
         return sock
 
     def request(self, *args: Any, **options: Any) -> None:
-        """Send a request, watched until it lets go of the connection."""
+        """Send a request; its limits hold until it lets go of the connection."""
         in_flight = current.in_flight
         assert in_flight is not None
         if self.sock is not None:  # else connect() is called from within
@@ -149,14 +149,14 @@ class Watched:
             self._used = True
 
     def putheader(self, header: Any, *values: Any) -> None:
-        """Add a header; what ours may hold has been looked at before, once for many calls."""
+        """Add a header. It is not checked here: ours are checked once for many calls."""
         if len(values) == 1 and isinstance(values[0], str):
             self._output(f"{header}: {values[0]}".encode("latin-1"))  # type: ignore[attr-defined]
         else:  # http.client's own
             super().putheader(header, *values)  # type: ignore[misc]
 
     def send(self, data: Any) -> None:
-        """Send; the head of a request waits for its body, to go out in one packet with it."""
+        """Send bytes; the head of a request waits for the body, and both go out in one packet."""
         if self._unsent is None:
             super().send(data)  # type: ignore[misc]
         else:
@@ -164,7 +164,7 @@ class Watched:
 
     @property
     def is_connected(self) -> bool:
-        """Whether it is open; urllib3 would look here already if it is silent, too."""
+        """Whether it is open. urllib3 also looks whether bytes came; ``_flush`` does that here."""
         return self.sock is not None
 
     def _flush(self) -> None:
@@ -186,7 +186,7 @@ class _TLSConnection(Watched, HTTPSConnection):
 
 
 def _resolve(host: str, port: int, expires_at: float) -> list[Any]:
-    """Look a host up in a thread of its own: nothing else can leave a resolver that hangs."""
+    """Look a host up, in a thread of its own: one that hangs cannot be left in another way."""
     host = host.strip("[]")
     with contextlib.suppress(socket.gaierror):
         return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
@@ -209,7 +209,7 @@ def _resolve(host: str, port: int, expires_at: float) -> list[Any]:
 
 
 def _dial(addresses: list[Any], expires_at: float, options: Any) -> socket.socket:
-    """Connect to the first address that answers; all but the last leave time for the next."""
+    """Connect to the first address that answers; each but the last gets half of the time left."""
     failure: OSError = OSError("the host name has no address")
     for number, (family, kind, protocol, _name, address) in enumerate(addresses, 1):
         remaining = expires_at - monotonic()
@@ -234,16 +234,16 @@ def _dial(addresses: list[Any], expires_at: float, options: Any) -> socket.socke
 
 
 class _Socket(socket.socket):
-    """A socket that is asked for the same timeout twice in every call."""
+    """A socket that passes a timeout on only if it changes; each call sets the same one twice."""
 
     def settimeout(self, value: float | None) -> None:
-        """Set it if it changes: each time the system is told, another thread takes over."""
+        """Set the timeout, in seconds. A system call lets another thread take over, so avoid it."""
         if value != self.gettimeout():
             super().settimeout(value)
 
 
 class _Stack:
-    """A LIFO queue without locks: the ends of a deque are atomic, and a fork leaves none locked."""
+    """A LIFO queue without a lock, which a fork could leave locked; a deque's ends are atomic."""
 
     def __init__(self, maxsize: int) -> None:
         self._maxsize = maxsize
@@ -325,24 +325,26 @@ class Target(NamedTuple):
         return self.url + _quoted(path)
 
     def line_of(self, path: str) -> str:
-        """The same as it goes into the request line."""
+        """The same path as it goes into the request line."""
         return (self.url if self.in_full else self.prefix) + _quoted(path)
 
 
 def _quoted(path: str) -> str:
-    """A path, and perhaps a query, in ASCII; what is quoted already stays."""
+    """A path, perhaps with a query, in ASCII; what is quoted already stays as it is."""
     return path if _PLAIN_PATH.fullmatch(path) else requote_uri(path).replace("#", "%23")
 
 
 def find_target(base_url: str, adapter: HTTPAdapter, context: ssl.SSLContext | None) -> Target:
-    """Look up how a base URL is reached: proxies are those of the environment at this moment.
+    """Find out how a base URL is reached; the environment's proxies are read now.
 
     Args:
         base_url: Scheme, host and perhaps a path.
-        adapter: Knows how requests speaks to proxies.
+        adapter: It writes the headers for a proxy.
         context: For TLS; None for a URL that does not need it.
 
-    Raises InputError for a URL that cannot be reached by HTTP and ConfigError for such a proxy.
+    Raises:
+        InputError: The URL cannot be reached by HTTP.
+        ConfigError: The environment names a proxy that cannot be used.
     """
     url = _canonical(base_url)
     parts = urlsplit(url)

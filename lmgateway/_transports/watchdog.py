@@ -1,7 +1,7 @@
 """The limits of a blocking request, and the thread that cuts its connection when one runs out.
 
-A timeout on a socket begins anew with each byte, so a server that sends one a second holds a
-reader for ever. A guard shuts the socket down under the reader instead, whatever arrives.
+A timeout on a socket begins anew with each byte, so that a server that sends one byte a second
+holds a reader for ever. So a guard shuts the socket down when the time is up, whatever arrives.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class InFlight:
     Attributes:
         deadline: Of the whole call.
         connect_timeout: Seconds to make a connection.
-        fresh: It must not go over a connection that carried another before.
-        reused: The connection had carried another request before.
+        fresh: It needs a new connection, which has carried no other request.
+        reused: The connection has carried another request before.
         began: A byte of the response has arrived.
-        expired: Which limit cut it short: "connect", "deadline" or "idle"; None if none did.
-        aborted: It was cut short on request.
-        connection: What it goes over; None before and after.
+        expired: The limit that ran out: "connect", "deadline" or "idle"; None if none did.
+        aborted: It was given up by ``abort``.
+        connection: The one that carries it; None before and after.
     """
 
     __slots__ = (
@@ -72,14 +72,14 @@ class InFlight:
         self._lock = threading.Lock()  # held to let go of a connection, and to abort
 
     def take(self, connection: Watched) -> None:
-        """Go over this connection from now on."""
+        """Use this connection from now on."""
         self.connection = connection
         connection.in_flight = self
 
     def watch(self, limit: str = DEADLINE, seconds: float | None = None) -> float:
-        """Let the connection be cut at the deadline, or after that many seconds if they end first.
+        """Have the connection cut at the deadline, or after so many seconds if that is sooner.
 
-        Returns the ``time.monotonic()`` at which that is.
+        Returns the ``time.monotonic()`` at which it is cut.
         """
         expires_at = self.deadline.expires_at
         self._limit = DEADLINE
@@ -91,16 +91,16 @@ class InFlight:
         return expires_at
 
     def unwatch(self) -> None:
-        """Stop the clock, and note if it was too late."""
+        """Have the connection not cut any more, and note if it was cut already."""
         if self.connection is not None and not self.connection.guard.disarm():
             self.expire()
 
     def expire(self) -> None:
-        """Note that the limit being watched has run out."""
+        """Note that the limit that is watched has run out."""
         self.expired = self.expired or self._limit
 
     def let_go(self) -> None:
-        """Be done with the connection; another request may take it."""
+        """Let go of the connection; another request may use it."""
         with self._lock:
             self.unwatch()
             if self.connection is not None:
@@ -116,7 +116,7 @@ class InFlight:
         return errors.timed_out(self.deadline)
 
     def abort(self) -> None:
-        """Cut the connection if it is still held; from any thread."""
+        """Give the request up, and cut its connection; from any thread."""
         with self._lock:
             self.aborted = True
             if self.connection is not None:
@@ -139,7 +139,7 @@ def set_current(in_flight: InFlight | None) -> None:
 
 
 class Guard:
-    """Calls ``shut`` when it is not disarmed in time; made once, armed many times.
+    """Calls ``shut`` unless it is disarmed in time; it can be armed again and again.
 
     ``shut`` runs in the watchdog's thread. It must not block, and may not arm or disarm a guard.
     """
@@ -156,7 +156,7 @@ class Guard:
         self._fired = False
 
     def arm(self, expires_at: float) -> None:
-        """Fire at that ``time.monotonic()``; takes the place of the time armed before."""
+        """Call ``shut`` at that ``time.monotonic()``, and not at the one that was given before."""
         try:
             with self._lock:
                 self._fired = False
@@ -172,13 +172,13 @@ class Guard:
             raise
 
     def disarm(self) -> bool:
-        """Do not fire any more; False if it has fired since it was armed."""
+        """Do not call ``shut`` any more; False if that was done since the guard was armed."""
         with self._lock:
             self._expires_at = inf
             return not self._fired
 
     def check(self, now: float) -> None:
-        """Fire if the time is up, else be looked at again when it will be."""
+        """Call ``shut`` if the time is up; if not, have the watchdog look again when it will be."""
         with self._lock:
             expires_at = self._scheduled_at = self._expires_at
             if expires_at <= now:
@@ -235,7 +235,7 @@ _watchdog = _Watchdog()
 
 
 def _renew() -> None:
-    """A forked child has neither the thread nor, perhaps, a free lock: it begins anew."""
+    """A forked child does not have the thread, and the lock may be taken: it begins anew."""
     global _watchdog
     _watchdog = _Watchdog()
 
