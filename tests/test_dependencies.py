@@ -61,7 +61,9 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize("folder", PROJECTS, ids=lambda folder: "core" if folder == ROOT else folder.name)
+@pytest.mark.parametrize(
+    "folder", PROJECTS, ids=lambda folder: "core" if folder == ROOT else folder.name
+)
 def test_what_a_project_imports_is_declared(folder: Path) -> None:
     tables = tomllib.loads((folder / "pyproject.toml").read_text())
     project = tables["project"]
