@@ -479,7 +479,7 @@ def test_the_lock_of_the_caches_writers_is_given_back(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_the_pools_is_given_back() -> None:
-    shared = leases._Shared()
+    shared = leases.Shared()
     lock, made = shared.lock, StringIO()
     assert shared.acquire("key", lambda: made) is made
     shared.lock = StruckLock(lock)  # type: ignore[assignment]

@@ -312,7 +312,7 @@ def test_a_stream_keeps_its_lm_and_no_longer(colour: str) -> None:
 def held() -> dict[int, int]:
     """How many hold each transport; the collector lets go what earlier tests forgot."""
     gc.collect()
-    return dict(leases._shared.holders)
+    return dict(leases.shared.holders)
 
 
 async def gathered(stream: AStream[str]) -> str:

@@ -19,12 +19,11 @@ from ..types import HTTPRequest, HTTPResponse
 from . import errors
 from .aiohttp_pool import Connector, Destination, Reply
 from .decoding import DecodingError
-from .protocols import BodySource, TransportOptions
+from .protocols import BodySource, TransportOptions, is_event_stream
 from .trust import tls_context
 
 __all__ = ["AiohttpTransport"]
 
-EVENT_STREAM = "text/event-stream"
 NEVER = 365 * 86400.0
 MAX_HEADERS = 100  # as http.client has it
 
@@ -103,11 +102,9 @@ class AiohttpTransport:
             raise errors.not_http("the transfer coding is neither chunked nor identity")
         if 300 <= status < 400:
             raise errors.redirected(status, headers.get("Location", ""), request.url)
-        if request.stream and status < 300:
-            kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            if kind == EVENT_STREAM:
-                body = _Body(request, reply, self.options)
-                return HTTPResponse(status, headers, source=BodySource(body))
+        if request.stream and status < 300 and is_event_stream(headers):
+            body = _Body(request, reply, self.options)
+            return HTTPResponse(status, headers, source=BodySource(body))
         return HTTPResponse(status, headers, await self._whole(reply, deadline))
 
     async def _whole(self, reply: Reply, deadline: Deadline) -> bytes:

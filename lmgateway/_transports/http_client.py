@@ -5,13 +5,10 @@ from __future__ import annotations
 import http.client
 import re
 from io import BufferedReader, BytesIO, RawIOBase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import not_http
-from .watchdog import current
-
-if TYPE_CHECKING:
-    from .urllib3_pool import Watched
+from .watchdog import Connection, current
 
 __all__ = ["Chunks", "StrictResponse"]
 
@@ -52,7 +49,7 @@ class StrictResponse(http.client.HTTPResponse):
     """
 
     _chunks: Chunks | None = None
-    _connection: Watched | None = None
+    _connection: Connection | None = None
 
     def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
         self._tap = _Tap(sock)

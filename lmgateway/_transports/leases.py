@@ -126,7 +126,7 @@ class _Closable(Protocol):
     def close(self) -> None: ...
 
 
-class _Shared:
+class Shared:
     """The open transports of this process, and how many hold each.
 
     The garbage collector may drop an LM in the midst of anything else. So nobody waits in order
@@ -211,7 +211,7 @@ def acquire_sync(options: TransportOptions) -> Transport:
 
         return RequestsTransport(options)
 
-    transport: Transport = _shared.acquire(("sync", options), make)
+    transport: Transport = shared.acquire(("sync", options), make)
     return transport
 
 
@@ -243,7 +243,7 @@ def acquire_async(name: str | None, options: TransportOptions) -> AsyncTransport
         raise ConfigError(
             f"there is no transport {name!r}: transport= is one of {', '.join(_MAKERS)}"
         )
-    transport: AsyncTransport = _shared.acquire((name, options), lambda: make(options))
+    transport: AsyncTransport = shared.acquire((name, options), lambda: make(options))
     return transport
 
 
@@ -277,17 +277,17 @@ def release(transport: Any) -> None:
     It may be called in any thread and never blocks. A transport of another process, or one that
     was released too often, is left alone.
     """
-    _shared.release(transport)
+    shared.release(transport)
 
 
-_shared = _Shared()
-_inherited: list[_Shared] = []
+shared = Shared()
+_inherited: list[Shared] = []
 
 
 def _begin_anew() -> None:
-    global _shared
-    _inherited.append(_shared)  # kept, so that nothing closes the sockets of the parent
-    _shared = _Shared()
+    global shared
+    _inherited.append(shared)  # kept, so that nothing closes the sockets of the parent
+    shared = Shared()
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,6 +8,7 @@ to its end: a redirect, or a body over the cap.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ __all__ = [
     "BodySource",
     "Transport",
     "TransportOptions",
+    "is_event_stream",
 ]
 
 MEBIBYTE = 1024 * 1024
@@ -95,6 +97,15 @@ class AsyncTransport(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
+
+
+def is_event_stream(headers: Mapping[str, str]) -> bool:
+    """Whether a response with these headers is one of server-sent events.
+
+    Args:
+        headers: By name, in any case.
+    """
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 
 class BodySource:

@@ -28,7 +28,7 @@ from ..types import HTTPRequest, HTTPResponse
 from . import errors
 from .checks import check_headers, check_method, encode
 from .decoding import ACCEPT_ENCODING, PIECE, Decoder, DecodingError, decoder_for
-from .protocols import BodySource, TransportOptions
+from .protocols import BodySource, TransportOptions, is_event_stream
 from .trust import tls_context
 from .urllib3_pool import Target, find_target
 from .watchdog import IDLE, InFlight, set_current
@@ -200,7 +200,7 @@ class RequestsTransport:
             raise errors.redirected(status, location, target.url).locate(host=target.place)
         if status == 407 and target.in_full:
             raise errors.proxy_refused(407, target.proxy).locate(host=target.place)
-        if request.stream and 200 <= status <= 299 and _is_event_stream(response.headers):
+        if request.stream and 200 <= status <= 299 and is_event_stream(response.headers):
             return HTTPResponse(status, headers, source=BodySource(body))
         return HTTPResponse(status, headers, body.read_whole(self._options.max_body))
 
@@ -338,11 +338,6 @@ def _checked(given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
     headers = CaseInsensitiveDict(_HEADERS)
     headers.update(given)
     return headers
-
-
-def _is_event_stream(headers: Mapping[str, str]) -> bool:
-    media_type: str = headers.get("content-type", "").partition(";")[0]
-    return media_type.strip().lower() == "text/event-stream"
 
 
 def _is_lost_connection(error: BaseException) -> bool:

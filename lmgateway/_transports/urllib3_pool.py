@@ -74,7 +74,7 @@ class Watched:
         self._socket: socket.socket | None = None  # what cut() shuts down
         self._unsent: list[bytes] | None = None  # what waits for the rest of the request
         self._used = False
-        self.spoilt = False  # something came on it that no request had asked for
+        self.spoilt = False
         self.asked_at = 0.0
 
     def cut(self) -> None:

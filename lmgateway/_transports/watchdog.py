@@ -9,27 +9,54 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .._drive.cancel import Deadline
 from .._drive.futures import start
 from ..errors import LMGatewayError
 from . import errors
 
-if TYPE_CHECKING:
-    from .urllib3_pool import Watched
-
-__all__ = ["CONNECT", "IDLE", "LONGEST_WAIT", "Guard", "InFlight", "current", "set_current"]
+__all__ = [
+    "CONNECT",
+    "IDLE",
+    "LONGEST_WAIT",
+    "Connection",
+    "Guard",
+    "InFlight",
+    "current",
+    "set_current",
+]
 
 #: Seconds. Sockets and locks refuse to wait for centuries, which a user may well ask for.
 LONGEST_WAIT = 3600.0
 
 
 CONNECT, DEADLINE, IDLE = "connect", "deadline", "idle"
+
+
+class Connection(Protocol):
+    """What carries a request, and can be cut under it.
+
+    Attributes:
+        guard: Cuts it when the time of the request is up.
+        in_flight: The request that it carries now.
+        spoilt: Something came on it that no request had asked for.
+    """
+
+    guard: Guard
+    in_flight: InFlight | None
+    spoilt: bool
+
+    def cut(self) -> None:
+        """Shut it down; a thread that reads from it wakes up."""
+
+    def unwaiting(self) -> AbstractContextManager[None]:
+        """Within this, a read fails instead of waiting for bytes."""
 
 
 class InFlight:
@@ -68,10 +95,10 @@ class InFlight:
         self.expired: str | None = None
         self.aborted = False
         self._limit = DEADLINE
-        self.connection: Watched | None = None
+        self.connection: Connection | None = None
         self._lock = threading.Lock()  # held to let go of a connection, and to abort
 
-    def take(self, connection: Watched) -> None:
+    def take(self, connection: Connection) -> None:
         """Use this connection from now on."""
         self.connection = connection
         connection.in_flight = self

@@ -126,5 +126,5 @@ def test_a_child_finds_every_lock_free(tmp_path: Path) -> None:
         "lmgateway._store.recorder._lock",
         "lmgateway._store.recordings.Recording._lock",
         "lmgateway.testing.scripted._Script._lock",
-        "lmgateway._transports.leases._Shared.lock",
+        "lmgateway._transports.leases.Shared.lock",
     }

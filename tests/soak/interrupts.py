@@ -183,7 +183,7 @@ def main() -> int:
             number += 1
             round_of(random.choice(list(WAYS)), lm, number, checks)
     faulthandler.cancel_dump_traceback_later()
-    checks.counts["LOST: a pool"] += len(leases._shared.open)
+    checks.counts["LOST: a pool"] += len(leases.shared.open)
     server.communicate()
     counts = +checks.counts
     print(", ".join(f"{what} {often}" for what, often in counts.items()))

@@ -102,16 +102,16 @@ def test_threads_hold_the_blocking_transport_that_they_share() -> None:
 
 
 @pytest.fixture
-def books(monkeypatch: pytest.MonkeyPatch) -> leases._Shared:
+def books(monkeypatch: pytest.MonkeyPatch) -> leases.Shared:
     gc.collect()  # so that nobody gives back to these books what is in the others
-    shared = leases._Shared()
-    monkeypatch.setattr(leases, "_shared", shared)
+    shared = leases.Shared()
+    monkeypatch.setattr(leases, "shared", shared)
     return shared
 
 
 @pytest.mark.loopback
 @pytest.mark.parametrize("number", LINES)
-def test_dropped_while_another_takes_it(number: int, books: leases._Shared) -> None:
+def test_dropped_while_another_takes_it(number: int, books: leases.Shared) -> None:
     dropped = acquire_sync(OPTIONS)
     with Collector(leases, number, lambda: release(dropped)) as collector:
         taken = acquire_sync(OPTIONS)
@@ -127,7 +127,7 @@ def test_dropped_while_another_takes_it(number: int, books: leases._Shared) -> N
 
 @pytest.mark.loopback
 @pytest.mark.parametrize("number", LINES)
-def test_dropped_while_another_gives_it_back(number: int, books: leases._Shared) -> None:
+def test_dropped_while_another_gives_it_back(number: int, books: leases.Shared) -> None:
     dropped, given, kept = (acquire_sync(OPTIONS) for _ in range(3))
     with Collector(leases, number, lambda: release(dropped)) as collector:
         release(given)
@@ -142,7 +142,7 @@ def test_dropped_while_another_gives_it_back(number: int, books: leases._Shared)
 
 @pytest.mark.loopback
 @pytest.mark.parametrize("number", LINES)
-def test_dropped_while_another_opens_the_threads(number: int, books: leases._Shared) -> None:
+def test_dropped_while_another_opens_the_threads(number: int, books: leases.Shared) -> None:
     dropped = acquire_sync(OPTIONS)
     with Collector(leases, number, lambda: release(dropped)) as collector:
         threads = acquire_async("threads", OPTIONS)
@@ -157,7 +157,7 @@ def test_dropped_while_another_opens_the_threads(number: int, books: leases._Sha
     assert not books.open
 
 
-def test_giving_back_does_not_wait_for_who_opens_one(books: leases._Shared) -> None:
+def test_giving_back_does_not_wait_for_who_opens_one(books: leases.Shared) -> None:
     dropped = acquire_sync(OPTIONS)
     opening, going_on = threading.Event(), threading.Event()
 

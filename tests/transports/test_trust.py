@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+
 import pytest
 
-from lmgateway._transports.trust import proxy_for
+from lmgateway._transports.trust import proxy_for, tls_context
+from lmgateway.errors import ConfigError
+from transports.checking import Authority
 
 PROXY = "http://proxy.example:3128"
 
@@ -64,3 +69,34 @@ def test_what_no_proxy_holds(
     monkeypatch.setenv("HTTP_PROXY", PROXY)
     monkeypatch.setenv("NO_PROXY", entries)
     assert (proxy_for(f"http://{host}/v1") is None) is direct
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the usual", "a bundle of one's own"])
+def test_a_context_verifies_the_certificate_and_the_name_that_it_is_made_out_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: bool
+) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    context = tls_context(verify=Authority(tmp_path).bundle if own else True)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert not context.hostname_checks_common_name
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+def test_a_bundle_is_trusted_and_nothing_beside_it(tmp_path: Path) -> None:
+    context = tls_context(verify=Authority(tmp_path).bundle)
+    assert len(context.get_ca_certs()) == 1
+
+
+def test_both_variables_of_openssl_are_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.setenv("SSL_CERT_FILE", Authority(tmp_path).bundle)
+    assert len(tls_context(verify=True).get_ca_certs()) == 1
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(ConfigError, match=r"none\.pem \(SSL_CERT_FILE\) cannot be read"):
+        tls_context(verify=True)
