@@ -266,7 +266,6 @@ class _Wire:
         source = getattr(response, "source", None)
         if source is not None:
             self.scope.on_exit(source.close)
-            self.scope.call.source = source
         return response
 
     def _resolved(self, request: HTTPRequest) -> HTTPRequest:

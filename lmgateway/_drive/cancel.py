@@ -101,7 +101,8 @@ class Deadline(CancelScope):
     __slots__ = ("_paused_at", "_wake", "expires_at", "timeout")
 
     def __init__(self, timeout: float | None) -> None:
-        super().__init__()
+        self.cancelled = self._interrupted = False  # as in a scope's own, which takes longer
+        self._task = None
         self.timeout = timeout
         #: On the clock of ``time.monotonic()``; infinity without a timeout.
         self.expires_at: float = inf if timeout is None else monotonic() + timeout

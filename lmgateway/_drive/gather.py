@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .._base.values import shown
 from .._guard.tracebacks import conceal
 from ..errors import InputError, LMGatewayError, UnsupportedError
-from .futures import pause, start
-from .waiters import waiting
+from .futures import pause, start, waiting
 
 if TYPE_CHECKING:
     from ..lm import LM

@@ -9,22 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from queue import SimpleQueue
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import PluginContractError, RequestTimeoutError
-from ..types import (
-    Emit,
-    Flow,
-    HTTPRequest,
-    Read,
-    Sleep,
-    Wait,
-)
+from ..types import Emit, Flow, HTTPRequest, Read, Sleep, Wait
 from .cancel import Cancelled, Deadline
-from .futures import pause
-from .waiters import waiters
+from .futures import LockFreeFuture, await_, stands_still, wait
 
 if TYPE_CHECKING:
     from .._transports.protocols import AsyncTransport, Transport
@@ -84,6 +74,7 @@ def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | D
                 if kind is HTTPRequest:
                     value = transport.send(effect, deadline)
                 elif kind is Read:
+                    deadline.on_cancel(effect.body.close)
                     value = effect.body.read(deadline)
                 elif kind is Wait:
                     value = _wait(effect, deadline)
@@ -164,78 +155,44 @@ def _unknown(effect: object) -> PluginContractError:
 
 
 def _sleep(effect: Sleep, deadline: Deadline) -> None:
-    remaining = deadline.remaining()
-    woken: SimpleQueue[object] = SimpleQueue()
-    deadline.on_cancel(lambda: woken.put(None))
-    pause(woken, min(effect.seconds, remaining))
-    if effect.seconds > remaining:
+    seconds, is_deadline = _limit(effect.seconds, deadline)
+    wait(LockFreeFuture(), seconds, deadline.on_cancel)
+    if is_deadline and not deadline.cancelled:
         raise deadline_error(deadline)
 
 
 async def _asleep(effect: Sleep, deadline: Deadline) -> None:
-    import asyncio
-
-    remaining = deadline.remaining()
-    await asyncio.sleep(min(effect.seconds, remaining))
-    if effect.seconds > remaining:
+    seconds, is_deadline = _limit(effect.seconds, deadline)
+    await await_(LockFreeFuture(), seconds)
+    if is_deadline:
         raise deadline_error(deadline)
-
-
-def _limit(effect: Wait, deadline: Deadline) -> tuple[float | None, bool]:
-    """How long a Wait may take, and whether it is the deadline that ends it."""
-    remaining = deadline.remaining()
-    if effect.timeout is not None and effect.timeout <= remaining:
-        return effect.timeout, False
-    return (None if remaining == inf else remaining), True
 
 
 def _wait(effect: Wait, deadline: Deadline) -> bool:
     future = effect.future
-    if future.done():
-        return True
-    owner = effect.owner
-    if owner is not None and (owner == get_ident() or owner in waiters()):
-        return False  # we would block the very thread that is to complete it, or do so already
-    seconds, is_deadline = _limit(effect, deadline)
-    woken: SimpleQueue[object] = SimpleQueue()
-    future.add_done_callback(woken.put)
-    deadline.on_cancel(lambda: woken.put(None))
-    pause(woken, seconds)
-    if not future.done() and is_deadline and not deadline.cancelled:
+    if future.done() or stands_still(effect.owner, blocking=True):
+        return future.done()
+    seconds, is_deadline = _limit(effect.timeout, deadline)
+    done = wait(future, seconds, deadline.on_cancel)
+    if is_deadline and not (done or deadline.cancelled):
         raise deadline_error(deadline)
-    return future.done()
+    return done
 
 
 async def _await(effect: Wait, deadline: Deadline) -> bool:
-    import asyncio
-
     future = effect.future
-    if future.done():
-        return True
-    if effect.owner is not None and effect.owner in waiters():
-        return False  # it stands still until the thread of this loop is done
-    loop = asyncio.get_running_loop()
-    # Not wrap_future: a waiter that gives up would cancel the future for everybody else.
-    waiter: asyncio.Future[bool] = loop.create_future()
-
-    def settle(outcome: bool) -> None:
-        if not waiter.done():
-            waiter.set_result(outcome)
-
-    def wake(_: object) -> None:
-        try:
-            loop.call_soon_threadsafe(settle, True)
-        except RuntimeError:  # that loop has been closed, and nobody waits there any more
-            return
-
-    seconds, is_deadline = _limit(effect, deadline)
-    timer = None if seconds is None else loop.call_later(seconds, settle, False)
-    future.add_done_callback(wake)
-    try:
-        done = await waiter
-    finally:
-        if timer is not None:
-            timer.cancel()
-    if not done and is_deadline:
+    if future.done() or stands_still(effect.owner, blocking=False):
+        return future.done()
+    seconds, is_deadline = _limit(effect.timeout, deadline)
+    done = await await_(future, seconds)
+    if is_deadline and not done:
         raise deadline_error(deadline)
     return done
+
+
+def _limit(seconds: float | None, deadline: Deadline) -> tuple[float | None, bool]:
+    """How many seconds a wait may take, None for no end; whether the deadline ends it."""
+    remaining = deadline.remaining()
+    if seconds is not None and seconds <= remaining:
+        return seconds, False
+    return (None if remaining == inf else remaining), True

@@ -49,9 +49,9 @@ from ..types import (
 )
 from .call import EffectLayer, Scope, Send
 from .singleflight import (
-    NOTHING,
+    NO_RESULT,
     Flight,
-    Landing,
+    Result,
     join,
 )
 
@@ -322,63 +322,63 @@ class _Attempt:
             # On every path, and from before the first step: no flight outlives its leader.
             flight, leads = join((store.file, key, asker), self._scope.on_exit)
             if leads:
-                self._leave = flight.leave
+                self._leave = flight.done
                 return (yield from self._lead(asked, store, key, flight))
             in_time = yield Wait(flight.future, None, flight.owner)
             if not in_time:  # the leader's thread stands still for this one
                 return (yield from self._ask(asked, "share"))
-            landing = flight.future.result()
-            if landing is NOTHING:
+            result = flight.future.result()
+            if result is NO_RESULT:
                 continue
-            return (yield from self._follow(asked, landing))
+            return (yield from self._follow(asked, result))
 
-    def _follow(self, asked: _Asked, landing: Landing) -> Flow[Any]:
-        if landing.error is not None:
-            raise copy(landing.error)
-        if landing.alone:
+    def _follow(self, asked: _Asked, result: Result) -> Flow[Any]:
+        if result.error is not None:
+            raise copy(result.error)
+        if result.alone:
             return (yield from self._ask(asked, "share"))
-        outcome = landing.outcome
-        if not isinstance(outcome, HTTPResponse) and landing.value is not None:
-            outcome = decode(landing.value)  # nobody may change what another one holds
-        if not landing.stored and _is_good(outcome):
+        outcome = result.answer
+        if not isinstance(outcome, HTTPResponse) and result.encoded is not None:
+            outcome = decode(result.encoded)  # nobody may change what another one holds
+        if not result.stored and _is_good(outcome):
             self._scope.on_commit(lambda _: self._keep(asked, "share", outcome))
         return self._answer(asked, outcome)
 
     def _lead(self, asked: _Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
-        """Send for all who join, and land whatever becomes of it."""
-        # It may have landed since this call looked first.
+        """Send for all who join, and tell them what becomes of it."""
+        # It may have ended since this call looked first.
         outcome = self._look_up(store, asked.exchange, key, "share")
         if outcome is not _MISSING:
-            flight.leave()
+            flight.done()
             return self._answer(asked, outcome)
         try:
             outcome = yield from self._forward(asked.exchange)
         except Exception as error:
-            flight.land(self._judge(error))
+            flight.done(self._judge(error))
             raise
         if not _is_good(outcome):
-            flight.land(Landing(outcome, alone=outcome.status in _OF_THE_KEY))
+            flight.done(Result(outcome, alone=outcome.status in _OF_THE_KEY))
             return outcome
-        landing = flight.landing = Landing(outcome, encode(outcome))
-        if landing.value is None:
-            flight.land(Landing(alone=True))
+        result = flight.result = Result(outcome, encode(outcome))
+        if result.encoded is None:
+            flight.done(Result(alone=True))
             self._scope.on_commit(lambda _: self._record(asked, outcome))
             return outcome
 
         def commit(_: Completion) -> None:
             self._keep(asked, "share", outcome)
-            flight.land(landing._replace(stored=True))
+            flight.done(result._replace(stored=True))
 
         self._scope.on_commit(commit)
         return outcome
 
-    def _judge(self, error: Exception) -> Landing:
+    def _judge(self, error: Exception) -> Result:
         """What a leader's failure means to those who wait for it."""
         if isinstance(error, ConfigError) or not isinstance(error, LMGatewayError):
-            return Landing(alone=True)
+            return Result(alone=True)
         if isinstance(error, RequestTimeoutError) and self._scope.call.deadline.expired:
-            return NOTHING
-        return Landing(error=error)
+            return NO_RESULT
+        return Result(error=error)
 
 
 class _Tee:

@@ -22,7 +22,6 @@ from ..types import (
     Flow,
     Options,
     Request,
-    Source,
 )
 
 __all__ = ["Call", "EffectLayer", "Scope", "Send", "Step", "StepLayer"]
@@ -42,7 +41,6 @@ class Call:
         path: The path of the last request; None if none was sent.
         cached: Whether the answer came from the cache or a recording.
         started: ``time.monotonic()`` at the beginning.
-        source: The body of the stream that is being read, to be closed from elsewhere.
         parse: Puts ``parsed`` into each choice; raises ResponseFormatError where it does not fit.
         first_piece: ``time.monotonic()`` of the first piece or of the whole answer.
         proofs: The headers by which its requests said who sends them, to be masked in errors.
@@ -60,7 +58,6 @@ class Call:
     cached: bool = False
     started: float = field(default_factory=monotonic)
     first_piece: float | None = None
-    source: Source | None = None
     parse: Callable[[Completion], None] | None = None
     proofs: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
     secrets: Callable[[], Iterable[str]] = field(default=tuple, repr=False)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 from math import isinf
 from typing import TypeVar, cast
 
 from .._drive.cancel import Deadline
+from .._drive.futures import await_
 from .._drive.workers import Workers
 from ..errors import ConnectionFailedError
 from ..types import HTTPRequest, HTTPResponse
@@ -96,11 +95,10 @@ class _ThreadedBody:
 async def _within(future: Future[T], deadline: Deadline) -> T:
     remaining = deadline.remaining()
     try:
-        async with asyncio.timeout(None if isinf(remaining) else remaining + GRACE_SECONDS):
-            return await outcome(future)
+        return await outcome(future, None if isinf(remaining) else remaining + GRACE_SECONDS)
     except TimeoutError:
         if future.done() and not future.cancelled():
-            return future.result()
+            raise  # the future's own
         raise errors.timed_out(deadline) from None
 
 
@@ -112,27 +110,18 @@ def _let_go(future: Future[HTTPResponse]) -> None:
         source.close()
 
 
-async def outcome(future: Future[T]) -> T:
-    """Await the outcome of a future that another thread completes.
+async def outcome(future: Future[T], seconds: float | None = None) -> T:
+    """Await the result of a future that another thread completes.
 
-    Not by ``asyncio.wrap_future``, which logs an error when the loop is closed before the future
-    is done. Cancelled, it cancels a future whose turn has not come.
+    If it is cancelled, or raises TimeoutError after so many seconds, the future is cancelled too,
+    unless the work for it has begun.
     """
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
-
-    def land() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    def wake(_: object) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile, and nobody waits
-            loop.call_soon_threadsafe(land)
-
-    future.add_done_callback(wake)
+    done = False
     try:
-        await waiter
-    except BaseException:
-        future.cancel()
-        raise
+        done = await await_(future, seconds)
+    finally:
+        if not done:
+            future.cancel()
+    if not done:
+        raise TimeoutError
     return future.result()

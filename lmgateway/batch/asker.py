@@ -269,7 +269,7 @@ class Asker:
         Raises StopError where no row would fare better.
         """
         patience = self._patience
-        if any(each.gate is not None and each.gate.stuck() for each in self._limiters):
+        if any(each.in_flight is not None and each.in_flight.stuck() for each in self._limiters):
             self._give_up(error)  # whoever has the places waits for the end of this job
         trials.calls += 1
         # A failure counts against the row only while others succeed; else the service is down.

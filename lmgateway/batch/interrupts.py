@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from .._drive.futures import pause, start
-from .._drive.waiters import waiting
+from .._drive.futures import pause, start, waiting
 
 __all__ = ["Control", "drive"]
 

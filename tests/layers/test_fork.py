@@ -19,12 +19,12 @@ from lmgateway._layers.limit import Limits, limiter_for
 from lmgateway._layers.retry import budget_for
 
 limits = Limits(in_flight=1)
-place = limiter_for("p", limits).gate.enter()
+place = limiter_for("p", limits).in_flight.acquire()
 budget_for("p", None)._lock.acquire()
 child = os.fork()
 if not child:
-    granted = limiter_for("p", limits).gate.enter().granted
-    place.leave()
+    granted = limiter_for("p", limits).in_flight.acquire().granted
+    place.release()
     os._exit(0 if granted is None and budget_for("p", None).spend(5) else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

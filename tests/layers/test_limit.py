@@ -1,4 +1,4 @@
-"""Limits: what a flow waits for, in both colours, and that every place comes back."""
+"""Limits: what a flow waits for, sync and async, and that every permit comes back."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 from layers.flows import Pump, answer, awaited, call_of, notes
 from support.fault_server import FaultServer, reply
+from support.permits import held, queued
 
 from lmgateway import get_lm
 from lmgateway._drive.loops import arun, run
 from lmgateway._drive.workers import run_blocking
-from lmgateway._layers import limit as module
 from lmgateway._layers.call import Call, Scope, Send
 from lmgateway._layers.limit import (
     Limits,
     estimate,
     limit,
     limiter_for,
+    limiters,
 )
 from lmgateway.errors import ConnectionFailedError, InvalidSettingError, RequestTimeoutError
 from lmgateway.types import (
@@ -45,12 +46,9 @@ ANY: Any = None  # the transport of flows that send nothing over it
 
 @pytest.fixture(autouse=True)
 def fresh_limiters() -> Iterator[None]:
-    module._limiters.clear()
+    limiters.clear()
     yield
-    for limiter in module._limiters.values():  # whatever a test did, every place came back
-        if limiter.gate is not None:
-            assert not limiter.gate._flying
-            assert not limiter.gate._queue
+    assert not held() + queued()  # whatever a test did, every permit came back
 
 
 class Server:
@@ -103,15 +101,15 @@ async def auntil(condition: Callable[[], object]) -> None:
 
 
 def flying(limits: Limits) -> int:
-    gate = limiter_for("scripted", limits).gate
-    assert gate is not None
-    return len(gate._flying)
+    semaphore = limiter_for("scripted", limits).in_flight
+    assert semaphore is not None
+    return len(semaphore.held)
 
 
-def queued(limits: Limits) -> int:
-    gate = limiter_for("scripted", limits).gate
-    assert gate is not None
-    return len(gate._queue)
+def waiting(limits: Limits) -> int:
+    semaphore = limiter_for("scripted", limits).in_flight
+    assert semaphore is not None
+    return len(semaphore.queued)
 
 
 ONE = Limits(in_flight=1)
@@ -185,11 +183,11 @@ async def test_a_cancelled_task_leaves_the_queue() -> None:
     first = asyncio.create_task(arun(exchange_of(ONE, server, call=call), ANY, call.deadline))
     await auntil(lambda: server.answers)
     second = asyncio.create_task(arun(exchange_of(ONE, server, call=call), ANY, call.deadline))
-    await auntil(lambda: queued(ONE))
+    await auntil(lambda: waiting(ONE))
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second
-    assert queued(ONE) == 0
+    assert waiting(ONE) == 0
     server.answers[0].set_result(OK)
     assert await first == OK
 
@@ -201,9 +199,9 @@ async def test_a_task_that_is_cancelled_as_it_is_granted_a_place_gives_it_back()
         asyncio.create_task(arun(exchange_of(ONE, server, call=call), ANY, call.deadline))
         for _ in range(3)
     ]
-    await auntil(lambda: queued(ONE) == 2)
+    await auntil(lambda: waiting(ONE) == 2)
     server.answers[0].set_result(OK)
-    while queued(ONE) == 2:
+    while waiting(ONE) == 2:
         await asyncio.sleep(0)
     assert len(server.answers) == 1  # the second has been granted the place and does not know yet
     tasks[1].cancel()
@@ -217,9 +215,9 @@ def test_a_flow_that_is_closed_in_the_queue_leaves_it() -> None:
     server = Server()
     first, second = exchange_of(ONE, server), exchange_of(ONE, server)
     next(first), next(second)
-    assert (flying(ONE), queued(ONE)) == (1, 1)
+    assert (flying(ONE), waiting(ONE)) == (1, 1)
     second.close()
-    assert (flying(ONE), queued(ONE)) == (1, 0)
+    assert (flying(ONE), waiting(ONE)) == (1, 0)
     first.close()
 
 
@@ -228,7 +226,7 @@ def test_a_flow_that_is_dropped_gives_its_place_back() -> None:
     next(first), next(second)
     del first
     gc.collect()
-    assert (flying(ONE), queued(ONE)) == (1, 0)
+    assert (flying(ONE), waiting(ONE)) == (1, 0)
     second.close()
 
 
@@ -246,7 +244,7 @@ def test_the_deadline_holds_in_the_queue() -> None:
     ):
         pool.submit(wait).result(10)
     assert "waiting for one of the 1 places in flight" in notes(caught.value)
-    assert queued(ONE) == 0
+    assert waiting(ONE) == 0
     first.close()
 
 
@@ -576,9 +574,9 @@ def test_what_a_refused_call_had_reserved_is_given_back() -> None:
     for _ in range(5):
         with pytest.raises(RequestTimeoutError, match="tokens a minute"):
             Pump().run(exchange_of(limits, at_once, call=call_of(timeout=5.0)))
-    pace = limiter_for("scripted", limits).requests
-    assert pace is not None
-    assert pace.reserve(1, 1.5) != pytest.approx(2.0, abs=0.5)
+    rate = limiter_for("scripted", limits).requests
+    assert rate is not None
+    assert rate.reserve(1, 1.5) != pytest.approx(2.0, abs=0.5)
 
 
 def test_a_call_that_is_closed_while_it_sleeps_gives_its_turn_back() -> None:
