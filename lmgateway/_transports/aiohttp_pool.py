@@ -20,13 +20,13 @@ from aiohttp.hdrs import HOST
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from .._drive.futures import result_of
 from .._drive.workers import Workers
 from ..types import HTTPRequest
 from . import errors
 from .checks import check_base_url, check_headers, check_method, encode
 from .decoding import ACCEPT_ENCODING, Decoder, decoder_for
 from .silence import AT_LEAST, acknowledge, watch
-from .threads import outcome
 from .trust import proxy_for
 
 if TYPE_CHECKING:
@@ -404,7 +404,7 @@ class _Resolver(AbstractResolver):
                 proto=proto,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for found_family, proto, address, service in await outcome(_resolvers.submit(look_up))
+            for found_family, proto, address, service in await result_of(_resolvers.submit(look_up))
         ]
 
     async def close(self) -> None:

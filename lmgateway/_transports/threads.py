@@ -9,14 +9,14 @@ from math import isinf
 from typing import TypeVar, cast
 
 from .._drive.cancel import Deadline
-from .._drive.futures import await_
+from .._drive.futures import result_of
 from .._drive.workers import Workers
 from ..errors import ConnectionFailedError
 from ..types import HTTPRequest, HTTPResponse
 from . import errors
 from .protocols import Body, BodySource, Transport
 
-__all__ = ["ThreadedTransport", "outcome"]
+__all__ = ["ThreadedTransport"]
 
 T = TypeVar("T")
 
@@ -95,10 +95,10 @@ class _ThreadedBody:
 async def _within(future: Future[T], deadline: Deadline) -> T:
     remaining = deadline.remaining()
     try:
-        return await outcome(future, None if isinf(remaining) else remaining + GRACE_SECONDS)
+        return await result_of(future, None if isinf(remaining) else remaining + GRACE_SECONDS)
     except TimeoutError:
         if future.done() and not future.cancelled():
-            raise  # the future's own
+            return future.result()
         raise errors.timed_out(deadline) from None
 
 
@@ -108,20 +108,3 @@ def _let_go(future: Future[HTTPResponse]) -> None:
     source = future.result().source
     if source is not None:
         source.close()
-
-
-async def outcome(future: Future[T], seconds: float | None = None) -> T:
-    """Await the result of a future that another thread completes.
-
-    If it is cancelled, or raises TimeoutError after so many seconds, the future is cancelled too,
-    unless the work for it has begun.
-    """
-    done = False
-    try:
-        done = await await_(future, seconds)
-    finally:
-        if not done:
-            future.cancel()
-    if not done:
-        raise TimeoutError
-    return future.result()

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._drive.futures import result_of
 from .._drive.workers import Workers
 from .._guard.paths import absolute
 from .._guard.tracebacks import door
 from .._layers.limit import Limits
-from .._transports.threads import outcome
 from ..errors import LMGatewayError
 from .answers import is_success
 from .asker import Asker, StopError
@@ -288,7 +288,7 @@ class _Pipe:
             if _takes_at_once(text):
                 os.write(1, text)
                 return
-            await outcome(self._thread.submit(partial(_write_stdout, text)))
+            await result_of(self._thread.submit(partial(_write_stdout, text)))
 
 
 def _takes_at_once(text: bytes) -> bool:
