@@ -20,7 +20,7 @@ from ._drive.streams import (
 )
 from ._guard.tracebacks import conceal, door
 from ._records.history import History, remembered
-from ._transports.leases import Connections, closed
+from ._transports.leases import Leases, closed
 from .types import (
     Completion,
     Delta,
@@ -73,7 +73,7 @@ class LM:
     """
 
     _spec: Spec
-    _connections: Connections
+    _connections: Leases
     _closed: bool
     _finalizer: weakref.finalize[Any, LM]
     _history: History
@@ -82,11 +82,11 @@ class LM:
         self,
         spec: Spec,
         history: History | None = None,
-        connections: Connections | None = None,
+        connections: Leases | None = None,
         *,
         tells_plugin: bool = True,
     ) -> None:
-        connections = Connections() if connections is None else connections
+        connections = Leases() if connections is None else connections
         set_ = object.__setattr__
         set_(self, "_spec", spec)
         set_(self, "_connections", connections)
@@ -464,7 +464,7 @@ def spec_of(lm: LM) -> Spec:
     return lm._spec
 
 
-def derived(lm: LM, *layers: EffectLayer, connections: Connections | None = None) -> LM:
+def derived(lm: LM, *layers: EffectLayer, connections: Leases | None = None) -> LM:
     """The same LM with further layers next to the wire, and without a history.
 
     It must be closed before the LM that it comes from. Its plugin is not told when it is closed:
@@ -479,7 +479,7 @@ def derived(lm: LM, *layers: EffectLayer, connections: Connections | None = None
     return LM(spec, History(0), connections, tells_plugin=False)
 
 
-def _let_go(spec: Spec | None, connections: Connections) -> None:
+def _let_go(spec: Spec | None, connections: Leases) -> None:
     """What happens when an LM is closed or dropped, once."""
     connections.close()
     for each in (spec, *spec.alternatives.values()) if spec is not None else ():

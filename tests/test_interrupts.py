@@ -31,8 +31,8 @@ from lmgateway._layers.permits import RateLimiter, Reservation, Semaphore
 from lmgateway._plugins.registry import plugin_from
 from lmgateway._store.exchange import Key
 from lmgateway._store.sqlite import Store
-from lmgateway._transports import pool, watchdog
-from lmgateway._transports.leases import Connections
+from lmgateway._transports import leases, watchdog
+from lmgateway._transports.leases import Leases
 from lmgateway._transports.protocols import BodySource
 from lmgateway._transports.watchdog import Guard
 from lmgateway.types import (
@@ -111,14 +111,14 @@ class Service:
         return HTTPResponse(200, {"Content-Type": "application/json"}, json.dumps(ANSWER).encode())
 
 
-def hold(connections: Connections, kind: str, options: Any) -> Any:
+def hold(_: Leases, kind: str, options: Any) -> Any:
     return Service()
 
 
 @pytest.fixture
 def lm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LM]:
     """With a cache, one permit and both rates."""
-    monkeypatch.setattr(Connections, "hold", hold)
+    monkeypatch.setattr(Leases, "hold", hold)
     monkeypatch.setenv("LMGATEWAY_CACHE_DIR", str(tmp_path))
     config = tmp_path / "lmgateway.toml"
     config.write_text("[limits.openai]\nin_flight = 1\nrpm = 1e9\ntpm = 1e9\n")
@@ -453,7 +453,7 @@ def test_the_lock_of_the_caches_writers_is_given_back(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_the_pools_is_given_back() -> None:
-    shared = pool._Shared()
+    shared = leases.Shared()
     lock, made = shared.lock, StringIO()
     assert shared.acquire("key", lambda: made) is made
     shared.lock = StruckLock(lock)  # type: ignore[assignment]

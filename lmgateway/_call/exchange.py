@@ -23,7 +23,7 @@ from .._layers.call import (
     Scope,
     Send,
 )
-from .._transports.outgoing import check_headers
+from .._transports.checks import check_headers
 from ..errors import (
     OUT_OF_STACK,
     InputError,

@@ -23,6 +23,7 @@ __all__ = [
     "LockFreeFuture",
     "await_",
     "pause",
+    "result_of",
     "stands_still",
     "start",
     "wait",
@@ -170,6 +171,23 @@ async def await_(future: Future[Any], seconds: float | None = None) -> bool:
         if timer is not None:
             timer.cancel()
     return future.done()
+
+
+async def result_of(future: Future[T], seconds: float | None = None) -> T:
+    """Await the result of a future that another thread completes.
+
+    If it is cancelled, or raises TimeoutError after so many seconds, the future is cancelled too,
+    unless the work for it has begun.
+    """
+    done = False
+    try:
+        done = await await_(future, seconds)
+    finally:
+        if not done:
+            future.cancel()
+    if not done:
+        raise TimeoutError
+    return future.result()
 
 
 def pause(woken: SimpleQueue[object], seconds: float | None) -> bool:

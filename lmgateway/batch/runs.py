@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._drive.futures import await_
+from .._drive.futures import result_of
 from .._drive.workers import Workers
 from .._guard.paths import absolute
 from .._guard.tracebacks import door
@@ -249,12 +249,7 @@ class _Stdout:
             if _takes_at_once(text):
                 os.write(1, text)
                 return
-            writing = self._thread.submit(partial(_write_stdout, text))
-            try:
-                await await_(writing)
-            finally:
-                writing.cancel()  # does nothing once it has begun
-            writing.result()
+            await result_of(self._thread.submit(partial(_write_stdout, text)))
 
 
 def _takes_at_once(text: bytes) -> bool:

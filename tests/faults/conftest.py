@@ -7,7 +7,7 @@ from faults.play import KEY
 from transports.checking import Authority
 
 from lmgateway._layers.retry import budgets
-from lmgateway._transports import pool
+from lmgateway._transports import leases
 from lmgateway._transports.protocols import TransportOptions
 
 
@@ -20,13 +20,13 @@ def _shared_pools() -> Iterator[None]:
     """Held from the first test to the last: a TLS context costs more than a test."""
     options = TransportOptions()
     held = [
-        pool.acquire_sync(options),
-        pool.acquire_async("aiohttp", options),
-        pool.acquire_async("threads", options),
+        leases.acquire_sync(options),
+        leases.acquire_async("aiohttp", options),
+        leases.acquire_async("threads", options),
     ]
     yield
     for transport in held:
-        pool.release(transport)
+        leases.release(transport)
 
 
 @pytest.fixture(scope="session")

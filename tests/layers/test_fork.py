@@ -118,7 +118,7 @@ def test_a_child_finds_every_lock_free(tmp_path: Path) -> None:
     assert held >= {
         "lmgateway._config.files._lock",
         "lmgateway._config.provenance._lock",
-        "lmgateway._transports.leases.Connections._lock",
+        "lmgateway._transports.leases.Leases._lock",
         "lmgateway._records.history.History._lock",
         "lmgateway._layers.observe._lock",
         "lmgateway._plugins.registry._lock",
@@ -126,5 +126,5 @@ def test_a_child_finds_every_lock_free(tmp_path: Path) -> None:
         "lmgateway._store.recorder._lock",
         "lmgateway._store.recordings.Recording._lock",
         "lmgateway.testing.scripted._Script._lock",
-        "lmgateway._transports.pool._Shared.lock",
+        "lmgateway._transports.leases.Shared.lock",
     }

@@ -29,7 +29,7 @@ from lmgateway._drive.futures import start
 from lmgateway._layers import singleflight
 from lmgateway._layers.limit import limiters
 from lmgateway._store import sqlite
-from lmgateway._transports import pool
+from lmgateway._transports import leases
 
 TIMEOUT = 20.0  # seconds for a call; it takes milliseconds
 DRAIN_SECONDS = 10.0  # until what other threads are at has ended
@@ -183,7 +183,7 @@ def main() -> int:
             number += 1
             round_of(random.choice(list(WAYS)), lm, number, checks)
     faulthandler.cancel_dump_traceback_later()
-    checks.counts["LOST: a pool"] += len(pool._shared.open)
+    checks.counts["LOST: a pool"] += len(leases.shared.open)
     server.communicate()
     counts = +checks.counts
     print(", ".join(f"{what} {often}" for what, often in counts.items()))
