@@ -25,7 +25,7 @@ from lmgateway._drive.futures import Promise, start
 from lmgateway._drive.workers import Workers
 from lmgateway._layers import limit
 from lmgateway._layers import singleflight as flight
-from lmgateway._layers.call import Scope
+from lmgateway._layers.call import Attempt
 from lmgateway._layers.permits import Gate, Pace, Slot
 from lmgateway._plugins.registry import plugin_from
 from lmgateway._store.exchange import Key
@@ -391,7 +391,7 @@ def test_a_scope_goes_on_with_its_exits_where_it_was_cut_short() -> None:
             raise KeyboardInterrupt
 
     call = call_of()
-    scope = Scope(call, Request("m"), None)
+    scope = Attempt(call, Request("m"))
     scope.on_exit(lambda: done.append("first"))
     scope.on_exit(cut_short)
     with pytest.raises(KeyboardInterrupt):

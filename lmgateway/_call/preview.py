@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._base.masking import MASK, masker, words
-from .._layers.call import Call
+from .._layers.call import Attempt, Call
 from .._store.exchange import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
 from ..types import (
@@ -16,40 +16,31 @@ from ..types import (
     Flow,
     HTTPRequest,
     Request,
+    send,
 )
 from .attempt import complete_error
-from .exchange import credentials, fault
+from .exchange import credentials, exchange
+from .flow import hook_of
 from .spec import Spec
 
 __all__ = ["first_exchange"]
 
 
 def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
-    """Run the provider's flow to its first exchange and describe that."""
-    call.secrets = spec.target.secrets
+    """Run the provider's flow to its first exchange and describe that; nothing sends it."""
+    attempt = Attempt(call, request)
     try:
-        exchange = _exchange(spec, request)
-        if isinstance(exchange, HTTPRequest):
-            return _described(spec, call, exchange)
+        first = _first(exchange(hook_of(spec, call.kind), attempt, [lambda *_: send]))
+        if isinstance(first, HTTPRequest):
+            return _described(spec, call, first)
     except LMGatewayError as error:
-        complete_error(error, spec.target, call, request.model)
+        complete_error(error, attempt)
         raise
-    if exchange is not None:
-        return {"runs": "in the process", "key": exchange.key, "stream": exchange.stream}
+    finally:
+        attempt.exit()
+    if first is not None:
+        return {"runs": "in the process", "key": first.key, "stream": first.stream}
     return {"answers": "without an exchange"}
-
-
-def _exchange(spec: Spec, request: Request) -> HTTPRequest | Blocking | None:
-    """The first of the provider's flow; None if it has none."""
-    hooks, settings = spec.plugin.hook, spec.filled.values if spec.filled else None
-    hook = hooks.lmgateway_stream if request.stream else hooks.lmgateway_complete
-    try:
-        outcome = hook(request=request, settings=settings)
-        return None if isinstance(outcome, dict) else _first(outcome)
-    except LMGatewayError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise fault(error, spec.target) from error
 
 
 def _first(flow: Flow[Any]) -> HTTPRequest | Blocking | None:
@@ -63,19 +54,19 @@ def _first(flow: Flow[Any]) -> HTTPRequest | Blocking | None:
 
 
 def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
-    target = spec.target
-    base = request.base_url or target.base_url
+    endpoint = call.endpoint
+    base = request.base_url or endpoint.base_url
     if base is None:
         base = f"<{(spec.filled and spec.filled.variables.get('api_base')) or 'base URL'} not set>"
     try:
-        proofs = credentials(request, target)
+        proofs = credentials(request, endpoint)
     except MissingCredentialError:
         proofs = {"Authorization": "<no key>"}
     else:
         call.proofs = (proofs,)
-    mask = masker([*target.secrets(), *(each for v in proofs.values() for each in words(v))])
+    mask = masker([*endpoint.secrets(), *(each for v in proofs.values() for each in words(v))])
     secret = {name for name, value in spec.options.headers.items() if not isinstance(value, str)}
-    headers = {**target.headers(), **request.headers}
+    headers = {**endpoint.headers(), **request.headers}
     for name, value in headers.items():
         hidden = name in secret or is_secret_header(name)
         headers[name] = MASK if hidden else mask(str(value))

@@ -47,7 +47,7 @@ from ..types import (
     Source,
     Wait,
 )
-from .call import EffectLayer, Scope, Send
+from .call import Attempt, EffectLayer, Send
 from .singleflight import (
     NOTHING,
     Flight,
@@ -105,7 +105,7 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
                 store = nowhere()
         return store
 
-    def layer(send: Send, scope: Scope) -> Send:
+    def layer(send: Send, scope: Attempt) -> Send:
         own = scope.call.options.recordings
         files = (*_absolute(own), *shared) if own else shared
         usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
@@ -140,7 +140,11 @@ class _Attempt:
     __slots__ = ("_files", "_leave", "_open", "_scope", "_send", "_sent")
 
     def __init__(
-        self, send: Send, scope: Scope, files: Sequence[str], opened: Callable[[], AnyStore] | None
+        self,
+        send: Send,
+        scope: Attempt,
+        files: Sequence[str],
+        opened: Callable[[], AnyStore] | None,
     ) -> None:
         self._send = send
         self._scope = scope
@@ -163,7 +167,7 @@ class _Attempt:
     def _answer_or_ask(self, exchange: Exchange, use: Use | None) -> Flow[Any]:
         call = self._scope.call
         request = describe(exchange, provider=call.provider, sample=call.options.sample)
-        base = getattr(exchange, "base_url", None) or self._scope.base_url
+        base = getattr(exchange, "base_url", None) or call.endpoint.base_url
         recorded = key = identify(request, base) if request is not None else None
         if key is not None and call.options.headers and isinstance(exchange, HTTPRequest):
             key = vary(key, call.options.headers)
@@ -317,7 +321,7 @@ class _Attempt:
         """Send it unless the same is on its way; then wait for that."""
         # Among equals alone: a failure, unlike an answer, is of the account and of its limits.
         headers = frozenset(getattr(asked.exchange, "headers", {}).items())
-        asker = hash((self._scope.asker(), headers))
+        asker = hash((self._scope.call.endpoint.identity(), headers))
         while True:
             # On every path, and from before the first step: no flight outlives its leader.
             flight, leads = join((store.file, key, asker), self._scope.on_exit)

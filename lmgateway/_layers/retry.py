@@ -7,6 +7,7 @@ import os
 from math import isfinite
 from random import uniform
 from threading import Lock
+from typing import Any
 
 from ..errors import (
     ConfigError,
@@ -15,12 +16,7 @@ from ..errors import (
     RequestTimeoutError,
     UnsupportedError,
 )
-from ..types import (
-    Completion,
-    Flow,
-    Request,
-    Sleep,
-)
+from ..types import Flow, Sleep
 from .call import Call, Step
 
 __all__ = ["RetryBudget", "budget_for", "retry"]
@@ -42,7 +38,7 @@ def retry(step: Step, call: Call) -> Step:
     own error; its notes say what the attempts before it met, and why there was no further one.
     """
 
-    def attempts(request: Request) -> Flow[Completion]:
+    def attempts(request: Any) -> Flow[Any]:
         allowed = call.options.retries + 1
         limited = cost = attempt = 0
         history: list[str] = []
@@ -50,7 +46,7 @@ def retry(step: Step, call: Call) -> Step:
             attempt += 1
             call.attempt += 1
             try:
-                completion = yield from step(request)
+                answer = yield from step(request)
             except LMGatewayError as error:
                 if not isinstance(error, (ConfigError, InputError, UnsupportedError)):
                     error.locate(attempt=attempt, attempts=allowed)
@@ -69,7 +65,7 @@ def retry(step: Step, call: Call) -> Step:
             else:
                 if not call.cached:
                     _refund(call, cost)
-                return completion
+                return answer
             finally:
                 call.leave()
             yield Sleep(seconds)

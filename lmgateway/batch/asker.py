@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, NoReturn, TypeAlias
 
 from .._call.allowlist import check_row
-from .._layers.call import EffectLayer, Scope, Send
+from .._layers.call import Attempt, EffectLayer, Send
 from .._layers.limit import (
     Limiter,
     Limits,
@@ -215,7 +215,7 @@ class Asker:
             self._resting.discard(task)
             self._roused.discard(task)
 
-    def _note_rests(self, send: Send, scope: Scope) -> Send:
+    def _note_rests(self, send: Send, scope: Attempt) -> Send:
         """The layer that knows which calls wait between a failed attempt and the next."""
         task = asyncio.current_task()
         assert task is not None
@@ -311,7 +311,7 @@ def _concerns_all(error: LMGatewayError) -> bool:
 def _watch(gate: Gate, tally: Tally) -> EffectLayer:
     """The innermost layer: it sees every attempt, and tells the gate at once."""
 
-    def layer(send: Send, scope: Scope) -> Send:
+    def layer(send: Send, scope: Attempt) -> Send:
         def watched(exchange: Exchange) -> Flow[Any]:
             tally.attempts += 1
             began = monotonic()
