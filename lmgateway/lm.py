@@ -338,6 +338,8 @@ class LM:
             texts: One or more.
             **params: What shapes vectors (``dimensions``, ``input_type``, ``user``, ...; the rest
                 goes into ``extra_body``), and core options and settings, as for ``complete``.
+                Vectors of two models do not compare: of the LM's fallbacks only those with the
+                same model are asked, and any that are given here.
         """
         flow, call = self._embedding(texts, params)
         return run(flow, self._connections.blocking(call), call.deadline)

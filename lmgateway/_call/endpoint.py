@@ -39,11 +39,11 @@ def user_agent() -> str:
 
 
 def veiled(headers: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
-    """The headers of a user, what is secret in them wrapped so that no look at an LM shows it.
+    """The headers of a user with every secret value wrapped, so that no repr shows it.
 
-    That is a value under a name that speaks of a key, one after a scheme such as ``Bearer``, and
-    one that holds a secret that is known as a setting or from another header: plainly, after a
-    scheme, or within ``user:password``.
+    A value is secret if its name speaks of a key, if it begins with a scheme such as ``Bearer``,
+    or if it holds a secret that is known from a setting or from another header. It may hold that
+    as it is, after a scheme, or within ``user:password``.
     """
     if not headers:
         return {}
@@ -97,7 +97,7 @@ class Endpoint:
         return str(value) if value else None
 
     def secrets(self) -> Iterator[str]:
-        """What must be masked in any text."""
+        """The texts that must be masked wherever they appear."""
         if self._filled is not None:
             yield from self._filled.secrets()
         for value in self._options.headers.values():
@@ -107,7 +107,10 @@ class Endpoint:
                 yield Plain(value)
 
     def identity(self) -> Hashable:
-        """Equal for endpoints that ask as the same, within the same limits; shows no secret."""
+        """Equal for endpoints that send the same credentials within the same limits.
+
+        It shows no secret.
+        """
         options = self._options
         proofs = tuple(self._filled.secrets()) if self._filled is not None else ()
         headers = frozenset(options.headers.items())

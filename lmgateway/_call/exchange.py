@@ -1,8 +1,8 @@
-"""The flow of one hook: the plugin's generator, run through the effect layers out to the wire.
+"""The flow of one hook: the plugin's generator, whose exchanges pass the layers to the wire.
 
-provider > effect layers (cache > limit) > the wire. The provider yields an exchange; it goes
-through the layers like through one function; the innermost send fills in what only a request
-that is really sent needs: base URL, credentials, headers.
+The order is: provider > effect layers (cache > limit) > wire. The provider yields an exchange, and
+the layers are called like one function. The innermost one fills in what only a request needs that
+is really sent: base URL, credentials, headers.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _at_once(outcome: T) -> Flow[T]:
 
 
 def _pump(flow: Flow[Any], send: Send, attempt: Attempt) -> Flow[Any]:
-    """Run the provider's generator; its exchanges take the way through the layers."""
+    """Run the provider's generator, and send its exchanges through the layers."""
     endpoint = attempt.call.endpoint
     resume: Any = flow.send
     value: Any = None
@@ -133,13 +133,16 @@ def _close(flow: Flow[Any], call: Call) -> None:
 
 
 def complain(error: BaseException, endpoint: Endpoint, secrets: Iterable[str], when: str) -> None:
-    """Warn of what a plugin raised at an end: raised, it would hide what came to that end."""
+    """Warn of an error that a plugin raised while it was closed.
+
+    If it were raised, it would hide the error or the answer of the call that has ended.
+    """
     problem = fault(error, endpoint, when).redact(secrets)
     warnings.warn(problem.message, RuntimeWarning, stacklevel=3)
 
 
 def fault(error: BaseException, endpoint: Endpoint, when: str = "while it answered") -> PluginError:
-    """The error for whatever a plugin raised that it should not have."""
+    """The error to raise in place of one that a plugin must not raise."""
     if isinstance(error, RecursionError):
         return PluginError(f"{endpoint.source} raised RecursionError {when}: {OUT_OF_STACK}")
     try:
@@ -165,13 +168,14 @@ def _is_sound(effect: Any, kind: type) -> bool:
         delta = effect.delta
         return type(delta) is str or (type(delta) is Delta and type(delta.text) is str)
     if kind is HTTPRequest:
-        base = "" if effect.base_url is None else effect.base_url
-        texts: tuple[Any, ...] = (effect.method, effect.path, base)
-        if effect.vary != ():
-            if not isinstance(effect.vary, tuple):
-                return False
-            texts += effect.vary
-        return all(isinstance(text, str) for text in texts) and isinstance(effect.headers, Mapping)
+        return (
+            isinstance(effect.method, str)
+            and isinstance(effect.path, str)
+            and isinstance(effect.base_url, (str, type(None)))
+            and isinstance(effect.headers, Mapping)
+            and isinstance(effect.vary, tuple)
+            and (not effect.vary or all(isinstance(name, str) for name in effect.vary))
+        )
     if kind is Blocking:
         return callable(effect.fn)
     if kind is Sleep:
@@ -253,8 +257,8 @@ def credentials(request: HTTPRequest, endpoint: Endpoint) -> Mapping[str, str]:
     """The headers that say who sends a request.
 
     Raises:
-        MissingCredentialError: There are none, and none such are answered.
-        PluginError: The plugin's ``auth`` failed, or gave what cannot be sent.
+        MissingCredentialError: There is no key, and the host answers only with one.
+        PluginError: The plugin's ``auth`` failed, or returned what cannot be sent.
     """
     auth = request.auth
     if auth is None:
@@ -275,7 +279,7 @@ def credentials(request: HTTPRequest, endpoint: Endpoint) -> Mapping[str, str]:
 
 
 def _checked(proofs: Any, endpoint: Endpoint) -> Mapping[str, str]:
-    """What an ``auth`` gave, if it can be sent: texts by name, with no line break in one."""
+    """Check what an ``auth`` returned: texts by name, each on one line."""
     if type(proofs) is not dict and not isinstance(proofs, Mapping):
         raise _no_proofs(proofs, endpoint)
     try:
@@ -286,7 +290,7 @@ def _checked(proofs: Any, endpoint: Endpoint) -> Mapping[str, str]:
 
 
 def _no_proofs(proofs: Any, endpoint: Endpoint) -> PluginContractError:
-    """The error for what an ``auth`` gave; it does not quote it."""
+    """The error for a wrong value of an ``auth``; it does not quote the value."""
     if hasattr(proofs, "__await__") or isinstance(proofs, Generator):
         if hasattr(proofs, "close"):
             proofs.close()  # else Python warns that it was never awaited

@@ -27,7 +27,7 @@ __all__ = ["first_exchange"]
 
 
 def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
-    """Run the provider's flow to its first exchange and describe that; nothing sends it."""
+    """Run the provider's flow to its first exchange, and describe that; nothing is sent."""
     attempt = Attempt(call, request)
     try:
         first = _first(exchange(hook_of(spec, call.kind), attempt, [lambda *_: send]))
@@ -87,7 +87,7 @@ def _proof(value: str, mask: Callable[[str], str]) -> str:
 
 
 def _shows(value: JSON, mask: Callable[[str], str]) -> bool:
-    """Whether a secret stands in it: nearly never, and to look at all of it at once is quick."""
+    """Whether a secret is in the value. It nearly never is, and one look at the text is quick."""
     written = json.dumps(value, ensure_ascii=False)
     return mask(written) != written
 

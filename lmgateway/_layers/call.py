@@ -106,7 +106,7 @@ class Call:
     current: Attempt | None = None
 
     def all_secrets(self) -> Iterator[str]:
-        """What is configured, and what a plugin signed or fetched for the call."""
+        """All that must be shown nowhere: configured secrets, and tokens made for this call."""
         yield from self.endpoint.secrets()
         for proofs in self.proofs:
             for name, value in proofs.items():
@@ -114,16 +114,16 @@ class Call:
                 yield from words(value) if secret else map(Plain, words(value))
 
     def leave(self) -> None:
-        """Let go of whatever an attempt still holds whose own exit Ctrl-C has cut short."""
+        """Release what an attempt still holds because Ctrl-C cut its own exit short."""
         if self.current is not None:
             self.current.exit()
 
 
 class Attempt:
-    """One attempt to have a request answered, and what a layer must do at its end.
+    """One attempt to get an answer, and what the layers must do at its end.
 
-    Clean-up is synchronous and yields no effect, so that it works in sync and async and while a
-    flow is being closed.
+    What they do is synchronous and yields no effect. So it works in sync and async calls, and
+    while a flow is being closed.
 
     Attributes:
         call: The call that it belongs to.
@@ -143,35 +143,38 @@ class Attempt:
         call.current = self
 
     def on_commit(self, action: Callable[[Any], None]) -> None:
-        """Run once the answer has been validated, before the exits."""
+        """Run with the answer once that has been validated, before the exits."""
         self._commits.append(action)
 
     def on_failure(self, action: Callable[[LMGatewayError], bool]) -> None:
         """Run when the attempt ends in an error, before the exits; not when it is abandoned.
 
-        The action says whether it has put the cause away: then the same is tried again at once.
+        The action returns whether it has removed the cause. Then the same is tried again at once.
         """
         self._failures.append(action)
 
     def on_exit(self, action: Callable[[], None]) -> None:
-        """Run on every path, the last registered first, perhaps twice; before what it undoes."""
+        """Run at the end on every path, the last registered first, and perhaps twice.
+
+        Register it before the step that it undoes: Ctrl-C may come in between.
+        """
         self._exits.append(action)
 
     def commit(self, answer: Any) -> None:
-        """Run what waits for a good answer."""
+        """Run the actions that wait for a good answer."""
         for action in self._commits:
             action(answer)
 
     def fail(self, error: LMGatewayError) -> bool:
-        """Run what waits for an error; whether any of it has put the cause away."""
-        put_away = [action(error) for action in self._failures]
-        return any(put_away)
+        """Run the actions that wait for an error; return whether one has removed its cause."""
+        removed = [action(error) for action in self._failures]
+        return any(removed)
 
     def exit(self) -> None:
-        """Run the exits, each whatever becomes of the others.
+        """Run the exits; each runs, even if another one fails.
 
-        Cut short by Ctrl-C, it is run again (see Call.leave) and goes on with the exit that was
-        cut short, which is therefore run twice.
+        If Ctrl-C cuts this short, it is run again (see Call.leave). It then goes on with the exit
+        that was cut short, so that one runs twice.
         """
         self._commits.clear()  # they refer to the attempt in turn: leave no cycle behind
         self._failures.clear()

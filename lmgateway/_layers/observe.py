@@ -37,7 +37,7 @@ Outcome = Literal["ok", "error", "cancelled", "abandoned"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEvent:
-    """What became of one call. It holds neither prompt nor answer unless they were asked for.
+    """What became of one call. It holds no answer, and the prompt only if that was asked for.
 
     Attributes:
         provider: Who answered; without an answer, who was asked.
@@ -93,7 +93,7 @@ Callback = Callable[[CallEvent], object]
 
 
 class Subscription:
-    """A callback that is told of every call until this is called or left as a context."""
+    """A callback that is told of every call, until the subscription is called or left."""
 
     __slots__ = ("_warned", "callback", "include_prompt")
 
@@ -103,7 +103,7 @@ class Subscription:
         self._warned = False
 
     def __call__(self) -> None:
-        """End it; a second time does nothing."""
+        """End it; a second call does nothing."""
         global _subscriptions
         with _lock:
             _subscriptions = tuple(each for each in _subscriptions if each is not self)

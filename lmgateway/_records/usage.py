@@ -28,10 +28,10 @@ class UsageTotals:
         calls: Calls that were answered; a failed one used what no service tells. A list of models
             does not count: it is free.
         cached: Those of them answered by the cache or a recording: they cost nothing.
-        prompt_tokens: Tokens read, as the services counted them, cached calls included.
-        completion_tokens: Tokens written, likewise.
-        known_cost: US dollars for the calls whose price is known.
-        unpriced: Of the other calls that were sent: provider and model, and how many.
+        prompt_tokens: Tokens read, as the services counted them; cached calls count too.
+        completion_tokens: Tokens written, counted in the same way.
+        known_cost: US dollars, for the calls whose price is known.
+        unpriced: How many calls were sent whose price is unknown, by provider and model.
     """
 
     calls: int = 0
