@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from typing import Any, ClassVar
 
+from .._base.values import are_finite
 from .._layers.call import Kind
 from ..errors import PluginContractError, ResponseFormatError
 from ..types import Completion, EmbedRequest, Request
@@ -63,11 +63,8 @@ def _embeddings(outcome: Any, request: EmbedRequest, source: str) -> dict[str, A
 
 def _vector(raw: Any, what: str) -> list[float]:
     vector = _listed(raw)
-    if not vector or not set(map(type, vector)) <= {float, int}:
-        raise PluginContractError(f"{what}, which is no list of numbers: the contract wants one")
-    # The sum is quick, and is finite if all numbers are that any service gives.
-    if not isfinite(sum(vector)) and not all(map(isfinite, vector)):
-        raise PluginContractError(f"{what} with a number that is not finite")
+    if not vector or not are_finite(vector):
+        raise PluginContractError(f"{what}, and the contract wants a list of finite numbers there")
     return vector
 
 

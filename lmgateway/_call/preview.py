@@ -69,27 +69,25 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     headers = {**endpoint.headers(), **request.headers}
     for name, value in headers.items():
         hidden = name in secret or is_secret_header(name)
-        headers[name] = MASK if hidden else mask(str(value))
-    return {
+        headers[name] = MASK if hidden else str(value)
+    for name, value in proofs.items():
+        headers[name] = value if value == "<no key>" else _proof(value)
+    described = {
         "method": request.method,
-        "url": mask(base.rstrip("/") + request.path),
-        "headers": {**headers, **{name: _proof(value, mask) for name, value in proofs.items()}},
-        "json": _masked(request.json, mask) if _shows(request.json, mask) else request.json,
+        "url": base.rstrip("/") + request.path,
+        "headers": headers,
+        "json": request.json,
     }
+    written = json.dumps(described, ensure_ascii=False)
+    if mask(written) != written:  # it nearly never does, and one look at all of it is quick
+        return {name: _masked(value, mask) for name, value in described.items()}
+    return described
 
 
-def _proof(value: str, mask: Callable[[str], str]) -> str:
-    """Keep the scheme of a credential, and nothing of the credential."""
-    if value == "<no key>":
-        return value
+def _proof(value: str) -> str:
+    """The scheme of a credential, and nothing of the credential."""
     scheme, space, _ = value.partition(" ")
-    return f"{mask(scheme)} {MASK}" if space else MASK
-
-
-def _shows(value: JSON, mask: Callable[[str], str]) -> bool:
-    """Whether a secret is in the value. It nearly never is, and one look at the text is quick."""
-    written = json.dumps(value, ensure_ascii=False)
-    return mask(written) != written
+    return f"{scheme} {MASK}" if space else MASK
 
 
 def _masked(value: JSON, mask: Callable[[str], str]) -> JSON:
