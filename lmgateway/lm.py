@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from ._call import flow as flows
+from ._call import kinds
 from ._call import spec as specs
 from ._call.allowlist import check_row
 from ._call.exchange import complain
@@ -19,7 +20,7 @@ from ._drive.streams import (
     show_text,
 )
 from ._guard.tracebacks import conceal, door
-from ._records.history import History, remembered
+from ._records.history import History, show
 from ._transports.leases import Leases, closed
 from .types import (
     Completion,
@@ -321,13 +322,15 @@ class LM:
     def models(self, **keywords: Any) -> list[ModelCard]:
         """List the models that the service offers; takes core options and settings."""
         flow, call = self._listing(keywords)
-        return list(run(flow, self._connections.blocking(call), call.deadline))
+        answer = run(flow, self._connections.blocking(call), call.deadline)
+        return answer["models"]  # type: ignore[no-any-return]
 
     @door
     async def amodels(self, **keywords: Any) -> list[ModelCard]:
         """As ``models``, awaited."""
         flow, call = self._listing(keywords)
-        return list(await arun(flow, self._connections.awaiting(call), call.deadline))
+        answer = await arun(flow, self._connections.awaiting(call), call.deadline)
+        return answer["models"]  # type: ignore[no-any-return]
 
     @door
     def embed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
@@ -337,6 +340,8 @@ class LM:
             texts: One or more.
             **params: What shapes vectors (``dimensions``, ``input_type``, ``user``, ...; the rest
                 goes into ``extra_body``), and core options and settings, as for ``complete``.
+                Vectors of two models do not compare: of the LM's fallbacks only those with the
+                same model are asked, and any that are given here.
         """
         flow, call = self._embedding(texts, params)
         return run(flow, self._connections.blocking(call), call.deadline)
@@ -349,8 +354,6 @@ class LM:
 
     def inspect_history(self, n: int = 1) -> None:
         """Print the last ``n`` calls readably."""
-        from ._records.transcript import show
-
         show(list(self._history), n)
 
     # -- its life ------------------------------------------------------------------------------
@@ -431,10 +434,7 @@ class LM:
         self._check_open()
         spec = specs.varied(self._spec, keywords)
         request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
-        step = flows.compose(spec, call)
-        if not self._history.limit:
-            return step(request), call
-        return remembered(step(request), request.input, spec.params, self._history), call
+        return flows.compose(spec, call, request, self._history), call
 
     def _streaming(self, prompt: object, keywords: dict[str, Any]) -> tuple[Flow[Completion], Call]:
         messages, schema = keywords.pop("messages", None), keywords.pop("schema", None)
@@ -448,7 +448,7 @@ class LM:
 
     def _listing(self, keywords: Mapping[str, Any]) -> tuple[Flow[Any], Call]:
         self._check_open()
-        return flows.listing(self._spec, keywords)
+        return flows.ask(kinds.MODELS, self._spec, keywords, self._history)
 
     def _embedding(
         self, texts: object, keywords: Mapping[str, Any]
@@ -456,7 +456,7 @@ class LM:
         from ._call.validation import check_texts
 
         self._check_open()
-        return flows.embedding(self._spec, check_texts(texts), keywords)
+        return flows.ask(kinds.EMBED, self._spec, keywords, self._history, check_texts(texts))
 
 
 def spec_of(lm: LM) -> Spec:
@@ -489,7 +489,7 @@ def _let_go(spec: Spec | None, connections: Leases) -> None:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                complain(error, each.target, each.target.secrets(), "while an LM was closed")
+                complain(error, each.endpoint, each.endpoint.secrets(), "while an LM was closed")
 
 
 def _revive(selection: Selection, arguments: dict[str, Any], left: tuple[str, ...] = ()) -> LM:

@@ -25,7 +25,7 @@ from lmgateway._call.spec import specify
 from lmgateway._drive.futures import LockFreeFuture, start
 from lmgateway._drive.workers import Workers
 from lmgateway._layers import limit, singleflight
-from lmgateway._layers.call import Scope
+from lmgateway._layers.call import Attempt
 from lmgateway._layers.limit import limiters
 from lmgateway._layers.permits import RateLimiter, Reservation, Semaphore
 from lmgateway._plugins.registry import plugin_from
@@ -365,7 +365,7 @@ def test_a_scope_goes_on_with_its_exits_where_it_was_cut_short() -> None:
             raise KeyboardInterrupt
 
     call = call_of()
-    scope = Scope(call, Request("m"), None)
+    scope = Attempt(call, Request("m"))
     scope.on_exit(lambda: done.append("first"))
     scope.on_exit(cut_short)
     with pytest.raises(KeyboardInterrupt):

@@ -47,7 +47,7 @@ from ..types import (
     Source,
     Wait,
 )
-from .call import EffectLayer, Scope, Send
+from .call import Attempt, EffectLayer, Send
 from .singleflight import (
     NO_RESULT,
     Flight,
@@ -104,7 +104,7 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
                 store = disabled_store()
         return store
 
-    def layer(send: Send, scope: Scope) -> Send:
+    def layer(send: Send, scope: Attempt) -> Send:
         own = scope.call.options.recordings
         files = (*_absolute(own), *shared) if own else shared
         usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
@@ -139,7 +139,11 @@ class _Attempt:
     __slots__ = ("_files", "_leave", "_open", "_scope", "_send", "_sent")
 
     def __init__(
-        self, send: Send, scope: Scope, files: Sequence[str], opened: Callable[[], AnyStore] | None
+        self,
+        send: Send,
+        scope: Attempt,
+        files: Sequence[str],
+        opened: Callable[[], AnyStore] | None,
     ) -> None:
         self._send = send
         self._scope = scope
@@ -162,7 +166,7 @@ class _Attempt:
     def _answer_or_ask(self, exchange: Exchange, use: Use | None) -> Flow[Any]:
         call = self._scope.call
         request = describe(exchange, provider=call.provider, sample=call.options.sample)
-        base = getattr(exchange, "base_url", None) or self._scope.base_url
+        base = getattr(exchange, "base_url", None) or call.endpoint.base_url
         recorded = key = identify(request, base) if request is not None else None
         if key is not None and call.options.headers and isinstance(exchange, HTTPRequest):
             key = vary(key, call.options.headers)
@@ -316,7 +320,7 @@ class _Attempt:
         """Send the request, unless the same request is under way; then wait for its response."""
         # Only among calls of one account: a failure, unlike an answer, concerns the account.
         headers = frozenset(getattr(asked.exchange, "headers", {}).items())
-        asker = hash((self._scope.asker(), headers))
+        asker = hash((self._scope.call.endpoint.identity(), headers))
         while True:
             # Registered before the first step, so that no flight outlives its leader.
             flight, leads = join((store.file, key, asker), self._scope.on_exit)

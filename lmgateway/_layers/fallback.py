@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import LMGatewayError, PluginError, QuotaExceededError
-from ..types import Completion, Flow, Request
+from ..types import Flow
 from .call import Call, Step
 
 __all__ = ["Alternative", "fallback"]
@@ -27,14 +27,14 @@ def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Ste
     passed. An alternative that fails, in whatever way, is passed over, because the caller did not
     ask for it.
 
-    The completion says in ``fallback_from`` who failed before. If all fail, the first error is
+    The answer says in ``fallback_from`` who failed before. If all fail, the first error is
     raised, because it is about the model that the caller asked for; its notes say what the others
     met.
     """
     if not alternatives:
         return step
 
-    def asked(request: Request) -> Flow[Completion]:
+    def asked(request: Any) -> Flow[Any]:
         provider = call.provider
         try:
             return (yield from step(request))
@@ -55,16 +55,16 @@ def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Ste
                     name,
                 )
                 try:
-                    completion = yield from alternative(request)
+                    answer = yield from alternative(request)
                 except LMGatewayError as error:
                     if error.partial is not None:
                         raise
                     first.add_note(f"fallback {name} failed: {type(error).__name__}: {error}")
                     failures.append(_failure(error, name, None))
                 else:
-                    failures += completion.get("fallback_from", [])
-                    completion["fallback_from"] = failures
-                    return completion
+                    failures += answer.get("fallback_from", [])
+                    answer["fallback_from"] = failures
+                    return answer
             raise first
         finally:
             del first  # its traceback holds this frame: leave no cycle behind

@@ -24,7 +24,7 @@ from ..types import (
     Source,
     Wait,
 )
-from .call import EffectLayer, Scope, Send
+from .call import Attempt, EffectLayer, Send
 from .permits import Permit, RateLimiter, Reservation, Semaphore
 
 __all__ = ["Limiter", "Limits", "limit", "limiter_for", "limiters"]
@@ -69,7 +69,7 @@ class Limits:
 def limit(limits: Limits) -> EffectLayer:
     """The layer that holds an attempt's exchanges to these limits."""
 
-    def layer(send: Send, scope: Scope) -> Send:
+    def layer(send: Send, scope: Attempt) -> Send:
         limiter = limiter_for(scope.call.provider, limits)
         return _Limited(limiter, send, scope)
 
@@ -122,7 +122,7 @@ class _Limited:
 
     __slots__ = ("charged", "limiter", "scope", "send")
 
-    def __init__(self, limiter: Limiter, send: Send, scope: Scope) -> None:
+    def __init__(self, limiter: Limiter, send: Send, scope: Attempt) -> None:
         self.limiter = limiter
         self.send = send
         self.scope = scope

@@ -7,9 +7,10 @@ import os
 from math import isfinite
 from random import uniform
 from threading import Lock
+from typing import Any
 
 from ..errors import ConfigError, InputError, LMGatewayError, RequestTimeoutError, UnsupportedError
-from ..types import Completion, Flow, Request, Sleep
+from ..types import Flow, Sleep
 from .call import Call, Step
 
 __all__ = ["RetryBudget", "budget_for", "budgets", "retry"]
@@ -34,7 +35,7 @@ def retry(step: Step, call: Call) -> Step:
     there was no further one.
     """
 
-    def attempts(request: Request) -> Flow[Completion]:
+    def attempts(request: Any) -> Flow[Any]:
         allowed = call.options.retries + 1
         limited = cost = attempt = 0
         history: list[str] = []
@@ -42,7 +43,7 @@ def retry(step: Step, call: Call) -> Step:
             attempt += 1
             call.attempt += 1
             try:
-                completion = yield from step(request)
+                answer = yield from step(request)
             except LMGatewayError as error:
                 if not isinstance(error, (ConfigError, InputError, UnsupportedError)):
                     error.locate(attempt=attempt, attempts=allowed)
@@ -61,7 +62,7 @@ def retry(step: Step, call: Call) -> Step:
             else:
                 if not call.cached:
                     _refund(call, cost)
-                return completion
+                return answer
             finally:
                 call.leave()
             yield Sleep(seconds)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from .._call.allowlist import check_row
 from .._drive.cancel import Cancelled, Deadline
 from .._drive.gather import Outcome
-from .._layers.call import EffectLayer, Scope, Send
+from .._layers.call import Attempt, EffectLayer, Send
 from .._layers.limit import Limiter, Limits, limit, limiter_for
 from ..errors import (
     APIError,
@@ -216,7 +216,7 @@ class RowRunner:
         finally:
             self._backing_off.pop(_this_task(), None)
 
-    def _note_backoff(self, send: Send, scope: Scope) -> Send:
+    def _note_backoff(self, send: Send, scope: Attempt) -> Send:
         """The layer that knows which calls wait between a failed attempt and the next."""
         self._backing_off.pop(_this_task(), None)
         if not scope.call.options.fallbacks:  # else another model may be asked meanwhile
@@ -304,7 +304,7 @@ def _this_task() -> asyncio.Task[Any]:
 def _watch(adaptive: AdaptiveLimit, counts: Counts) -> EffectLayer:
     """The innermost layer: it sees every attempt, and cuts the limit at once."""
 
-    def layer(send: Send, scope: Scope) -> Send:
+    def layer(send: Send, scope: Attempt) -> Send:
         def watched(exchange: Exchange) -> Flow[Any]:
             counts.attempts += 1
             began = monotonic()

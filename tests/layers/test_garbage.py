@@ -44,13 +44,13 @@ def watched(call: Call) -> Step:
 
 
 def limited(call: Call) -> Step:
-    from lmgateway._layers.call import Scope
+    from lmgateway._layers.call import Attempt
 
     def send(exchange: Exchange) -> Flow[Completion]:
         return (yield from failing(Request("m")))
 
     def step(request: Request) -> Flow[Completion]:
-        scope = Scope(call, request, None)
+        scope = Attempt(call, request)
         try:
             layer = limit(Limits(rpm=1e9, tpm=1e9, in_flight=1))
             completion: Completion = yield from layer(send, scope)(HTTPRequest("GET", "", "/"))

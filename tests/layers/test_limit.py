@@ -19,7 +19,7 @@ from support.permits import held, queued
 from lmgateway import get_lm
 from lmgateway._drive.loops import arun, run
 from lmgateway._drive.workers import run_blocking
-from lmgateway._layers.call import Call, Scope, Send
+from lmgateway._layers.call import Attempt, Call, Send
 from lmgateway._layers.limit import (
     Limits,
     estimate,
@@ -78,7 +78,7 @@ def exchange_of(
     exchange: Exchange = POST,
 ) -> Flow[Any]:
     """One attempt that makes one exchange."""
-    scope = Scope(call or call_of(), request or Request("m", "Hi"), None)
+    scope = Attempt(call or call_of(), request or Request("m", "Hi"))
     try:
         return (yield from limit(limits)(send, scope)(exchange))
     finally:
@@ -315,7 +315,7 @@ class Pieces:
         self.closed += 1
 
 
-def streamed(pieces: Pieces, seen: list[int], reads: int, scope: Scope) -> Flow[None]:
+def streamed(pieces: Pieces, seen: list[int], reads: int, scope: Attempt) -> Flow[None]:
     """An attempt that reads a stream so many times; notes the places taken in between."""
 
     def send(exchange: Exchange) -> Flow[Any]:
@@ -346,14 +346,14 @@ def streamed(pieces: Pieces, seen: list[int], reads: int, scope: Scope) -> Flow[
 def test_a_stream_holds_its_place_until_it_is_over(reads: int, seen: list[int]) -> None:
     noted: list[int] = []
     pieces = Pieces()
-    Pump().run(streamed(pieces, noted, reads, Scope(call_of(), Request("m", "Hi"), None)))
+    Pump().run(streamed(pieces, noted, reads, Attempt(call_of(), Request("m", "Hi"))))
     assert noted == seen
     assert pieces.closed == (1 if reads == 1 else 0)
     assert flying(ONE) == 0
 
 
 def test_a_streams_place_belongs_to_its_reader() -> None:
-    scope = Scope(call_of(), Request("m", "Hi"), None)
+    scope = Attempt(call_of(), Request("m", "Hi"))
     flow = streamed(Pieces(), [], 1, scope)
 
     def send(exchange: Exchange) -> Flow[Any]:
@@ -373,7 +373,7 @@ def test_a_streams_place_belongs_to_its_reader() -> None:
 
 
 def test_an_answer_that_came_whole_holds_nothing() -> None:
-    scope = Scope(call_of(), Request("m", "Hi"), None)
+    scope = Attempt(call_of(), Request("m", "Hi"))
     for _ in range(2):  # a provider may make several exchanges in one attempt
         Pump().run(limit(ONE)(at_once, scope)(POST))
         assert flying(ONE) == 0
@@ -454,7 +454,7 @@ def test_work_that_had_not_begun_when_it_was_abandoned_never_runs() -> None:
 
 def test_streamed_work_may_begin_after_its_head_was_answered() -> None:
     kept: list[Blocking] = []
-    scope = Scope(call_of(), Request("m", "Hi"), None)
+    scope = Attempt(call_of(), Request("m", "Hi"))
 
     def head_first(exchange: Exchange) -> Flow[Any]:
         assert isinstance(exchange, Blocking)
@@ -514,7 +514,7 @@ def test_an_image_is_not_text() -> None:
     ],
 )
 def test_usage_corrects_the_estimate(usage: Any) -> None:
-    limits, scope = Limits(tpm=600), Scope(call_of(), Request("m", "x" * 400), None)
+    limits, scope = Limits(tpm=600), Attempt(call_of(), Request("m", "x" * 400))
     Pump().run(limit(limits)(at_once, scope)(POST))
     scope.commit(answer(usage=usage))
     assert sleeps(limits, 1) == pytest.approx([59.0], abs=0.5)
@@ -530,7 +530,7 @@ def test_usage_corrects_the_estimate(usage: Any) -> None:
     ],
 )
 def test_an_answer_that_tells_of_no_tokens_is_none_the_worse(outcome: Any) -> None:
-    limits, scope = Limits(tpm=600), Scope(call_of(), Request("m", "Hi"), None)
+    limits, scope = Limits(tpm=600), Attempt(call_of(), Request("m", "Hi"))
     Pump().run(limit(limits)(at_once, scope)(POST))
     scope.commit(outcome)
 
@@ -549,7 +549,7 @@ def test_texts_to_embed_count_before_they_are_sent() -> None:
 
 
 def test_an_answer_that_was_not_sent_for_corrects_nothing() -> None:
-    limits, scope = Limits(tpm=600), Scope(call_of(), Request("m", "Hi"), None)
+    limits, scope = Limits(tpm=600), Attempt(call_of(), Request("m", "Hi"))
     sleeps(limits, 1)
     limit(limits)(at_once, scope)
     scope.commit(answer(usage={"total_tokens": 600}))
