@@ -403,6 +403,7 @@ class Array:
     pytest.param(((0.5, 1), (2.0, 3.0)), id="tuples"),
     pytest.param(Array([[0.5, 1], [2.0, 3.0]]), id="an array"),
     pytest.param([Array([0.5, 1]), Array([2.0, 3.0])], id="arrays"),
+    pytest.param([[Array(0.5), Array(1)], [2.0, Array(3.0)]], id="numbers of an array"),
 ])  # fmt: skip
 def test_vectors_become_lists_of_the_users_own(vectors: Any) -> None:
     outcome = {"embeddings": vectors, "usage": {"prompt_tokens": 2}}
@@ -439,7 +440,7 @@ def test_a_wrong_answer_to_texts_is_told(
     [10**400, -(10**400)],
 ], ids=lambda vector: repr(vector)[:20])  # fmt: skip
 def test_what_is_no_vector_is_told(vector: Any) -> None:
-    said = r"a plugin returned embeddings\[1\], and the contract wants a list of finite numbers"
+    said = r"a plugin returned embeddings\[1\] .* the contract wants a list of finite numbers"
     with pytest.raises(PluginContractError, match=said):
         EMBED.normalize({"embeddings": [[0.5], vector]}, EmbedRequest("m", ["a", "b"]), "a plugin")
 
@@ -545,3 +546,14 @@ def test_a_further_attempt_has_what_is_left_of_the_time(way: str) -> None:
     assert left[0] == 30.0
     assert left[1] is not None
     assert left[1] < 30.0
+
+
+@pytest.mark.parametrize("returned", [None, "yes", {}, {"choices": [{}]}], ids=repr)
+def test_a_preview_looks_at_what_a_plugin_returns_at_once(returned: Any) -> None:
+    class Hasty(Embedding):
+        @hookimpl
+        def lmgateway_complete(self, request: Request) -> Any:
+            return returned
+
+    with Hasty().lm() as lm, pytest.raises(lmgateway.PluginError, match="plugin 'embedding'"):
+        lm.preview("hi")

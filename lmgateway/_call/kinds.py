@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 from .._base.values import are_finite
 from .._layers.call import Kind
 from ..errors import PluginContractError, ResponseFormatError
-from ..types import Completion, EmbedRequest, Request
+from ..types import EmbedRequest, Request
 
 __all__ = ["COMPLETE", "EMBED", "MODELS", "STREAM"]
 
 
-def _completion(outcome: Any, request: Request, source: str) -> Completion:
+def _completion(outcome: Any, request: Request, source: str) -> dict[str, Any]:
     """What a provider answered, checked, as a Completion of the user's own."""
     if not isinstance(outcome, dict):
         raise _wrong(source, type(outcome), 'a dict {"prompt": ..., "choices": [{"text": ...}]}')
@@ -33,10 +33,10 @@ def _completion(outcome: Any, request: Request, source: str) -> Completion:
     if len(choices) < wanted:
         raise ResponseFormatError(f"{wanted} choices were asked for and {len(choices)} came")
     asked = request.input
-    completion: Any = {"prompt": asked, **outcome}
+    completion = {"prompt": asked, **outcome}
     completion["prompt"] = asked
     completion["choices"] = [dict(choice) for choice in choices]
-    return completion  # type: ignore[no-any-return]
+    return completion
 
 
 def _embeddings(outcome: Any, request: EmbedRequest, source: str) -> dict[str, Any]:
@@ -53,27 +53,31 @@ def _embeddings(outcome: Any, request: EmbedRequest, source: str) -> dict[str, A
         raise ResponseFormatError(
             f"{len(request.texts)} texts were to be embedded and {len(vectors)} vectors came"
         )
-    vectors = [
-        _vector(each, f"{source} returned embeddings[{n}]") for n, each in enumerate(vectors)
-    ]
+    for place, raw in enumerate(vectors):
+        vectors[place] = vector = _listed(raw)
+        if vector and not are_finite(vector):  # nearly never
+            vectors[place] = vector = [_plain(each) for each in vector]
+        if not vector or not are_finite(vector):
+            raise PluginContractError(
+                f"{source} returned embeddings[{place}] as it should not be: the contract wants "
+                "a list of finite numbers there"
+            )
     if len(set(map(len, vectors))) > 1:
         raise PluginContractError(f"{source} returned embeddings of different lengths")
     return {**outcome, "embeddings": vectors}
-
-
-def _vector(raw: Any, what: str) -> list[float]:
-    vector = _listed(raw)
-    if not vector or not are_finite(vector):
-        raise PluginContractError(f"{what}, and the contract wants a list of finite numbers there")
-    return vector
 
 
 def _listed(value: Any) -> list[Any] | None:
     """A new list of what stands in a list, a tuple or an array; None for anything else."""
     if isinstance(value, (list, tuple)):
         return list(value)
-    listed = value.tolist() if hasattr(value, "tolist") else None  # of numpy, say
+    listed = _plain(value)
     return listed if isinstance(listed, list) else None
+
+
+def _plain(value: Any) -> Any:
+    """An array or a number of numpy, torch and their like as a list or a number of Python's."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _listing(outcome: Any, request: Any, source: str) -> dict[str, Any]:

@@ -33,24 +33,28 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
         first = _first(exchange(hook_of(spec, call.kind), attempt, [lambda *_: send]))
         if isinstance(first, HTTPRequest):
             return _described(spec, call, first)
+        if not isinstance(first, Blocking):
+            call.kind.normalize(first, request, call.endpoint.source)
+            return {"answers": "without an exchange"}
     except LMGatewayError as error:
         complete_error(error, attempt)
         raise
     finally:
         attempt.exit()
-    if first is not None:
-        return {"runs": "in the process", "key": first.key, "stream": first.stream}
-    return {"answers": "without an exchange"}
+    return {"runs": "in the process", "key": first.key, "stream": first.stream}
 
 
-def _first(flow: Flow[Any]) -> HTTPRequest | Blocking | None:
+def _first(flow: Flow[Any]) -> Any:
+    """The first exchange of a flow; or what it returns, if it has none."""
     try:
-        for effect in flow:
+        while True:
+            effect = next(flow)
             if isinstance(effect, (HTTPRequest, Blocking)):
                 return effect
+    except StopIteration as stop:
+        return stop.value
     finally:
         flow.close()
-    return None
 
 
 def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
