@@ -149,7 +149,7 @@ def round_of(way: str, lm: Any, number: int, checks: Checks) -> None:
         except RuntimeError:  # it is about to begin, or never will
             time.sleep(0.1)
             if thread.is_alive():
-                thread.join(PATIENCE)
+                thread.join(DRAIN_SECONDS)
         checks.counts["HUNG: the other thread"] += thread.is_alive()
     checks.state(lm)
     if number % 20 == 0:
