@@ -9,14 +9,12 @@ from .._base.values import shown
 from .._config.tables import holds_secret
 from .._plugins.registry import RESERVED, Plugin
 from ..errors import InputError, LMGatewayError, UnknownParameterError
-from ..types import Options
 from .validation import check_params
 
 __all__ = ["check_name", "check_row"]
 
 #: What is asked, beside the generation parameters of the plugin.
 _ASKED = ("prompt", "messages", "system", "schema", "sample")
-_OPTIONS = frozenset(Options.__dataclass_fields__)
 #: Parameters that change the request as a whole, the text it is rendered with, or the host that
 #: computes it. A template is a program, and belongs to the operator.
 _HOW = frozenset({"chat_template", "kv_transfer_params", "ec_transfer_params"})
@@ -71,7 +69,7 @@ def check_name(name: object, plugin: Plugin, place: str) -> None:
 
 
 def _belongs_to_the_job(name: str, plugin: Plugin) -> bool:
-    if name in RESERVED or name in _OPTIONS or _says_how(name) or name in ("api_base", "api_key"):
+    if name in RESERVED or name in ("api_base", "api_key") or _says_how(name):
         return True
     return plugin.settings is not None and name in plugin.settings.model_fields
 

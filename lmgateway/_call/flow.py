@@ -31,7 +31,7 @@ from . import validation
 from .attempt import attempt, complete_error
 from .exchange import exchange
 from .schemas import read_schema
-from .spec import FIXED, OPTION_NAMES, Spec, leads_to, specify, varied
+from .spec import FIXED, OPTION_NAMES, Spec, resolve
 
 __all__ = ["compose", "embedding", "listing", "prepare"]
 
@@ -88,7 +88,7 @@ def compose(spec: Spec, call: Call) -> Step:
 
 def _asking(spec: Spec, call: Call) -> Step:
     """The step that asks one provider, as often as its retries allow."""
-    hooks, settings = spec.plugin.hook, spec.filled.values if spec.filled else None
+    hooks, settings = spec.plugin.hook, spec.settings.values if spec.settings else None
 
     def hook(request: Request) -> Any:
         if request.stream:
@@ -102,9 +102,9 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
     """A model to ask when another fails; resolved only then."""
 
     def step(request: Request) -> Flow[Completion]:
-        spec = varied(_resolved(name, failed), _carried(failed))
+        spec = _resolved(name, failed).vary(_carried(failed))
         params = {**spec.params, **request.params}
-        if leads_to(spec.selection) != leads_to(failed.selection):  # what is meant for one host
+        if spec.selection.destination != failed.selection.destination:  # what is meant for one host
             params |= {"extra_body": spec.params.get("extra_body")}
             params = {name: value for name, value in params.items() if value is not None}
         validation.check_params(params, spec.plugin)
@@ -122,7 +122,7 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
 def _resolved(name: str, failed: Spec) -> Spec:
     found = failed.alternatives.get(name)
     if found is None:
-        found = specify(name, None, {"config": failed.selection.config or None})
+        found = resolve(name, None, {"config": failed.selection.config or None})
         found = failed.alternatives.setdefault(name, found)
     return found
 
@@ -137,7 +137,7 @@ def embedding(spec: Spec, texts: list[str], keywords: Mapping[str, Any]) -> tupl
     """The flow that embeds texts; its keywords are checked as those of a completion are."""
     known = _EMBEDDING | spec.plugin.info.params
     plain = replace(spec, params={}) if spec.params else spec  # the LM's shape completions
-    spec = varied(plain, keywords, known)
+    spec = plain.vary(keywords, known)
     if spec.system is not plain.system:
         raise InputError("system is for completions: put it into the texts")
     request = EmbedRequest(spec.model, texts, spec.params, spec.options.timeout)
@@ -146,7 +146,7 @@ def embedding(spec: Spec, texts: list[str], keywords: Mapping[str, Any]) -> tupl
 
 def listing(spec: Spec, keywords: Mapping[str, Any]) -> tuple[Flow[Any], Call]:
     """The flow that lists models; takes core options and settings, and no parameters."""
-    return ask(varied(spec, keywords, ()), "lmgateway_models")
+    return ask(spec.vary(keywords, ()), "lmgateway_models")
 
 
 def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
@@ -155,7 +155,7 @@ def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
         what = hook.removeprefix("lmgateway_")
         raise UnsupportedError(f"{spec.plugin.name} does not support {what}")
     call = Call(spec.selection.provider, spec.options, Deadline(spec.options.timeout))
-    settings = spec.filled.values if spec.filled else None
+    settings = spec.settings.values if spec.settings else None
     implementation = getattr(spec.plugin.hook, hook)
     target = spec.target
 

@@ -41,7 +41,7 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
 
 def _exchange(spec: Spec, request: Request) -> HTTPRequest | Blocking | None:
     """The first of the provider's flow; None if it has none."""
-    hooks, settings = spec.plugin.hook, spec.filled.values if spec.filled else None
+    hooks, settings = spec.plugin.hook, spec.settings.values if spec.settings else None
     hook = hooks.lmgateway_stream if request.stream else hooks.lmgateway_complete
     try:
         outcome = hook(request=request, settings=settings)
@@ -66,7 +66,8 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     target = spec.target
     base = request.base_url or target.base_url
     if base is None:
-        base = f"<{(spec.filled and spec.filled.variables.get('api_base')) or 'base URL'} not set>"
+        variables = spec.settings.variables if spec.settings else {}
+        base = f"<{variables.get('api_base', 'base URL')} not set>"
     try:
         proofs = credentials(request, target)
     except MissingCredentialError:

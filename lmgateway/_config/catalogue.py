@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .._plugins.distributions import OWN
-from .provenance import Sourced
+from .provenance import Provenance
 
 __all__ = ["Host", "hosts", "needs_key"]
 
@@ -43,10 +43,10 @@ class Host(NamedTuple):
     extra: Mapping[str, Any]
 
     @property
-    def settings(self) -> Mapping[str, Sourced]:
+    def settings(self) -> Mapping[str, Provenance]:
         """The plugin's settings for this host."""
         values = {"api_base": self.api_base, **self.extra}
-        return {name: Sourced(value, "catalogue", self.name) for name, value in values.items()}
+        return {name: Provenance(value, "catalogue", self.name) for name, value in values.items()}
 
 
 @cache

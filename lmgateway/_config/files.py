@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
 
 from .._base.forks import renew_lock
 from .._guard.paths import absolute, as_path, user_folder
 from ..errors import ConfigError, excerpt
-from .provenance import Sourced, folders_upwards
+from .provenance import Environment, Provenance
 
 __all__ = ["FILE_NAME", "VARIABLE", "Document", "Found", "find", "read", "user_file"]
 
@@ -55,16 +56,18 @@ class Document:
                 return f"{self.path}:{self.lines[keys[:length]]}"
         return self.path
 
-    def sourced(self, value: Any, *keys: str) -> Sourced:
-        """The value of a key with its origin."""
-        return Sourced(value, "file", self.place(*keys))
+    def provenance(self, value: Any, *keys: str) -> Provenance:
+        """The value of a key with its line."""
+        return Provenance(value, "file", self.place(*keys))
 
     def beside(self, path: str) -> str:
         """A path in the file, which is relative to the file's folder."""
         return os.path.join(os.path.dirname(self.path), as_path(path, "path"))
 
 
-def find(config: str | os.PathLike[str] | None = None) -> Found | None:
+def find(
+    config: str | os.PathLike[str] | None = None, environment: Environment | None = None
+) -> Found | None:
     """The configuration file that counts: the first one found, and no other.
 
     ``config`` > ``$LMGATEWAY_CONFIG`` > upwards from the working directory, ``lmgateway.toml``
@@ -76,12 +79,13 @@ def find(config: str | os.PathLike[str] | None = None) -> Found | None:
         return _named(as_path(config, "config"), "config=")
     if variable := os.environ.get(VARIABLE):
         return _named(variable, VARIABLE)
-    for folder in folders_upwards():
-        path = os.path.join(folder, FILE_NAME)
-        if os.path.isfile(path):
+    for folder in (environment or Environment()).folders:
+        path = f"{folder}{FILE_NAME}"
+        # os.access is no Python call, and nearly always there is no such file.
+        if os.access(path, os.F_OK) and os.path.isfile(path):
             return Found(path, "found upwards from the working directory")
-        path = os.path.join(folder, _PYPROJECT)
-        if os.path.isfile(path) and _is_ours(path):
+        path = f"{folder}{_PYPROJECT}"
+        if os.access(path, os.F_OK) and os.path.isfile(path) and _is_ours(path):
             return Found(path, "found upwards from the working directory")
     own = user_file()
     if own is None or not os.path.isfile(own):
@@ -91,6 +95,11 @@ def find(config: str | os.PathLike[str] | None = None) -> Found | None:
 
 def user_file() -> str | None:
     """The path of the user's own configuration file, which need not exist; None without a home."""
+    return _user_file(os.environ.get("HOME"), os.environ.get("XDG_CONFIG_HOME"))
+
+
+@lru_cache(maxsize=8)  # to ask platformdirs takes longer than all else that get_lm does for a name
+def _user_file(home: str | None, xdg: str | None) -> str | None:
     try:
         return os.path.join(user_folder("config"), FILE_NAME)
     except ConfigError:

@@ -10,7 +10,7 @@ from .._plugins.registry import nearest
 from ..errors import ConfigError
 from ..types import Options
 from .files import Document
-from .provenance import Sourced
+from .provenance import Provenance
 
 __all__ = [
     "NOTHING",
@@ -39,7 +39,7 @@ _KINDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a
 _SECRET = re.compile(r"(^|[_-])(auth|authorization|key|apikey|token|secret|password|cookie)$", re.I)
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
-Values = Mapping[str, Sourced]
+Values = Mapping[str, Provenance]
 
 
 class ModelTable(NamedTuple):
@@ -54,9 +54,9 @@ class ModelTable(NamedTuple):
         place: ``file:line``.
     """
 
-    provider: Sourced | None
-    model: Sourced | None
-    alias: Sourced | None
+    provider: Provenance | None
+    model: Provenance | None
+    alias: Provenance | None
     keywords: Values
     settings: Values
     place: str
@@ -73,8 +73,8 @@ class ProviderTable(NamedTuple):
         place: ``file:line``.
     """
 
-    plugin: Sourced | None
-    key_variable: Sourced | None
+    plugin: Provenance | None
+    key_variable: Provenance | None
     keywords: Values
     settings: Values
     place: str
@@ -94,7 +94,7 @@ class Config(NamedTuple):
     """
 
     path: str
-    default: Sourced | None
+    default: Provenance | None
     models: Mapping[str, ModelTable]
     providers: Mapping[str, ProviderTable]
     cache: Values
@@ -154,7 +154,7 @@ class _Reader:
     def wrong(self, keys: tuple[str, ...], what: str) -> ConfigError:
         return wrong(self.document.place(*keys), what)
 
-    def typed(self, keys: tuple[str, ...], kinds: type | tuple[type, ...]) -> Sourced:
+    def typed(self, keys: tuple[str, ...], kinds: type | tuple[type, ...]) -> Provenance:
         """A value of the right type; true is no number."""
         value = self.at(keys)
         several = kinds if isinstance(kinds, tuple) else (kinds,)
@@ -163,7 +163,7 @@ class _Reader:
             raise self.wrong(keys, f"{'.'.join(keys)} must be {wanted}, not {_said(value)}")
         if isinstance(value, str) and not value.strip():
             raise self.wrong(keys, f"{'.'.join(keys)} is empty: fill it in, or remove it")
-        return self.document.sourced(value, *keys)
+        return self.document.provenance(value, *keys)
 
     def table(self, keys: tuple[str, ...]) -> Mapping[str, Any]:
         value: Mapping[str, Any] = self.typed(keys, dict).value
@@ -189,7 +189,7 @@ class _Reader:
 
     def checked(
         self, keys: tuple[str, ...], kinds: Mapping[str, type | tuple[type, ...]]
-    ) -> dict[str, Sourced]:
+    ) -> dict[str, Provenance]:
         """A table whose every key is known."""
         self.refuse_unknown(keys, self.table(keys), kinds)
         values = {name: self.typed((*keys, name), kinds[name]) for name in self.table(keys)}
@@ -198,7 +198,7 @@ class _Reader:
                 raise self.wrong((*keys, name), f"{'.'.join((*keys, name))} must be above 0")
         return values
 
-    def cache(self) -> dict[str, Sourced]:
+    def cache(self) -> dict[str, Provenance]:
         values = self.checked(("cache",), _CACHE)
         return {name: self._resolved(name, each) for name, each in values.items()}
 
@@ -225,7 +225,7 @@ class _Reader:
         if "params" in table:
             inner = (*keys, "params")
             for key, value in self.table(inner).items():
-                keywords[key] = self.document.sourced(value, *inner, key)
+                keywords[key] = self.document.provenance(value, *inner, key)
         place = self.document.place(*keys)
         return ModelTable(
             fixed["provider"], fixed["model"], fixed["alias"], keywords, settings, place
@@ -250,14 +250,14 @@ class _Reader:
 
     def _told_apart(
         self, keys: tuple[str, ...], table: Mapping[str, Any]
-    ) -> tuple[dict[str, Sourced], dict[str, Sourced]]:
+    ) -> tuple[dict[str, Provenance], dict[str, Provenance]]:
         """Keywords of get_lm, and the rest, which the plugin's settings must know."""
-        keywords: dict[str, Sourced] = {}
-        settings: dict[str, Sourced] = {}
+        keywords: dict[str, Provenance] = {}
+        settings: dict[str, Provenance] = {}
         for name, value in table.items():
             self._refuse_secret((*keys, name), value)
-            sourced = self._resolved(name, self.document.sourced(value, *keys, name))
-            (keywords if name in _KEYWORDS else settings)[name] = sourced
+            each = self._resolved(name, self.document.provenance(value, *keys, name))
+            (keywords if name in _KEYWORDS else settings)[name] = each
         return keywords, settings
 
     def _refuse_secret(self, keys: tuple[str, ...], value: Any) -> None:
@@ -280,7 +280,7 @@ class _Reader:
             "that variable in the environment or in .env; the value is not shown",
         )
 
-    def _resolved(self, name: str, each: Sourced) -> Sourced:
+    def _resolved(self, name: str, each: Provenance) -> Provenance:
         """Texts as a list of them, and paths relative to the file that they stand in."""
         value = each.value
         if name in ("recordings", "fallbacks"):
@@ -295,7 +295,7 @@ class _Reader:
             value = [self.document.beside(path) for path in value]
         elif name in ("path", "verify") and isinstance(value, str):
             value = self.document.beside(value)
-        return Sourced(value, each.kind, each.place)
+        return Provenance(value, each.kind, each.place)
 
 
 def _said(value: Any) -> str:

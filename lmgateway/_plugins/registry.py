@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-__all__ = ["Installed", "Plugin", "damaged", "installed", "load", "nearest", "plugin_from"]
-__all__ += ["providers"]
+__all__ = ["Installed", "Plugin", "damaged", "installed", "is_installed", "load", "nearest"]
+__all__ += ["plugin_from", "providers", "unknown"]
 
 #: What ``pip install`` would bring a provider that this project itself publishes.
 PUBLISHED = {
@@ -49,6 +49,9 @@ PUBLISHED = {
     "local": "lmgateway-local",
     "anthropic": "lmgateway-anthropic",
 }
+
+#: No message names more of a kind than these.
+HANDFUL = 5
 
 #: The core's own providers, which are there whatever the metadata say, or without any.
 BUILT_IN = {"echo": "lmgateway._plugins.echo", "openai": "lmgateway._plugins.openai"}
@@ -73,6 +76,7 @@ class Plugin:
         info: What it said it can do.
         settings: The pydantic model of its settings, None if it has none.
         hooks: Names of the hooks that it implements.
+        installed: Whether another process can find it by its name.
     """
 
     name: str
@@ -81,6 +85,7 @@ class Plugin:
     info: Info
     settings: type[BaseModel] | None
     hooks: frozenset[str]
+    installed: bool = True
 
 
 _lock = RLock()
@@ -93,6 +98,7 @@ class _Scan(NamedTuple):
     """What one look through ``sys.path`` has found."""
 
     rows: list[tuple[Installed, EntryPoint]]
+    names: frozenset[str]
     offers: Offers
 
 
@@ -104,6 +110,11 @@ def providers() -> list[Installed]:
 def installed(*, afresh: bool = False) -> list[tuple[Installed, EntryPoint]]:
     """The installed providers with their entry points, from one scan of ``sys.path``."""
     return _scanned(afresh=afresh).rows
+
+
+def is_installed(name: str) -> bool:
+    """Whether some distribution offers a provider of that name."""
+    return name in _scanned().names
 
 
 def damaged() -> dict[str, str]:
@@ -127,7 +138,8 @@ def _scanned(*, afresh: bool = False) -> _Scan:
             sound = [offer for offer in offers.sound if BUILT_IN.get(offer.name) != offer.value]
             version = own_version() or "?"
             sound += [Offer(name, value, OWN, version) for name, value in BUILT_IN.items()]
-            _scans[path] = _Scan(sorted(map(_row, sound), key=lambda row: row[0]), offers)
+            rows = sorted(map(_row, sound), key=lambda row: row[0])
+            _scans[path] = _Scan(rows, frozenset(row.name for row, _ in rows), offers)
         return _scans[path]
 
 
@@ -152,7 +164,7 @@ def load(name: str) -> Plugin:
     if not rows:  # something may have been installed since the scan, in a notebook say
         rows = [pair for pair in installed(afresh=True) if pair[0].name == name]
     if not rows:
-        raise unknown(name, (row.name for row, _ in installed()))
+        raise unknown(name)
     if len(rows) > 1:
         raise DuplicateProviderError(
             f"the provider name {name!r} is claimed by "
@@ -171,24 +183,52 @@ def load(name: str) -> Plugin:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """A clause that offers the nearest of some names, or "" if none is near."""
+    """A clause that offers the nearest of some names, in upper or lower case, or ""."""
     from difflib import get_close_matches
 
     if len(name) > 100:
         return ""
-    found = get_close_matches(name, sorted(set(names)), n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(repr(each) for each in found)}?" if found else ""
+    spelt = {each.lower(): each for each in sorted(set(names), reverse=True)}
+    found = get_close_matches(name.lower(), sorted(spelt), n=2, cutoff=0.6)
+    return f"did you mean {' or '.join(repr(spelt[each]) for each in found)}?" if found else ""
 
 
-def unknown(name: str, known: Iterable[str], others: Iterable[str] = ()) -> UnknownProviderError:
+def _handful(name: str, names: Iterable[str]) -> str:
+    """Some names as a list, the nearest to another name first, and how many more there are."""
+    from difflib import SequenceMatcher
+
+    matcher = SequenceMatcher(b=name[:100].lower())
+
+    def distance(each: str) -> tuple[float, str]:
+        matcher.set_seq1(each.lower())
+        return -matcher.ratio(), each
+
+    ordered = sorted(set(names), key=distance)
+    more = len(ordered) - HANDFUL
+    return ", ".join(ordered[:HANDFUL]) + (f" and {more} more" if more > 0 else "")
+
+
+def _with_slash(name: str, providers: Iterable[str]) -> str:
+    """A clause for a name such as ``openai:gpt-4o``, or ""."""
+    for each in sorted(providers, key=len, reverse=True):
+        mark, model = name[len(each) : len(each) + 1], name[len(each) + 1 :]
+        if name.lower().startswith(each.lower()) and mark and not mark.isalnum() and model.strip():
+            return f"write a slash before the model: {shown(f'{each}/{model.strip()}')}"
+    return ""
+
+
+def unknown(
+    name: str, providers: Iterable[str] = (), models: Iterable[str] = (), file: str = ""
+) -> UnknownProviderError:
     """The error for a provider's name that nothing is installed for.
 
     Args:
         name: The name.
-        known: The installed providers.
-        others: Further names that may have been meant.
+        providers: Other providers that are known: hosts of the catalogue, and the file's own.
+        models: Names of models in the configuration file.
+        file: The configuration file.
     """
-    known = sorted(set(known))
+    here = {row.name for row, _ in installed()}
     parts = [f"no provider {shown(name)} is installed"]
     offers = _scanned().offers
     distribution = PUBLISHED.get(name, f"lmgateway-{name}")
@@ -206,8 +246,16 @@ def unknown(name: str, known: Iterable[str], others: Iterable[str] = ()) -> Unkn
                 f"--copy-metadata {distribution})"
             )
     else:
-        parts.append(nearest(name, [*known, *PUBLISHED, *others]))
-        parts.append(f"installed are: {', '.join(known) or 'none'}")
+        known = {*here, *PUBLISHED, *providers}
+        if name in models:
+            parts.append(f"it names a model in {file}, so nothing follows it: get_lm({name!r})")
+        else:
+            parts.append(_with_slash(name, known) or nearest(name, [*known, *models]))
+        parts.append(f"installed are: {_handful(name, here) or 'none'}")
+        if models:
+            parts.append(f"models in {file}: {_handful(name, models)}")
+        if others := known - here:
+            parts.append(f"known as well: {_handful(name, others)}")
         parts.append(f"others come as distributions with an entry point in {hookspecs.GROUP}")
     return UnknownProviderError("; ".join(part for part in parts if part), provider=name)
 
@@ -222,7 +270,7 @@ def _load(row: Installed, point: EntryPoint) -> Plugin:
             f"mend or reinstall {row.distribution}",
             provider=row.name,
         ) from error
-    return plugin_from(module, name=row.name, source=source)
+    return plugin_from(module, name=row.name, source=source, installed=True)
 
 
 def _imported(point: EntryPoint) -> Any:
@@ -238,15 +286,24 @@ def _imported(point: EntryPoint) -> Any:
     return point.load()
 
 
-def plugin_from(module: Any, *, name: str, source: str | None = None) -> Plugin:
+def plugin_from(
+    module: Any, *, name: str, source: str | None = None, installed: bool = False
+) -> Plugin:
     """Check a module, or any object with marked hooks, against the contract.
 
     Args:
         module: What holds the functions marked ``@hookimpl``.
         name: The provider's name.
         source: How to name it in messages.
+        installed: Whether another process can find it by its name.
+
+    Raises:
+        PluginContractError: It breaks the contract.
+        PluginVersionError: It was written for another version of the contract.
+        PluginLoadError: It raised while it was asked for its info and settings.
     """
     source = source or f"plugin {name!r}"
+    _check_kind(module, source, name)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     try:
@@ -277,7 +334,7 @@ def plugin_from(module: Any, *, name: str, source: str | None = None) -> Plugin:
         )
     _check_arguments(manager, source, name)
     _check_settings(settings, info, source, name)
-    return Plugin(name, source, _direct(manager), info, settings, hooks)
+    return Plugin(name, source, _direct(manager), info, settings, hooks, installed)
 
 
 def _direct(manager: pluggy.PluginManager) -> SimpleNamespace:
@@ -306,6 +363,18 @@ def _callable(caller: pluggy.HookCaller) -> Callable[..., Any]:
 
 def _broken(source: str, name: str, what: str) -> PluginContractError:
     return PluginContractError(f"{source} breaks the plugin contract: {what}", provider=name)
+
+
+def _check_kind(module: Any, source: str, name: str) -> None:
+    """Refuse what can hold no hooks, by its type."""
+    kind = type(module)
+    if inspect.isclass(module):
+        what = f"it is the class {module.__name__}: give an instance of it, {module.__name__}()"
+    elif kind.__module__ == "builtins" and not inspect.ismodule(module):
+        what = f"it is of the type {kind.__name__}: give a module, or an object with hooks"
+    else:
+        return
+    raise _broken(source, name, what)
 
 
 def _peek(module: Any) -> Any:

@@ -69,10 +69,11 @@ def open_lm(
 
 
 def _has_default(config: str | None) -> bool:
-    from .._config.names import MODEL_VARIABLE, configuration
+    from .._config.names import configuration, default_name
     from .._config.provenance import Environment
 
-    return bool(Environment().lookup(MODEL_VARIABLE) or configuration(config).default)
+    environment = Environment()
+    return default_name(configuration(config, environment), environment) is not None
 
 
 def _parse_params(params: list[str]) -> dict[str, Any]:

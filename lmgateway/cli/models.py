@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,13 +65,7 @@ def models(name: Name = None, config: ConfigPath = None, as_json: AsJSON = False
 
 def open_anyhow(name: str | None, **keywords: Any) -> LM:
     """The LM of a name; its ``model`` is "" where none was named, and none can then be asked."""
-    from .._call.spec import specify
-    from .._config.names import plugin_of, select
+    from .._call.spec import resolve
     from ..lm import LM
 
-    selection = select(name, None, keywords.get("config"))
-    plugin = plugin_of(selection)
-    if selection.model is not None or plugin.info.default_model is not None:
-        return LM(specify(None, None, keywords, plugin, selection))
-    spec = specify(None, None, keywords, plugin, replace(selection, model="any"))
-    return LM(replace(spec, selection=selection, model=""))
+    return LM(resolve(name, None, keywords, needs_model=False))

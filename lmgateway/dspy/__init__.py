@@ -168,9 +168,9 @@ def _resolved(name: str | gateway.LM | None, model: str | None, keywords: Any) -
         changes = keywords if model is None else {"model": model, **keywords}
         return name.copy(**changes) if changes else name
     lm = gateway.get_lm(name, model=model, **keywords)
-    asked = keywords.keys() | lm._spec.selection.keywords.keys()
+    asked = keywords.keys() | gateway.spec_of(lm).selection.keywords.keys()
     off = {each: value for each, value in _OFF.items() if each not in asked}
-    return gateway.get_lm(name, model=model, **keywords, **off)
+    return lm.copy(**off) if off else lm
 
 
 def _engines(

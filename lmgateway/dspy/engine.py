@@ -9,8 +9,8 @@ from typing import Any, Self, TypeAlias
 from dspy import lm15
 from dspy.clients.engines.base import validate_request
 
-from .._call.spec import recipe
-from ..lm import LM, get_lm
+from .._call.pickling import portable_arguments
+from ..lm import LM, get_lm, spec_of
 from .answers import Reply, response
 from .asking import (
     CARRIED,
@@ -29,8 +29,8 @@ Named: TypeAlias = tuple[str | None, str | None]
 
 
 @dataclass(eq=False)
-class _Asker:
-    """What both colours share.
+class _EngineBase:
+    """What the blocking and the awaited engine share.
 
     Attributes:
         lm: Whom to ask.
@@ -51,7 +51,7 @@ class _Asker:
 
     def dump_state(self) -> dict[str, Any]:
         """What makes it anew elsewhere, without secrets."""
-        arguments = recipe(self.lm._spec)[1]
+        arguments = portable_arguments(spec_of(self.lm))[0]
         name, model = self.named
         return {
             "name": name,
@@ -69,11 +69,11 @@ class _Asker:
         return cls(lm, named, lm15.ModelSupport(**state["supports"]), state["limit"])
 
     def _info(self) -> Any:
-        return self.lm._spec.plugin.info
+        return spec_of(self.lm).plugin.info
 
     @property
     def _streams(self) -> bool:
-        return "lmgateway_stream" in self.lm._spec.plugin.hooks
+        return "lmgateway_stream" in spec_of(self.lm).plugin.hooks
 
     def _arguments(self, request: lm15.Request) -> dict[str, Any]:
         """What to call the LM with. Raises an error of DSPy's for what cannot be asked."""
@@ -98,7 +98,7 @@ class _Asker:
         return {"prompt": one_text(messages), **params}
 
 
-class Engine(_Asker):
+class Engine(_EngineBase):
     """What ``dspy.LM(engine=...)`` takes: one attempt, blocking."""
 
     @property
@@ -148,7 +148,7 @@ class Engine(_Asker):
         self.lm.close()
 
 
-class AsyncEngine(_Asker):
+class AsyncEngine(_EngineBase):
     """What ``dspy.LM(async_engine=...)`` takes: the same, awaited."""
 
     async def complete(self, request: lm15.Request) -> lm15.Response:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from .._store.exchange import shaping as shaping_headers
-from ..lm import LM
+from ..lm import LM, spec_of
 from .asking import CARRIED
 
 __all__ = ["label"]
@@ -30,7 +30,7 @@ def label(lm: LM) -> str:
 
 def _digest(lm: LM) -> str:
     """Eight characters for what is set beside service and model; "" where nothing is."""
-    spec, options = lm._spec, lm.options
+    spec, options = spec_of(lm), lm.options
     shaping: dict[str, Any] = {name: v for name, v in lm.params.items() if name not in CARRIED}
     if lm.settings is not None:
         shown = lm.settings.model_dump(mode="json", exclude_defaults=True, exclude=_WHO)

@@ -1,20 +1,20 @@
-"""The bench a provider is tried on: a real LM of it, with a Wire where the network would be."""
+"""The bench on which a provider is tried: a real LM of it, with a Wire in place of the network."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._call import flow as flows
-from .._call import spec as specs
 from .._call.exchange import exchange
+from .._call.spec import Spec
 from .._drive.cancel import Deadline
 from .._drive.loops import run
 from .._layers.call import Call, Scope
 from .._plugins.registry import Plugin
-from ..lm import LM
+from ..lm import LM, spec_of
 from ..types import (
     Blocking,
     Completion,
@@ -26,19 +26,19 @@ from ..types import (
 from .calls import DEFAULT_PROMPT, RecordedCall, portray_request
 from .wire import Wire
 
-__all__ = ["DEFAULT_CALL", "Bench", "Outcome"]
+__all__ = ["DEFAULT_CALL", "Bench", "BenchResult"]
 
 DEFAULT_CALL: Mapping[str, Any] = {"prompt": DEFAULT_PROMPT}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one call.
+class BenchResult:
+    """What one call gave.
 
     Attributes:
         completion: The answer.
         pieces: What was emitted on the way.
-        wire: What was asked.
+        wire: The exchanges that were asked for.
     """
 
     completion: Completion
@@ -61,54 +61,51 @@ class Bench:
     model: str
     settings: Mapping[str, Any]
     canaries: tuple[str, ...]
-    _specs: list[specs.Spec] = field(default_factory=list, init=False, repr=False)
+    _specs: list[Spec] = field(default_factory=list, init=False, repr=False)
 
     def lm(self, wire: Wire, **keywords: Any) -> LM:
         """An LM whose every exchange goes to the wire; it asks once, and caches nothing."""
         if not self._specs:
             asked = {"retries": 0, "cache": False, "timeout": 60.0, **self.settings}
-            spec = specs.specify(self.plugin.name, self.model, asked, self.plugin)
-            self._specs.append(spec)
-        spec = specs.varied(self._specs[0], keywords)
-        lm = LM(replace(spec, layers=(*spec.layers, wire.layer)))
-        object.__setattr__(lm, "_connections", wire)
-        return lm
+            self._specs.append(Spec.of_object(self.plugin, self.model, asked))
+        spec = self._specs[0].vary(keywords).with_layers(wire.layer)
+        return LM(spec, connections=wire)
 
     # -- the four ways to ask -------------------------------------------------------------------
 
-    def ask(self, call: Mapping[str, Any], *answers: Any) -> Outcome:
+    def ask(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
         """Blocking, at once."""
         wire = Wire(*answers)
-        return Outcome(self.lm(wire).complete(**call), [], wire)
+        return BenchResult(self.lm(wire).complete(**call), [], wire)
 
-    def aask(self, call: Mapping[str, Any], *answers: Any) -> Outcome:
+    def aask(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
         """Awaited, at once."""
         wire = Wire(*answers)
-        return Outcome(asyncio.run(self.lm(wire).acomplete(**call)), [], wire)
+        return BenchResult(asyncio.run(self.lm(wire).acomplete(**call)), [], wire)
 
-    def stream(self, call: Mapping[str, Any], *answers: Any) -> Outcome:
+    def stream(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
         """Blocking, piece by piece."""
         wire = Wire(*answers)
         stream = self.lm(wire).stream(events=True, **call)
         pieces = list(stream)
         assert stream.completion is not None
-        return Outcome(stream.completion, pieces, wire)
+        return BenchResult(stream.completion, pieces, wire)
 
-    def astream(self, call: Mapping[str, Any], *answers: Any) -> Outcome:
+    def astream(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
         """Awaited, piece by piece."""
         wire = Wire(*answers)
 
-        async def gather() -> Outcome:
+        async def gather() -> BenchResult:
             stream = self.lm(wire).astream(events=True, **call)
             pieces = [piece async for piece in stream]
             assert stream.completion is not None
-            return Outcome(stream.completion, pieces, wire)
+            return BenchResult(stream.completion, pieces, wire)
 
         return asyncio.run(gather())
 
-    def replay(self, recorded: RecordedCall, *, awaited: bool = False) -> Outcome:
+    def replay(self, recorded: RecordedCall, *, awaited: bool = False) -> BenchResult:
         """Ask as the recorded call did, and be answered as it was."""
-        ways: dict[tuple[bool, bool], Callable[..., Outcome]] = {
+        ways: dict[tuple[bool, bool], Callable[..., BenchResult]] = {
             (False, False): self.ask,
             (False, True): self.aask,
             (True, False): self.stream,
@@ -151,8 +148,8 @@ class Bench:
             if isinstance(effect, HTTPRequest):
                 asked["headers"] = dict(effect.headers)
             return asked
-        outcome = self.stream(call) if stream else self.ask(call)
-        return {"answer": [choice["text"] for choice in outcome.completion["choices"]]}
+        result = self.stream(call) if stream else self.ask(call)
+        return {"answer": [choice["text"] for choice in result.completion["choices"]]}
 
     def asks(self, *, stream: bool = False) -> str:
         """What the default call asks for first: ``HTTP``, ``Blocking``, or ``nothing``."""
@@ -163,15 +160,15 @@ class Bench:
         return "HTTP" if isinstance(effect, HTTPRequest) else "Blocking"
 
 
-def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[specs.Spec, Request, Call]:
+def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[Spec, Request, Call]:
     keywords = dict(call)
     given = [keywords.pop(name, None) for name in ("prompt", "messages", "schema")]
-    spec = specs.varied(lm._spec, keywords)
+    spec = spec_of(lm).vary(keywords)
     return spec, *flows.prepare(spec, *given, stream=stream)
 
 
-def _hook(spec: specs.Spec) -> Callable[[Request], Any]:
-    hooks, values = spec.plugin.hook, spec.filled.values if spec.filled else None
+def _hook(spec: Spec) -> Callable[[Request], Any]:
+    hooks, values = spec.plugin.hook, spec.settings.values if spec.settings else None
 
     def ask(request: Request) -> Any:
         name = "lmgateway_stream" if request.stream else "lmgateway_complete"

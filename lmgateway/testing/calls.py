@@ -23,7 +23,7 @@ from .._layers.call import Scope, Send
 from .._store.exchange import Replay, kept_headers
 from .._store.recordings import append_line, portray, revive
 from ..errors import InputError, LMGatewayError
-from ..lm import LM
+from ..lm import LM, spec_of
 from ..types import (
     JSON,
     Exchange,
@@ -181,7 +181,7 @@ def record_call(
         **call: As for ``lm.complete``.
     """
     tap = _Tap()
-    spec = replace(lm._spec, layers=(tap.layer,), options=replace(lm.options, retries=0))
+    spec = replace(spec_of(lm), layers=(tap.layer,), options=replace(lm.options, retries=0))
     error = None
     with LM(spec) as tapped:
         try:

@@ -9,11 +9,11 @@ from threading import Lock
 from typing import Any, TypeAlias, cast
 
 from .._base.forks import renew_lock
-from .._call import spec as specs
+from .._call.spec import Spec
 from .._plugins.registry import plugin_from
 from ..errors import LMGatewayError
 from ..hookspecs import hookimpl
-from ..lm import LM
+from ..lm import LM, spec_of
 from ..types import (
     Completion,
     Emit,
@@ -116,7 +116,7 @@ class ScriptedLM(LM):
         plugin = plugin_from(double, name="scripted", source="ScriptedLM")
         # No cache unless asked for: a script is to be followed to the letter.
         keywords = {"cache": False, **keywords}
-        super().__init__(specs.specify("scripted", model, keywords, plugin))
+        super().__init__(Spec.of_object(plugin, model, keywords))
         object.__setattr__(self, "_script", double)
 
     @property
@@ -126,11 +126,8 @@ class ScriptedLM(LM):
 
     def copy(self, **changes: Any) -> Any:
         """An LM with some keywords changed that goes on with the same script."""
-        keywords = {**self._spec.arguments, **changes}
-        keywords.pop("name", None)
-        model = keywords.pop("model", self.model)
+        changes.pop("name", None)
         twin = LM.__new__(type(self))
-        spec = specs.specify("scripted", model, keywords, self._spec.plugin)
-        LM.__init__(twin, spec)
+        LM.__init__(twin, spec_of(self).with_(changes))
         object.__setattr__(twin, "_script", self._script)
         return twin

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .._layers.call import Scope, Send
+from .._transports.leases import Connections
 from ..types import (
     Blocking,
     Exchange,
@@ -47,7 +48,7 @@ class Pieces:
         self.closed = True
 
 
-class Wire:
+class Wire(Connections):
     """Answers exchanges in turn: an HTTPResponse, what a Blocking returns, or an error to raise.
 
     Attributes:
@@ -56,6 +57,7 @@ class Wire:
     """
 
     def __init__(self, *answers: Any) -> None:
+        super().__init__()
         self._answers = deque(answers)
         self.asked: list[Exchange] = []
         self.sent: list[HTTPRequest] = []

@@ -17,6 +17,7 @@ from lmgateway import (
 from lmgateway._config.names import select
 from lmgateway._plugins.registry import PUBLISHED
 from lmgateway.errors import PluginLoadError
+from lmgateway.lm import spec_of
 
 Write = Callable[..., Path]
 
@@ -132,7 +133,7 @@ def test_variables_are_those_of_the_provider_never_of_its_plugin(
     lm = get_lm("company/m")
 
     assert lm.settings.use_chat_api is True
-    assert "sk-not-for-them" not in list(lm._spec.filled.secrets())
+    assert "sk-not-for-them" not in list(spec_of(lm).settings.secrets())
 
 
 @pytest.mark.parametrize("place", ["environment", ".env"])

@@ -14,7 +14,7 @@ import pytest
 from support.distributions import SitePackages
 
 import lmgateway
-from lmgateway._plugins.registry import plugin_from
+from lmgateway.testing import lm_from
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -132,7 +132,7 @@ def module_of(page: str) -> ModuleType:
 
 @pytest.mark.parametrize("page", HOW_TO)
 def test_a_how_tos_plugin_holds_to_the_contract_of_hooks(page: str) -> None:
-    assert plugin_from(module_of(page), name=page).hooks
+    assert lm_from(module_of(page), page, model="m").provider == page
 
 
 def test_the_model_in_the_process_answers_as_shown(site_packages: SitePackages) -> None:

@@ -16,7 +16,7 @@ import pytest
 from ..._store.recorder import record
 from ...errors import LMGatewayError
 from ...types import HTTPRequest, HTTPResponse
-from ..bench import DEFAULT_CALL, Bench, Outcome
+from ..bench import DEFAULT_CALL, Bench, BenchResult
 from ..calls import RecordedCall
 from ..wire import Wire
 
@@ -117,7 +117,7 @@ def _echoes(canaries: tuple[str, ...]) -> Iterator[HTTPResponse]:
 def _shown(ask: Any) -> list[str]:
     """Everything one sees of a call."""
     try:
-        outcome: Outcome = ask()
+        outcome: BenchResult = ask()
     except LMGatewayError as error:
         kinds = [str(error), repr(error), repr(vars(error)), repr(error.args)]
         return [*kinds, "".join(traceback.TracebackException.from_exception(error).format())]

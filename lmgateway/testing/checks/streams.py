@@ -12,7 +12,7 @@ import pytest
 
 from ...errors import ConnectionFailedError, LMGatewayError, StreamInterruptedError
 from ...types import Delta
-from ..bench import DEFAULT_CALL, Bench, Outcome
+from ..bench import DEFAULT_CALL, Bench, BenchResult
 from ..calls import RecordedCall
 from ..wire import Pieces, Wire
 from .answers import essence
@@ -167,7 +167,7 @@ def _cut(streamed: RecordedCall, pieces: Iterable[bytes | BaseException]) -> lis
     return [*before, replace(last, source=Pieces(pieces))]
 
 
-def _content(outcome: Outcome) -> tuple[Any, ...]:
+def _content(outcome: BenchResult) -> tuple[Any, ...]:
     """The answer and what was shown, whatever pieces it was shown in."""
     shown: dict[tuple[int, str], str] = {}
     for piece in outcome.pieces:
