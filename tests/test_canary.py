@@ -671,7 +671,7 @@ def failing(where: str) -> LM:
 def test_a_plugin_that_fails_shows_where_and_not_with_what(where: str, name: str) -> None:
     if name == "LM.preview" and where == "in a worker":
         return  # it runs nothing
-    with failing(where) as lm, pytest.raises(lmgateway.PluginError, match="failer") as caught:
+    with failing(where) as lm, pytest.raises(lmgateway.PluginError, match="'fails'") as caught:
         _called(name, lm)
     error: Any = caught.value
     assert_hidden(error)

@@ -96,9 +96,10 @@ def _as_json(spec: Spec, name: str, value: Any) -> Any:
         value = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in value]
     problem = flaw(value, name)
     if problem and spec.settings is not None and name in spec.settings.variables:
-        with suppress(LookupError, TypeError, ValueError):
+        with suppress(Exception):  # whatever a model of a plugin's own makes of it
             value = spec.settings.values.model_dump(mode="json", include={name})[name]
-            problem = flaw(value, name)
+            if spec.settings.changed({name: value}).values == spec.settings.values:
+                problem = flaw(value, name)
     if problem:
         raise InputError(f"this LM cannot be pickled: {problem}")
     return json.loads(json.dumps(value, default=dict))

@@ -241,7 +241,7 @@ def _invalid(name: str, given: Provenance, why: str) -> InvalidSettingError:
 
 def _validate(model: type[BaseModel], found: Mapping[str, Provenance], provider: str) -> BaseModel:
     """An instance of the model; a required field without a value is None in it."""
-    if missing := _required(model) - found.keys():
+    if missing := _required(model).difference(found):
         model = _without(model, missing)
     try:
         return model.model_validate({name: each.value for name, each in found.items()})

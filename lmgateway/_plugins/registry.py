@@ -257,7 +257,7 @@ def unknown(
         if others := known - here:
             parts.append(f"known as well: {_handful(name, others)}")
         parts.append(f"others come as distributions with an entry point in {hookspecs.GROUP}")
-    return UnknownProviderError("; ".join(part for part in parts if part), provider=name)
+    return UnknownProviderError("; ".join(filter(None, parts)), provider=name[:100])
 
 
 def _load(row: Installed, point: EntryPoint) -> Plugin:

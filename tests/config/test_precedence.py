@@ -16,6 +16,7 @@ from lmgateway import get_lm
 from lmgateway._config.files import find
 from lmgateway._config.names import select
 from lmgateway.cli.effective import Row, effective
+from lmgateway.lm import spec_of
 
 settings.register_profile("config", max_examples=120, deadline=None)
 pytestmark = pytest.mark.filterwarnings("error")
@@ -111,8 +112,8 @@ def test_a_key(present: frozenset[str], names_variable: bool) -> None:
 
         lm = get_lm("groq/m", **arguments)
         found = next(each for each in effective(lm) if each.name == "api_key")
-        key = lm.settings.api_key
-        secrets = [key.get_secret_value()] if key is not None else []
+        resolved = spec_of(lm).settings
+        secrets = list(resolved.secrets()) if resolved else []
 
     order = KEY_ORDER if names_variable else KEY_ORDER[:3]
     winner = first(order, present)
