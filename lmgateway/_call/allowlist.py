@@ -7,7 +7,7 @@ from typing import Any
 
 from .._base.values import shown
 from .._config.tables import holds_secret
-from .._plugins.registry import RESERVED, Plugin
+from .._plugins.contract import RESERVED, Plugin
 from ..errors import InputError, LMGatewayError, UnknownParameterError
 from .validation import check_params
 

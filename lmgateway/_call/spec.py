@@ -11,7 +11,8 @@ from .._config.provenance import Environment, Provenance
 from .._config.tables import OPTION_NAMES, wrong
 from .._layers.cache import cache
 from .._layers.call import EffectLayer
-from .._plugins.registry import Plugin, nearest
+from .._plugins.contract import Plugin
+from .._plugins.spelling import nearest
 from .._store.settings import CacheSettings
 from ..errors import InputError, UnknownParameterError
 from ..types import Options

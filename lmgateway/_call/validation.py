@@ -11,7 +11,8 @@ from typing import Any
 
 from .._base.values import flaw, shown
 from .._guard.paths import as_path, is_special
-from .._plugins.registry import Plugin, nearest
+from .._plugins.contract import Plugin
+from .._plugins.spelling import nearest
 from ..errors import InputError, UnknownParameterError, UnsupportedError
 from ..types import Message, Options, Request
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from .._base.values import shown
 from .._plugins import registry
-from .._plugins.registry import Plugin, is_installed, nearest
+from .._plugins.contract import Plugin
+from .._plugins.registry import is_installed
+from .._plugins.spelling import nearest
 from .._store.settings import SWITCH, says_off
 from ..errors import ConfigError, InputError, UnknownProviderError
 from .catalogue import Host, hosts

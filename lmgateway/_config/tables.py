@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .._plugins.registry import nearest
+from .._plugins.spelling import nearest
 from ..errors import ConfigError
 from ..types import Options
 from .files import Document

@@ -6,26 +6,15 @@ asked for is imported, so a broken one harms nobody else.
 
 from __future__ import annotations
 
-import inspect
 import sys
-from dataclasses import dataclass, field
 from threading import RLock
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pluggy
-
-from .. import hookspecs
 from .._base.forks import renew_lock
 from .._base.values import shown
-from ..errors import (
-    DuplicateProviderError,
-    PluginContractError,
-    PluginLoadError,
-    PluginVersionError,
-    UnknownProviderError,
-)
-from ..types import Info
+from ..errors import DuplicateProviderError, PluginLoadError, UnknownProviderError
+from ..hookspecs import GROUP
+from .contract import Plugin, plugin_from
 from .distributions import (
     OWN,
     Offer,
@@ -33,15 +22,13 @@ from .distributions import (
     own_version,
     scan,
 )
+from .spelling import handful, nearest, with_slash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
-    from pydantic import BaseModel
-
-__all__ = ["Installed", "Plugin", "damaged", "installed", "is_installed", "load", "nearest"]
-__all__ += ["plugin_from", "providers", "unknown"]
+__all__ = ["Installed", "damaged", "installed", "is_installed", "load", "providers", "unknown"]
 
 #: What ``pip install`` would bring a provider that this project itself publishes.
 PUBLISHED = {
@@ -49,9 +36,6 @@ PUBLISHED = {
     "local": "lmgateway-local",
     "anthropic": "lmgateway-anthropic",
 }
-
-#: No message names more of a kind than these.
-HANDFUL = 5
 
 #: The core's own providers, which are there whatever the metadata say, or without any.
 BUILT_IN = {"echo": "lmgateway._plugins.echo", "openai": "lmgateway._plugins.openai"}
@@ -63,29 +47,6 @@ class Installed(NamedTuple):
     name: str
     distribution: str
     version: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plugin:
-    """One loaded provider plugin.
-
-    Attributes:
-        name: The entry point's name.
-        source: The distribution and its version, for messages.
-        hook: The plugin's hooks; calling one that is not implemented returns None.
-        info: What it said it can do.
-        settings: The pydantic model of its settings, None if it has none.
-        hooks: Names of the hooks that it implements.
-        installed: Whether another process can find it by its name.
-    """
-
-    name: str
-    source: str
-    hook: Any = field(repr=False)
-    info: Info
-    settings: type[BaseModel] | None
-    hooks: frozenset[str]
-    installed: bool = True
 
 
 _lock = RLock()
@@ -133,7 +94,7 @@ def _scanned(*, afresh: bool = False) -> _Scan:
         return found
     with _lock:
         if afresh or path not in _scans:
-            offers = scan(hookspecs.GROUP)
+            offers = scan(GROUP)
             # The distribution may be there twice, or under another name: the module is the same.
             sound = [offer for offer in offers.sound if BUILT_IN.get(offer.name) != offer.value]
             version = own_version() or "?"
@@ -147,7 +108,7 @@ def _row(offer: Offer) -> tuple[Installed, EntryPoint]:
     from importlib.metadata import EntryPoint
 
     installed = Installed(offer.name, offer.distribution, offer.version)
-    return installed, EntryPoint(offer.name, offer.value, hookspecs.GROUP)
+    return installed, EntryPoint(offer.name, offer.value, GROUP)
 
 
 def load(name: str) -> Plugin:
@@ -180,41 +141,6 @@ def load(name: str) -> Plugin:
         if key not in _plugins:
             _plugins[key] = _load(row, point)
         return _plugins[key]
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A clause that offers the nearest of some names, in upper or lower case, or ""."""
-    from difflib import get_close_matches
-
-    if len(name) > 100:
-        return ""
-    spelt = {each.lower(): each for each in sorted(set(names), reverse=True)}
-    found = get_close_matches(name.lower(), sorted(spelt), n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(repr(spelt[each]) for each in found)}?" if found else ""
-
-
-def _handful(name: str, names: Iterable[str]) -> str:
-    """Some names as a list, the nearest to another name first, and how many more there are."""
-    from difflib import SequenceMatcher
-
-    matcher = SequenceMatcher(b=name[:100].lower())
-
-    def distance(each: str) -> tuple[float, str]:
-        matcher.set_seq1(each.lower())
-        return -matcher.ratio(), each
-
-    ordered = sorted(set(names), key=distance)
-    more = len(ordered) - HANDFUL
-    return ", ".join(ordered[:HANDFUL]) + (f" and {more} more" if more > 0 else "")
-
-
-def _with_slash(name: str, providers: Iterable[str]) -> str:
-    """A clause for a name such as ``openai:gpt-4o``, or ""."""
-    for each in sorted(providers, key=len, reverse=True):
-        mark, model = name[len(each) : len(each) + 1], name[len(each) + 1 :]
-        if name.lower().startswith(each.lower()) and mark and not mark.isalnum() and model.strip():
-            return f"write a slash before the model: {shown(f'{each}/{model.strip()}')}"
-    return ""
 
 
 def unknown(
@@ -250,13 +176,13 @@ def unknown(
         if name in models:
             parts.append(f"it names a model in {file}, so nothing follows it: get_lm({name!r})")
         else:
-            parts.append(_with_slash(name, known) or nearest(name, [*known, *models]))
-        parts.append(f"installed are: {_handful(name, here) or 'none'}")
+            parts.append(with_slash(name, known) or nearest(name, [*known, *models]))
+        parts.append(f"installed are: {handful(name, here) or 'none'}")
         if models:
-            parts.append(f"models in {file}: {_handful(name, models)}")
+            parts.append(f"models in {file}: {handful(name, models)}")
         if others := known - here:
-            parts.append(f"known as well: {_handful(name, others)}")
-        parts.append(f"others come as distributions with an entry point in {hookspecs.GROUP}")
+            parts.append(f"known as well: {handful(name, others)}")
+        parts.append(f"others come as distributions with an entry point in {GROUP}")
     return UnknownProviderError("; ".join(filter(None, parts)), provider=name[:100])
 
 
@@ -284,185 +210,3 @@ def _imported(point: EntryPoint) -> Any:
 
         return openai
     return point.load()
-
-
-def plugin_from(
-    module: Any, *, name: str, source: str | None = None, installed: bool = False
-) -> Plugin:
-    """Check a module, or any object with marked hooks, against the contract.
-
-    Args:
-        module: What holds the functions marked ``@hookimpl``.
-        name: The provider's name.
-        source: How to name it in messages.
-        installed: Whether another process can find it by its name.
-
-    Raises:
-        PluginContractError: It breaks the contract.
-        PluginVersionError: It was written for another version of the contract.
-        PluginLoadError: It raised while it was asked for its info and settings.
-    """
-    source = source or f"plugin {name!r}"
-    _check_kind(module, source, name)
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    try:
-        manager.register(module, name)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        _check_version(_peek(module), source, name)
-        raise PluginContractError(
-            f"{source} breaks the plugin contract: {error}", provider=name
-        ) from error
-    try:
-        info = manager.hook.lmgateway_info() or Info()
-        settings = manager.hook.lmgateway_settings()
-    except (Exception, SystemExit) as error:
-        raise PluginLoadError(
-            f"{source} raised {type(error).__name__} while it was asked for its info and "
-            f"settings: {error}",
-            provider=name,
-        ) from error
-    if not isinstance(info, Info):
-        raise _broken(source, name, f"lmgateway_info returned {type(info).__name__}, not Info")
-    _check_version(info, source, name)
-    _check_info(info, source, name)
-    hooks = frozenset(caller.name for caller in (manager.get_hookcallers(module) or ()))
-    if "lmgateway_complete" not in hooks:
-        raise _broken(
-            source, name, "it has no lmgateway_complete; is the function marked with @hookimpl?"
-        )
-    _check_arguments(manager, source, name)
-    _check_settings(settings, info, source, name)
-    return Plugin(name, source, _direct(manager), info, settings, hooks, installed)
-
-
-def _direct(manager: pluggy.PluginManager) -> SimpleNamespace:
-    """The hooks as plain callables, where there is one function to call and nothing around it.
-
-    What pluggy does for a call (it copies the list of implementations, filters arguments, collects
-    results) is settled for good once a plugin is loaded, and costs more than most providers do.
-    """
-    callers = {name: getattr(manager.hook, name) for name in vars(hookspecs) if _is_hook(name)}
-    return SimpleNamespace(**{name: _callable(caller) for name, caller in callers.items()})
-
-
-def _is_hook(name: str) -> bool:
-    return name.startswith(f"{hookspecs.PROJECT}_")
-
-
-def _callable(caller: pluggy.HookCaller) -> Callable[..., Any]:
-    impls = caller.get_hookimpls()
-    if len(impls) != 1 or impls[0].wrapper or impls[0].hookwrapper or caller.spec is None:
-        return caller
-    function, wanted = impls[0].function, impls[0].argnames
-    if set(wanted) == set(caller.spec.argnames):
-        return function
-    return lambda **arguments: function(**{name: arguments[name] for name in wanted})
-
-
-def _broken(source: str, name: str, what: str) -> PluginContractError:
-    return PluginContractError(f"{source} breaks the plugin contract: {what}", provider=name)
-
-
-def _check_kind(module: Any, source: str, name: str) -> None:
-    """Refuse what can hold no hooks, by its type."""
-    kind = type(module)
-    if inspect.isclass(module):
-        what = f"it is the class {module.__name__}: give an instance of it, {module.__name__}()"
-    elif kind.__module__ == "builtins" and not inspect.ismodule(module):
-        what = f"it is of the type {kind.__name__}: give a module, or an object with hooks"
-    else:
-        return
-    raise _broken(source, name, what)
-
-
-def _peek(module: Any) -> Any:
-    """A plugin's info without pluggy's checks, which another version may not pass."""
-    try:
-        return module.lmgateway_info()
-    except (Exception, SystemExit):
-        return None
-
-
-def _check_version(info: Any, source: str, name: str) -> None:
-    api = getattr(info, "api", hookspecs.API_VERSION)
-    if isinstance(api, bool) or not isinstance(api, int):
-        raise _broken(source, name, f"Info.api must be an int, not {type(api).__name__}")
-    if api == hookspecs.API_VERSION:
-        return
-    newer = api > hookspecs.API_VERSION
-    raise PluginVersionError(
-        f"{source} was written for version {api} of the plugin API, and this lmgateway speaks "
-        f"version {hookspecs.API_VERSION}: "
-        + (f"pip install -U {OWN}" if newer else "install a newer version of the plugin"),
-        provider=name,
-    )
-
-
-def _check_info(info: Info, source: str, name: str) -> None:
-    """Refuse what is of a wrong type: ``in`` would find "top" in "top_p", and say nothing."""
-    for field_name in ("capabilities", "params"):
-        value = getattr(info, field_name)
-        if not isinstance(value, (set, frozenset)):
-            what = f"not {type(value).__name__}"
-        elif odd := [each for each in value if not isinstance(each, str)]:
-            what = f"and {odd[0]!r:.40} in it is none"
-        else:
-            continue
-        raise _broken(source, name, f"Info.{field_name} must be a frozenset of str, {what}")
-    model = info.default_model
-    if not (model is None or isinstance(model, str)):
-        kind = type(model).__name__
-        raise _broken(source, name, f"Info.default_model must be a str or None, not {kind}")
-
-
-def _check_arguments(manager: pluggy.PluginManager, source: str, name: str) -> None:
-    """Refuse an argument that no call would pass: they come by name, and without defaults."""
-    for caller in manager.get_hookcallers(manager.get_plugin(name)) or ():
-        for impl in caller.get_hookimpls():
-            for argument in inspect.signature(impl.function).parameters.values():
-                if argument.kind in (argument.POSITIONAL_ONLY, argument.KEYWORD_ONLY):
-                    raise _broken(
-                        source,
-                        name,
-                        f"the argument {argument.name!r} of {caller.name} is "
-                        f"{argument.kind.description} and would never be passed: "
-                        "remove the / or the * from its signature",
-                    )
-                if argument.default is not argument.empty:
-                    raise _broken(
-                        source,
-                        name,
-                        f"the argument {argument.name!r} of {caller.name} has a default and "
-                        "would never be passed: remove the default",
-                    )
-
-
-def _check_settings(settings: Any, info: Info, source: str, name: str) -> None:
-    if settings is None:
-        return
-    from pydantic import BaseModel
-
-    if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
-        raise _broken(source, name, "lmgateway_settings must return a subclass of BaseModel")
-    taken = RESERVED | info.params
-    shadowing = sorted(set(settings.model_fields) & taken)
-    if shadowing:
-        raise _broken(
-            source,
-            name,
-            f"its setting {shadowing[0]!r} shadows a keyword of the core or a generation "
-            "parameter: rename it",
-        )
-
-
-def _reserved() -> frozenset[str]:
-    from ..types import Options, Request
-
-    own = set(Options.__dataclass_fields__) | set(Request.__dataclass_fields__)
-    return frozenset((own - {"params"}) | {"name", "provider", "plugin", "config", "params"})
-
-
-#: Keywords of get_lm and of a call that no setting of a plugin may be named after.
-RESERVED = _reserved()

@@ -13,7 +13,7 @@ from .._call.spec import Spec
 from .._drive.cancel import Deadline
 from .._drive.loops import run
 from .._layers.call import Call, Scope
-from .._plugins.registry import Plugin
+from .._plugins.contract import Plugin
 from ..lm import LM, spec_of
 from ..types import (
     Blocking,

@@ -26,7 +26,8 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from .._plugins.registry import Plugin, installed, load
+from .._plugins.contract import Plugin
+from .._plugins.registry import installed, load
 from ..errors import LMGatewayError
 from .bench import Bench
 from .calls import RecordedCall, read_calls

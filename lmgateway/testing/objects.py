@@ -6,7 +6,7 @@ from typing import Any
 
 from .._call.spec import Spec
 from .._guard.tracebacks import door
-from .._plugins.registry import plugin_from
+from .._plugins.contract import plugin_from
 from ..errors import InputError, PluginContractError
 from ..lm import LM
 

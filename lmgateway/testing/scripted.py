@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from .._base.forks import renew_lock
 from .._call.spec import Spec
-from .._plugins.registry import plugin_from
+from .._plugins.contract import plugin_from
 from ..errors import LMGatewayError
 from ..hookspecs import hookimpl
 from ..lm import LM, spec_of
