@@ -1,4 +1,4 @@
-"""The allow-list: a row of data may say what to ask, and never how or where."""
+"""The allow-list: a row of data says what is asked, and never how it is asked or of whom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .validation import check_params
 
 __all__ = ["check_name", "check_row"]
 
-#: What is asked, beside the generation parameters of the plugin.
+#: What a row may say, beside the generation parameters of the plugin.
 _ASKED = ("prompt", "messages", "system", "schema", "sample")
 #: Parameters that change the request as a whole, the text it is rendered with, or the host that
 #: computes it. A template is a program, and belongs to the operator.
@@ -27,13 +27,13 @@ _INSTEAD = {
 
 
 def check_row(row: Mapping[Any, Any], plugin: Plugin, place: str, *, types: bool = False) -> None:
-    """Refuse what a row says of how or where to ask.
+    """Refuse a row that says how to ask, or whom.
 
     Args:
         row: Keywords for ``LM.complete``, from outside.
-        plugin: Who is asked.
+        plugin: The plugin that is asked.
         place: Which row it is, for the message.
-        types: Whether a schema may be a type, as in a program; a row of data holds JSON.
+        types: Whether a schema may be a type (in a program), or must be JSON (in a row of data).
 
     Raises:
         UnknownParameterError: A name that nobody knows; the nearest is offered.
@@ -50,7 +50,7 @@ def check_row(row: Mapping[Any, Any], plugin: Plugin, place: str, *, types: bool
 
 
 def check_name(name: object, plugin: Plugin, place: str) -> None:
-    """Refuse a name that is neither a part of what is asked nor a parameter of the plugin's.
+    """Refuse a name that a row may not hold.
 
     Raises as ``check_row`` does.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FIXED", "OPTION_NAMES", "Spec", "resolve"]
 
-#: Where requests go and as whom: fixed for the life of an LM.
+#: Keywords that say where requests go and with which credentials: fixed for the life of an LM.
 FIXED = frozenset({"api_base", "api_key", "headers", "verify", "config", "history"})
 
 #: Keywords that are meant for one service, and stay behind where another is asked.
@@ -71,7 +71,7 @@ class Spec:
         system: A system text for every call.
         arguments: The keywords it was made with, and the core options of the call.
         layers: What an exchange passes on its way out: cache > limit.
-        alternatives: The configurations of its fallbacks by name, each there once it was needed.
+        alternatives: The configurations of its fallbacks by name, each made when first needed.
         left_behind: What did not go along when the LM was pickled: names of keywords and headers.
     """
 
@@ -114,7 +114,7 @@ class Spec:
         """
         plugin = plugin or plugin_of(selection)
         options, params, system = _said_by_file(selection, plugin)
-        told = _told_apart(_given(arguments), plugin)
+        told = _split(_given(arguments), plugin)
         if told.options:
             options = validation.check_options(told.options, options)
         settings = None
@@ -151,12 +151,12 @@ class Spec:
 
     @property
     def given(self) -> Mapping[str, Any]:
-        """The arguments that count: all but those that are None and mean nothing by it."""
+        """The arguments without each None that only means "not given"."""
         return _given(self.arguments)
 
     @property
     def target(self) -> Configured:
-        """Where its requests go and as whom."""
+        """Where requests go, and with which credentials."""
         provider, source = self.selection.provider, self.plugin.source
         return Configured(provider, source, self.settings, self.options, self.left_behind)
 
@@ -178,7 +178,7 @@ class Spec:
         fixed = sorted(FIXED & keywords.keys())
         if fixed:
             raise InputError(f"{fixed[0]} belongs to the LM: give it to get_lm, or to lm.copy(...)")
-        told = _told_apart(keywords, self.plugin, known)
+        told = _split(keywords, self.plugin, known)
         settings = self.settings
         if told.settings and settings is not None:
             settings = settings.changed(told.settings)
@@ -255,7 +255,7 @@ class Spec:
 
 @dataclass(slots=True, eq=False, repr=False)
 class _Keywords:
-    """Keywords, told apart."""
+    """Keywords by their kind."""
 
     options: dict[str, Any]
     settings: dict[str, Any]
@@ -263,10 +263,10 @@ class _Keywords:
     system: str | None
 
 
-def _told_apart(
+def _split(
     keywords: Mapping[str, Any], plugin: Plugin, known: Collection[str] | None = None
 ) -> _Keywords:
-    """Tell keywords apart; ``known`` are parameters in place of those that Info names."""
+    """Split keywords by kind, and check parameters; ``known`` takes the place of Info's params."""
     fields = plugin.settings.model_fields if plugin.settings is not None else {}
     told = _Keywords({}, {}, {}, None)
     for name, value in keywords.items():
@@ -359,7 +359,7 @@ def _layers(selection: Selection) -> tuple[EffectLayer, ...]:
 
 
 def _veiled(arguments: Mapping[str, Any], plugin: Plugin) -> dict[str, Any]:
-    """The arguments with their secrets wrapped, so that no look at an LM shows one."""
+    """The arguments with their secrets wrapped, so that no repr of an LM shows one."""
     from pydantic import SecretStr
 
     from .._config.settings import secret_fields

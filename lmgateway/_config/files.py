@@ -1,4 +1,4 @@
-"""Files: which configuration file counts, and on which line each of its values stands."""
+"""Files: which configuration file is used, and the line of each of its values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Path = tuple[str, ...]
 
 
 class Found(NamedTuple):
-    """A configuration file and what led to it."""
+    """A configuration file, and why it is the one."""
 
     path: str
     why: str
@@ -61,19 +61,19 @@ class Document:
         return Provenance(value, "file", self.place(*keys))
 
     def beside(self, path: str) -> str:
-        """A path in the file, which is relative to the file's folder."""
+        """A path that stands in the file, as a path from the file's folder."""
         return os.path.join(os.path.dirname(self.path), as_path(path, "path"))
 
 
 def find(
     config: str | os.PathLike[str] | None = None, environment: Environment | None = None
 ) -> Found | None:
-    """The configuration file that counts: the first one found, and no other.
+    """The configuration file that is used: the first one found, and no other.
 
     ``config`` > ``$LMGATEWAY_CONFIG`` > upwards from the working directory, ``lmgateway.toml``
     before ``[tool.lmgateway]`` of ``pyproject.toml`` > the user's configuration directory.
 
-    Raises ConfigError if one that was named is not there.
+    Raises ConfigError if a file was named and is not there.
     """
     if config is not None:
         return _named(as_path(config, "config"), "config=")
@@ -115,7 +115,7 @@ def _named(path: str, by: str) -> Found:
 
 
 def _is_ours(pyproject: str) -> bool:
-    """Whether a file that is anybody's holds our table; one that may not be read does not."""
+    """Whether a ``pyproject.toml`` holds our table; one that cannot be read does not."""
     try:
         return _read(pyproject) is not None
     except OSError as error:
@@ -129,7 +129,7 @@ _documents: dict[tuple[str, int, int], Document | None] = {}
 
 
 def read(path: str) -> Document | None:
-    """Read a configuration file, once for as long as it does not change.
+    """Read a configuration file; it is read again only after it has changed.
 
     Returns None for a ``pyproject.toml`` without ``[tool.lmgateway]``.
 
@@ -190,7 +190,7 @@ def _parsed(path: str, raw: bytes) -> Document | None:
 
 
 def _malformed(path: str, text: str, message: str) -> str:
-    """``file:line:column: what is wrong``, from a message that says where in words."""
+    """``file:line:column: what is wrong``, from tomllib's message, which says it in words."""
     what, _, where = message.rpartition(" (at ")
     numbers = re.findall(r"\d+", where)
     lines = text.rstrip("\n").split("\n")
@@ -250,7 +250,7 @@ def _lines(text: str, within: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _paths(data: Mapping[str, Any], deep: int = 8) -> Iterator[Path]:
-    """The path of every key, outer ones first, as deep as any is asked for."""
+    """The path of every key, outer keys first, down to a depth."""
     for key, value in data.items():
         yield (key,)
         if isinstance(value, Mapping) and deep > 1:

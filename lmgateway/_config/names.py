@@ -93,7 +93,7 @@ class Selection:
 
 
 def configuration(config: ConfigPath = None, environment: Environment | None = None) -> Config:
-    """The configuration file that counts, read and checked; an empty one without a file.
+    """The configuration file that is used, read and checked; an empty Config without a file.
 
     Raises ConfigError, with file and line, for whatever is wrong in it.
     """
@@ -112,7 +112,7 @@ def select(
     config: ConfigPath = None,
     environment: Environment | None = None,
 ) -> Selection:
-    """Resolve a name; opens nothing.
+    """Resolve a name. No file but the configuration is opened, and no plugin is loaded.
 
     Args:
         name: A provider, ``provider/model``, or a ``[models.NAME]``; None for LMGATEWAY_MODEL, or
@@ -122,31 +122,31 @@ def select(
         environment: A look at the process's surroundings that was taken before.
 
     Raises:
-        InputError: It cannot stand for anything.
+        InputError: The name cannot stand for anything.
         ConfigError: The configuration file is wrong.
     """
     environment = environment or Environment()
-    settled = _settled(config, environment)
-    given = Provenance(name, "argument") if name is not None else default_name(settled, environment)
+    found = _configured(config, environment)
+    given = Provenance(name, "argument") if name is not None else default_name(found, environment)
     if given is None:
-        raise _no_default(settled)
+        raise _no_default(found)
     text = given.value
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"a name must be a text, not {shown(text)}")
     if model is not None:
-        if text in settled.models and not _is_provider(text, settled):
+        if text in found.models and not _is_provider(text, found):
             raise InputError(
-                f"{shown(text)} names a model in {settled.path}, so it takes no model=: "
+                f"{shown(text)} names a model in {found.path}, so it takes no model=: "
                 f"give a provider's name, or copy it: get_lm({text!r}).copy(model=...)"
             )
-        return _of_provider(given, given, Provenance(model, "argument"), settled)
+        return _of_provider(given, given, Provenance(model, "argument"), found)
     if "/" in text:
         provider, _, model = text.partition("/")
         at = (given.kind, given.place)
-        return _of_provider(given, Provenance(provider, *at), Provenance(model, *at), settled)
-    if text in settled.models:
-        return _of_model(given, settled)
-    return _of_provider(given, given, None, settled)
+        return _of_provider(given, Provenance(provider, *at), Provenance(model, *at), found)
+    if text in found.models:
+        return _of_model(given, found)
+    return _of_provider(given, given, None, found)
 
 
 def select_for_object(
@@ -159,7 +159,7 @@ def select_for_object(
     """
     given = Provenance(name, "argument")
     named = None if model is None else Provenance(model, "argument")
-    return _of_provider(given, given, named, _settled(config, environment), plugin=given)
+    return _of_provider(given, given, named, _configured(config, environment), plugin=given)
 
 
 def reselect(selection: Selection, config: ConfigPath, environment: Environment) -> Selection:
@@ -191,7 +191,7 @@ def plugin_of(selection: Selection) -> Plugin:
 
 
 def known_providers(config: Config) -> set[str]:
-    """Every name that get_lm takes without a "/": own tables, plugins, catalogue, models."""
+    """Every name that get_lm takes without a "/": tables, plugins, hosts and models."""
     names = {row.name for row, _ in registry.installed()} | set(registry.PUBLISHED)
     return names | set(config.providers) | set(config.models) | set(hosts())
 
@@ -199,13 +199,13 @@ def known_providers(config: Config) -> set[str]:
 # -- the ways a name may go --------------------------------------------------------------------
 
 
-def _settled(config: ConfigPath, environment: Environment) -> Config:
-    """The configuration, its cache turned off if ``.env`` says so: a call does not look there."""
-    settled = configuration(config, environment)
+def _configured(config: ConfigPath, environment: Environment) -> Config:
+    """The configuration; ``.env`` may turn its cache off, and a call itself does not look there."""
+    found = configuration(config, environment)
     said = environment.lookup(SWITCH) if environment.dotenv is not None else None
     if said is None or said.kind == "environment" or not says_off(said.value, said.place):
-        return settled
-    return settled._replace(cache={**settled.cache, "enabled": said._replace(value=False)})
+        return found
+    return found._replace(cache={**found.cache, "enabled": said._replace(value=False)})
 
 
 def default_name(config: Config, environment: Environment) -> Provenance | None:
@@ -235,7 +235,7 @@ def _of_model(given: Provenance, config: Config) -> Selection:
 
 
 def _beyond(alias: Provenance, config: Config) -> Selection:
-    """What an alias names outside of ``[models]``."""
+    """The selection for an alias that names a provider, not a model of the file."""
     provider, slash, model = alias.value.partition("/")
     at = (alias.kind, alias.place)
     named = Provenance(model, *at) if slash else None
@@ -285,7 +285,7 @@ def _of_provider(
 
 
 def _served_by(provider: Provenance, config: Config) -> tuple[Provenance, Host | None]:
-    """A table with ``plugin`` > an installed plugin > a host of the catalogue."""
+    """Which plugin serves a provider: its table's > an installed one > the catalogue's."""
     name = provider.value
     own = config.providers.get(name)
     if own is not None and own.plugin is not None:
@@ -323,7 +323,7 @@ def _checked(document: Document) -> Config:
 
 
 def _follow(name: str, config: Config) -> None:
-    """Raise ConfigError, which prints it, for a cycle of aliases."""
+    """Raise ConfigError for aliases that go in a circle; the message shows it."""
     way = [name]
     for alias in _aliases(name, config):
         if alias.value in way:
@@ -340,7 +340,7 @@ def _aliases(name: str, config: Config) -> Iterator[Provenance]:
 
 
 def _refuse_misspelt(name: str, place: str, section: str, config: Config) -> None:
-    """A name nobody knows may be a plugin's that is not installed here, if it is near no other."""
+    """Refuse a name that is nearly a known one; any other may be of a plugin not installed."""
     known = {row.name for row, _ in registry.installed()} | set(registry.PUBLISHED) | set(hosts())
     known |= set(config.providers) if section == "limits" else set()
     if name not in known and (near := nearest(name, known)):

@@ -1,4 +1,4 @@
-"""Provenance: where a value came from, and the surroundings of the process that may say one."""
+"""Provenance: where a value came from; and the environment, in which many values are found."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _nearest_dotenv(folders: tuple[str, ...]) -> Dotenv | None:
 
 
 def _read_dotenv(path: str, *, piped: bool) -> Dotenv | None:
-    """Read a ``.env`` file; one that cannot be read is warned about and counts as not there.
+    """Read a ``.env`` file. One that cannot be read is warned of, and counts as missing.
 
     It may be a named pipe, into which another program writes when it is read.
 
@@ -174,7 +174,7 @@ def _read_dotenv(path: str, *, piped: bool) -> Dotenv | None:
         with _lock:
             if key in _files:
                 return _files[key]
-            if piped:  # under the lock: what one reader takes out of it no other one sees
+            if piped:  # under the lock: what one thread reads, no other can read again
                 text = _read_pipe(path)
         if not piped:
             with open(path, encoding="utf-8-sig") as file:
@@ -201,7 +201,7 @@ def _state(path: str) -> tuple[str, int, int]:
 
 
 def _read_pipe(path: str) -> str:
-    """All that is written into a named pipe until it is closed, waited for a moment."""
+    """Read a named pipe to its end, within a time limit."""
     import select
 
     content, end = b"", monotonic() + PIPE_TIMEOUT

@@ -22,7 +22,7 @@ __all__ += ["secret_fields", "secrets_in", "variable_for"]
 
 
 class MissingSecret(SecretStr):
-    """Stands where a required secret is missing: it raises when it is really needed."""
+    """Stands in place of a required secret that is missing. It raises when the secret is used."""
 
     def __init__(self, message: str) -> None:
         super().__init__("")
@@ -33,7 +33,7 @@ class MissingSecret(SecretStr):
         raise self.missing()
 
     def missing(self) -> MissingCredentialError:
-        """The error that it raises."""
+        """The error that names the variable to set."""
         return MissingCredentialError(self._message)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -101,7 +101,7 @@ def _held_by(value: Any) -> Iterable[Any]:
 
 
 def variable_for(provider: str, setting: str) -> str:
-    """``<PROVIDER>_<FIELD>``, with every character a variable cannot hold made an underscore."""
+    """``<PROVIDER>_<FIELD>``; an underscore replaces each character that no variable can hold."""
     name = f"{provider}_{setting}".upper()
     return "".join(each if each.isascii() and each.isalnum() else "_" for each in name)
 
@@ -175,14 +175,14 @@ def resolve_settings(
 
 
 def _needs(name: str, selection: Selection, found: Mapping[str, Provenance]) -> bool:
-    """Whether the file says that there is a key, and the requests go where the file says."""
+    """Whether the file says that there is a key, and requests go to the file's own host."""
     base = found.get("api_base")
     at_home = base is None or base.kind in ("file", "catalogue")
     return name == "api_key" and selection.needs_key and at_home
 
 
 def missing_key(provider: str, variable: str, looked_in: str, name: str = "api_key") -> str:
-    """What to say where a key is needed and there is none."""
+    """The message for a key that is needed and missing."""
     return f"{provider} needs a key: set {variable}, or give {name}=; looked in {looked_in}"
 
 
@@ -199,7 +199,7 @@ def _tidy(name: str, given: Provenance) -> Provenance:
 
 
 def is_quoted(value: str) -> bool:
-    """Whether it stands in quotation marks, which ``docker --env-file`` leaves where they are."""
+    """Whether the value is in quotation marks; ``docker --env-file`` does not remove them."""
     return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
 
 
@@ -240,7 +240,7 @@ def _invalid(name: str, given: Provenance, why: str) -> InvalidSettingError:
 
 
 def _validate(model: type[BaseModel], found: Mapping[str, Provenance], provider: str) -> BaseModel:
-    """An instance of the model; a required field without a value is None in it."""
+    """Make an instance of the model, in which a required field without a value is None."""
     if missing := _required(model).difference(found):
         model = _without(model, missing)
     try:

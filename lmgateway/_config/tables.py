@@ -1,4 +1,4 @@
-"""Tables: what stands in a configuration file, checked, each value with its line."""
+"""Tables: the content of a configuration file, checked, each value with its line."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class ProviderTable(NamedTuple):
 
 
 class Config(NamedTuple):
-    """A configuration file; each value knows its line.
+    """The content of a configuration file. Each value has its line.
 
     Attributes:
         path: The file, "" if there is none.
@@ -106,12 +106,14 @@ NOTHING = Config("", None, {}, {}, {}, {}, {})
 
 
 def wrong(place: str, what: str) -> ConfigError:
-    """The error for what stands at ``file:line``."""
+    """The error for a value at ``file:line``."""
     return ConfigError(f"{place}: {what}")
 
 
 def holds_secret(name: str) -> bool:
-    """Whether a setting or a header of that name holds a secret, which no file may; rather too few.
+    """Whether a setting or header of that name holds a secret, which must not stand in a file.
+
+    A name that is doubtful is allowed.
 
     See ``store.exchange.is_secret_header`` for what is only hidden.
     """
@@ -119,7 +121,7 @@ def holds_secret(name: str) -> bool:
 
 
 def build(document: Document) -> Config:
-    """Check a file's tables and give their values their lines.
+    """Check the tables of a file, and give each value its line.
 
     Raises ConfigError, with file and line, for an unknown key (the nearest known one is offered),
     a value of the wrong type, and a key that must not stand in a file (without showing it).
@@ -155,7 +157,7 @@ class _Reader:
         return wrong(self.document.place(*keys), what)
 
     def typed(self, keys: tuple[str, ...], kinds: type | tuple[type, ...]) -> Provenance:
-        """A value of the right type; true is no number."""
+        """A value, if it is of the right type; true is no number."""
         value = self.at(keys)
         several = kinds if isinstance(kinds, tuple) else (kinds,)
         if not isinstance(value, several) or (isinstance(value, bool) and bool not in several):
@@ -170,7 +172,7 @@ class _Reader:
         return value
 
     def names(self, section: str) -> list[str]:
-        """The names in a section whose entries are tables of their own."""
+        """The names of the tables in a section."""
         if section not in self.document.data:
             return []
         for name in self.table((section,)):
@@ -190,7 +192,7 @@ class _Reader:
     def checked(
         self, keys: tuple[str, ...], kinds: Mapping[str, type | tuple[type, ...]]
     ) -> dict[str, Provenance]:
-        """A table whose every key is known."""
+        """A table, if all its keys are known."""
         self.refuse_unknown(keys, self.table(keys), kinds)
         values = {name: self.typed((*keys, name), kinds[name]) for name in self.table(keys)}
         for name, each in values.items():
@@ -221,7 +223,7 @@ class _Reader:
                 f"a provider's name holds no '/': write provider = {before!r}, model = {after!r}",
             )
         rest = {key: value for key, value in table.items() if key not in fixed and key != "params"}
-        keywords, settings = self._told_apart(keys, rest)
+        keywords, settings = self._split(keys, rest)
         if "params" in table:
             inner = (*keys, "params")
             for key, value in self.table(inner).items():
@@ -245,13 +247,13 @@ class _Reader:
                     f"{name.upper().replace('-', '_')}_API_KEY; what stands there is no such name",
                 )
         rest = {k: v for k, v in table.items() if k not in ("plugin", "api_key_env")}
-        keywords, settings = self._told_apart(keys, rest)
+        keywords, settings = self._split(keys, rest)
         return ProviderTable(plugin, variable, keywords, settings, self.document.place(*keys))
 
-    def _told_apart(
+    def _split(
         self, keys: tuple[str, ...], table: Mapping[str, Any]
     ) -> tuple[dict[str, Provenance], dict[str, Provenance]]:
-        """Keywords of get_lm, and the rest, which the plugin's settings must know."""
+        """Split a table into keywords of get_lm and settings of the plugin."""
         keywords: dict[str, Provenance] = {}
         settings: dict[str, Provenance] = {}
         for name, value in table.items():
@@ -281,7 +283,7 @@ class _Reader:
         )
 
     def _resolved(self, name: str, each: Provenance) -> Provenance:
-        """Texts as a list of them, and paths relative to the file that they stand in."""
+        """Make one text a list of texts, and make paths relative to the file's folder."""
         value = each.value
         if name in ("recordings", "fallbacks"):
             value = [value] if isinstance(value, str) else value

@@ -97,10 +97,10 @@ def plugin_from(
 
 
 def _direct(manager: pluggy.PluginManager) -> SimpleNamespace:
-    """The hooks as plain callables, where there is one function to call and nothing around it.
+    """The hooks as plain functions, where only one function implements a hook.
 
     What pluggy does for a call (it copies the list of implementations, filters arguments, collects
-    results) is settled for good once a plugin is loaded, and costs more than most providers do.
+    results) never changes after a plugin is loaded, and takes longer than most providers do.
     """
     callers = {name: getattr(manager.hook, name) for name in vars(hookspecs) if _is_hook(name)}
     return SimpleNamespace(**{name: _callable(caller) for name, caller in callers.items()})
@@ -125,7 +125,7 @@ def _broken(source: str, name: str, what: str) -> PluginContractError:
 
 
 def _check_kind(module: Any, source: str, name: str) -> None:
-    """Refuse what can hold no hooks, by its type."""
+    """Refuse an object of a type that has no hooks."""
     kind = type(module)
     if inspect.isclass(module):
         what = f"it is the class {module.__name__}: give an instance of it, {module.__name__}()"
@@ -160,7 +160,7 @@ def _check_version(info: Any, source: str, name: str) -> None:
 
 
 def _check_info(info: Info, source: str, name: str) -> None:
-    """Refuse what is of a wrong type: ``in`` would find "top" in "top_p", and say nothing."""
+    """Refuse fields of a wrong type: in a str, ``"top" in "top_p"`` would be true."""
     for field_name in ("capabilities", "params"):
         value = getattr(info, field_name)
         if not isinstance(value, (set, frozenset)):
@@ -177,7 +177,7 @@ def _check_info(info: Info, source: str, name: str) -> None:
 
 
 def _check_arguments(manager: pluggy.PluginManager, source: str, name: str) -> None:
-    """Refuse an argument that no call would pass: they come by name, and without defaults."""
+    """Refuse an argument that pluggy never passes: one that is not by name, or has a default."""
     for caller in manager.get_hookcallers(manager.get_plugin(name)) or ():
         for impl in caller.get_hookimpls():
             for argument in inspect.signature(impl.function).parameters.values():

@@ -1,7 +1,7 @@
-"""The registry: from a provider's name to one loaded plugin, each alone in its own PluginManager.
+"""The registry: finds and loads the plugin of a provider by its name.
 
-Installed distributions are scanned once per process and ``sys.path``; only the plugin that was
-asked for is imported, so a broken one harms nobody else.
+Installed distributions are scanned once for each process and ``sys.path``. Only the plugin that is
+asked for is imported, so a broken plugin does no harm to the others.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _plugins: dict[tuple[str, str, str], Plugin] = {}
 
 
 class _Scan(NamedTuple):
-    """What one look through ``sys.path`` has found."""
+    """The result of one scan of ``sys.path``."""
 
     rows: list[tuple[Installed, EntryPoint]]
     names: frozenset[str]
@@ -79,7 +79,7 @@ def is_installed(name: str) -> bool:
 
 
 def damaged() -> dict[str, str]:
-    """Names that some distribution meant to offer, and why it does not."""
+    """For each name whose entry point cannot be used, why."""
     return dict(_scanned().offers.damaged)
 
 

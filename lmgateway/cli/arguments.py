@@ -1,4 +1,4 @@
-"""What commands are given: the options they share, and how their texts are read."""
+"""Arguments: the options that commands share, and how prompts and schemas are read."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _parse_params(params: list[str]) -> dict[str, Any]:
 
 
 def read_prompt(argument: str | None) -> str:
-    """The prompt: the argument, what is piped in, or both with a blank line between them.
+    """The prompt: the argument, the text that is piped in, or both with a blank line between them.
 
     Raises InputError where there is neither.
     """
@@ -106,10 +106,10 @@ def read_prompt(argument: str | None) -> str:
 
 
 def _is_piped(*, patient: bool) -> bool:
-    """Whether stdin holds a text for us.
+    """Whether a text is piped in.
 
-    Beside a prompt only a file or a pipe counts: what else is not a terminal (a service's
-    socket, say) may never come to an end.
+    Where a prompt was given too, only a file or a pipe is read. Any other stdin, such as a
+    service's socket, may never end.
     """
     if sys.stdin.isatty():
         return False

@@ -1,4 +1,4 @@
-"""``lmgateway config``: which values count, and where each came from."""
+"""``lmgateway config``: the values that are used, and where each came from."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def config(
 
 
 def describe(path: str | None = None) -> dict[str, Any]:
-    """The configuration file that counts and the names in it, as JSON."""
+    """The configuration file that is used, and the names in it, as JSON."""
     from .._config.files import find
     from .._config.names import configuration, default_name
     from .._config.provenance import Environment
 
     environment = Environment()
-    found, settled = find(path, environment), configuration(path, environment)
-    default = default_name(settled, environment)
+    found, configured = find(path, environment), configuration(path, environment)
+    default = default_name(configured, environment)
     return {
         "config": {"path": found.path, "why": found.why} if found else None,
         "default": default.value if default else None,
-        "models": sorted(settled.models),
-        "providers": sorted(settled.providers),
+        "models": sorted(configured.models),
+        "providers": sorted(configured.providers),
     }
 
 

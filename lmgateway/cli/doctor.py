@@ -46,10 +46,10 @@ class Finding:
     """One fact.
 
     Attributes:
-        ok: Whether it is as it must be; None for what is neither good nor bad.
-        what: What was looked at.
+        ok: Whether all is well; None for a fact that is neither good nor bad.
+        what: The subject.
         fact: What was found.
-        next: What to do, where it is not as it must be.
+        next: What to do, if it is not well.
     """
 
     ok: bool | None
@@ -81,7 +81,7 @@ def doctor(name: Name = None, config: ConfigPath = None, as_json: AsJSON = False
 
 
 def examine(name: str | None = None, config: str | None = None) -> Iterator[Finding]:
-    """Look at everything a call needs, in the order in which it needs it."""
+    """Examine everything that a call needs, in the order in which it needs it."""
     readable = yield from _examine_files(config)
     yield from _examine_plugins()
     if not readable:
@@ -104,7 +104,7 @@ def examine(name: str | None = None, config: str | None = None) -> Iterator[Find
 
 
 def _examine_files(config: str | None) -> Generator[Finding, None, bool]:
-    """Whether the files could be read is its value."""
+    """The files; returns whether they could be read."""
     from .._config.files import find, user_file
     from .._config.names import configuration
     from .._config.provenance import Environment
@@ -219,7 +219,7 @@ def _examine_secrets(spec: Spec) -> Iterator[Finding]:
 
 
 def _examine_call(lm: LM, spec: Spec) -> Iterator[Finding]:
-    """Ask one short question, or else for the list of models, and tell what that shows."""
+    """Ask one short question, or list the models if none is named, and say what that shows."""
     if not lm.model and "lmgateway_models" not in spec.plugin.hooks:
         yield Finding(None, "call", "not tried: no model is named")
         return
@@ -252,7 +252,7 @@ def _ask(lm: LM, spec: Spec) -> str:
 
 
 def _judged(lm: LM, spec: Spec, error: LMGatewayError) -> Finding:
-    """What a failed call shows, and what to do."""
+    """The finding for a call that failed."""
     settings = spec.settings
     if isinstance(error, TransportError):
         base = spec.target.base_url
@@ -275,7 +275,7 @@ def _judged(lm: LM, spec: Spec, error: LMGatewayError) -> Finding:
 
 
 def _failed(what: str, error: LMGatewayError) -> Finding:
-    """An error as a fact and the next step, which its message names last."""
+    """The finding for an error: the end of its message says what to do next."""
     if isinstance(error, InvalidSettingError):
         fact, _, advice = error.message.rpartition(": ")
     elif isinstance(error, (InputError, MissingCredentialError)):
@@ -286,6 +286,6 @@ def _failed(what: str, error: LMGatewayError) -> Finding:
 
 
 def _unforeseen(what: str, error: Exception, name: str) -> Finding:
-    """What a plugin let out; its message is left out, which may hold a value of a setting."""
+    """The finding for an untyped error, without its message, which may hold a secret."""
     advice = f"mend or reinstall the plugin; lmgateway --debug models {name}".rstrip()
     return Finding(False, what, f"raised {type(error).__name__}", f"{advice} shows where")

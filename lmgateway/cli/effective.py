@@ -1,4 +1,4 @@
-"""Effective values: everything that an LM works with, and where each value came from."""
+"""Effective values: the whole configuration of an LM, and where each value came from."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _origin(spec: Spec, name: str) -> Provenance:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON would hold it."""
+    """A value as plain JSON."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     if isinstance(value, Mapping):

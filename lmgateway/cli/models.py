@@ -15,7 +15,7 @@ __all__ = ["AsJSON", "ConfigPath", "Name", "open_anyhow", "register"]
 
 
 def complete_names(incomplete: str) -> list[str]:
-    """The names that begin so, for a shell; none where the configuration is wrong."""
+    """The names that begin with a text, for a shell; none if the configuration is wrong."""
     from .._config.names import configuration, known_providers
     from ..errors import LMGatewayError
 
@@ -64,7 +64,7 @@ def models(name: Name = None, config: ConfigPath = None, as_json: AsJSON = False
 
 
 def open_anyhow(name: str | None, **keywords: Any) -> LM:
-    """The LM of a name; its ``model`` is "" where none was named, and none can then be asked."""
+    """The LM of a name, also without a model: then ``model`` is "", and it cannot be called."""
     from .._call.spec import resolve
     from ..lm import LM
 

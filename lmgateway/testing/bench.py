@@ -23,7 +23,7 @@ from ..types import (
     HTTPRequest,
     Request,
 )
-from .calls import DEFAULT_PROMPT, RecordedCall, portray_request
+from .calls import DEFAULT_PROMPT, RecordedCall, request_to_json
 from .wire import Wire
 
 __all__ = ["DEFAULT_CALL", "Bench", "BenchResult"]
@@ -64,27 +64,27 @@ class Bench:
     _specs: list[Spec] = field(default_factory=list, init=False, repr=False)
 
     def lm(self, wire: Wire, **keywords: Any) -> LM:
-        """An LM whose every exchange goes to the wire; it asks once, and caches nothing."""
+        """An LM that sends every exchange to the wire. It does not retry and does not cache."""
         if not self._specs:
             asked = {"retries": 0, "cache": False, "timeout": 60.0, **self.settings}
             self._specs.append(Spec.of_object(self.plugin, self.model, asked))
         spec = self._specs[0].vary(keywords).with_layers(wire.layer)
         return LM(spec, connections=wire)
 
-    # -- the four ways to ask -------------------------------------------------------------------
+    # -- the four ways to call ------------------------------------------------------------------
 
     def ask(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
-        """Blocking, at once."""
+        """Make a blocking call and wait for the whole answer."""
         wire = Wire(*answers)
         return BenchResult(self.lm(wire).complete(**call), [], wire)
 
     def aask(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
-        """Awaited, at once."""
+        """Make an awaited call and wait for the whole answer."""
         wire = Wire(*answers)
         return BenchResult(asyncio.run(self.lm(wire).acomplete(**call)), [], wire)
 
     def stream(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
-        """Blocking, piece by piece."""
+        """Make a blocking call and read its stream."""
         wire = Wire(*answers)
         stream = self.lm(wire).stream(events=True, **call)
         pieces = list(stream)
@@ -92,7 +92,7 @@ class Bench:
         return BenchResult(stream.completion, pieces, wire)
 
     def astream(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
-        """Awaited, piece by piece."""
+        """Make an awaited call and read its stream."""
         wire = Wire(*answers)
 
         async def gather() -> BenchResult:
@@ -104,7 +104,7 @@ class Bench:
         return asyncio.run(gather())
 
     def replay(self, recorded: RecordedCall, *, awaited: bool = False) -> BenchResult:
-        """Ask as the recorded call did, and be answered as it was."""
+        """Make a recorded call again, with the recorded answers."""
         ways: dict[tuple[bool, bool], Callable[..., BenchResult]] = {
             (False, False): self.ask,
             (False, True): self.aask,
@@ -113,16 +113,16 @@ class Bench:
         }
         return ways[recorded.stream, awaited](recorded.call, *recorded.answers())
 
-    # -- behind the core's back -----------------------------------------------------------------
+    # -- the plugin without the core--------------------------------------------------------------
 
     def hook(self, call: Mapping[str, Any], *, stream: bool = False) -> tuple[Any, LM]:
-        """What the plugin's hook itself gives for a call: a flow, or a Completion."""
+        """What the plugin's hook returns for a call: a flow, or a Completion."""
         lm = self.lm(Wire())
         spec, request, _ = _prepare(lm, call, stream=stream)
         return _hook(spec)(request), lm
 
     def raw(self, recorded: RecordedCall) -> Any:
-        """What the plugin returns for a recorded call, before the core looks at it."""
+        """What the plugin returns for a recorded call, before the core checks it."""
         wire = Wire(*recorded.answers())
         spec, request, call = _prepare(self.lm(wire), recorded.call, stream=recorded.stream)
         scope = Scope(call, request, spec.target.base_url, spec.target.asker)
@@ -133,9 +133,9 @@ class Bench:
             scope.exit()
 
     def first(self, call: Mapping[str, Any], *, stream: bool = False) -> Any:
-        """The first thing a call asks for, as JSON; the answer's texts if it asks for nothing.
+        """The first exchange of a call, as JSON; the texts of the answer if there is no exchange.
 
-        None if it runs a function of which no key says what is asked.
+        None if it runs a function without a ``key``, which would say what is asked.
         """
         flow, lm = self.hook(call, stream=stream)
         if isinstance(flow, dict):
@@ -144,7 +144,7 @@ class Bench:
         if isinstance(effect, Blocking) and effect.key is None:
             return None
         if effect is not None:
-            asked = portray_request(effect, lm.provider)
+            asked = request_to_json(effect, lm.provider)
             if isinstance(effect, HTTPRequest):
                 asked["headers"] = dict(effect.headers)
             return asked
@@ -152,7 +152,7 @@ class Bench:
         return {"answer": [choice["text"] for choice in result.completion["choices"]]}
 
     def asks(self, *, stream: bool = False) -> str:
-        """What the default call asks for first: ``HTTP``, ``Blocking``, or ``nothing``."""
+        """The kind of a default call's first exchange: ``HTTP``, ``Blocking`` or ``nothing``."""
         flow, _ = self.hook(DEFAULT_CALL, stream=stream)
         effect = None if isinstance(flow, dict) else _first_exchange(flow)
         if effect is None:
