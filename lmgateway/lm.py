@@ -38,10 +38,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ._call.spec import Spec
-    from ._config.names import Selection
     from ._layers.call import Call, EffectLayer
 
-__all__ = ["LM", "get_lm"]
+__all__ = ["LM", "get_lm", "lm_from_state"]
 
 Messages = Sequence[Message | Mapping[str, Any]]
 
@@ -64,7 +63,7 @@ def get_lm(name: str | None = None, *, model: str | None = None, **keywords: Any
         InputError: A keyword that nobody knows, or a value that means nothing.
         ConfigError: The configuration is wrong. A missing key or base URL is no error yet.
     """
-    return LM(specs.specify(name, model, keywords))
+    return LM(specs.resolve(name, model, keywords))
 
 
 class LM:
@@ -122,7 +121,7 @@ class LM:
     @property
     def settings(self) -> BaseModel | None:
         """The provider's settings; None if it has none."""
-        return self._spec.filled.values if self._spec.filled else None
+        return self._spec.settings.values if self._spec.settings else None
 
     @property
     def history(self) -> History:
@@ -314,7 +313,7 @@ class LM:
         """
         from ._call.preview import first_exchange
 
-        spec = specs.varied(self._spec, keywords)
+        spec = self._spec.vary(keywords)
         request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
         return first_exchange(spec, call, request)
 
@@ -367,7 +366,7 @@ class LM:
         credentials, host, headers, authorities, ``extra_body`` and settings.
         """
         self._check_open()
-        return type(self)(specs.respecify(self._spec, changes))
+        return type(self)(self._spec.with_(changes))
 
     def close(self) -> None:
         """Give the connections back; a closed LM raises when it is called."""
@@ -410,7 +409,9 @@ class LM:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, specs.recipe(self._spec)
+        from ._call.pickling import to_json
+
+        return lm_from_state, (to_json(self._spec),)
 
     def __repr__(self) -> str:
         return f"<LM {self.provider!r} model={self.model!r}>"
@@ -432,7 +433,7 @@ class LM:
         stream: bool = False,
     ) -> tuple[Flow[Completion], Call]:
         self._check_open()
-        spec = specs.varied(self._spec, keywords)
+        spec = self._spec.vary(keywords)
         request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
         return flows.compose(spec, call, request, self._history), call
 
@@ -483,14 +484,24 @@ def _let_go(spec: Spec | None, connections: Leases) -> None:
     """What happens when an LM is closed or dropped, once."""
     connections.close()
     for each in (spec, *spec.alternatives.values()) if spec is not None else ():
-        if "lmgateway_close" in each.plugin.hooks and each.filled is not None:
+        if "lmgateway_close" in each.plugin.hooks and each.settings is not None:
             try:
-                each.plugin.hook.lmgateway_close(settings=each.filled.values)
+                each.plugin.hook.lmgateway_close(settings=each.settings.values)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 complain(error, each.endpoint, each.endpoint.secrets(), "while an LM was closed")
 
 
-def _revive(selection: Selection, arguments: dict[str, Any], left: tuple[str, ...] = ()) -> LM:
-    return LM(specs.revive(selection, arguments, left))
+def lm_from_state(state: Mapping[str, Any]) -> LM:
+    """The LM that a pickle describes: how ``pickle`` makes it anew.
+
+    The state is plain JSON, and holds none of the secrets that the LM was given.
+
+    Raises:
+        InputError: Another version of lmgateway wrote it.
+        PluginError: The plugin is not installed here, or does not load.
+    """
+    from ._call.pickling import from_json
+
+    return LM(from_json(state))

@@ -43,10 +43,8 @@ from support.fault_server import signal as told
 
 import lmgateway
 from lmgateway import LM, get_lm, hookimpl
-from lmgateway._call.spec import specify
 from lmgateway._drive.streams import AStream, Stream
 from lmgateway._guard.tracebacks import door
-from lmgateway._plugins.registry import plugin_from
 from lmgateway.batch import (
     aprocess_batch,
     arun,
@@ -55,6 +53,7 @@ from lmgateway.batch import (
     run,
 )
 from lmgateway.errors import LMGatewayError
+from lmgateway.testing import lm_from
 from lmgateway.types import (
     Blocking,
     EmbedRequest,
@@ -540,9 +539,8 @@ class Signing:
 
 
 def signing(auth: Callable[[str], Any], url: str = "http://127.0.0.1:9", **more: Any) -> LM:
-    plugin = plugin_from(Signing(auth), name="signs", source="plugin 'signs' of signer 1.0")
     given = {"api_base": url, "api_key": KEY, "retries": 0, **more}
-    return LM(specify("signs", "m", given, plugin))
+    return lm_from(Signing(auth), "signs", model="m", **given)
 
 
 def _raises(error: Callable[[str], BaseException]) -> Callable[[str], Any]:
@@ -616,7 +614,7 @@ def test_an_auth_that_fails_is_one_typed_error(auth: str, how: str) -> None:
     error = caught.value
     if auth != "a typed error":
         assert isinstance(error, lmgateway.PluginError)
-        assert "signer 1.0" in str(error)
+        assert "plugin 'signs'" in str(error)
     assert error.provider == "signs"
     assert_hidden(error)
 
@@ -666,9 +664,8 @@ class Failing(Signing):
 
 
 def failing(where: str) -> LM:
-    plugin = plugin_from(Failing(where), name="fails", source="plugin 'fails' of failer 1.0")
     given = {"api_base": "http://127.0.0.1:9", "api_key": KEY, "retries": 0}
-    return LM(specify("fails", "m", given, plugin))
+    return lm_from(Failing(where), "fails", model="m", **given)
 
 
 @pytest.mark.parametrize("name", [*BLOCKING, *AWAITED, "LM.preview"])
@@ -676,7 +673,7 @@ def failing(where: str) -> LM:
 def test_a_plugin_that_fails_shows_where_and_not_with_what(where: str, name: str) -> None:
     if name == "LM.preview" and where == "in a worker":
         return  # it runs nothing
-    with failing(where) as lm, pytest.raises(lmgateway.PluginError, match="failer") as caught:
+    with failing(where) as lm, pytest.raises(lmgateway.PluginError, match="'fails'") as caught:
         _called(name, lm)
     error: Any = caught.value
     assert_hidden(error)
@@ -748,10 +745,9 @@ def test_what_a_plugin_raises_at_an_end_is_a_warning_without_the_key(
 ) -> None:
     unraisable: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
-    plugin = plugin_from(Clinging(error), name="clings", source="plugin 'clings' of clinger 1.0")
     given = {"api_base": "http://127.0.0.1:9", "api_key": KEY, "retries": 0}
-    lm = LM(specify("clings", "m", given, plugin))
-    with pytest.warns(RuntimeWarning, match=f"clinger 1.0 raised {error.__name__}") as warned:
+    lm = lm_from(Clinging(error), "clings", model="m", **given)
+    with pytest.warns(RuntimeWarning, match=f"plugin 'clings' raised {error.__name__}") as warned:
         LEAVES[way](lm, "hi")
     assert_clean(*(each.message for each in warned))
     assert not unraisable
@@ -790,9 +786,9 @@ def test_settings_that_refuse_a_key_do_not_show_it(error: type[Exception]) -> No
         def lmgateway_settings(self) -> type[Settings]:
             return Choosy
 
-    plugin = plugin_from(Plugin(lambda key: {}), name="choosy", source="choosy 1.0")
+    plugin = Plugin(lambda key: {})
     with pytest.raises((LMGatewayError, error)) as caught:
-        specify("choosy", "m", {"api_base": "http://127.0.0.1:9", "api_key": KEY}, plugin)
+        lm_from(plugin, "choosy", model="m", api_base="http://127.0.0.1:9", api_key=KEY)
     assert_clean(caught.value, repr(caught.value), repr(caught.value.args))
 
 
@@ -845,10 +841,9 @@ def test_a_token_that_was_made_for_the_call_is_masked_in_its_error(how: str) -> 
             check((yield from ask(asked)))
 
     with FaultServer([reply(refusal, 401, JSON)]) as server:
-        plugin = plugin_from(Checked(made), name="signs", source="signer 1.0")
         given = {"api_base": server.url, "api_key": KEY, "retries": 0}
         with (
-            LM(specify("signs", "m", given, plugin)) as lm,
+            lm_from(Checked(made), "signs", model="m", **given) as lm,
             pytest.raises(lmgateway.AuthenticationError, match=r"\*\*\* has expired") as caught,
         ):
             _asks(lm, how)

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from support.fault_server import FaultServer, reply
 
 from lmgateway import LM, UnknownParameterError, get_lm
+from lmgateway.lm import spec_of
 
 KEY = "sk-openais-own-0123456789"
 HOST = "http://127.0.0.1:9/mine"
@@ -90,11 +91,12 @@ def test_what_was_meant_for_the_old_one_stays_behind(lm: LM, changes: dict[str, 
         changes = {**changes, "temperature": None}  # it has no such parameter
     with lm.copy(**changes) as copy:
         settings: Any = copy.settings
-        shown = repr((copy._spec, dict(copy._spec.arguments), copy.options, settings))
+        spec = spec_of(copy)
+        shown = repr((spec, dict(spec.arguments), copy.options, settings))
         for mine in (KEY, HOST, "org-1", "org-2", "another-secret", "a-users-key"):
             assert mine not in shown
             assert mine.encode() not in pickle.dumps(copy)
-        assert not list(copy._spec.filled.secrets() if copy._spec.filled else ())
+        assert not list(spec.settings.secrets() if spec.settings else ())
         assert copy.options.headers == {}
         assert copy.options.verify is True
         assert "extra_body" not in copy.params
@@ -104,7 +106,7 @@ def test_what_was_meant_for_the_old_one_stays_behind(lm: LM, changes: dict[str, 
             assert settings.organization is None
             assert settings.use_chat_api
         assert (copy.options.timeout, copy.options.retries, copy.options.cache) == (7, 1, True)
-        assert copy._spec.system == "be brief"
+        assert spec.system == "be brief"
         assert copy.params == ({} if changes["name"] == "echo" else {"temperature": 0.5})
 
 
@@ -142,15 +144,16 @@ def test_another_configuration_file_may_lead_to_another_host(tmp_path: Path) -> 
     other.write_text('[models.same]\nprovider = "groq"\nmodel = "m"\n', encoding="utf-8")
     with get_lm("same", api_key=KEY) as lm, lm.copy(config=str(other)) as copy:
         assert copy.provider == "groq"
-        assert copy._spec.filled is not None
-        assert not list(copy._spec.filled.secrets())
+        resolved = spec_of(copy).settings
+        assert resolved is not None
+        assert not list(resolved.secrets())
 
 
 def test_a_copy_back_has_nothing_of_the_first_either(lm: LM) -> None:
     away = lm.copy(name="groq/m", api_key="gsk-0123456789")
-    filled = away.copy(name="openai/m")._spec.filled
-    assert filled is not None
-    assert not list(filled.secrets())
+    resolved = spec_of(away.copy(name="openai/m")).settings
+    assert resolved is not None
+    assert not list(resolved.secrets())
 
 
 def test_a_setting_of_the_new_one_is_not_made_of_a_parameter_of_the_old() -> None:
@@ -202,7 +205,7 @@ def test_a_pickled_lm_says_what_stayed_behind() -> None:
     headers = {"X-Weird": SecretStr("another-secret"), "X-Plain": "shown"}
     with get_lm("openai", model="m", api_key=KEY, api_base=HOST, headers=headers) as lm:
         revived: LM = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(lm))))
-    assert revived._spec.left == ("api_key", "header X-Weird")
+    assert spec_of(revived).left_behind == ("api_key", "header X-Weird")
     assert revived.options.headers == {"X-Plain": "shown"}
-    assert revived.copy(api_key=KEY)._spec.left == ("header X-Weird",)
-    assert revived.copy(name="groq/m")._spec.left == ()
+    assert spec_of(revived.copy(api_key=KEY)).left_behind == ("header X-Weird",)
+    assert spec_of(revived.copy(name="groq/m")).left_behind == ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 import subprocess
@@ -21,20 +20,20 @@ from support.permits import held, queued
 
 import lmgateway
 from lmgateway import LM, get_lm, hookimpl
-from lmgateway._call.spec import specify
 from lmgateway._drive.futures import LockFreeFuture, start
 from lmgateway._drive.workers import Workers
 from lmgateway._layers import limit, singleflight
 from lmgateway._layers.call import Attempt
 from lmgateway._layers.limit import limiters
 from lmgateway._layers.permits import RateLimiter, Reservation, Semaphore
-from lmgateway._plugins.registry import plugin_from
 from lmgateway._store.exchange import Key
 from lmgateway._store.sqlite import Store
 from lmgateway._transports import leases, watchdog
 from lmgateway._transports.leases import Leases
 from lmgateway._transports.protocols import BodySource
 from lmgateway._transports.watchdog import Guard
+from lmgateway.lm import spec_of
+from lmgateway.testing import lm_from
 from lmgateway.types import (
     Blocking,
     Completion,
@@ -148,9 +147,8 @@ class Careless:
 @pytest.fixture
 def careless(lm: LM) -> LM:
     """A model of it, with a cache and one place in flight."""
-    spec = specify("careless", "m", {"cache": True}, plugin_from(Careless(), name="careless"))
-    layers = (*spec.layers, limit.limit(limit.Limits(in_flight=1)))
-    return LM(dataclasses.replace(spec, layers=layers))
+    made = lm_from(Careless(), "careless", model="m", cache=True)
+    return LM(spec_of(made).with_layers(limit.limit(limit.Limits(in_flight=1))))
 
 
 def nothing_is_taken() -> None:

@@ -17,11 +17,12 @@ from lmgateway import (
     get_lm,
     hookimpl,
 )
-from lmgateway._call.spec import specify
+from lmgateway._call.flow import compose, prepare
 from lmgateway._drive.streams import AStream
-from lmgateway._plugins.registry import plugin_from
 from lmgateway._transports import leases
-from lmgateway.testing import ScriptedLM
+from lmgateway._transports.leases import Leases
+from lmgateway.lm import spec_of
+from lmgateway.testing import ScriptedLM, lm_from
 from lmgateway.types import (
     Completion,
     Delta,
@@ -193,8 +194,7 @@ class Breaking:
 
 
 def test_an_error_inside_a_stream_holds_what_had_come() -> None:
-    plugin = plugin_from(Breaking(), name="breaking")
-    stream = LM(specify("breaking", "m", {}, plugin)).stream("q")
+    stream = lm_from(Breaking(), "breaking", model="m").stream("q")
     with pytest.raises(errors.ConnectionFailedError) as caught:
         list(stream)
     assert caught.value.partial == "one two"
@@ -216,8 +216,7 @@ class Long:
 
 
 def test_what_had_come_of_a_long_stream_is_the_text_of_the_first_choice() -> None:
-    plugin = plugin_from(Long(), name="long")
-    stream = LM(specify("long", "m", {}, plugin)).stream("q")
+    stream = lm_from(Long(), "long", model="m").stream("q")
     with pytest.raises(errors.ConnectionFailedError) as caught:
         list(stream)
     assert caught.value.partial == "".join(f"{n} " for n in range(5000) if n % 3 != 1)
@@ -333,9 +332,12 @@ def test_a_stream_that_begins_after_its_lm_was_closed_raises() -> None:
 def test_a_call_whose_lm_is_closed_under_way_takes_no_new_connections() -> None:
     before = held()
     with FaultServer([receive(), close()]) as server:
-        lm = get_lm("openai", model="m", api_base=f"{server.url}/v1", api_key="k", cache=False)
-        flow, call = lm._flow("Hi", None, None, {})
-        transport = lm._connections.blocking(call)
+        made = get_lm("openai", model="m", api_base=f"{server.url}/v1", api_key="k", cache=False)
+        leased, spec = Leases(), spec_of(made)
+        lm = LM(spec, connections=leased)
+        asked, call = prepare(spec, "Hi", None)
+        flow = compose(spec, call, asked, lm.history)
+        transport = leased.blocking(call)
         request = next(flow)
         assert isinstance(request, HTTPRequest)
         with pytest.raises(errors.ConnectionFailedError):

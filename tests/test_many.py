@@ -10,14 +10,11 @@ import pytest
 
 import lmgateway
 from lmgateway import (
-    LM,
     errors,
     get_lm,
     hookimpl,
 )
-from lmgateway._call.spec import specify
-from lmgateway._plugins.registry import plugin_from
-from lmgateway.testing import ScriptedLM
+from lmgateway.testing import ScriptedLM, lm_from
 from lmgateway.types import (
     Completion,
     Flow,
@@ -180,7 +177,7 @@ def test_ctrl_c_while_threads_start_begins_no_further_call(
             interrupted.wait(10)
             return {"choices": [{"text": "x"}]}
 
-    lm = LM(specify("slow", "m", {}, plugin_from(Slow(), name="slow")))
+    lm = lm_from(Slow(), "slow", model="m")
     refuse_from(3, KeyboardInterrupt(), monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         lm.batch(["p"] * 50)
@@ -212,7 +209,7 @@ class Counting:
 @pytest.mark.parametrize("run", [threads, tasks])
 def test_what_is_in_flight_is_bounded(run: Run) -> None:
     provider = Counting()
-    lm = LM(specify("counting", "m", {}, plugin_from(provider, name="counting")))
+    lm = lm_from(provider, "counting", model="m")
     run(lm, ["p"] * 200, concurrency=5)
     assert 1 < provider.most <= 5
 
@@ -231,7 +228,7 @@ def test_odd_usage_stands_in_nobodys_way(usage: Any) -> None:
         def lmgateway_complete(self) -> Any:
             return {"choices": [{"text": "x"}], "usage": usage}
 
-    lm = LM(specify("odd", "m", {}, plugin_from(Odd(), name="odd")))
+    lm = lm_from(Odd(), "odd", model="m")
     with lmgateway.usage() as used:
         assert len(lm.batch(["a"] * 5, progress=True)) == 5
     assert (used.calls, used.total_tokens) == (5, 0)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from lmgateway._base.masking import Plain, masker, words
-from lmgateway._call.spec import specify
+from lmgateway._call.spec import resolve
 from lmgateway._guard.tracebacks import masked
 from lmgateway.errors import (
     ConfigError,
@@ -130,7 +130,7 @@ def test_of_what_need_be_no_secret_no_part_is_masked(value: str, text: str) -> N
 
 def test_what_a_header_says_without_being_a_secret_leaves_other_words_alone() -> None:
     headers = {"HTTP-Referer": "https://www.example.com/app", "X-Weird": "Bearer-of-0123456789"}
-    spec = specify("openai", "m", {"api_key": PLAIN, "headers": headers})
+    spec = resolve("openai", "m", {"api_key": PLAIN, "headers": headers})
     mask = masker(spec.endpoint.secrets())
     assert mask("see https://www.openai.com") == "see https://www.openai.com"
     assert mask("no Bearer-of-0123456789 here") == "no *** here"

@@ -27,14 +27,12 @@ def test_the_first_program_answers_from_its_recording(capsys: pytest.CaptureFixt
 def test_the_plugin_loads_and_asks_for_what_it_says() -> None:
     from types import SimpleNamespace
 
-    from lmgateway import LM
-    from lmgateway._call.spec import specify
-    from lmgateway._plugins.registry import plugin_from
+    from lmgateway.testing import lm_from
 
     names: dict[str, object] = {}
     exec(compile(PROGRAMS[1], "README.md", "exec"), names)
     module = SimpleNamespace(lmgateway_complete=names["lmgateway_complete"])
-    lm = LM(specify("acme", "m", {}, plugin_from(module, name="acme")))
+    lm = lm_from(module, "acme", model="m")
     shown = lm.preview("hi")
     assert shown["url"] == "https://llm.example/v1/generate"
     assert shown["json"] == {"model": "m", "prompt": "hi"}

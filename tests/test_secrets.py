@@ -21,7 +21,7 @@ from support.fault_server import FaultServer, close, head, receive, reply, reset
 
 import lmgateway
 from lmgateway import LM, get_lm
-from lmgateway._config.effective import effective
+from lmgateway.cli.effective import effective
 from lmgateway.lm import spec_of
 
 pytestmark = pytest.mark.loopback
@@ -117,7 +117,7 @@ def test_a_header_that_may_be_secret_is_shown_nowhere(
     name: str,
 ) -> None:
     lm = get_lm("openai", model="m", api_base="http://127.0.0.1:9/v1", headers={name: CANARY})
-    assert_clean(lm.preview("hi"), *(row.value for row in effective(lm._spec)))
+    assert_clean(lm.preview("hi"), *(row.value for row in effective(lm)))
     assert CANARY.encode() not in pickle.dumps(lm)
 
 
@@ -229,8 +229,8 @@ HIDDEN = {
 
 def shown(lm: LM) -> list[object]:
     """Whatever an LM shows without being asked for a secret."""
-    rows = [row.as_json() for row in effective(lm._spec)]
-    looks = [lm, lm.options, lm.options.headers, lm.settings, lm._spec, lm._spec.arguments]
+    rows = [row.as_json() for row in effective(lm)]
+    looks = [lm, lm.options, lm.options.headers, lm.settings, spec_of(lm), spec_of(lm).arguments]
     return [*looks, lm.preview("hi"), lm.preview("hi", stream=True), rows, vars(lm)]
 
 
@@ -292,12 +292,12 @@ def test_a_preview_shows_no_secret_in_url_or_body(monkeypatch: pytest.MonkeyPatc
 def test_a_key_in_the_body_is_in_no_pickle_and_no_look_at_an_lm(body: dict[str, Any]) -> None:
     lm = get_lm("openai", model="m", api_key=CANARY, extra_body=body, user="me")
     assert lm.params["extra_body"] == body
-    assert_clean(lm, lm._spec, vars(lm))
+    assert_clean(lm, spec_of(lm), vars(lm))
     frozen = pickle.dumps(lm)
     assert CANARY.encode() not in frozen
     revived = pickle.loads(frozen)
     assert revived.params == {"user": "me"}
-    assert revived._spec.left == ("api_key", "extra_body")
+    assert spec_of(revived).left_behind == ("api_key", "extra_body")
 
 
 def test_a_body_without_the_key_goes_along() -> None:

@@ -1,4 +1,4 @@
-"""The allow-list: a row of data may say what to ask, and never how or where."""
+"""The allow-list: a row of data says what is asked, and never how it is asked or of whom."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import Any
 
 from .._base.values import shown
 from .._config.tables import holds_secret
-from .._plugins.registry import RESERVED, Plugin
+from .._plugins.contract import RESERVED, Plugin
 from ..errors import InputError, LMGatewayError, UnknownParameterError
-from ..types import Options
 from .validation import check_params
 
 __all__ = ["check_name", "check_row"]
 
-#: What is asked, beside the generation parameters of the plugin.
+#: What a row may say, beside the generation parameters of the plugin.
 _ASKED = ("prompt", "messages", "system", "schema", "sample")
-_OPTIONS = frozenset(Options.__dataclass_fields__)
 #: Parameters that change the request as a whole, the text it is rendered with, or the host that
 #: computes it. A template is a program, and belongs to the operator.
 _HOW = frozenset({"chat_template", "kv_transfer_params", "ec_transfer_params"})
@@ -29,13 +27,13 @@ _INSTEAD = {
 
 
 def check_row(row: Mapping[Any, Any], plugin: Plugin, place: str, *, types: bool = False) -> None:
-    """Refuse what a row says of how or where to ask.
+    """Refuse a row that says how to ask, or whom.
 
     Args:
         row: Keywords for ``LM.complete``, from outside.
-        plugin: Who is asked.
+        plugin: The plugin that is asked.
         place: Which row it is, for the message.
-        types: Whether a schema may be a type, as in a program; a row of data holds JSON.
+        types: Whether a schema may be a type (in a program), or must be JSON (in a row of data).
 
     Raises:
         UnknownParameterError: A name that nobody knows; the nearest is offered.
@@ -52,7 +50,7 @@ def check_row(row: Mapping[Any, Any], plugin: Plugin, place: str, *, types: bool
 
 
 def check_name(name: object, plugin: Plugin, place: str) -> None:
-    """Refuse a name that is neither a part of what is asked nor a parameter of the plugin's.
+    """Refuse a name that a row may not hold.
 
     Raises as ``check_row`` does.
     """
@@ -71,7 +69,7 @@ def check_name(name: object, plugin: Plugin, place: str) -> None:
 
 
 def _belongs_to_the_job(name: str, plugin: Plugin) -> bool:
-    if name in RESERVED or name in _OPTIONS or _says_how(name) or name in ("api_base", "api_key"):
+    if name in RESERVED or name in ("api_base", "api_key") or _says_how(name):
         return True
     return plugin.settings is not None and name in plugin.settings.model_fields
 

@@ -19,7 +19,7 @@ from ..errors import (
 )
 
 if TYPE_CHECKING:
-    from .._config.settings import Filled
+    from .._config.settings import ResolvedSettings
     from ..types import HTTPRequest, Options
 
 __all__ = ["Endpoint", "user_agent", "veiled"]
@@ -80,7 +80,7 @@ class Endpoint:
         self,
         provider: str,
         source: str,
-        filled: Filled | None,
+        filled: ResolvedSettings | None,
         options: Options,
         left: tuple[str, ...] = (),
     ) -> None:
@@ -173,7 +173,7 @@ class Endpoint:
         from .._config.settings import is_quoted
 
         variable = self._filled.variables["api_key"]
-        origin = self._filled.origins.get("api_key")
+        origin = self._filled.provenance.get("api_key")
         if origin is None or origin.kind == "default":
             return f"no key was sent: set {variable} (looked in {self._filled.looked_in})"
         key: Any = getattr(self._filled.values, "api_key", None)

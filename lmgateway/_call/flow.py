@@ -20,7 +20,7 @@ from .attempt import attempt
 from .exchange import Hook
 from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
-from .spec import FIXED, OPTION_NAMES, Spec, leads_to, specify, varied
+from .spec import FIXED, OPTION_NAMES, Spec, resolve
 
 __all__ = ["ask", "compose", "hook_of", "prepare"]
 
@@ -72,7 +72,7 @@ def ask(
     Raises InputError or UnsupportedError, before any I/O.
     """
     plain = replace(spec, params={}) if spec.params else spec
-    spec = varied(plain, keywords, _known(kind, plain))
+    spec = plain.vary(keywords, _known(kind, plain))
     if spec.system is not plain.system:
         raise InputError("system is for completions: put it into the texts")
     _check_hook(kind, spec)
@@ -98,7 +98,7 @@ def compose(spec: Spec, call: Call, request: Any, history: History) -> Flow[Any]
 def hook_of(spec: Spec, kind: Kind) -> Hook:
     """The plugin's hook for this kind of call, its settings filled in."""
     hook = getattr(spec.plugin.hook, kind.hook)
-    settings = spec.filled.values if spec.filled else None
+    settings = spec.settings.values if spec.settings else None
     if kind.takes_request:
         return partial(hook, settings=settings)
     return lambda request: hook(settings=settings)
@@ -129,7 +129,7 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
     """A model to ask when another fails; resolved only then."""
 
     def step(request: Any) -> Flow[Any]:
-        spec = varied(_resolved(name, failed), _carried(failed))
+        spec = _resolved(name, failed).vary(_carried(failed))
         asked = _asked(spec, failed, call.kind, request)
         call.provider, call.options, call.endpoint = (
             spec.selection.provider,
@@ -152,7 +152,7 @@ def _asked(spec: Spec, failed: Spec, kind: Kind, request: Any) -> Any:
     completes = isinstance(request, Request)
     defaults = spec.params if completes else {}  # an LM's parameters shape completions alone
     params = {**defaults, **request.params}
-    if leads_to(spec.selection) != leads_to(failed.selection):  # what is meant for one host
+    if spec.selection.destination != failed.selection.destination:  # what is meant for one host
         params |= {"extra_body": defaults.get("extra_body")}
         params = {name: value for name, value in params.items() if value is not None}
     validation.check_params(params, spec.plugin, known=_known(kind, spec))
@@ -167,7 +167,7 @@ def _asked(spec: Spec, failed: Spec, kind: Kind, request: Any) -> Any:
 def _resolved(name: str, failed: Spec) -> Spec:
     found = failed.alternatives.get(name)
     if found is None:
-        found = specify(name, None, {"config": failed.selection.config or None})
+        found = resolve(name, None, {"config": failed.selection.config or None})
         found = failed.alternatives.setdefault(name, found)
     return found
 

@@ -61,7 +61,8 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     endpoint = call.endpoint
     base = request.base_url or endpoint.base_url
     if base is None:
-        base = f"<{(spec.filled and spec.filled.variables.get('api_base')) or 'base URL'} not set>"
+        variables = spec.settings.variables if spec.settings else {}
+        base = f"<{variables.get('api_base', 'base URL')} not set>"
     try:
         proofs = credentials(request, endpoint)
     except MissingCredentialError:

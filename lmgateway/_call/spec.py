@@ -1,4 +1,4 @@
-"""The spec: the immutable configuration of an LM, and how it is made, varied and pickled."""
+"""The spec: the immutable configuration of an LM, and how it is made and varied."""
 
 from __future__ import annotations
 
@@ -6,40 +6,25 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .._base.masking import holds_secret
-from .._config.names import (
-    Selection,
-    plugin_of,
-    reselect,
-    select,
-)
-from .._config.provenance import Sourced
+from .._config.names import Selection, plugin_of, reselect, select, select_for_object
+from .._config.provenance import Environment, Provenance
+from .._config.tables import OPTION_NAMES, wrong
 from .._layers.cache import cache
-from .._layers.call import (
-    EffectLayer,
-)
-from .._plugins.registry import Plugin
+from .._layers.call import EffectLayer
+from .._plugins.contract import Plugin
+from .._plugins.spelling import nearest
 from .._store.settings import CacheSettings
-from ..errors import (
-    InputError,
-    UnknownParameterError,
-)
-from ..types import (
-    Options,
-)
+from ..errors import InputError, UnknownParameterError
+from ..types import Options
 from . import validation
 from .endpoint import Endpoint, veiled
-from .file_values import check_file
 
 if TYPE_CHECKING:
-    from .._config.settings import Filled
+    from .._config.settings import ResolvedSettings
 
-__all__ = ["FIXED", "OPTION_NAMES", "Spec", "leads_to", "recipe", "respecify", "revive"]
-__all__ += ["specify", "varied"]
+__all__ = ["FIXED", "OPTION_NAMES", "Spec", "resolve"]
 
-OPTION_NAMES = frozenset(Options.__dataclass_fields__)
-
-#: Where requests go and as whom: fixed for the life of an LM.
+#: Keywords that say where requests go and with which credentials: fixed for the life of an LM.
 FIXED = frozenset({"api_base", "api_key", "headers", "verify", "config", "history"})
 
 #: Keywords that are meant for one service, and stay behind where another is asked.
@@ -47,6 +32,29 @@ _LOCAL = frozenset({"headers", "verify", "extra_body"})
 
 #: Options for which None is a value of its own; any other None counts as not given.
 _NONE = frozenset({"timeout", "idle_timeout", "cache", "transport"})
+
+#: What a table of the file may hold beside settings and options, for the nearest name.
+_OF_TABLES = ("provider", "model", "params", "alias", "plugin", "api_key_env", "system")
+
+
+def resolve(
+    name: str | None,
+    model: str | None,
+    arguments: Mapping[str, Any],
+    *,
+    needs_model: bool = True,
+) -> Spec:
+    """The configuration of the LM that get_lm is asked for; opens nothing.
+
+    Args:
+        name: A provider, ``provider/model``, or a name in the configuration; None for its default.
+        model: The model; then ``name`` is a provider.
+        arguments: Core options, the plugin's settings and generation parameters.
+        needs_model: False allows an LM without a model, which can be looked at but not asked.
+    """
+    environment = Environment()
+    selection = select(name, model, arguments.get("config"), environment)
+    return Spec.of(selection, arguments, environment=environment, needs_model=needs_model)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,30 +66,92 @@ class Spec:
         plugin: The loaded plugin.
         model: The model, "" until one is named.
         options: Core options.
-        filled: The plugin's settings with their origins.
+        settings: The plugin's settings; None if it has none.
         params: Default generation parameters.
         system: A system text for every call.
         arguments: The keywords it was made with, and the core options of the call.
         layers: What an exchange passes on its way out: cache > limit.
-        alternatives: The configurations of its fallbacks by name, each there once it was needed.
-        left: What stayed behind when the LM was pickled, in words.
+        alternatives: The configurations of its fallbacks by name, each made when first needed.
+        left_behind: What did not go along when the LM was pickled: names of keywords and headers.
     """
 
     selection: Selection
     plugin: Plugin
     model: str
     options: Options
-    filled: Filled | None = field(repr=False)
+    settings: ResolvedSettings | None = field(repr=False)
     params: Mapping[str, Any] = field(repr=False)
     system: str | None = field(repr=False)
     arguments: Mapping[str, Any] = field(repr=False)
     layers: tuple[EffectLayer, ...] = field(repr=False)
     alternatives: dict[str, Spec] = field(repr=False, default_factory=dict)
-    left: tuple[str, ...] = ()
+    left_behind: tuple[str, ...] = ()
+
+    # -- how it is made ------------------------------------------------------------------------
+
+    @classmethod
+    def of(
+        cls,
+        selection: Selection,
+        arguments: Mapping[str, Any],
+        plugin: Plugin | None = None,
+        *,
+        environment: Environment | None = None,
+        needs_model: bool = True,
+    ) -> Spec:
+        """The configuration for a selection and the keywords of get_lm.
+
+        Args:
+            selection: What the name stands for.
+            arguments: Core options, the plugin's settings and generation parameters.
+            plugin: The plugin, where it is loaded already.
+            environment: Where the plugin's variables are looked up.
+            needs_model: See ``resolve``.
+
+        Raises:
+            InputError: A keyword that nobody knows, or a value that means nothing.
+            ConfigError: The same in the configuration file, with its line.
+        """
+        plugin = plugin or plugin_of(selection)
+        options, params, system = _said_by_file(selection, plugin)
+        told = _split(_given(arguments), plugin)
+        if told.options:
+            options = validation.check_options(told.options, options)
+        settings = None
+        if plugin.settings is not None:
+            from .._config.settings import resolve_settings
+
+            environment = environment or Environment()
+            settings = resolve_settings(plugin.settings, selection, told.settings, environment)
+            arguments = _veiled(arguments, plugin)
+        if options.headers:
+            headers = veiled(options.headers, settings.secrets() if settings is not None else ())
+            options = replace(options, headers=headers)
+            if arguments.get("headers"):
+                arguments = {**arguments, "headers": headers}
+        model = selection.model or plugin.info.default_model or ""
+        if model or needs_model:
+            model = validation.check_model(model, selection.provider)
+        params |= {name: value for name, value in told.params.items() if value is not None}
+        system = system if told.system is None else told.system
+        layers = _layers(selection)
+        return cls(
+            selection, plugin, model, options, settings, params, system, dict(arguments), layers
+        )
+
+    @classmethod
+    def of_object(cls, plugin: Plugin, model: str | None, arguments: Mapping[str, Any]) -> Spec:
+        """The configuration for a plugin that is handed over, under the name that it was given."""
+        environment = Environment()
+        config = arguments.get("config")
+        selection = select_for_object(plugin.name, model, config, environment)
+        return cls.of(selection, arguments, plugin, environment=environment)
+
+    # -- what differs from it ------------------------------------------------------------------
 
     @property
     def given(self) -> Mapping[str, Any]:
-        """The arguments that count: all but those that are None and mean nothing by it."""
+        """The arguments without each None that only means "not given"."""
         return _given(self.arguments)
 
     def with_layers(self, *layers: EffectLayer) -> Spec:
@@ -92,12 +162,100 @@ class Spec:
     def endpoint(self) -> Endpoint:
         """Where its requests go and as whom."""
         provider, source = self.selection.provider, self.plugin.source
-        return Endpoint(provider, source, self.filled, self.options, self.left)
+        return Endpoint(provider, source, self.settings, self.options, self.left_behind)
+
+    def vary(self, keywords: Mapping[str, Any], known: Collection[str] | None = None) -> Spec:
+        """The configuration with the keywords of one call laid over it.
+
+        Args:
+            keywords: Of the call.
+            known: The parameters of the call, in place of those that the plugin's Info names.
+
+        Raises InputError for a keyword that says where requests go or as whom.
+        """
+        if not keywords:
+            return self
+        fixed = sorted(FIXED & keywords.keys())
+        if fixed:
+            raise InputError(f"{fixed[0]} belongs to the LM: give it to get_lm, or to lm.copy(...)")
+        told = _split(keywords, self.plugin, known)
+        settings = self.settings
+        if told.settings and settings is not None:
+            settings = settings.changed(told.settings)
+        params = {**self.params, **told.params}
+        options, arguments = self.options, self.arguments
+        if told.options:
+            options = validation.check_options(told.options, options)
+            arguments = {**arguments, **told.options}
+        return replace(
+            self,
+            options=options,
+            arguments=arguments,
+            settings=settings,
+            params={name: value for name, value in params.items() if value is not None},
+            system=self.system if told.system is None else told.system,
+        )
+
+    def with_(self, changes: Mapping[str, Any]) -> Spec:
+        """The configuration of an LM with some of get_lm's arguments changed.
+
+        Where the change leads to another provider, or to the same by a name that the configuration
+        gives another host, what was meant for the old one stays behind: credentials, host, headers,
+        authorities and settings. Core options, ``system`` and generation parameters go along.
+        """
+        given, environment = dict(changes), Environment()
+        name, model = given.pop("name", None), given.pop("model", None)
+        chosen = self._chosen(name, model, changes, environment)
+        plugin = self.plugin
+        if chosen.plugin != self.selection.plugin:
+            plugin = plugin_of(chosen)
+        if chosen.destination == self.selection.destination:
+            arguments = {**self.arguments, **given}
+            made = Spec.of(chosen, arguments, plugin, environment=environment)
+            left = tuple(each for each in self.left_behind if each not in given)
+            return replace(made, left_behind=left)
+        carried = self._carried_to(plugin)
+        try:
+            return Spec.of(chosen, {**carried, **given}, plugin, environment=environment)
+        except UnknownParameterError as error:
+            params = (each for each in carried if each in self.params and each not in given)
+            strange = next((each for each in params if each not in plugin.info.params), None)
+            if strange is not None:
+                error.advise(f"it is a parameter of the LM copied: {strange}=None leaves it behind")
+            raise
+
+    def _chosen(
+        self,
+        name: str | None,
+        model: str | None,
+        changes: Mapping[str, Any],
+        environment: Environment,
+    ) -> Selection:
+        """What the changed name, model and configuration file stand for."""
+        chosen, config = self.selection, changes.get("config", self.arguments.get("config"))
+        if name is not None:
+            return select(name, model, config, environment)
+        if "config" in changes:
+            if self.plugin.installed:
+                chosen = reselect(chosen, config, environment)
+            else:
+                chosen = select_for_object(chosen.provider, chosen.model, config, environment)
+        if model is not None:
+            provenance = {**chosen.provenance, "model": Provenance(model, "argument")}
+            chosen = replace(chosen, model=model, provenance=provenance)
+        return chosen
+
+    def _carried_to(self, plugin: Plugin) -> dict[str, Any]:
+        """The arguments that mean the same to another provider."""
+        fields: set[str] = set()
+        for each in (self.plugin, plugin):
+            fields |= set(each.settings.model_fields if each.settings is not None else ())
+        return {k: v for k, v in self.arguments.items() if k not in fields | _LOCAL}
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class _Keywords:
-    """Keywords, told apart."""
+    """Keywords by their kind."""
 
     options: dict[str, Any]
     settings: dict[str, Any]
@@ -105,10 +263,10 @@ class _Keywords:
     system: str | None
 
 
-def _told_apart(
+def _split(
     keywords: Mapping[str, Any], plugin: Plugin, known: Collection[str] | None = None
 ) -> _Keywords:
-    """Tell keywords apart; ``known`` are parameters in place of those that Info names."""
+    """Split keywords by kind, and check parameters; ``known`` takes the place of Info's params."""
     fields = plugin.settings.model_fields if plugin.settings is not None else {}
     told = _Keywords({}, {}, {}, None)
     for name, value in keywords.items():
@@ -121,9 +279,7 @@ def _told_apart(
         else:
             told.params[name] = value
     if told.system is not None:
-        if not isinstance(told.system, str):
-            raise InputError(f"system must be a str, not {type(told.system).__name__}")
-        validation.check_text(told.system, "system")
+        _checked_system(told.system)
     given = {name: value for name, value in told.params.items() if value is not None}
     others = [*OPTION_NAMES, *fields, "system", "model", "schema"]
     validation.check_params(given, plugin, others, known)
@@ -134,58 +290,61 @@ def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in arguments.items() if (v is not None or k in _NONE) and k != "config"}
 
 
-def specify(
-    name: str | None,
-    model: str | None,
-    arguments: Mapping[str, Any],
-    plugin: Plugin | None = None,
-    selection: Selection | None = None,
-) -> Spec:
-    """Resolve a name and keywords into the configuration of an LM; opens nothing.
+def _said_by_file(
+    selection: Selection, plugin: Plugin
+) -> tuple[Options, dict[str, Any], str | None]:
+    """Options, parameters and system text of the file, each value checked once.
 
-    Args:
-        name: A provider, ``provider/model``, or a name in the configuration; None for its default.
-        model: The model; then ``name`` is a provider.
-        arguments: Core options, the plugin's settings and generation parameters.
-        plugin: Use this one and load none.
-        selection: What a name was resolved to before; then ``name`` and ``model`` say nothing.
+    Raises ConfigError, with file and line, for what the plugin does not know or cannot use.
     """
-    selection = selection or select(name, model, arguments.get("config"))
-    plugin = plugin or plugin_of(selection)
-    check_file(selection, plugin)
-    from_file = {k: each.value for k, each in selection.keywords.items()}
-    told = _told_apart({**from_file, **_given(arguments)}, plugin)
-    filled = None
-    if plugin.settings is not None:
-        from .._config.settings import fill
+    options, params, system = Options(), dict[str, Any](), None
+    for name, each in selection.settings.items():
+        _check_setting(name, each, plugin)
+    for name, each in selection.keywords.items():
+        try:
+            if name in OPTION_NAMES:
+                options = validation.check_options({name: each.value}, options)
+            elif name == "system":
+                system = _checked_system(each.value)
+            else:
+                validation.check_params({name: each.value}, plugin)
+                params[name] = each.value
+            problem = None
+        except InputError as error:
+            problem = wrong(each.place, error.message)
+        if problem is not None:
+            raise problem
+    return options, params, system
 
-        filled = fill(
-            plugin,
-            selection.provider,
-            told.settings,
-            file=selection.settings,
-            key_variable=selection.key_variable,
-            needs_key=selection.needs_key,
+
+def _check_setting(name: str, each: Provenance, plugin: Plugin) -> None:
+    """Refuse a setting of the file that the plugin does not have, or that is a secret."""
+    fields = plugin.settings.model_fields if plugin.settings is not None else {}
+    if name not in fields:
+        if name in plugin.info.params:
+            raise wrong(
+                each.place,
+                f"{name} is a generation parameter: write params = {{ {name} = ... }} in a model",
+            )
+        known = [*fields, *OPTION_NAMES, *_OF_TABLES]
+        advice = nearest(name, known) or f"its settings are {', '.join(sorted(fields)) or 'none'}"
+        raise wrong(each.place, f"{plugin.name} has no setting {name!r}: {advice}")
+    from .._config.settings import secret_fields
+
+    assert plugin.settings is not None
+    if name in secret_fields(plugin.settings):
+        raise wrong(
+            each.place,
+            f"{name} is a secret and must not stand in a file: set its variable in the environment "
+            "or in .env; the value is not shown",
         )
-        arguments = _veiled(arguments, plugin)
-    options = validation.check_options(told.options, Options())
-    if options.headers:
-        headers = veiled(options.headers, filled.secrets() if filled is not None else ())
-        options = replace(options, headers=headers)
-        if arguments.get("headers"):
-            arguments = {**arguments, "headers": headers}
-    chosen = selection.model or plugin.info.default_model or ""
-    return Spec(
-        selection,
-        plugin,
-        validation.check_model(chosen, selection.provider),
-        options,
-        filled,
-        {name: value for name, value in told.params.items() if value is not None},
-        told.system,
-        dict(arguments),
-        _layers(selection),
-    )
+
+
+def _checked_system(system: object) -> str:
+    if not isinstance(system, str):
+        raise InputError(f"system must be a str, not {type(system).__name__}")
+    validation.check_text(system, "system")
+    return system
 
 
 def _layers(selection: Selection) -> tuple[EffectLayer, ...]:
@@ -199,91 +358,8 @@ def _layers(selection: Selection) -> tuple[EffectLayer, ...]:
     return tuple(layers)
 
 
-def respecify(spec: Spec, changes: Mapping[str, Any]) -> Spec:
-    """The configuration of an LM with some of get_lm's arguments changed.
-
-    Where the change leads to another provider, or to the same by a name that the configuration
-    gives another host, what was meant for the old one stays behind: credentials, host, headers,
-    authorities and settings. Core options, ``system`` and generation parameters go along.
-    """
-    given = dict(changes)
-    name, model = given.pop("name", None), given.pop("model", None)
-    old = chosen = spec.selection
-    if name is not None:
-        chosen = select(name, model, given.get("config", spec.arguments.get("config")))
-    else:
-        if "config" in changes:
-            chosen = reselect(chosen, changes["config"])
-        if model is not None:
-            origins = {**chosen.origins, "model": Sourced(model, "argument")}
-            chosen = replace(chosen, model=model, origins=origins)
-    plugin = spec.plugin if chosen.plugin == old.plugin else plugin_of(chosen)
-    if leads_to(chosen) == leads_to(old):
-        made = specify(None, None, {**spec.arguments, **given}, plugin, chosen)
-        return replace(made, left=tuple(each for each in spec.left if each not in given))
-    carried = _carried_over(spec, plugin)
-    try:
-        return specify(None, None, {**carried, **given}, plugin, chosen)
-    except UnknownParameterError as error:
-        params = (each for each in carried if each in spec.params and each not in given)
-        strange = next((each for each in params if each not in plugin.info.params), None)
-        if strange is not None:
-            error.advise(f"it is a parameter of the LM copied: {strange}=None leaves it behind")
-        raise
-
-
-def leads_to(selection: Selection) -> tuple[Any, ...]:
-    """What decides where requests go and as whom, as far as a name does."""
-    settings = {name: each.value for name, each in selection.settings.items()}
-    return selection.provider, selection.plugin, selection.key_variable, settings
-
-
-def _carried_over(spec: Spec, plugin: Plugin) -> dict[str, Any]:
-    """The arguments of an LM that mean the same to another provider."""
-    fields: set[str] = set()
-    for each in (spec.plugin, plugin):
-        fields |= set(each.settings.model_fields if each.settings is not None else ())
-    return {k: v for k, v in spec.arguments.items() if k not in fields | _LOCAL}
-
-
-def varied(spec: Spec, keywords: Mapping[str, Any], known: Collection[str] | None = None) -> Spec:
-    """The configuration with a call's keywords laid over it.
-
-    Args:
-        spec: The configuration of the LM.
-        keywords: Of the call.
-        known: The parameters of the call, in place of those that the plugin's Info names.
-
-    Raises InputError for a keyword that says where requests go or as whom.
-    """
-    if not keywords:
-        return spec
-    fixed = sorted(FIXED & keywords.keys())
-    if fixed:
-        raise InputError(f"{fixed[0]} belongs to the LM: give it to get_lm, or to lm.copy(...)")
-    told = _told_apart(keywords, spec.plugin, known)
-    filled = spec.filled
-    if told.settings and filled is not None:
-        from .._config.settings import overridden
-
-        filled = overridden(filled, told.settings)
-    params = {**spec.params, **told.params}
-    options, arguments = spec.options, spec.arguments
-    if told.options:
-        options = validation.check_options(told.options, options)
-        arguments = {**arguments, **told.options}
-    return replace(
-        spec,
-        options=options,
-        arguments=arguments,
-        filled=filled,
-        params={name: value for name, value in params.items() if value is not None},
-        system=spec.system if told.system is None else told.system,
-    )
-
-
 def _veiled(arguments: Mapping[str, Any], plugin: Plugin) -> dict[str, Any]:
-    """The arguments with their secrets wrapped, so that no look at an LM shows one."""
+    """The arguments with their secrets wrapped, so that no repr of an LM shows one."""
     from pydantic import SecretStr
 
     from .._config.settings import secret_fields
@@ -294,34 +370,3 @@ def _veiled(arguments: Mapping[str, Any], plugin: Plugin) -> dict[str, Any]:
         name: SecretStr(value) if name in secrets and isinstance(value, str) else value
         for name, value in arguments.items()
     }
-
-
-def recipe(spec: Spec) -> tuple[Selection, dict[str, Any], tuple[str, ...]]:
-    """What makes the LM anew elsewhere, without the secrets it was given, and what those are.
-
-    What a configuration file said goes along: the file need not be there.
-    """
-    arguments, left = {}, list(spec.left)
-    secrets = list(spec.endpoint.secrets())
-    for name, value in spec.arguments.items():
-        told = name in spec.params and holds_secret(repr(value), secrets)  # as some services want
-        if told or hasattr(value, "get_secret_value"):
-            left.append(name)
-        elif name != "headers" or not value:
-            arguments[name] = value
-        else:
-            arguments[name] = {k: each for k, each in value.items() if isinstance(each, str)}
-            left += [f"header {each}" for each in value if each not in arguments[name]]
-    selection = spec.selection
-    if (said := selection.keywords.get("headers")) is not None:
-        shown = {
-            k: v for k, v in said.value.items() if isinstance(spec.options.headers.get(k), str)
-        }
-        headers = said._replace(value=shown)
-        selection = replace(selection, keywords={**selection.keywords, "headers": headers})
-    return selection, arguments, tuple(dict.fromkeys(left))
-
-
-def revive(selection: Selection, arguments: dict[str, Any], left: tuple[str, ...] = ()) -> Spec:
-    """The configuration that a recipe makes."""
-    return replace(specify(None, None, arguments, selection=selection), left=left)

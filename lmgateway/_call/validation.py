@@ -11,7 +11,8 @@ from typing import Any
 
 from .._base.values import flaw, shown
 from .._guard.paths import as_path, is_special
-from .._plugins.registry import Plugin, nearest
+from .._plugins.contract import Plugin
+from .._plugins.spelling import nearest
 from ..errors import InputError, UnknownParameterError, UnsupportedError
 from ..types import Message, Options, Request
 
@@ -75,7 +76,7 @@ def check_model(model: object, provider: str) -> str:
     if not isinstance(model, str) or not model.strip():
         raise InputError(f"{provider} needs a model: give model=, or a name 'provider/model'")
     check_text(model, "the model's name")
-    if any(not each.isprintable() for each in model) or model != model.strip():
+    if not model.isprintable() or model != model.strip():
         raise InputError(
             "the model's name must be one line of printable characters, "
             "without white space around it"

@@ -1,4 +1,4 @@
-"""The catalogue: well-known hosts that speak the wire format of a plugin we have."""
+"""The catalogue: well-known hosts whose wire format is that of a plugin of ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from .provenance import Sourced
+from .provenance import Provenance
 
 __all__ = ["Host", "hosts", "needs_key"]
 
@@ -21,9 +21,9 @@ class Host(NamedTuple):
         name: The provider's name.
         title: What it calls itself.
         api_base: Its base URL.
-        needs_key: Whether no request is answered without a key.
-        key_variable: The variable its own documents name, where that is not ``<NAME>_API_KEY``.
-        note: What one must know to use it; "" for nothing.
+        needs_key: Whether it answers only with a key.
+        key_variable: The variable that its own documents name, if it is not ``<NAME>_API_KEY``.
+        note: What a user must know; "" for nothing.
         page: The page that was read for this row.
         read: The day it was read.
         plugin: The plugin that speaks its wire format.
@@ -42,15 +42,15 @@ class Host(NamedTuple):
     extra: Mapping[str, Any]
 
     @property
-    def settings(self) -> Mapping[str, Sourced]:
+    def settings(self) -> Mapping[str, Provenance]:
         """The plugin's settings for this host."""
         values = {"api_base": self.api_base, **self.extra}
-        return {name: Sourced(value, "catalogue", self.name) for name, value in values.items()}
+        return {name: Provenance(value, "catalogue", self.name) for name, value in values.items()}
 
 
 @cache
 def hosts() -> Mapping[str, Host]:
-    """The rows by name; none, with a warning, where the file was left behind."""
+    """The rows by name. Where the file is missing, there are none, and a warning says so."""
     import tomllib
 
     path = os.path.join(os.path.dirname(__file__), "catalogue.toml")
@@ -83,7 +83,7 @@ def _host(name: str, row: dict[str, Any]) -> Host:
 
 
 def needs_key(url: str) -> bool:
-    """Whether a URL is of a host in the catalogue that answers nobody without a key."""
+    """Whether the URL belongs to a host of the catalogue that answers only with a key."""
     return url.startswith("https://") and urlsplit(url).hostname in _locked()
 
 

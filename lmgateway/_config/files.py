@@ -1,4 +1,4 @@
-"""Files: which configuration file counts, and on which line each of its values stands."""
+"""Files: which configuration file is used, and the line of each of its values."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
 
 from .._base.forks import renew_lock
 from .._guard.paths import absolute, as_path, user_folder
 from ..errors import ConfigError, excerpt
-from .provenance import Sourced, folders_upwards
+from .provenance import Environment, Provenance
 
 __all__ = ["FILE_NAME", "VARIABLE", "Document", "Found", "find", "read", "user_file"]
 
@@ -28,7 +29,7 @@ Path = tuple[str, ...]
 
 
 class Found(NamedTuple):
-    """A configuration file and what led to it."""
+    """A configuration file, and why it is the one."""
 
     path: str
     why: str
@@ -55,33 +56,36 @@ class Document:
                 return f"{self.path}:{self.lines[keys[:length]]}"
         return self.path
 
-    def sourced(self, value: Any, *keys: str) -> Sourced:
-        """The value of a key with its origin."""
-        return Sourced(value, "file", self.place(*keys))
+    def provenance(self, value: Any, *keys: str) -> Provenance:
+        """The value of a key with its line."""
+        return Provenance(value, "file", self.place(*keys))
 
     def beside(self, path: str) -> str:
-        """A path in the file, which is relative to the file's folder."""
+        """A path that stands in the file, as a path from the file's folder."""
         return os.path.join(os.path.dirname(self.path), as_path(path, "path"))
 
 
-def find(config: str | os.PathLike[str] | None = None) -> Found | None:
-    """The configuration file that counts: the first one found, and no other.
+def find(
+    config: str | os.PathLike[str] | None = None, environment: Environment | None = None
+) -> Found | None:
+    """The configuration file that is used: the first one found, and no other.
 
     ``config`` > ``$LMGATEWAY_CONFIG`` > upwards from the working directory, ``lmgateway.toml``
     before ``[tool.lmgateway]`` of ``pyproject.toml`` > the user's configuration directory.
 
-    Raises ConfigError if one that was named is not there.
+    Raises ConfigError if a file was named and is not there.
     """
     if config is not None:
         return _named(as_path(config, "config"), "config=")
     if variable := os.environ.get(VARIABLE):
         return _named(variable, VARIABLE)
-    for folder in folders_upwards():
-        path = os.path.join(folder, FILE_NAME)
-        if os.path.isfile(path):
+    for folder in (environment or Environment()).folders:
+        path = f"{folder}{FILE_NAME}"
+        # os.access is no Python call, and nearly always there is no such file.
+        if os.access(path, os.F_OK) and os.path.isfile(path):
             return Found(path, "found upwards from the working directory")
-        path = os.path.join(folder, _PYPROJECT)
-        if os.path.isfile(path) and _is_ours(path):
+        path = f"{folder}{_PYPROJECT}"
+        if os.access(path, os.F_OK) and os.path.isfile(path) and _is_ours(path):
             return Found(path, "found upwards from the working directory")
     own = user_file()
     if own is None or not os.path.isfile(own):
@@ -91,6 +95,11 @@ def find(config: str | os.PathLike[str] | None = None) -> Found | None:
 
 def user_file() -> str | None:
     """The path of the user's own configuration file, which need not exist; None without a home."""
+    return _user_file(os.environ.get("HOME"), os.environ.get("XDG_CONFIG_HOME"))
+
+
+@lru_cache(maxsize=8)  # to ask platformdirs takes longer than all else that get_lm does for a name
+def _user_file(home: str | None, xdg: str | None) -> str | None:
     try:
         return os.path.join(user_folder("config"), FILE_NAME)
     except ConfigError:
@@ -106,7 +115,7 @@ def _named(path: str, by: str) -> Found:
 
 
 def _is_ours(pyproject: str) -> bool:
-    """Whether a file that is anybody's holds our table; one that may not be read does not."""
+    """Whether a ``pyproject.toml`` holds our table; one that cannot be read does not."""
     try:
         return _read(pyproject) is not None
     except OSError as error:
@@ -120,7 +129,7 @@ _documents: dict[tuple[str, int, int], Document | None] = {}
 
 
 def read(path: str) -> Document | None:
-    """Read a configuration file, once for as long as it does not change.
+    """Read a configuration file; it is read again only after it has changed.
 
     Returns None for a ``pyproject.toml`` without ``[tool.lmgateway]``.
 
@@ -181,7 +190,7 @@ def _parsed(path: str, raw: bytes) -> Document | None:
 
 
 def _malformed(path: str, text: str, message: str) -> str:
-    """``file:line:column: what is wrong``, from a message that says where in words."""
+    """``file:line:column: what is wrong``, from tomllib's message, which says it in words."""
     what, _, where = message.rpartition(" (at ")
     numbers = re.findall(r"\d+", where)
     lines = text.rstrip("\n").split("\n")
@@ -241,7 +250,7 @@ def _lines(text: str, within: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _paths(data: Mapping[str, Any], deep: int = 8) -> Iterator[Path]:
-    """The path of every key, outer ones first, as deep as any is asked for."""
+    """The path of every key, outer keys first, down to a depth."""
     for key, value in data.items():
         yield (key,)
         if isinstance(value, Mapping) and deep > 1:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from typing import Any
 
 from .._base.values import shown
 from .._plugins import registry
-from .._plugins.registry import Plugin, installed, nearest
+from .._plugins.contract import Plugin
+from .._plugins.registry import is_installed
+from .._plugins.spelling import nearest
 from .._store.settings import SWITCH, says_off
 from ..errors import ConfigError, InputError, UnknownProviderError
 from .catalogue import Host, hosts
 from .files import Document, find, read
-from .provenance import Environment, Sourced
+from .provenance import Environment, Provenance
 from .tables import (
     NOTHING,
     Config,
@@ -23,8 +26,8 @@ from .tables import (
     wrong,
 )
 
-__all__ = ["Selection", "configuration", "known_providers", "plugin_of", "reselect"]
-__all__ += ["select"]
+__all__ = ["Selection", "configuration", "default_name", "known_providers", "plugin_of"]
+__all__ += ["reselect", "select", "select_for_object"]
 
 MODEL_VARIABLE = "LMGATEWAY_MODEL"
 
@@ -33,7 +36,7 @@ ConfigPath = str | os.PathLike[str] | None
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Selection:
-    """A provider, its model, and what the configuration says of both.
+    """A provider, its model, and what configuration file and catalogue say of both.
 
     Attributes:
         provider: The provider's name: the prefix of its variables.
@@ -46,28 +49,55 @@ class Selection:
         limits: ``rpm``, ``tpm`` and ``in_flight`` of the provider, where the file says so.
         cache: The file's ``[cache]``, and what ``.env`` says of it.
         config: The configuration file, "" without one.
-        origins: Where ``name``, ``provider``, ``plugin`` and ``model`` came from.
+        provenance: Where ``name``, ``provider``, ``plugin`` and ``model`` came from.
     """
 
     provider: str
     plugin: str
     model: str | None
-    keywords: Mapping[str, Sourced] = field(default_factory=dict)
-    settings: Mapping[str, Sourced] = field(default_factory=dict)
+    keywords: Mapping[str, Provenance] = field(default_factory=dict)
+    settings: Mapping[str, Provenance] = field(default_factory=dict)
     key_variable: str | None = None
     needs_key: bool = False
-    limits: Mapping[str, Sourced] = field(default_factory=dict)
-    cache: Mapping[str, Sourced] = field(default_factory=dict)
+    limits: Mapping[str, Provenance] = field(default_factory=dict)
+    cache: Mapping[str, Provenance] = field(default_factory=dict)
     config: str = ""
-    origins: Mapping[str, Sourced] = field(default_factory=dict)
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
+
+    @property
+    def destination(self) -> tuple[Any, ...]:
+        """What decides where requests go and as whom, as far as a name does."""
+        settings = {name: each.value for name, each in self.settings.items()}
+        return self.provider, self.plugin, self.key_variable, settings
+
+    def to_json(self) -> dict[str, Any]:
+        """As dicts and lists: a value with its provenance is ``[value, kind, place]``."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {
+            name: {key: list(each) for key, each in value.items()}
+            if isinstance(value, Mapping)
+            else value
+            for name, value in found.items()
+        }
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Selection:
+        """The selection that ``to_json`` wrote down."""
+        found: dict[str, Any] = {
+            name: {key: Provenance(*each) for key, each in value.items()}
+            if isinstance(value, Mapping)
+            else value
+            for name, value in state.items()
+        }
+        return cls(**found)
 
 
-def configuration(config: ConfigPath = None) -> Config:
-    """The configuration file that counts, read and checked; an empty one without a file.
+def configuration(config: ConfigPath = None, environment: Environment | None = None) -> Config:
+    """The configuration file that is used, read and checked; an empty Config without a file.
 
     Raises ConfigError, with file and line, for whatever is wrong in it.
     """
-    found = find(config)
+    found = find(config, environment)
     if found is None:
         return NOTHING
     document = read(found.path)
@@ -76,92 +106,124 @@ def configuration(config: ConfigPath = None) -> Config:
     return _checked(document)
 
 
-def select(name: object, model: str | None, config: ConfigPath = None) -> Selection:
-    """Resolve a name; opens nothing.
+def select(
+    name: object,
+    model: str | None = None,
+    config: ConfigPath = None,
+    environment: Environment | None = None,
+) -> Selection:
+    """Resolve a name. No file but the configuration is opened, and no plugin is loaded.
 
     Args:
         name: A provider, ``provider/model``, or a ``[models.NAME]``; None for LMGATEWAY_MODEL, or
             else the file's ``default``.
         model: The model; then ``name`` is a provider.
         config: The configuration file, instead of the one that would be found.
+        environment: A look at the process's surroundings that was taken before.
 
     Raises:
-        InputError: It cannot stand for anything.
+        InputError: The name cannot stand for anything.
         ConfigError: The configuration file is wrong.
     """
-    settled = configuration(config)
-    given = _default(settled) if name is None else Sourced(name, "argument")
+    environment = environment or Environment()
+    found = _configured(config, environment)
+    given = Provenance(name, "argument") if name is not None else default_name(found, environment)
+    if given is None:
+        raise _no_default(found)
     text = given.value
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"a name must be a text, not {shown(text)}")
     if model is not None:
-        if text in settled.models and not _is_provider(text, settled):
+        if text in found.models and not _is_provider(text, found):
             raise InputError(
-                f"{shown(text)} names a model in {settled.path}, so it takes no model=: "
+                f"{shown(text)} names a model in {found.path}, so it takes no model=: "
                 f"give a provider's name, or copy it: get_lm({text!r}).copy(model=...)"
             )
-        return _of_provider(given, given, Sourced(model, "argument"), settled)
+        return _of_provider(given, given, Provenance(model, "argument"), found)
     if "/" in text:
         provider, _, model = text.partition("/")
         at = (given.kind, given.place)
-        return _of_provider(given, Sourced(provider, *at), Sourced(model, *at), settled)
-    if text in settled.models:
-        return _of_model(given, settled)
-    return _of_provider(given, given, None, settled)
+        return _of_provider(given, Provenance(provider, *at), Provenance(model, *at), found)
+    if text in found.models:
+        return _of_model(given, found)
+    return _of_provider(given, given, None, found)
 
 
-def reselect(selection: Selection, config: ConfigPath) -> Selection:
+def select_for_object(
+    name: str, model: str | None, config: ConfigPath, environment: Environment
+) -> Selection:
+    """The selection for a plugin that is handed over as an object, under a name of its own.
+
+    What the configuration file says of a provider of that name counts. No plugin and no host of
+    the catalogue is looked up.
+    """
+    given = Provenance(name, "argument")
+    named = None if model is None else Provenance(model, "argument")
+    return _of_provider(given, given, named, _configured(config, environment), plugin=given)
+
+
+def reselect(selection: Selection, config: ConfigPath, environment: Environment) -> Selection:
     """What the same name stands for in another configuration file."""
-    named = selection.origins["name"]
+    named = selection.provenance["name"]
     if named.kind != "argument":
-        return select(None, None, config)
-    model = selection.origins.get("model")
+        return select(None, None, config, environment)
+    model = selection.provenance.get("model")
     apart = model is not None and model.kind == "argument" and "/" not in named.value
-    return select(named.value, selection.model if apart else None, config)
+    return select(named.value, selection.model if apart else None, config, environment)
 
 
 def plugin_of(selection: Selection) -> Plugin:
     """Load the plugin of a selection.
 
-    Raises UnknownProviderError, which names what is installed, what is near and what to install,
-    and the other PluginErrors of ``registry.load``.
+    Raises UnknownProviderError, which names what is near, what is known and what to install, and
+    the other PluginErrors of ``registry.load``.
     """
     try:
         return registry.load(selection.plugin)
     except UnknownProviderError:
-        known = known_providers(configuration(selection.config or None))
-    here = [row.name for row, _ in installed()]
-    problem = registry.unknown(selection.plugin, here, known)
-    origin = selection.origins["plugin"]
+        config = configuration(selection.config or None)
+    hosts_known = [*config.providers, *hosts()]
+    problem = registry.unknown(selection.plugin, hosts_known, config.models, config.path)
+    origin = selection.provenance["plugin"]
     if origin.kind != "argument":
         problem.advise(f"the name comes from {origin}")
     raise problem
 
 
 def known_providers(config: Config) -> set[str]:
-    """Every name that get_lm takes without a "/": own tables, plugins, catalogue, models."""
-    names = {row.name for row, _ in installed()} | set(registry.PUBLISHED)
+    """Every name that get_lm takes without a "/": tables, plugins, hosts and models."""
+    names = {row.name for row, _ in registry.installed()} | set(registry.PUBLISHED)
     return names | set(config.providers) | set(config.models) | set(hosts())
 
 
 # -- the ways a name may go --------------------------------------------------------------------
 
 
-def _default(config: Config) -> Sourced:
-    if variable := Environment().lookup(MODEL_VARIABLE):
-        return variable
-    if config.default is not None:
-        return config.default
+def _configured(config: ConfigPath, environment: Environment) -> Config:
+    """The configuration; ``.env`` may turn its cache off, and a call itself does not look there."""
+    found = configuration(config, environment)
+    said = environment.lookup(SWITCH) if environment.dotenv is not None else None
+    if said is None or said.kind == "environment" or not says_off(said.value, said.place):
+        return found
+    return found._replace(cache={**found.cache, "enabled": said._replace(value=False)})
+
+
+def default_name(config: Config, environment: Environment) -> Provenance | None:
+    """The name that ``get_lm()`` stands for: LMGATEWAY_MODEL, or else the file's ``default``."""
+    return environment.lookup(MODEL_VARIABLE) or config.default
+
+
+def _no_default(config: Config) -> InputError:
     where = f"write default = ... into {config.path}" if config.path else (
         "write one into a configuration file, which `lmgateway config --init` begins"
     )  # fmt: skip
-    raise InputError(
+    return InputError(
         "there is no default: give a name, get_lm('echo') or get_lm('groq/...'), "
         f"or set {MODEL_VARIABLE}, or {where}"
     )
 
 
-def _of_model(given: Sourced, config: Config) -> Selection:
+def _of_model(given: Provenance, config: Config) -> Selection:
     name = given.value
     while (alias := config.models[name].alias) is not None:
         name, given = alias.value, alias
@@ -169,46 +231,44 @@ def _of_model(given: Sourced, config: Config) -> Selection:
             return _beyond(alias, config)
     table = config.models[name]
     assert table.provider is not None
-    return _of_provider(given, table.provider, table.model, config, table)
+    return _of_provider(given, table.provider, table.model, config, table=table)
 
 
-def _beyond(alias: Sourced, config: Config) -> Selection:
-    """What an alias names outside of ``[models]``."""
+def _beyond(alias: Provenance, config: Config) -> Selection:
+    """The selection for an alias that names a provider, not a model of the file."""
     provider, slash, model = alias.value.partition("/")
     at = (alias.kind, alias.place)
-    named = Sourced(model, *at) if slash else None
+    named = Provenance(model, *at) if slash else None
     if not _is_provider(provider, config):
         near = nearest(provider, known_providers(config))
         raise wrong(alias.place, f"alias names {alias.value!r}, which is nothing known: {near}")
-    return _of_provider(alias, Sourced(provider, *at), named, config)
+    return _of_provider(alias, Provenance(provider, *at), named, config)
 
 
 def _of_provider(
-    given: Sourced,
-    provider: Sourced,
-    model: Sourced | None,
+    given: Provenance,
+    provider: Provenance,
+    model: Provenance | None,
     config: Config,
+    *,
     table: ModelTable | None = None,
+    plugin: Provenance | None = None,
 ) -> Selection:
-    """A provider: a table with ``plugin`` > an installed plugin > a row of the catalogue."""
-    name = provider.value
+    """The selection of a provider, with what its own table and that of a model say."""
+    name, host = provider.value, None
     own = config.providers.get(name)
-    plugin, host = provider, None
-    if own is not None and own.plugin is not None:
-        plugin = own.plugin
-        host = _host_beneath(name, plugin.value)
-    elif not _is_installed(name) and (host := hosts().get(name)) is not None:
-        plugin = Sourced(host.plugin, "catalogue", name)
+    if plugin is None:
+        plugin, host = _served_by(provider, config)
     settings = dict(host.settings) if host is not None else {}
-    keywords: dict[str, Sourced] = {}
+    keywords: dict[str, Provenance] = {}
     for part in (own, table):  # a model's own values before those of its provider
         if part is not None:
             settings.update(part.settings)
             keywords.update(part.keywords)
     variable = own.key_variable if own is not None else None
-    origins = {"name": given, "provider": provider, "plugin": plugin}
+    provenance = {"name": given, "provider": provider, "plugin": plugin}
     if model is not None:
-        origins["model"] = model
+        provenance["model"] = model
     return Selection(
         name,
         plugin.value,
@@ -218,35 +278,27 @@ def _of_provider(
         variable.value if variable else host.key_variable if host else None,
         variable is not None,
         config.limits.get(name, {}),
-        _cache(config),
+        config.cache,
         config.path,
-        origins,
+        provenance,
     )
 
 
-def _cache(config: Config) -> Mapping[str, Sourced]:
-    """``[cache]``, turned off if ``.env`` says so: no call has the time to look there."""
-    said = Environment().lookup(SWITCH)
-    if said is None or said.kind == "environment" or not says_off(said.value, said.place):
-        return config.cache
-    return {**config.cache, "enabled": Sourced(False, said.kind, said.place)}
-
-
-def _host_beneath(name: str, plugin: str) -> Host | None:
-    """The catalogue's row for a table that names its plugin, if they agree about it.
-
-    Without it ``[providers.groq] plugin = "openai"`` would send GROQ_API_KEY to OpenAI.
-    """
-    host = hosts().get(name)
-    return host if host is not None and host.plugin == plugin else None
-
-
-def _is_installed(name: str) -> bool:
-    return any(row.name == name for row, _ in installed())
+def _served_by(provider: Provenance, config: Config) -> tuple[Provenance, Host | None]:
+    """Which plugin serves a provider: its table's > an installed one > the catalogue's."""
+    name = provider.value
+    own = config.providers.get(name)
+    if own is not None and own.plugin is not None:
+        host = hosts().get(name)
+        # Without its host [providers.groq] plugin = "openai" would send GROQ_API_KEY to OpenAI.
+        return own.plugin, host if host is not None and host.plugin == own.plugin.value else None
+    if is_installed(name) or (host := hosts().get(name)) is None:
+        return provider, None
+    return Provenance(host.plugin, "catalogue", name), host
 
 
 def _is_provider(name: str, config: Config) -> bool:
-    return name in config.providers or _is_installed(name) or name in hosts()
+    return name in config.providers or is_installed(name) or name in hosts()
 
 
 # -- what only all tables together can show ----------------------------------------------------
@@ -271,7 +323,7 @@ def _checked(document: Document) -> Config:
 
 
 def _follow(name: str, config: Config) -> None:
-    """Raise ConfigError, which prints it, for a cycle of aliases."""
+    """Raise ConfigError for aliases that go in a circle; the message shows it."""
     way = [name]
     for alias in _aliases(name, config):
         if alias.value in way:
@@ -281,15 +333,15 @@ def _follow(name: str, config: Config) -> None:
         way.append(alias.value)
 
 
-def _aliases(name: str, config: Config) -> Iterator[Sourced]:
+def _aliases(name: str, config: Config) -> Iterator[Provenance]:
     while name in config.models and (alias := config.models[name].alias) is not None:
         yield alias
         name = alias.value
 
 
 def _refuse_misspelt(name: str, place: str, section: str, config: Config) -> None:
-    """A name nobody knows may be a plugin's that is not installed here, if it is near no other."""
-    known = {row.name for row, _ in installed()} | set(registry.PUBLISHED) | set(hosts())
+    """Refuse a name that is nearly a known one; any other may be of a plugin not installed."""
+    known = {row.name for row, _ in registry.installed()} | set(registry.PUBLISHED) | set(hosts())
     known |= set(config.providers) if section == "limits" else set()
     if name not in known and (near := nearest(name, known)):
         raise wrong(

@@ -1,4 +1,4 @@
-"""Origins: every value knows where it came from."""
+"""Provenance: where a value came from; and the environment, in which many values are found."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import stat
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from errno import ETIMEDOUT
-from pathlib import Path
+from functools import lru_cache
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any, NamedTuple
@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from .._base.forks import renew_lock
 from ..errors import ConfigError
 
-__all__ = ["Environment", "Sourced", "folders_upwards", "read_dotenv"]
+__all__ = ["ARGUMENT", "DEFAULT", "Environment", "Provenance"]
 
-PATIENCE = 2.0  # seconds for a program to write what is read from a named pipe
+PIPE_TIMEOUT = 2.0  # seconds for another program to write what is read from a named pipe
 LARGEST_PIPE = 1024 * 1024  # bytes
 
 
-class Sourced(NamedTuple):
+class Provenance(NamedTuple):
     """A value and where it came from.
 
     Attributes:
@@ -37,7 +37,7 @@ class Sourced(NamedTuple):
     place: str = ""
 
     def __repr__(self) -> str:
-        return f"<Sourced from {self}>"  # the value may be a secret
+        return f"<Provenance: {self}>"  # the value may be a secret
 
     def __str__(self) -> str:
         if self.kind == "argument":
@@ -45,27 +45,15 @@ class Sourced(NamedTuple):
         return f"the {self.kind}: {self.place}" if self.place else f"the {self.kind}"
 
 
-def folders_upwards(start: str | None = None) -> Iterator[str]:
-    """The working directory and its parents, up to the repository's root or the home folder."""
-    if start is None:
-        try:
-            start = os.getcwd()
-        except OSError:  # it was deleted under the process, or may not be seen
-            return
-    home = os.path.expanduser("~")
-    folder = start
-    while True:
-        yield folder
-        parent = os.path.dirname(folder)
-        if folder in (home, parent) or os.path.exists(os.path.join(folder, ".git")):
-            return
-        folder = parent
+#: Where only the kind matters.
+ARGUMENT = Provenance(None, "argument")
+DEFAULT = Provenance(None, "default")
 
 
 class Dotenv(NamedTuple):
     """One ``.env`` file: its values, and the line of each."""
 
-    path: Path
+    path: str
     values: Mapping[str, str]
     lines: Mapping[str, int]
 
@@ -74,39 +62,85 @@ class Dotenv(NamedTuple):
 
 
 class Environment:
-    """The process's environment and the nearest ``.env`` file, which is read and never loaded."""
+    """One look at what surrounds the process: its variables, and the nearest ``.env`` file.
 
-    def __init__(self, start: str | None = None) -> None:
-        self._start = start
+    The ``.env`` file is searched for once, when it is first needed. It is read, and never loaded
+    into the process.
+
+    Attributes:
+        folders: The working directory and its parents, up to the root of the repository or the
+            home folder, nearest first. Each ends with a separator. Empty if there is no working
+            directory any more.
+    """
+
+    def __init__(self) -> None:
+        self.folders = _folders()
         self._dotenv: Dotenv | None = None
-        self._read = False
+        self._searched = False
 
     @property
     def dotenv(self) -> Dotenv | None:
-        """The nearest ``.env`` upwards from the working directory."""
-        if not self._read:
-            self._dotenv = _nearest_dotenv(self._start)
-            self._read = True
+        """The nearest ``.env`` file, upwards from the working directory.
+
+        Raises ConfigError, with file and line, for a line in it that is no assignment.
+        """
+        if not self._searched:
+            self._dotenv = _nearest_dotenv(self.folders)
+            self._searched = True
         return self._dotenv
 
-    def lookup(self, variable: str) -> Sourced | None:
-        """A variable's value, environment before ``.env``; a blank one counts as not set."""
-        value = os.environ.get(variable)
-        if value and not value.isspace():
-            return Sourced(value, "environment", variable)
-        dotenv = self.dotenv
-        value = dotenv.values.get(variable) if dotenv is not None else None
-        if dotenv is None or not value or value.isspace():
+    def lookup(self, variable: str) -> Provenance | None:
+        """The value of a variable, environment before ``.env``; a blank one counts as not set."""
+        try:
+            value = os.environ[variable]
+            if value and not value.isspace():
+                return Provenance(value, "environment", variable)
+        except KeyError:
+            pass
+        dotenv = self._dotenv if self._searched else self.dotenv
+        if dotenv is None:
+            return None
+        found = dotenv.values.get(variable)
+        if not found or found.isspace():
             return None
         place = f"{variable} in {dotenv.path}:{dotenv.lines.get(variable, '?')}"
-        return Sourced(value, ".env", place)
+        return Provenance(found, ".env", place)
 
     def looked_in(self) -> str:
-        """The places that ``lookup`` looks in, for a message."""
-        if self.dotenv is None:
-            start = next(folders_upwards(self._start), "the working directory")
-            return f"the environment (there is no .env in {start} or above it)"
-        return f"the environment and {self.dotenv.path}"
+        """The places in which ``lookup`` looks, for a message."""
+        if self.dotenv is not None:
+            return f"the environment and {self.dotenv.path}"
+        start = "the working directory"
+        if self.folders:
+            start = self.folders[0].rstrip(os.sep) or os.sep
+        return f"the environment (there is no .env in {start} or above it)"
+
+
+def _folders() -> tuple[str, ...]:
+    try:
+        start = os.getcwd()
+    except OSError:  # it was deleted under the process, or may not be seen
+        return ()
+    home = os.path.join(os.path.expanduser("~"), "")
+    folders: list[str] = []
+    for folder in _parents(start):
+        folders.append(folder)
+        # os.access, unlike os.path.exists, is no Python call: get_lm passes here each time.
+        if folder == home or os.access(f"{folder}.git", os.F_OK):
+            break
+    return tuple(folders)
+
+
+@lru_cache(maxsize=8)
+def _parents(folder: str) -> tuple[str, ...]:
+    """A folder and all that are above it, each with a separator at its end."""
+    found = []
+    while True:
+        found.append(os.path.join(folder, ""))
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return tuple(found)
+        folder = parent
 
 
 _lock = Lock()
@@ -114,43 +148,37 @@ renew_lock(sys.modules[__name__])
 _files: dict[tuple[str, int, int], Dotenv | None] = {}
 
 
-def _nearest_dotenv(start: str | None) -> Dotenv | None:
-    for folder in folders_upwards(start):
-        path = os.path.join(folder, ".env")
+def _nearest_dotenv(folders: tuple[str, ...]) -> Dotenv | None:
+    for folder in folders:
+        path = f"{folder}.env"
         try:
             mode = os.stat(path).st_mode
         except (OSError, ValueError):
             continue
         if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
-            return read_dotenv(Path(path))
+            return _read_dotenv(path, piped=stat.S_ISFIFO(mode))
     return None
 
 
-def _is_pipe(path: Path) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
-def read_dotenv(path: Path) -> Dotenv | None:
-    """Read a ``.env`` file; one that cannot be read is warned about and counts as not there.
+def _read_dotenv(path: str, *, piped: bool) -> Dotenv | None:
+    """Read a ``.env`` file. One that cannot be read is warned of, and counts as missing.
 
     It may be a named pipe, into which another program writes when it is read.
 
     Raises ConfigError, with the number of the line and without its content, for a line that is
     no assignment or whose quote is not closed.
     """
-    piped, key, text, problem = _is_pipe(path), (str(path), 0, 0), "", ""
+    key, text, problem = (path, 0, 0), "", ""
     try:
         key = _state(path)
         with _lock:
             if key in _files:
                 return _files[key]
-            if piped:  # under the lock: what one reader takes out of it no other one sees
+            if piped:  # under the lock: what one thread reads, no other can read again
                 text = _read_pipe(path)
         if not piped:
-            text = path.read_text(encoding="utf-8-sig")
+            with open(path, encoding="utf-8-sig") as file:
+                text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         problem = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
     if problem:
@@ -167,16 +195,16 @@ def read_dotenv(path: Path) -> Dotenv | None:
     return dotenv
 
 
-def _state(path: Path) -> tuple[str, int, int]:
-    status = path.stat()
-    return str(path), status.st_mtime_ns, status.st_size
+def _state(path: str) -> tuple[str, int, int]:
+    status = os.stat(path)
+    return path, status.st_mtime_ns, status.st_size
 
 
-def _read_pipe(path: Path) -> str:
-    """All that is written into a named pipe until it is closed, waited for a moment."""
+def _read_pipe(path: str) -> str:
+    """Read a named pipe to its end, within a time limit."""
     import select
 
-    content, end = b"", monotonic() + PATIENCE
+    content, end = b"", monotonic() + PIPE_TIMEOUT
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else it would wait for a writer, for ever
     try:
         while (left := end - monotonic()) > 0 and len(content) <= LARGEST_PIPE:
@@ -190,10 +218,11 @@ def _read_pipe(path: Path) -> str:
             content += piece
     finally:
         os.close(file)
-    raise OSError(ETIMEDOUT, f"is a pipe, and its end did not come within {PATIENCE:.0f} seconds")
+    limit = f"{PIPE_TIMEOUT:.0f} seconds"
+    raise OSError(ETIMEDOUT, f"is a pipe, and its end did not come within {limit}")
 
 
-def _parse_dotenv(path: Path, text: str) -> Dotenv:
+def _parse_dotenv(path: str, text: str) -> Dotenv:
     from io import StringIO
 
     from dotenv import dotenv_values

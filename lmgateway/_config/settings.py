@@ -1,9 +1,10 @@
-"""Settings: a plugin's own model, filled from argument, environment, .env, file and default."""
+"""Settings: the values of a plugin's own settings model, and where each came from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import urlsplit
 
@@ -11,17 +12,17 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError,
 
 from .._guard.tracebacks import masked
 from ..errors import InvalidSettingError, MissingCredentialError
-from .provenance import Environment, Sourced
+from .provenance import ARGUMENT, DEFAULT, Environment, Provenance
 
 if TYPE_CHECKING:
-    from .._plugins.registry import Plugin
+    from .names import Selection
 
-__all__ = ["Filled", "MissingSecret", "fill", "is_quoted", "missing_key", "overridden"]
-__all__ += ["secret_fields", "variable_for"]
+__all__ = ["MissingSecret", "ResolvedSettings", "is_quoted", "missing_key", "resolve_settings"]
+__all__ += ["secret_fields", "secrets_in", "variable_for"]
 
 
 class MissingSecret(SecretStr):
-    """Stands where a required secret is missing: it raises when it is really needed."""
+    """Stands in place of a required secret that is missing. It raises when the secret is used."""
 
     def __init__(self, message: str) -> None:
         super().__init__("")
@@ -32,7 +33,7 @@ class MissingSecret(SecretStr):
         raise self.missing()
 
     def missing(self) -> MissingCredentialError:
-        """The error that it raises."""
+        """The error that names the variable to set."""
         return MissingCredentialError(self._message)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -40,32 +41,47 @@ class MissingSecret(SecretStr):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Filled:
-    """A plugin's settings, and where each value came from.
+class ResolvedSettings:
+    """The settings of a plugin, and where each value came from.
 
     Attributes:
         values: An instance of the plugin's settings model.
-        origins: For each field, its value's origin (the values in it are masked).
+        provenance: For each field, where its value came from.
         variables: For each field, the variable that would set it.
         looked_in: Where the variables were looked for, for messages.
     """
 
     values: BaseModel
-    origins: Mapping[str, Sourced]
+    provenance: Mapping[str, Provenance]
     variables: Mapping[str, str]
     looked_in: str
 
     def secrets(self) -> Iterator[str]:
         """The secret values, for redaction only."""
         for name in type(self.values).model_fields:
-            yield from _secrets_in(getattr(self.values, name, None))
+            yield from secrets_in(getattr(self.values, name, None))
+
+    def changed(self, changes: Mapping[str, Any]) -> ResolvedSettings:
+        """The same settings with some values changed, all checked anew.
+
+        Raises InvalidSettingError for a value that cannot be used.
+        """
+        current = {
+            name: each._replace(value=getattr(self.values, name))
+            for name, each in self.provenance.items()
+            if each.kind != "default"
+        }
+        current.update({name: Provenance(value, "argument") for name, value in changes.items()})
+        values = _validate(type(self.values), current, "")
+        provenance = {**self.provenance, **current}
+        return ResolvedSettings(values, provenance, self.variables, self.looked_in)
 
 
 _HOLDING = (BaseModel, Mapping, list, tuple, set, frozenset)
 
 
-def _secrets_in(value: Any) -> Iterator[str]:
-    """The secrets that a value is or holds, however deep: it may hold itself."""
+def secrets_in(value: Any) -> Iterator[str]:
+    """The secrets that a value is or holds, however deep; it may even hold itself."""
     waiting, seen = [value], set[int]()
     while waiting:
         each = waiting.pop()
@@ -85,115 +101,109 @@ def _held_by(value: Any) -> Iterable[Any]:
 
 
 def variable_for(provider: str, setting: str) -> str:
-    """``<PROVIDER>_<FIELD>``, with every character a variable cannot hold made an underscore."""
+    """``<PROVIDER>_<FIELD>``; an underscore replaces each character that no variable can hold."""
     name = f"{provider}_{setting}".upper()
     return "".join(each if each.isascii() and each.isalnum() else "_" for each in name)
 
 
-def fill(
-    plugin: Plugin,
-    provider: str,
+@lru_cache(maxsize=256)
+def _variables(provider: str, model: type[BaseModel]) -> Mapping[str, str]:
+    return {name: variable_for(provider, name) for name in model.model_fields}
+
+
+@lru_cache(maxsize=256)
+def secret_fields(model: type[BaseModel]) -> frozenset[str]:
+    """Names of the fields of a settings model that hold a secret."""
+    return frozenset(
+        name
+        for name, field in model.model_fields.items()
+        if field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+    )
+
+
+@lru_cache(maxsize=256)
+def _required(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(name for name, field in model.model_fields.items() if field.is_required())
+
+
+def resolve_settings(
+    model: type[BaseModel],
+    selection: Selection,
     arguments: Mapping[str, Any],
-    *,
-    file: Mapping[str, Sourced] | None = None,
-    key_variable: str | None = None,
-    needs_key: bool = False,
-    environment: Environment | None = None,
-) -> Filled | None:
-    """Fill a plugin's settings; None if it has none.
+    environment: Environment,
+) -> ResolvedSettings:
+    """Resolve each setting: argument > environment > ``.env`` > file > catalogue > default.
 
     Args:
-        plugin: The loaded plugin.
-        provider: Whose variables to read: the provider's name, which need not be the plugin's.
+        model: The settings model of the plugin.
+        selection: The provider, whose variables are read, and what file and catalogue say of it.
         arguments: What the caller gave.
-        file: What configuration file and catalogue say.
-        key_variable: A further variable for ``api_key``, named by file or catalogue.
-        needs_key: Whether a request to the configured base needs ``api_key``.
-        environment: Where to look for variables; the process's own by default.
+        environment: Where variables are looked up.
 
     Raises:
         InvalidSettingError: A value cannot be used. A missing one is no error yet.
     """
-    if plugin.settings is None:
-        return None
-    environment = environment or Environment()
-    names = plugin.settings.model_fields
-    variables = {name: variable_for(provider, name) for name in names}
-    found = dict(file or {})
-    if key_variable and "api_key" in names and (value := environment.lookup(key_variable)):
+    variables = _variables(selection.provider, model)
+    secrets, named = secret_fields(model), selection.key_variable
+    found = dict(selection.settings)
+    if named and "api_key" in variables and (value := environment.lookup(named)):
         found["api_key"] = value
-    found.update(_gathered(variables, arguments, environment))
-    secrets = secret_fields(plugin.settings)
-    found = {name: _tidy(name, value, secrets) for name, value in found.items()}
-    values = _validate(plugin.settings, found, provider)
-    if key_variable:
-        variables["api_key"] = key_variable
-    base = found.get("api_base")
-    if base is not None and base.kind not in ("file", "catalogue"):
-        needs_key = False  # another host than the one that the file speaks of
-    looked_in = environment.looked_in()
-    gaps = {
-        name: MissingSecret(missing_key(provider, variables[name], looked_in, name))
-        for name in secrets - set(found)
-        if names[name].is_required() or (needs_key and name == "api_key")
-    }
-    if gaps:
-        values = values.model_copy(update=gaps)
-    for name in names:
-        found.setdefault(name, Sourced(getattr(values, name), "default"))
-    return Filled(values, found, variables, looked_in)
-
-
-def _gathered(
-    variables: Mapping[str, str], arguments: Mapping[str, Any], environment: Environment
-) -> Iterator[tuple[str, Sourced]]:
-    """What the variables say, and after it what the caller gave."""
     for name, variable in variables.items():
         if value := environment.lookup(variable):
-            yield name, value
+            found[name] = value
     for name, given in arguments.items():
         plain = given.get_secret_value() if isinstance(given, SecretStr) else given
         if plain is not None and not (isinstance(plain, str) and not plain.strip()):
-            yield name, Sourced(given, "argument")
+            found[name] = Provenance(given, "argument")
+    for name in found:
+        if name == "api_base" or name in secrets:
+            found[name] = _tidy(name, found[name])
+    values = _validate(model, found, selection.provider)
+    if named:
+        variables = {**variables, "api_key": named}
+    looked_in = environment.looked_in()
+    gaps = {
+        name: MissingSecret(missing_key(selection.provider, variables[name], looked_in, name))
+        for name in secrets
+        if name not in found and (name in _required(model) or _needs(name, selection, found))
+    }
+    if gaps:
+        values = values.model_copy(update=gaps)
+    for name in variables:
+        found.setdefault(name, DEFAULT)
+    return ResolvedSettings(values, found, variables, looked_in)
+
+
+def _needs(name: str, selection: Selection, found: Mapping[str, Provenance]) -> bool:
+    """Whether the file says that there is a key, and requests go to the file's own host."""
+    base = found.get("api_base")
+    at_home = base is None or base.kind in ("file", "catalogue")
+    return name == "api_key" and selection.needs_key and at_home
 
 
 def missing_key(provider: str, variable: str, looked_in: str, name: str = "api_key") -> str:
-    """What to say where a key is needed and there is none."""
+    """The message for a key that is needed and missing."""
     return f"{provider} needs a key: set {variable}, or give {name}=; looked in {looked_in}"
 
 
-def overridden(filled: Filled, changes: Mapping[str, Any]) -> Filled:
-    """The same settings with some of them changed, checked anew."""
-    model = type(filled.values)
-    current = {
-        name: Sourced(getattr(filled.values, name), origin.kind, origin.place)
-        for name, origin in filled.origins.items()
-        if origin.kind != "default"
-    }
-    current.update({name: Sourced(value, "argument") for name, value in changes.items()})
-    values = _validate(model, current, "")
-    return Filled(values, {**filled.origins, **current}, filled.variables, filled.looked_in)
-
-
-def _tidy(name: str, given: Sourced, secrets: set[str]) -> Sourced:
+def _tidy(name: str, given: Provenance) -> Provenance:
     """Check what every provider has: a base URL and a key; the value is never shown."""
     value = given.value
-    if name == "api_base" and isinstance(value, str):
-        return Sourced(_checked_base(value, given), given.kind, given.place)
-    if name in secrets:
-        secret = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if isinstance(value, MissingSecret) or not isinstance(secret, str):
-            return given
-        return Sourced(_checked_key(secret.strip(), name, given), given.kind, given.place)
-    return given
+    if name == "api_base":
+        value = _checked_base(value, given) if isinstance(value, str) else value
+        return Provenance(value, given.kind, given.place)
+    secret = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(value, MissingSecret) or not isinstance(secret, str):
+        return given
+    return Provenance(_checked_key(secret.strip(), name, given), given.kind, given.place)
 
 
 def is_quoted(value: str) -> bool:
-    """Whether it stands in quotation marks, which ``docker --env-file`` leaves where they are."""
+    """Whether the value is in quotation marks; ``docker --env-file`` does not remove them."""
     return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
 
 
-def _checked_base(value: str, given: Sourced) -> str:
+def _checked_base(value: str, given: Provenance) -> str:
     value = value.strip()
     try:
         parts = urlsplit(value)
@@ -213,7 +223,7 @@ def _checked_base(value: str, given: Sourced) -> str:
     return value.rstrip("/")
 
 
-def _checked_key(secret: str, name: str, given: Sourced) -> SecretStr:
+def _checked_key(secret: str, name: str, given: Provenance) -> SecretStr:
     bad = next((n for n, c in enumerate(secret) if not ("\x20" < c <= "\xff") or c == "\x7f"), None)
     if bad is not None:
         raise _invalid(
@@ -225,26 +235,21 @@ def _checked_key(secret: str, name: str, given: Sourced) -> SecretStr:
     return SecretStr(secret)
 
 
-def _invalid(name: str, given: Sourced, why: str) -> InvalidSettingError:
+def _invalid(name: str, given: Provenance, why: str) -> InvalidSettingError:
     return InvalidSettingError(f"{name} (from {given}) cannot be used: {why}")
 
 
-def _validate(model: type[BaseModel], found: Mapping[str, Sourced], provider: str) -> BaseModel:
-    """An instance of the model; a required field without a value is None in it."""
-    missing = {
-        name: (cast(Any, field.annotation) | None, None)
-        for name, field in model.model_fields.items()
-        if field.is_required() and name not in found
-    }
-    if missing:
-        model = create_model(model.__name__, __base__=model, **cast(dict[str, Any], missing))
+def _validate(model: type[BaseModel], found: Mapping[str, Provenance], provider: str) -> BaseModel:
+    """Make an instance of the model, in which a required field without a value is None."""
+    if missing := _required(model).difference(found):
+        model = _without(model, missing)
     try:
         return model.model_validate({name: each.value for name, each in found.items()})
     except ValidationError as error:
         # pydantic's own message prints the input, which may be a key.
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        given = found.get(name, Sourced(None, "argument"))
+        given = found.get(name, ARGUMENT)
         problem = _invalid(name, given, first["msg"].removeprefix("Value error, "))
     except Exception as error:  # of a validator of the plugin's own
         raise masked(error, _all_secrets(found)) from None
@@ -253,15 +258,14 @@ def _validate(model: type[BaseModel], found: Mapping[str, Sourced], provider: st
     raise problem
 
 
-def _all_secrets(found: Mapping[str, Sourced]) -> Iterator[str]:
+@lru_cache(maxsize=256)
+def _without(model: type[BaseModel], missing: frozenset[str]) -> type[BaseModel]:
+    """The model with some required fields None by default."""
+    fields = {name: (model.model_fields[name].annotation, None) for name in missing}
+    optional = {name: (cast(Any, kind) | None, default) for name, (kind, default) in fields.items()}
+    return create_model(model.__name__, __base__=model, **cast(dict[str, Any], optional))
+
+
+def _all_secrets(found: Mapping[str, Provenance]) -> Iterator[str]:
     for each in found.values():
-        yield from _secrets_in(each.value)
-
-
-def secret_fields(model: type[BaseModel]) -> set[str]:
-    """Names of the fields that hold a secret."""
-    return {
-        name
-        for name, field in model.model_fields.items()
-        if field.annotation is SecretStr or SecretStr in get_args(field.annotation)
-    }
+        yield from secrets_in(each.value)

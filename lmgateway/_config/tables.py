@@ -1,4 +1,4 @@
-"""Tables: what stands in a configuration file, checked, each value with its line."""
+"""Tables: the content of a configuration file, checked, each value with its line."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .._plugins.registry import nearest
+from .._plugins.spelling import nearest
 from ..errors import ConfigError
 from ..types import Options
 from .files import Document
-from .provenance import Sourced
+from .provenance import Provenance
 
 __all__ = [
     "NOTHING",
@@ -39,7 +39,7 @@ _KINDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a
 _SECRET = re.compile(r"(^|[_-])(auth|authorization|key|apikey|token|secret|password|cookie)$", re.I)
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
-Values = Mapping[str, Sourced]
+Values = Mapping[str, Provenance]
 
 
 class ModelTable(NamedTuple):
@@ -54,9 +54,9 @@ class ModelTable(NamedTuple):
         place: ``file:line``.
     """
 
-    provider: Sourced | None
-    model: Sourced | None
-    alias: Sourced | None
+    provider: Provenance | None
+    model: Provenance | None
+    alias: Provenance | None
     keywords: Values
     settings: Values
     place: str
@@ -73,15 +73,15 @@ class ProviderTable(NamedTuple):
         place: ``file:line``.
     """
 
-    plugin: Sourced | None
-    key_variable: Sourced | None
+    plugin: Provenance | None
+    key_variable: Provenance | None
     keywords: Values
     settings: Values
     place: str
 
 
 class Config(NamedTuple):
-    """A configuration file; each value knows its line.
+    """The content of a configuration file. Each value has its line.
 
     Attributes:
         path: The file, "" if there is none.
@@ -94,7 +94,7 @@ class Config(NamedTuple):
     """
 
     path: str
-    default: Sourced | None
+    default: Provenance | None
     models: Mapping[str, ModelTable]
     providers: Mapping[str, ProviderTable]
     cache: Values
@@ -106,12 +106,14 @@ NOTHING = Config("", None, {}, {}, {}, {}, {})
 
 
 def wrong(place: str, what: str) -> ConfigError:
-    """The error for what stands at ``file:line``."""
+    """The error for a value at ``file:line``."""
     return ConfigError(f"{place}: {what}")
 
 
 def holds_secret(name: str) -> bool:
-    """Whether a setting or a header of that name holds a secret, which no file may; rather too few.
+    """Whether a setting or header of that name holds a secret, which must not stand in a file.
+
+    A name that is doubtful is allowed.
 
     See ``store.exchange.is_secret_header`` for what is only hidden.
     """
@@ -119,7 +121,7 @@ def holds_secret(name: str) -> bool:
 
 
 def build(document: Document) -> Config:
-    """Check a file's tables and give their values their lines.
+    """Check the tables of a file, and give each value its line.
 
     Raises ConfigError, with file and line, for an unknown key (the nearest known one is offered),
     a value of the wrong type, and a key that must not stand in a file (without showing it).
@@ -154,8 +156,8 @@ class _Reader:
     def wrong(self, keys: tuple[str, ...], what: str) -> ConfigError:
         return wrong(self.document.place(*keys), what)
 
-    def typed(self, keys: tuple[str, ...], kinds: type | tuple[type, ...]) -> Sourced:
-        """A value of the right type; true is no number."""
+    def typed(self, keys: tuple[str, ...], kinds: type | tuple[type, ...]) -> Provenance:
+        """A value, if it is of the right type; true is no number."""
         value = self.at(keys)
         several = kinds if isinstance(kinds, tuple) else (kinds,)
         if not isinstance(value, several) or (isinstance(value, bool) and bool not in several):
@@ -163,14 +165,14 @@ class _Reader:
             raise self.wrong(keys, f"{'.'.join(keys)} must be {wanted}, not {_said(value)}")
         if isinstance(value, str) and not value.strip():
             raise self.wrong(keys, f"{'.'.join(keys)} is empty: fill it in, or remove it")
-        return self.document.sourced(value, *keys)
+        return self.document.provenance(value, *keys)
 
     def table(self, keys: tuple[str, ...]) -> Mapping[str, Any]:
         value: Mapping[str, Any] = self.typed(keys, dict).value
         return value
 
     def names(self, section: str) -> list[str]:
-        """The names in a section whose entries are tables of their own."""
+        """The names of the tables in a section."""
         if section not in self.document.data:
             return []
         for name in self.table((section,)):
@@ -189,8 +191,8 @@ class _Reader:
 
     def checked(
         self, keys: tuple[str, ...], kinds: Mapping[str, type | tuple[type, ...]]
-    ) -> dict[str, Sourced]:
-        """A table whose every key is known."""
+    ) -> dict[str, Provenance]:
+        """A table, if all its keys are known."""
         self.refuse_unknown(keys, self.table(keys), kinds)
         values = {name: self.typed((*keys, name), kinds[name]) for name in self.table(keys)}
         for name, each in values.items():
@@ -198,7 +200,7 @@ class _Reader:
                 raise self.wrong((*keys, name), f"{'.'.join((*keys, name))} must be above 0")
         return values
 
-    def cache(self) -> dict[str, Sourced]:
+    def cache(self) -> dict[str, Provenance]:
         values = self.checked(("cache",), _CACHE)
         return {name: self._resolved(name, each) for name, each in values.items()}
 
@@ -221,11 +223,11 @@ class _Reader:
                 f"a provider's name holds no '/': write provider = {before!r}, model = {after!r}",
             )
         rest = {key: value for key, value in table.items() if key not in fixed and key != "params"}
-        keywords, settings = self._told_apart(keys, rest)
+        keywords, settings = self._split(keys, rest)
         if "params" in table:
             inner = (*keys, "params")
             for key, value in self.table(inner).items():
-                keywords[key] = self.document.sourced(value, *inner, key)
+                keywords[key] = self.document.provenance(value, *inner, key)
         place = self.document.place(*keys)
         return ModelTable(
             fixed["provider"], fixed["model"], fixed["alias"], keywords, settings, place
@@ -245,19 +247,19 @@ class _Reader:
                     f"{name.upper().replace('-', '_')}_API_KEY; what stands there is no such name",
                 )
         rest = {k: v for k, v in table.items() if k not in ("plugin", "api_key_env")}
-        keywords, settings = self._told_apart(keys, rest)
+        keywords, settings = self._split(keys, rest)
         return ProviderTable(plugin, variable, keywords, settings, self.document.place(*keys))
 
-    def _told_apart(
+    def _split(
         self, keys: tuple[str, ...], table: Mapping[str, Any]
-    ) -> tuple[dict[str, Sourced], dict[str, Sourced]]:
-        """Keywords of get_lm, and the rest, which the plugin's settings must know."""
-        keywords: dict[str, Sourced] = {}
-        settings: dict[str, Sourced] = {}
+    ) -> tuple[dict[str, Provenance], dict[str, Provenance]]:
+        """Split a table into keywords of get_lm and settings of the plugin."""
+        keywords: dict[str, Provenance] = {}
+        settings: dict[str, Provenance] = {}
         for name, value in table.items():
             self._refuse_secret((*keys, name), value)
-            sourced = self._resolved(name, self.document.sourced(value, *keys, name))
-            (keywords if name in _KEYWORDS else settings)[name] = sourced
+            each = self._resolved(name, self.document.provenance(value, *keys, name))
+            (keywords if name in _KEYWORDS else settings)[name] = each
         return keywords, settings
 
     def _refuse_secret(self, keys: tuple[str, ...], value: Any) -> None:
@@ -280,8 +282,8 @@ class _Reader:
             "that variable in the environment or in .env; the value is not shown",
         )
 
-    def _resolved(self, name: str, each: Sourced) -> Sourced:
-        """Texts as a list of them, and paths relative to the file that they stand in."""
+    def _resolved(self, name: str, each: Provenance) -> Provenance:
+        """Make one text a list of texts, and make paths relative to the file's folder."""
         value = each.value
         if name in ("recordings", "fallbacks"):
             value = [value] if isinstance(value, str) else value
@@ -295,7 +297,7 @@ class _Reader:
             value = [self.document.beside(path) for path in value]
         elif name in ("path", "verify") and isinstance(value, str):
             value = self.document.beside(value)
-        return Sourced(value, each.kind, each.place)
+        return Provenance(value, each.kind, each.place)
 
 
 def _said(value: Any) -> str:

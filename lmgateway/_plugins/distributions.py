@@ -1,7 +1,7 @@
-"""Distributions: what the installed ones offer, in whatever state their metadata are.
+"""Distributions: the providers that installed distributions offer in their metadata.
 
-Anybody's metadata lie beside ours, and so does what an interrupted pip, a copy or an editor left of
-them. Here nothing of that raises: what cannot be used is set aside, and named when it is asked for.
+Metadata may be damaged: by an interrupted pip, a copy or an editor. Nothing here raises for that.
+What cannot be used is set aside, and its error is told when somebody asks for that provider.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VALUE = re.compile(r"[^\W\d]\w*(\.\w+)*\s*(:\s*\w+(\.\w+)*\s*)?(\[.*\]\s*)?")
 
 
 class Offer(NamedTuple):
-    """One line of a distribution's entry points; "?" for what its metadata do not say."""
+    """One entry point of a distribution; "?" stands for what its metadata do not say."""
 
     name: str
     value: str
@@ -33,12 +33,12 @@ class Offer(NamedTuple):
 
 
 class Offers(NamedTuple):
-    """What all distributions offer in one group of entry points.
+    """The entry points of one group, of all distributions.
 
     Attributes:
-        sound: What can be used.
-        damaged: Why a name that stands somewhere cannot be used.
-        silent: The distributions, by normalized name, that offer nothing.
+        sound: Entry points that can be used.
+        damaged: For each name that cannot be used, why.
+        silent: Normalized names of distributions without any entry point of the group.
     """
 
     sound: list[Offer]
@@ -49,8 +49,8 @@ class Offers(NamedTuple):
 def scan(group: str) -> Offers:
     """Look through the metadata of every distribution on ``sys.path``.
 
-    Of a distribution that is there twice the first counts, as it does when a module is imported.
-    What offers nothing hides nobody: it may be the empty folder of an upgrade that was cut short.
+    If a distribution is there twice, the first one counts, as for imports. A folder without entry
+    points is passed over: an upgrade that was cut short may have left it.
     """
     offers = Offers([], {}, set())
     seen: set[str] = set()
@@ -90,7 +90,7 @@ def own_version() -> str | None:
 
 
 def _distributions(name: str | None = None) -> Iterator[Distribution]:
-    """All, or those of one name; one folder at a time, so that a bad one costs no other."""
+    """All distributions, or those of one name. Each folder is read alone, as one may be damaged."""
     from importlib.metadata import distributions
 
     wanted: dict[str, Any] = {} if name is None else {"name": name}
@@ -103,7 +103,7 @@ def _distributions(name: str | None = None) -> Iterator[Distribution]:
 
 
 def _read(distribution: Distribution, file: str) -> str:
-    """A file of the metadata, "" without one; what is not UTF-8 in it becomes U+FFFD."""
+    """A file of the metadata, "" if it is missing; U+FFFD replaces what is not UTF-8."""
     try:
         return distribution.read_text(file) or ""
     except UnicodeDecodeError as error:
@@ -140,7 +140,7 @@ def _normalized(folder: str) -> str:
 
 
 def _lines(text: str, group: str) -> Iterator[str]:
-    """The lines of a group, wherever in the file they stand."""
+    """The lines of a group."""
     if group not in text:  # nearly always
         return
     inside = False

@@ -21,7 +21,7 @@ __all__ = ["lmgateway_complete", "lmgateway_info", "lmgateway_stream"]
 
 @hookimpl
 def lmgateway_info() -> Info:
-    """Conversations, a system text (which it ignores aloud), n and max_tokens."""
+    """Conversations, a system text (which it ignores), n and max_tokens."""
     return Info(
         capabilities=frozenset({"messages", "system"}),
         params=frozenset({"n", "max_tokens", "temperature", "seed", "stop"}),
@@ -61,7 +61,7 @@ def lmgateway_stream(request: Request) -> Flow[Completion]:
 
 
 def _words(request: Request) -> list[str]:
-    """The text cut into words with the white space before them: its "tokens"."""
+    """The words of the text, each with the white space before it: its "tokens"."""
     text = request.prompt
     if text is None:
         text = _content((request.messages or ())[-1])

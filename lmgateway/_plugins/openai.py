@@ -64,7 +64,7 @@ def lmgateway_settings() -> type[Settings]:
 
 @hookimpl
 def lmgateway_info() -> Info:
-    """Everything; the endpoint and the dialect decide about each parameter."""
+    """All capabilities and parameters; the endpoint and the dialect decide later about each."""
     return Info(
         capabilities=frozenset({"messages", "images", "system", "schema"}),
         params=wire.OPENAI.params | wire.VLLM.params,
@@ -79,7 +79,7 @@ def lmgateway_complete(request: Request, settings: Settings) -> Flow[Completion]
 
 @hookimpl
 def lmgateway_stream(request: Request, settings: Settings) -> Flow[Completion]:
-    """The same, piece by piece."""
+    """One exchange whose answer comes piece by piece."""
     return (yield from wire.stream(request, build(request, settings)))
 
 
@@ -107,7 +107,7 @@ def build(request: Request, settings: Settings) -> HTTPRequest:
 
 
 def service(settings: Settings) -> wire.Service:
-    """The host, and as whom to ask it."""
+    """The host, and the credentials for it."""
     headers = {}
     if settings.organization:
         headers["OpenAI-Organization"] = settings.organization

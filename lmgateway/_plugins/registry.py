@@ -1,31 +1,20 @@
-"""The registry: from a provider's name to one loaded plugin, each alone in its own PluginManager.
+"""The registry: finds and loads the plugin of a provider by its name.
 
-Installed distributions are scanned once per process and ``sys.path``; only the plugin that was
-asked for is imported, so a broken one harms nobody else.
+Installed distributions are scanned once for each process and ``sys.path``. Only the plugin that is
+asked for is imported, so a broken plugin does no harm to the others.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
-from dataclasses import dataclass, field
 from threading import RLock
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pluggy
-
-from .. import hookspecs
 from .._base.forks import renew_lock
 from .._base.values import shown
-from ..errors import (
-    DuplicateProviderError,
-    PluginContractError,
-    PluginLoadError,
-    PluginVersionError,
-    UnknownProviderError,
-)
-from ..types import Info
+from ..errors import DuplicateProviderError, PluginLoadError, UnknownProviderError
+from ..hookspecs import GROUP
+from .contract import Plugin, plugin_from
 from .distributions import (
     OWN,
     Offer,
@@ -33,15 +22,13 @@ from .distributions import (
     own_version,
     scan,
 )
+from .spelling import handful, nearest, with_slash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
-    from pydantic import BaseModel
-
-__all__ = ["Installed", "Plugin", "damaged", "installed", "load", "nearest", "plugin_from"]
-__all__ += ["providers"]
+__all__ = ["Installed", "damaged", "installed", "is_installed", "load", "providers", "unknown"]
 
 #: What ``pip install`` would bring a provider that this project itself publishes.
 PUBLISHED = {
@@ -62,27 +49,6 @@ class Installed(NamedTuple):
     version: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Plugin:
-    """One loaded provider plugin.
-
-    Attributes:
-        name: The entry point's name.
-        source: The distribution and its version, for messages.
-        hook: The plugin's hooks; calling one that is not implemented returns None.
-        info: What it said it can do.
-        settings: The pydantic model of its settings, None if it has none.
-        hooks: Names of the hooks that it implements.
-    """
-
-    name: str
-    source: str
-    hook: Any = field(repr=False)
-    info: Info
-    settings: type[BaseModel] | None
-    hooks: frozenset[str]
-
-
 _lock = RLock()
 renew_lock(sys.modules[__name__], RLock)
 _scans: dict[tuple[Any, ...], _Scan] = {}
@@ -90,9 +56,10 @@ _plugins: dict[tuple[str, str, str], Plugin] = {}
 
 
 class _Scan(NamedTuple):
-    """What one look through ``sys.path`` has found."""
+    """The result of one scan of ``sys.path``."""
 
     rows: list[tuple[Installed, EntryPoint]]
+    names: frozenset[str]
     offers: Offers
 
 
@@ -106,8 +73,13 @@ def installed(*, afresh: bool = False) -> list[tuple[Installed, EntryPoint]]:
     return _scanned(afresh=afresh).rows
 
 
+def is_installed(name: str) -> bool:
+    """Whether some distribution offers a provider of that name."""
+    return name in _scanned().names
+
+
 def damaged() -> dict[str, str]:
-    """Names that some distribution meant to offer, and why it does not."""
+    """For each name whose entry point cannot be used, why."""
     return dict(_scanned().offers.damaged)
 
 
@@ -122,7 +94,7 @@ def _scanned(*, afresh: bool = False) -> _Scan:
         return found
     with _lock:
         if afresh or path not in _scans:
-            offers = scan(hookspecs.GROUP)
+            offers = scan(GROUP)
             # The core may be there twice, or under the name that it had in 0.1: it is one package.
             sound = [
                 offer
@@ -131,7 +103,8 @@ def _scanned(*, afresh: bool = False) -> _Scan:
             ]
             version = own_version() or "?"
             sound += [Offer(name, value, OWN, version) for name, value in BUILT_IN.items()]
-            _scans[path] = _Scan(sorted(map(_row, sound), key=lambda row: row[0]), offers)
+            rows = sorted(map(_row, sound), key=lambda row: row[0])
+            _scans[path] = _Scan(rows, frozenset(row.name for row, _ in rows), offers)
         return _scans[path]
 
 
@@ -139,7 +112,7 @@ def _row(offer: Offer) -> tuple[Installed, EntryPoint]:
     from importlib.metadata import EntryPoint
 
     installed = Installed(offer.name, offer.distribution, offer.version)
-    return installed, EntryPoint(offer.name, offer.value, hookspecs.GROUP)
+    return installed, EntryPoint(offer.name, offer.value, GROUP)
 
 
 def load(name: str) -> Plugin:
@@ -156,7 +129,7 @@ def load(name: str) -> Plugin:
     if not rows:  # something may have been installed since the scan, in a notebook say
         rows = [pair for pair in installed(afresh=True) if pair[0].name == name]
     if not rows:
-        raise unknown(name, (row.name for row, _ in installed()))
+        raise unknown(name)
     if len(rows) > 1:
         raise DuplicateProviderError(
             f"the provider name {name!r} is claimed by "
@@ -174,25 +147,18 @@ def load(name: str) -> Plugin:
         return _plugins[key]
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A clause that offers the nearest of some names, or "" if none is near."""
-    from difflib import get_close_matches
-
-    if len(name) > 100:
-        return ""
-    found = get_close_matches(name, sorted(set(names)), n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(repr(each) for each in found)}?" if found else ""
-
-
-def unknown(name: str, known: Iterable[str], others: Iterable[str] = ()) -> UnknownProviderError:
+def unknown(
+    name: str, providers: Iterable[str] = (), models: Iterable[str] = (), file: str = ""
+) -> UnknownProviderError:
     """The error for a provider's name that nothing is installed for.
 
     Args:
         name: The name.
-        known: The installed providers.
-        others: Further names that may have been meant.
+        providers: Other providers that are known: hosts of the catalogue, and the file's own.
+        models: Names of models in the configuration file.
+        file: The configuration file.
     """
-    known = sorted(set(known))
+    here = {row.name for row, _ in installed()}
     parts = [f"no provider {shown(name)} is installed"]
     offers = _scanned().offers
     distribution = PUBLISHED.get(name, f"lmgateway-{name}")
@@ -210,10 +176,18 @@ def unknown(name: str, known: Iterable[str], others: Iterable[str] = ()) -> Unkn
                 f"--copy-metadata {distribution})"
             )
     else:
-        parts.append(nearest(name, [*known, *PUBLISHED, *others]))
-        parts.append(f"installed are: {', '.join(known) or 'none'}")
-        parts.append(f"others come as distributions with an entry point in {hookspecs.GROUP}")
-    return UnknownProviderError("; ".join(part for part in parts if part), provider=name)
+        known = {*here, *PUBLISHED, *providers}
+        if name in models:
+            parts.append(f"it names a model in {file}, so nothing follows it: get_lm({name!r})")
+        else:
+            parts.append(with_slash(name, known) or nearest(name, [*known, *models]))
+        parts.append(f"installed are: {handful(name, here) or 'none'}")
+        if models:
+            parts.append(f"models in {file}: {handful(name, models)}")
+        if others := known - here:
+            parts.append(f"known as well: {handful(name, others)}")
+        parts.append(f"others come as distributions with an entry point in {GROUP}")
+    return UnknownProviderError("; ".join(filter(None, parts)), provider=name[:100])
 
 
 def _load(row: Installed, point: EntryPoint) -> Plugin:
@@ -226,7 +200,7 @@ def _load(row: Installed, point: EntryPoint) -> Plugin:
             f"mend or reinstall {row.distribution}",
             provider=row.name,
         ) from error
-    return plugin_from(module, name=row.name, source=source)
+    return plugin_from(module, name=row.name, source=source, installed=True)
 
 
 def _imported(point: EntryPoint) -> Any:
@@ -240,164 +214,3 @@ def _imported(point: EntryPoint) -> Any:
 
         return openai
     return point.load()
-
-
-def plugin_from(module: Any, *, name: str, source: str | None = None) -> Plugin:
-    """Check a module, or any object with marked hooks, against the contract.
-
-    Args:
-        module: What holds the functions marked ``@hookimpl``.
-        name: The provider's name.
-        source: How to name it in messages.
-    """
-    source = source or f"plugin {name!r}"
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    try:
-        manager.register(module, name)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        _check_version(_peek(module), source, name)
-        raise PluginContractError(
-            f"{source} breaks the plugin contract: {error}", provider=name
-        ) from error
-    try:
-        info = manager.hook.lmgateway_info() or Info()
-        settings = manager.hook.lmgateway_settings()
-    except (Exception, SystemExit) as error:
-        raise PluginLoadError(
-            f"{source} raised {type(error).__name__} while it was asked for its info and "
-            f"settings: {error}",
-            provider=name,
-        ) from error
-    if not isinstance(info, Info):
-        raise _broken(source, name, f"lmgateway_info returned {type(info).__name__}, not Info")
-    _check_version(info, source, name)
-    _check_info(info, source, name)
-    hooks = frozenset(caller.name for caller in (manager.get_hookcallers(module) or ()))
-    if "lmgateway_complete" not in hooks:
-        raise _broken(
-            source, name, "it has no lmgateway_complete; is the function marked with @hookimpl?"
-        )
-    _check_arguments(manager, source, name)
-    _check_settings(settings, info, source, name)
-    return Plugin(name, source, _direct(manager), info, settings, hooks)
-
-
-def _direct(manager: pluggy.PluginManager) -> SimpleNamespace:
-    """The hooks as plain callables, where there is one function to call and nothing around it.
-
-    What pluggy does for a call (it copies the list of implementations, filters arguments, collects
-    results) is settled for good once a plugin is loaded, and costs more than most providers do.
-    """
-    callers = {name: getattr(manager.hook, name) for name in vars(hookspecs) if _is_hook(name)}
-    return SimpleNamespace(**{name: _callable(caller) for name, caller in callers.items()})
-
-
-def _is_hook(name: str) -> bool:
-    return name.startswith(f"{hookspecs.PROJECT}_")
-
-
-def _callable(caller: pluggy.HookCaller) -> Callable[..., Any]:
-    impls = caller.get_hookimpls()
-    if len(impls) != 1 or impls[0].wrapper or impls[0].hookwrapper or caller.spec is None:
-        return caller
-    function, wanted = impls[0].function, impls[0].argnames
-    if set(wanted) == set(caller.spec.argnames):
-        return function
-    return lambda **arguments: function(**{name: arguments[name] for name in wanted})
-
-
-def _broken(source: str, name: str, what: str) -> PluginContractError:
-    return PluginContractError(f"{source} breaks the plugin contract: {what}", provider=name)
-
-
-def _peek(module: Any) -> Any:
-    """A plugin's info without pluggy's checks, which another version may not pass."""
-    try:
-        return module.lmgateway_info()
-    except (Exception, SystemExit):
-        return None
-
-
-def _check_version(info: Any, source: str, name: str) -> None:
-    api = getattr(info, "api", hookspecs.API_VERSION)
-    if isinstance(api, bool) or not isinstance(api, int):
-        raise _broken(source, name, f"Info.api must be an int, not {type(api).__name__}")
-    if api == hookspecs.API_VERSION:
-        return
-    newer = api > hookspecs.API_VERSION
-    raise PluginVersionError(
-        f"{source} was written for version {api} of the plugin API, and this lmgateway speaks "
-        f"version {hookspecs.API_VERSION}: "
-        + (f"pip install -U {OWN}" if newer else "install a newer version of the plugin"),
-        provider=name,
-    )
-
-
-def _check_info(info: Info, source: str, name: str) -> None:
-    """Refuse what is of a wrong type: ``in`` would find "top" in "top_p", and say nothing."""
-    for field_name in ("capabilities", "params"):
-        value = getattr(info, field_name)
-        if not isinstance(value, (set, frozenset)):
-            what = f"not {type(value).__name__}"
-        elif odd := [each for each in value if not isinstance(each, str)]:
-            what = f"and {odd[0]!r:.40} in it is none"
-        else:
-            continue
-        raise _broken(source, name, f"Info.{field_name} must be a frozenset of str, {what}")
-    model = info.default_model
-    if not (model is None or isinstance(model, str)):
-        kind = type(model).__name__
-        raise _broken(source, name, f"Info.default_model must be a str or None, not {kind}")
-
-
-def _check_arguments(manager: pluggy.PluginManager, source: str, name: str) -> None:
-    """Refuse an argument that no call would pass: they come by name, and without defaults."""
-    for caller in manager.get_hookcallers(manager.get_plugin(name)) or ():
-        for impl in caller.get_hookimpls():
-            for argument in inspect.signature(impl.function).parameters.values():
-                if argument.kind in (argument.POSITIONAL_ONLY, argument.KEYWORD_ONLY):
-                    raise _broken(
-                        source,
-                        name,
-                        f"the argument {argument.name!r} of {caller.name} is "
-                        f"{argument.kind.description} and would never be passed: "
-                        "remove the / or the * from its signature",
-                    )
-                if argument.default is not argument.empty:
-                    raise _broken(
-                        source,
-                        name,
-                        f"the argument {argument.name!r} of {caller.name} has a default and "
-                        "would never be passed: remove the default",
-                    )
-
-
-def _check_settings(settings: Any, info: Info, source: str, name: str) -> None:
-    if settings is None:
-        return
-    from pydantic import BaseModel
-
-    if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
-        raise _broken(source, name, "lmgateway_settings must return a subclass of BaseModel")
-    taken = RESERVED | info.params
-    shadowing = sorted(set(settings.model_fields) & taken)
-    if shadowing:
-        raise _broken(
-            source,
-            name,
-            f"its setting {shadowing[0]!r} shadows a keyword of the core or a generation "
-            "parameter: rename it",
-        )
-
-
-def _reserved() -> frozenset[str]:
-    from ..types import Options, Request
-
-    own = set(Options.__dataclass_fields__) | set(Request.__dataclass_fields__)
-    return frozenset((own - {"params"}) | {"name", "provider", "plugin", "config", "params"})
-
-
-#: Keywords of get_lm and of a call that no setting of a plugin may be named after.
-RESERVED = _reserved()

@@ -12,7 +12,7 @@ from numbers import Integral
 from typing import Any, TypeAlias
 
 from .._call.allowlist import check_name
-from .._plugins.registry import Plugin
+from .._plugins.contract import Plugin
 from ..errors import InputError, UnsupportedError
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The application: all commands, and what becomes of a run of one."""
+"""The application: all commands, and how one of them is run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def build() -> typer.Typer:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run what the arguments say; the exit status."""
+    """Run the command that the arguments name; returns the exit status."""
     context: Any = None
     _prepare_streams()
     with warnings.catch_warnings():
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         except Exception as error:
             return report(error, in_full=bool(context and context.params.get("debug")))
         finally:
-            _settle_streams()
+            _flush_streams()
 
 
 def _show_version(wanted: bool) -> None:
@@ -83,7 +83,7 @@ def _root(
 
 
 def _prepare_streams() -> None:
-    """See that reading and writing fail for good reasons only."""
+    """Replace closed streams, and make every character printable."""
     if sys.stdin is None:  # closed by whoever started the process: there is nothing to read
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     for name in ("stdout", "stderr"):
@@ -94,8 +94,8 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _settle_streams() -> None:
-    """Give up what cannot be written: the interpreter would try again at its end, and complain."""
+def _flush_streams() -> None:
+    """Flush, and drop what cannot be written: else the interpreter complains when it ends."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""What commands are given: the options they share, and how their texts are read."""
+"""Arguments: the options that commands share, and how prompts and schemas are read."""
 
 from __future__ import annotations
 
@@ -69,10 +69,11 @@ def open_lm(
 
 
 def _has_default(config: str | None) -> bool:
-    from .._config.names import MODEL_VARIABLE, configuration
+    from .._config.names import configuration, default_name
     from .._config.provenance import Environment
 
-    return bool(Environment().lookup(MODEL_VARIABLE) or configuration(config).default)
+    environment = Environment()
+    return default_name(configuration(config, environment), environment) is not None
 
 
 def _parse_params(params: list[str]) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _parse_params(params: list[str]) -> dict[str, Any]:
 
 
 def read_prompt(argument: str | None) -> str:
-    """The prompt: the argument, what is piped in, or both with a blank line between them.
+    """The prompt: the argument, the text that is piped in, or both with a blank line between them.
 
     Raises InputError where there is neither.
     """
@@ -105,10 +106,10 @@ def read_prompt(argument: str | None) -> str:
 
 
 def _is_piped(*, patient: bool) -> bool:
-    """Whether stdin holds a text for us.
+    """Whether a text is piped in.
 
-    Beside a prompt only a file or a pipe counts: what else is not a terminal (a service's
-    socket, say) may never come to an end.
+    Where a prompt was given too, only a file or a pipe is read. Any other stdin, such as a
+    service's socket, may never end.
     """
     if sys.stdin.isatty():
         return False

@@ -73,7 +73,7 @@ def ask(
 
 
 def stream_answer(stream: Stream[str], printout: Printout) -> Completion:
-    """Print a stream to its end; in any other end its connection is closed."""
+    """Print a stream to its end. The connection is closed, also after an error or Ctrl-C."""
     with stream:
         try:
             for piece in stream:
@@ -91,7 +91,7 @@ def _wants_several(lm: LM) -> bool:
 
 
 def _stream(lm: LM, text: str, asked: dict[str, Any]) -> Stream[str] | None:
-    """A stream; None where the provider has none, or something else it will name itself."""
+    """A stream; None if the provider has none, or if complete() will raise the same error."""
     try:
         return lm.stream(text, **asked)
     except UnsupportedError:

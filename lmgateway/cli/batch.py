@@ -1,4 +1,4 @@
-"""``lmgateway batch``: a file of prompts of any length, answered once each; and how far it is."""
+"""``lmgateway batch``: answers each prompt of a file once, and tells how far a batch has come."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _carry_out(plan: Any) -> None:
 
 
 def _command() -> str:
-    """What was typed, as it can be typed again; ``--retry-errors`` was for that once."""
+    """The command as it was typed, without ``--retry-errors``, which was meant for one run."""
     arguments = [each for each in sys.argv[1:] if each != "--retry-errors"]
     return shlex.join(["lmgateway", *arguments])
 

@@ -1,4 +1,4 @@
-"""``lmgateway cache``: what the cache holds, whether it is sound, and emptying it."""
+"""``lmgateway cache``: shows, checks and empties the cache."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _talk(lm: LM) -> None:
 
 
 def _turn(conversation: Conversation, line: str) -> None:
-    """One turn at a terminal, where what went wrong need not end the conversation."""
+    """One turn at a terminal. Most errors do not end the conversation."""
     try:
         conversation.take(line)
     except KeyboardInterrupt:
@@ -114,17 +114,17 @@ def _turn(conversation: Conversation, line: str) -> None:
 
 
 class Conversation:
-    """The turns so far."""
+    """The turns of a conversation."""
 
     def __init__(self, lm: LM) -> None:
         self._lm = lm
         self._messages: list[dict[str, Any]] = []
 
     def take(self, line: str) -> None:
-        """Say a line and print the answer.
+        """Send a line and print the answer.
 
-        An answer that was stopped by Ctrl-C is kept as far as it came; a line without an answer,
-        or with one that failed, leaves no trace.
+        An answer that Ctrl-C stopped is kept as far as it came. A line whose answer failed or is
+        empty is forgotten.
         """
         printout = Transcript()
         messages = [*self._messages, {"role": "user", "content": line}]
@@ -152,7 +152,7 @@ class Conversation:
 
 
 class Transcript(Printout):
-    """A printout that knows the model's own words."""
+    """A printout that keeps the text of the model."""
 
     def __init__(self) -> None:
         super().__init__()

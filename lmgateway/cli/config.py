@@ -1,4 +1,4 @@
-"""``lmgateway config``: which values count, and where each came from."""
+"""``lmgateway config``: the values that are used, and where each came from."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .models import (
 from .output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from .._config.effective import Row
-    from .._config.provenance import Sourced
+    from .._config.provenance import Provenance
+    from .effective import Row
 
 __all__ = ["describe", "effective", "register", "write_starter"]
 
@@ -59,27 +59,28 @@ def config(
 
 
 def describe(path: str | None = None) -> dict[str, Any]:
-    """The configuration file that counts and the names in it, as JSON."""
+    """The configuration file that is used, and the names in it, as JSON."""
     from .._config.files import find
-    from .._config.names import MODEL_VARIABLE, configuration
+    from .._config.names import configuration, default_name
     from .._config.provenance import Environment
 
-    found, settled = find(path), configuration(path)
-    default = Environment().lookup(MODEL_VARIABLE) or settled.default
+    environment = Environment()
+    found, configured = find(path, environment), configuration(path, environment)
+    default = default_name(configured, environment)
     return {
         "config": {"path": found.path, "why": found.why} if found else None,
         "default": default.value if default else None,
-        "models": sorted(settled.models),
-        "providers": sorted(settled.providers),
+        "models": sorted(configured.models),
+        "providers": sorted(configured.providers),
     }
 
 
 def effective(name: str | None = None, **keywords: Any) -> list[Row]:
     """Every value that ``get_lm(name, **keywords)`` would work with; a model need not be named."""
-    from .._config.effective import effective as rows
+    from .effective import effective as rows
 
     with open_anyhow(name, **keywords) as lm:
-        return rows(lm._spec)
+        return rows(lm)
 
 
 def show_value(value: Any) -> str:
@@ -89,8 +90,8 @@ def show_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def show_origin(origin: Sourced) -> str:
-    """An origin in a cell."""
+def show_origin(origin: Provenance) -> str:
+    """Where a value came from, in a cell."""
     return f"{origin.kind}: {origin.place}" if origin.place else origin.kind
 
 

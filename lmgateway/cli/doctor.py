@@ -32,11 +32,12 @@ from .models import (
 from .output import print_json, say
 
 if TYPE_CHECKING:
+    from .._call.spec import Spec
     from ..lm import LM
 
 __all__ = ["Finding", "examine", "register"]
 
-PATIENCE = 30.0  # seconds for the one call that is made
+CALL_TIMEOUT = 30.0  # seconds for the one call that is made
 _MARKS = {True: "ok  ", False: "FAIL", None: "--  "}
 
 
@@ -45,10 +46,10 @@ class Finding:
     """One fact.
 
     Attributes:
-        ok: Whether it is as it must be; None for what is neither good nor bad.
-        what: What was looked at.
+        ok: Whether all is well; None for a fact that is neither good nor bad.
+        what: The subject.
         fact: What was found.
-        next: What to do, where it is not as it must be.
+        next: What to do, if it is not well.
     """
 
     ok: bool | None
@@ -80,7 +81,7 @@ def doctor(name: Name = None, config: ConfigPath = None, as_json: AsJSON = False
 
 
 def examine(name: str | None = None, config: str | None = None) -> Iterator[Finding]:
-    """Look at everything a call needs, in the order in which it needs it."""
+    """Examine everything that a call needs, in the order in which it needs it."""
     readable = yield from _examine_files(config)
     yield from _examine_plugins()
     if not readable:
@@ -88,7 +89,7 @@ def examine(name: str | None = None, config: str | None = None) -> Iterator[Find
     yield from _examine_models(config)
     try:
         alone = {"retries": 0, "cache": False, "fallbacks": ()}  # the answer must be its own
-        lm = open_anyhow(name, config=config, timeout=PATIENCE, **alone)
+        lm = open_anyhow(name, config=config, timeout=CALL_TIMEOUT, **alone)
     except LMGatewayError as error:
         yield _failed("model", error)
         return
@@ -103,7 +104,7 @@ def examine(name: str | None = None, config: str | None = None) -> Iterator[Find
 
 
 def _examine_files(config: str | None) -> Generator[Finding, None, bool]:
-    """Whether the files could be read is its value."""
+    """The files; returns whether they could be read."""
     from .._config.files import find, user_file
     from .._config.names import configuration
     from .._config.provenance import Environment
@@ -169,41 +170,41 @@ def _examine_models(config: str | None) -> Iterator[Finding]:
 
 
 def _examine_lm(lm: LM) -> Iterator[Finding]:
-    spec = lm._spec
-    origins = spec.selection.origins
-    fact = f"{lm.model or 'none named,'} of provider {lm.provider}, from {origins['name']}"
+    from ..lm import spec_of
+
+    spec = spec_of(lm)
+    named = spec.selection.provenance["name"]
+    fact = f"{lm.model or 'none named,'} of provider {lm.provider}, from {named}"
     yield Finding(True if lm.model else None, "model", fact)
     complete = True
-    for finding in (*_examine_base(lm), *_examine_secrets(lm)):
+    for finding in (*_examine_base(spec), *_examine_secrets(spec)):
         complete = complete and finding.ok is not False
         yield finding
     if complete:
-        yield from _examine_call(lm)
+        yield from _examine_call(lm, spec)
 
 
-def _examine_base(lm: LM) -> Iterator[Finding]:
-    spec = lm._spec
-    if spec.filled is None or "api_base" not in spec.filled.variables:
+def _examine_base(spec: Spec) -> Iterator[Finding]:
+    if spec.settings is None or "api_base" not in spec.settings.variables:
         yield Finding(None, "host", "none: this provider has no base URL")
         return
     base = spec.endpoint.base_url
     if base is None:
         yield _failed("base URL", spec.endpoint.missing_base())
     else:
-        yield Finding(True, "base URL", f"{base}, from {spec.filled.origins['api_base']}")
+        yield Finding(True, "base URL", f"{base}, from {spec.settings.provenance['api_base']}")
 
 
-def _examine_secrets(lm: LM) -> Iterator[Finding]:
+def _examine_secrets(spec: Spec) -> Iterator[Finding]:
     from .._base.masking import MASK
     from .._config.settings import MissingSecret, secret_fields
     from ..types import HTTPRequest
 
-    spec = lm._spec
-    if spec.filled is None:
+    if spec.settings is None:
         return
-    for name in sorted(secret_fields(type(spec.filled.values))):
-        value = getattr(spec.filled.values, name)
-        variable = spec.filled.variables[name]
+    for name in sorted(secret_fields(type(spec.settings.values))):
+        value = getattr(spec.settings.values, name)
+        variable = spec.settings.variables[name]
         problem: LMGatewayError | None = None
         if isinstance(value, MissingSecret):
             problem = value.missing()
@@ -214,18 +215,18 @@ def _examine_secrets(lm: LM) -> Iterator[Finding]:
         elif value is None:
             yield Finding(None, name, f"none; {variable} would set it")
         else:
-            yield Finding(True, name, f"{MASK}, from {spec.filled.origins[name]}")
+            yield Finding(True, name, f"{MASK}, from {spec.settings.provenance[name]}")
 
 
-def _examine_call(lm: LM) -> Iterator[Finding]:
-    """Ask one short question, or else for the list of models, and tell what that shows."""
-    if not lm.model and "lmgateway_models" not in lm._spec.plugin.hooks:
+def _examine_call(lm: LM, spec: Spec) -> Iterator[Finding]:
+    """Ask one short question, or list the models if none is named, and say what that shows."""
+    if not lm.model and "lmgateway_models" not in spec.plugin.hooks:
         yield Finding(None, "call", "not tried: no model is named")
         return
     began = time.perf_counter()
     error = None
     try:
-        answer = _ask(lm)
+        answer = _ask(lm, spec)
     except LMGatewayError as caught:
         error = caught
     took = f"{time.perf_counter() - began:.2f} s"
@@ -234,13 +235,13 @@ def _examine_call(lm: LM) -> Iterator[Finding]:
         return
     if isinstance(error, APIError):
         yield Finding(True, "host", f"{error.host} answered, in {took}")
-    yield _judged(lm, error)
+    yield _judged(lm, spec, error)
 
 
-def _ask(lm: LM) -> str:
+def _ask(lm: LM, spec: Spec) -> str:
     if not lm.model:
         return f"{len(lm.models())} models are listed; name one to try the key on it"
-    few: dict[str, Any] = {"max_tokens": 16} if "max_tokens" in lm._spec.plugin.info.params else {}
+    few: dict[str, Any] = {"max_tokens": 16} if "max_tokens" in spec.plugin.info.params else {}
     try:
         completion = lm.complete("Say OK.", **few)
     except InvalidRequestError:
@@ -250,16 +251,16 @@ def _ask(lm: LM) -> str:
     return f"{completion.get('model') or lm.model} answered"
 
 
-def _judged(lm: LM, error: LMGatewayError) -> Finding:
-    """What a failed call shows, and what to do."""
-    filled = lm._spec.filled
+def _judged(lm: LM, spec: Spec, error: LMGatewayError) -> Finding:
+    """The finding for a call that failed."""
+    settings = spec.settings
     if isinstance(error, TransportError):
-        base = lm._spec.endpoint.base_url
+        base = spec.endpoint.base_url
         advice = f"see that a server runs at {base} and that this machine may reach it"
         return Finding(False, "host", error.message, advice)
     if isinstance(error, (AuthenticationError, PermissionDeniedError, MissingCredentialError)):
-        origin = filled.origins.get("api_key") if filled else None
-        variable = filled.variables.get("api_key", "the key") if filled else "the key"
+        origin = settings.provenance.get("api_key") if settings else None
+        variable = settings.variables.get("api_key", "the key") if settings else "the key"
         came = f"the key from {origin} was refused" if origin else "the request was refused"
         if origin is not None and origin.kind == "default":
             came = "a key is wanted, and none was sent"
@@ -274,7 +275,7 @@ def _judged(lm: LM, error: LMGatewayError) -> Finding:
 
 
 def _failed(what: str, error: LMGatewayError) -> Finding:
-    """An error as a fact and the next step, which its message names last."""
+    """The finding for an error: the end of its message says what to do next."""
     if isinstance(error, InvalidSettingError):
         fact, _, advice = error.message.rpartition(": ")
     elif isinstance(error, (InputError, MissingCredentialError)):
@@ -285,6 +286,6 @@ def _failed(what: str, error: LMGatewayError) -> Finding:
 
 
 def _unforeseen(what: str, error: Exception, name: str) -> Finding:
-    """What a plugin let out; its message is left out, which may hold a value of a setting."""
+    """The finding for an untyped error, without its message, which may hold a secret."""
     advice = f"mend or reinstall the plugin; lmgateway --debug models {name}".rstrip()
     return Finding(False, what, f"raised {type(error).__name__}", f"{advice} shows where")

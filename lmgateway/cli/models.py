@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ __all__ = ["AsJSON", "ConfigPath", "Name", "open_anyhow", "register"]
 
 
 def complete_names(incomplete: str) -> list[str]:
-    """The names that begin so, for a shell; none where the configuration is wrong."""
+    """The names that begin with a text, for a shell; none if the configuration is wrong."""
     from .._config.names import configuration, known_providers
     from ..errors import LMGatewayError
 
@@ -65,14 +64,8 @@ def models(name: Name = None, config: ConfigPath = None, as_json: AsJSON = False
 
 
 def open_anyhow(name: str | None, **keywords: Any) -> LM:
-    """The LM of a name; its ``model`` is "" where none was named, and none can then be asked."""
-    from .._call.spec import specify
-    from .._config.names import plugin_of, select
+    """The LM of a name, also without a model: then ``model`` is "", and it cannot be called."""
+    from .._call.spec import resolve
     from ..lm import LM
 
-    selection = select(name, None, keywords.get("config"))
-    plugin = plugin_of(selection)
-    if selection.model is not None or plugin.info.default_model is not None:
-        return LM(specify(None, None, keywords, plugin, selection))
-    spec = specify(None, None, keywords, plugin, replace(selection, model="any"))
-    return LM(replace(spec, selection=selection, model=""))
+    return LM(resolve(name, None, keywords, needs_model=False))

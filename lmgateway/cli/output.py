@@ -1,4 +1,4 @@
-"""What reaches the terminal or the pipe: answers, JSON, tables, and lines on stderr."""
+"""Output: answers, JSON and tables on stdout, and lines on stderr."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def _harmless(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line on stderr, if it can be written."""
+    """Print one line on stderr; do nothing if it cannot be written."""
     with suppress(OSError):
         print("lmgateway:", _harmless(" ".join(text.split())), file=sys.stderr, flush=True)
 
 
 def leave_line() -> None:
-    """Begin a new line on the terminal, if there is one, where Ctrl-C left a ``^C``."""
+    """Begin a new line on the terminal after the ``^C`` of a Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if stream.isatty():
             print(file=stream, flush=True)
@@ -48,9 +48,9 @@ def leave_line() -> None:
 
 
 def report(error: Exception, *, in_full: bool = False) -> int:
-    """Tell of an error, in one line or with its traceback.
+    """Print an error on stderr, in one line or with its traceback.
 
-    Returns the exit status for it: 2 for what can be mended at this end, 1 for everything else.
+    Returns the exit status for it: 2 if the user can mend the cause, 1 for everything else.
     """
     if in_full:
         import traceback
@@ -69,7 +69,7 @@ def report(error: Exception, *, in_full: bool = False) -> int:
 
 
 class Printout:
-    """An answer on stdout, piece by piece: untouched in a pipe, harmless on a terminal."""
+    """Prints an answer piece by piece; a terminal gets no control characters."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
@@ -80,12 +80,12 @@ class Printout:
         self._show(_harmless(text) if self._terminal else text)
 
     def finish(self) -> None:
-        """End the last line of a whole answer; the newline is no part of it."""
+        """End the last line of a whole answer with a newline."""
         if self._in_line:
             self._show("\n")
 
     def break_off(self) -> None:
-        """Leave an answer that was cut short; in a pipe nothing is added to it."""
+        """End the line of an answer that was cut short; a pipe gets nothing more."""
         if self._terminal:
             self.finish()
 
@@ -97,7 +97,7 @@ class Printout:
 
 
 def remark(completion: Completion) -> None:
-    """Say on stderr what the text of an answer does not show."""
+    """Print on stderr what the text of an answer does not show."""
     for choice in completion["choices"]:
         if choice.get("finish_reason") == "length":
             say("the answer was cut short: it reached max_tokens or the end of the context")

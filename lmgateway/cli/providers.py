@@ -1,4 +1,4 @@
-"""``lmgateway providers``: what is installed, told from metadata alone."""
+"""``lmgateway providers``: the installed providers, known from their metadata alone."""
 
 from __future__ import annotations
 

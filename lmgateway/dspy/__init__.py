@@ -29,11 +29,11 @@ from .engine import AsyncEngine, Engine, Named
 
 __all__ = ["LM", "Anyscale"]
 
-# DSPy caches, retries and remembers by itself: a second layer of each would hide what it does,
-# and answer its rollouts with one and the same completion.
+# DSPy has a cache, retries and a history of its own. A second cache would answer all its rollouts
+# with one and the same completion.
 _OFF: Mapping[str, Any] = {"cache": False, "retries": 0, "history": 0}
 
-# DSPy's own business, or in a form of its own that lmgateway does not know.
+# Keywords of DSPy's own, or in a form of its own.
 _DSPY = frozenset({"n", "response_format", "prompt_cache", "rollout_id", "async_engine"})
 _SAVED = frozenset({"cache", "num_retries", "rollout_id"})
 
@@ -99,13 +99,13 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
 
     @property
     def gateway(self) -> gateway.LM:
-        """The LM of lmgateway's that is asked."""
+        """The LM of lmgateway that is called."""
         lm: gateway.LM = self.engine.lm
         return lm
 
     @door
     def copy(self, **changes: Any) -> Self:
-        """An LM with some things changed: DSPy's own, generation parameters, or what get_lm takes.
+        """A changed LM. Takes DSPy's own keywords, generation parameters, and what get_lm takes.
 
         Copies share their connections, unless ``model``, a setting or a core option is changed.
         """
@@ -126,7 +126,7 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
 
     @classmethod
     def load_state(cls, state: dict[str, Any], *, allow_custom_lm_class: bool = False) -> LM:
-        """The LM that ``dump_state`` described: its name is resolved anew, as things stand here.
+        """The LM that ``dump_state`` described. Its name is resolved again, in this process.
 
         ``dump_state`` is DSPy's, and holds no secret. DSPy loads a program with it by
         ``program.load(path, allow_unsafe_lm_state=True)``, as it does any class not its own.
@@ -145,13 +145,13 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
 
 
 class Anyscale(LM):
-    """``dspy.Anyscale`` as DSPy 2.4 had it, for programs of those days.
+    """``dspy.Anyscale`` as DSPy 2.4 had it, for programs that were written for it.
 
     Args:
         model: The model, as the service names it.
         api_base: The service's URL; else ``ANYSCALE_API_BASE``.
         api_key: Its token; else ``ANYSCALE_API_KEY``.
-        **kwargs: As for LM. As ever, ``temperature`` is 0.0 unless given.
+        **kwargs: As for LM. As in DSPy 2.4, ``temperature`` is 0.0 unless it is given.
     """
 
     @door
@@ -163,14 +163,14 @@ class Anyscale(LM):
 
 
 def _resolved(name: str | gateway.LM | None, model: str | None, keywords: Any) -> gateway.LM:
-    """Whom to ask, with what DSPy does by itself turned off unless it was asked for."""
+    """The LM to call. What DSPy does by itself is turned off in it, unless it was asked for."""
     if isinstance(name, gateway.LM):
         changes = keywords if model is None else {"model": model, **keywords}
         return name.copy(**changes) if changes else name
     lm = gateway.get_lm(name, model=model, **keywords)
-    asked = keywords.keys() | lm._spec.selection.keywords.keys()
+    asked = keywords.keys() | gateway.spec_of(lm).selection.keywords.keys()
     off = {each: value for each, value in _OFF.items() if each not in asked}
-    return gateway.get_lm(name, model=model, **keywords, **off)
+    return lm.copy(**off) if off else lm
 
 
 def _engines(

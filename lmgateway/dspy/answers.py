@@ -1,4 +1,4 @@
-"""What a provider answered, a Completion or deltas, as a ``dspy.lm15.Response`` or its events."""
+"""Answers: a Completion as a ``dspy.lm15.Response``, and the deltas of a stream as its events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _THINKING, _TEXT, _FIRST_CALL = 0, 1, 2
 
 
 def response(completion: Completion, model: str) -> lm15.Response:
-    """The first choice as DSPy's response; ``model`` stands in where the service named none."""
+    """The first choice as DSPy's response. ``model`` is used if the service named none."""
     choice = completion["choices"][0]
     parts: list[Any] = []
     if reasoning := choice.get("reasoning"):
@@ -54,7 +54,7 @@ class Reply:
         self._said = False
 
     def begin(self) -> lm15.StreamStartEvent:
-        """The event before all others."""
+        """The first event."""
         return lm15.StreamStartEvent(model=self._model)
 
     def pieces(self, delta: Delta) -> Iterator[lm15.StreamDeltaEvent]:
@@ -87,7 +87,7 @@ def _reason(choice: Choice) -> str:
 
 
 def _calls(choice: Choice) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Id, name and arguments of each tool call, in DSPy's spelling of odd arguments."""
+    """Id, name and arguments of each tool call; odd arguments are written as DSPy does."""
     for place, call in enumerate(choice.get("tool_calls") or ()):
         function = call.get("function")
         if function is None:

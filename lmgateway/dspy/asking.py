@@ -1,4 +1,4 @@
-"""What DSPy asks, a ``dspy.lm15.Request``, as messages and parameters of a call."""
+"""Requests: a ``dspy.lm15.Request`` as the messages and parameters of a call."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def one_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def parameters(request: lm15.Request) -> dict[str, Any]:
-    """The generation parameters in OpenAI's chat form; what was not given is not there."""
+    """The generation parameters that were given, in OpenAI's chat form."""
     config = request.config
     params = {name: value for name in _SAME if (value := getattr(config, name)) is not None}
     if config.stop:
@@ -89,7 +89,7 @@ def _turns(message: lm15.Message) -> Iterator[dict[str, Any]]:
 
 
 def _assistant(message: lm15.Message) -> dict[str, Any]:
-    """A turn of the model's; its reasoning is not sent back, as no service asks for it."""
+    """A turn of the model. Its reasoning is not sent back, because no service asks for it."""
     texts = [p.text for p in message.parts if isinstance(p, (lm15.TextPart, lm15.RefusalPart))]
     texts += [json.dumps(p.value, ensure_ascii=False) for p in message.parts_of(lm15.DataPart)]
     turn: dict[str, Any] = {"role": "assistant", "content": "\n".join(texts) if texts else None}

@@ -1,4 +1,4 @@
-"""Engines: an LM of lmgateway's in the place where DSPy expects its own connection."""
+"""Engines: what DSPy calls in place of its own connection; each calls an LM of lmgateway."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Self, TypeAlias
 from dspy import lm15
 from dspy.clients.engines.base import validate_request
 
-from .._call.spec import recipe
-from ..lm import LM, get_lm
+from .._call.pickling import portable_arguments
+from ..lm import LM, get_lm, spec_of
 from .answers import Reply, response
 from .asking import (
     CARRIED,
@@ -29,14 +29,14 @@ Named: TypeAlias = tuple[str | None, str | None]
 
 
 @dataclass(eq=False)
-class _Asker:
-    """What both colours share.
+class _EngineBase:
+    """What the blocking and the awaited engine share.
 
     Attributes:
-        lm: Whom to ask.
-        named: How it was named, for where it is loaded again.
-        supports: What is known of the model beyond what the provider sends.
-        limit: How the service spells the limit of an answer's tokens.
+        lm: The LM to call.
+        named: The name and the model that get_lm was given, for loading it again.
+        supports: What the model can do, where the provider cannot tell.
+        limit: The parameter that limits the tokens of an answer.
         model: The one model string that requests must bear: it stands in DSPy's cache keys.
     """
 
@@ -50,8 +50,8 @@ class _Asker:
         self.model = label(self.lm)
 
     def dump_state(self) -> dict[str, Any]:
-        """What makes it anew elsewhere, without secrets."""
-        arguments = recipe(self.lm._spec)[1]
+        """What another process needs to make the same engine, as JSON and without secrets."""
+        arguments = portable_arguments(spec_of(self.lm))[0]
         name, model = self.named
         return {
             "name": name,
@@ -63,20 +63,20 @@ class _Asker:
 
     @classmethod
     def load_state(cls, state: dict[str, Any]) -> Self:
-        """What dump_state described; the name is resolved as things stand here."""
+        """The engine that dump_state described. Its name is resolved in this process."""
         named = state["name"], state["model"]
         lm = get_lm(named[0], model=named[1], **state["keywords"])
         return cls(lm, named, lm15.ModelSupport(**state["supports"]), state["limit"])
 
     def _info(self) -> Any:
-        return self.lm._spec.plugin.info
+        return spec_of(self.lm).plugin.info
 
     @property
     def _streams(self) -> bool:
-        return "lmgateway_stream" in self.lm._spec.plugin.hooks
+        return "lmgateway_stream" in spec_of(self.lm).plugin.hooks
 
     def _arguments(self, request: lm15.Request) -> dict[str, Any]:
-        """What to call the LM with. Raises an error of DSPy's for what cannot be asked."""
+        """The keywords for the LM. Raises an error of DSPy's for a request that cannot be sent."""
         validate_request(request)
         if request.model != self.model:
             raise lm15.UnsupportedModelError(
@@ -98,24 +98,24 @@ class _Asker:
         return {"prompt": one_text(messages), **params}
 
 
-class Engine(_Asker):
+class Engine(_EngineBase):
     """What ``dspy.LM(engine=...)`` takes: one attempt, blocking."""
 
     @property
     def supports_function_calling(self) -> bool:
-        """Whether tools are sent natively: as stated, else whether the provider sends them."""
+        """Whether tools are sent natively: as ``supports`` says, or else as the provider does."""
         stated = self.supports.function_calling
         return "tools" in self._info().params if stated is None else stated
 
     @property
     def supports_response_schema(self) -> bool:
-        """Whether answers are bound to a schema: as stated, else whether the provider can."""
+        """Whether a schema is sent: as ``supports`` says, or else as the provider does."""
         stated = self.supports.response_schema
         return "response_format" in self._info().params if stated is None else stated
 
     @property
     def supports_reasoning(self) -> bool:
-        """Whether the model reasons by itself, which only its user can know."""
+        """Whether the model reasons natively, which only ``supports`` can say."""
         return bool(self.supports.reasoning)
 
     @property
@@ -148,7 +148,7 @@ class Engine(_Asker):
         self.lm.close()
 
 
-class AsyncEngine(_Asker):
+class AsyncEngine(_EngineBase):
     """What ``dspy.LM(async_engine=...)`` takes: the same, awaited."""
 
     async def complete(self, request: lm15.Request) -> lm15.Response:

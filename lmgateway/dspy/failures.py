@@ -1,4 +1,4 @@
-"""Errors as DSPy knows them, so that its own retries see what is worth another attempt."""
+"""Errors: lmgateway's as DSPy's own, so that DSPy retries what is worth another attempt."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _RETRIED = (lm15.RateLimitError, lm15.TimeoutError, lm15.ServerError, lm15.Trans
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise every error of lmgateway's as DSPy's, with the original as its cause."""
+    """Raise each error of lmgateway as one of DSPy's, with the original as its cause."""
     try:
         yield
     except errors.LMGatewayError as error:
@@ -49,7 +49,7 @@ def translated() -> Iterator[None]:
 
 
 def as_dspy(error: errors.LMGatewayError) -> lm15.LM15Error:
-    """The error of DSPy's own tree that says the same, with lmgateway's message."""
+    """The error of DSPy's own tree that means the same, with lmgateway's message."""
     message = str(error)
     raised = _class_for(error)(
         message,

@@ -1,4 +1,4 @@
-"""The model string by which DSPy knows an LM of lmgateway's."""
+"""Naming: the model string by which DSPy knows an LM of lmgateway."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from .._store.exchange import shaping as shaping_headers
-from ..lm import LM
+from ..lm import LM, spec_of
 from .asking import CARRIED
 
 __all__ = ["label"]
@@ -17,10 +17,10 @@ _WHO = {"api_base", "api_key", "organization", "project"}
 
 
 def label(lm: LM) -> str:
-    """The model string for DSPy, whose cache key knows nothing of the engine but this.
+    """The model string for DSPy. It is all that DSPy's cache key holds of the engine.
 
-    So it names the provider, the service and the model and, by a digest, whatever else shapes
-    an answer: two LMs that may answer differently never share a cached one.
+    So it names the provider, the service and the model, and holds a digest of whatever else shapes
+    an answer: two LMs that may answer differently never share a cached answer.
     """
     base = getattr(lm.settings, "api_base", None)
     digest = _digest(lm)
@@ -29,8 +29,8 @@ def label(lm: LM) -> str:
 
 
 def _digest(lm: LM) -> str:
-    """Eight characters for what is set beside service and model; "" where nothing is."""
-    spec, options = lm._spec, lm.options
+    """Eight characters for all else that shapes an answer; "" if nothing else is set."""
+    spec, options = spec_of(lm), lm.options
     shaping: dict[str, Any] = {name: v for name, v in lm.params.items() if name not in CARRIED}
     if lm.settings is not None:
         shown = lm.settings.model_dump(mode="json", exclude_defaults=True, exclude=_WHO)

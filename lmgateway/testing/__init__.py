@@ -1,6 +1,6 @@
 """Doubles and checks for the tests of programs and of plugins.
 
-``ScriptedLM`` needs nothing beside the core; ``ProviderContract`` needs pytest.
+``ScriptedLM`` and ``lm_from`` need nothing beside the core; ``ProviderContract`` needs pytest.
 """
 
 from __future__ import annotations
@@ -13,17 +13,26 @@ if TYPE_CHECKING:
     from .calls import read_calls as read_calls
     from .calls import record_call as record_call
     from .contract import ProviderContract as ProviderContract
+    from .objects import lm_from as lm_from
     from .scripted import ScriptedLM as ScriptedLM
 
 _LAZY = {
     "ProviderContract": "contract",
     "RecordedCall": "calls",
     "ScriptedLM": "scripted",
+    "lm_from": "objects",
     "read_calls": "calls",
     "record_call": "calls",
 }
 
-__all__ = ["ProviderContract", "RecordedCall", "ScriptedLM", "read_calls", "record_call"]
+__all__ = [
+    "ProviderContract",
+    "RecordedCall",
+    "ScriptedLM",
+    "lm_from",
+    "read_calls",
+    "record_call",
+]
 
 
 def __getattr__(name: str) -> Any:

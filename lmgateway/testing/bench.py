@@ -1,20 +1,20 @@
-"""The bench a provider is tried on: a real LM of it, with a Wire where the network would be."""
+"""The bench on which a provider is tried: a real LM of it, with a Wire in place of the network."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._call import flow as flows
-from .._call import spec as specs
 from .._call.exchange import exchange
+from .._call.spec import Spec
 from .._drive.cancel import Deadline
 from .._drive.loops import run
 from .._layers.call import Attempt, Call
-from .._plugins.registry import Plugin
-from ..lm import LM
+from .._plugins.contract import Plugin
+from ..lm import LM, spec_of
 from ..types import (
     Blocking,
     Completion,
@@ -26,19 +26,19 @@ from ..types import (
 from .calls import DEFAULT_PROMPT, RecordedCall, request_to_json
 from .wire import Wire
 
-__all__ = ["DEFAULT_CALL", "Bench", "Outcome"]
+__all__ = ["DEFAULT_CALL", "Bench", "BenchResult"]
 
 DEFAULT_CALL: Mapping[str, Any] = {"prompt": DEFAULT_PROMPT}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one call.
+class BenchResult:
+    """What one call gave.
 
     Attributes:
         completion: The answer.
         pieces: What was emitted on the way.
-        wire: What was asked.
+        wire: The exchanges that were asked for.
     """
 
     completion: Completion
@@ -61,54 +61,51 @@ class Bench:
     model: str
     settings: Mapping[str, Any]
     canaries: tuple[str, ...]
-    _specs: list[specs.Spec] = field(default_factory=list, init=False, repr=False)
+    _specs: list[Spec] = field(default_factory=list, init=False, repr=False)
 
     def lm(self, wire: Wire, **keywords: Any) -> LM:
-        """An LM whose every exchange goes to the wire; it asks once, and caches nothing."""
+        """An LM that sends every exchange to the wire. It does not retry and does not cache."""
         if not self._specs:
             asked = {"retries": 0, "cache": False, "timeout": 60.0, **self.settings}
-            spec = specs.specify(self.plugin.name, self.model, asked, self.plugin)
-            self._specs.append(spec)
-        spec = specs.varied(self._specs[0], keywords)
-        lm = LM(replace(spec, layers=(*spec.layers, wire.layer)))
-        object.__setattr__(lm, "_connections", wire)
-        return lm
+            self._specs.append(Spec.of_object(self.plugin, self.model, asked))
+        spec = self._specs[0].vary(keywords).with_layers(wire.layer)
+        return LM(spec, connections=wire)
 
-    # -- the four ways to ask -------------------------------------------------------------------
+    # -- the four ways to call ------------------------------------------------------------------
 
-    def ask(self, call: Mapping[str, Any], *answers: Any) -> Outcome:
-        """Blocking, at once."""
+    def ask(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
+        """Make a blocking call and wait for the whole answer."""
         wire = Wire(*answers)
-        return Outcome(self.lm(wire).complete(**call), [], wire)
+        return BenchResult(self.lm(wire).complete(**call), [], wire)
 
-    def aask(self, call: Mapping[str, Any], *answers: Any) -> Outcome:
-        """Awaited, at once."""
+    def aask(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
+        """Make an awaited call and wait for the whole answer."""
         wire = Wire(*answers)
-        return Outcome(asyncio.run(self.lm(wire).acomplete(**call)), [], wire)
+        return BenchResult(asyncio.run(self.lm(wire).acomplete(**call)), [], wire)
 
-    def stream(self, call: Mapping[str, Any], *answers: Any) -> Outcome:
-        """Blocking, piece by piece."""
+    def stream(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
+        """Make a blocking call and read its stream."""
         wire = Wire(*answers)
         stream = self.lm(wire).stream(events=True, **call)
         pieces = list(stream)
         assert stream.completion is not None
-        return Outcome(stream.completion, pieces, wire)
+        return BenchResult(stream.completion, pieces, wire)
 
-    def astream(self, call: Mapping[str, Any], *answers: Any) -> Outcome:
-        """Awaited, piece by piece."""
+    def astream(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
+        """Make an awaited call and read its stream."""
         wire = Wire(*answers)
 
-        async def gather() -> Outcome:
+        async def gather() -> BenchResult:
             stream = self.lm(wire).astream(events=True, **call)
             pieces = [piece async for piece in stream]
             assert stream.completion is not None
-            return Outcome(stream.completion, pieces, wire)
+            return BenchResult(stream.completion, pieces, wire)
 
         return asyncio.run(gather())
 
-    def replay(self, recorded: RecordedCall, *, awaited: bool = False) -> Outcome:
-        """Ask as the recorded call did, and be answered as it was."""
-        ways: dict[tuple[bool, bool], Callable[..., Outcome]] = {
+    def replay(self, recorded: RecordedCall, *, awaited: bool = False) -> BenchResult:
+        """Make a recorded call again, with the recorded answers."""
+        ways: dict[tuple[bool, bool], Callable[..., BenchResult]] = {
             (False, False): self.ask,
             (False, True): self.aask,
             (True, False): self.stream,
@@ -116,16 +113,16 @@ class Bench:
         }
         return ways[recorded.stream, awaited](recorded.call, *recorded.answers())
 
-    # -- behind the core's back -----------------------------------------------------------------
+    # -- the plugin without the core--------------------------------------------------------------
 
     def hook(self, call: Mapping[str, Any], *, stream: bool = False) -> tuple[Any, LM]:
-        """What the plugin's hook itself gives for a call: a flow, or a Completion."""
+        """What the plugin's hook returns for a call: a flow, or a Completion."""
         lm = self.lm(Wire())
         spec, request, made = _prepare(lm, call, stream=stream)
         return flows.hook_of(spec, made.kind)(request=request), lm
 
     def raw(self, recorded: RecordedCall) -> Any:
-        """What the plugin returns for a recorded call, before the core looks at it."""
+        """What the plugin returns for a recorded call, before the core checks it."""
         wire = Wire(*recorded.answers())
         spec, request, call = _prepare(self.lm(wire), recorded.call, stream=recorded.stream)
         attempt = Attempt(call, request)
@@ -139,9 +136,9 @@ class Bench:
             attempt.exit()
 
     def first(self, call: Mapping[str, Any], *, stream: bool = False) -> Any:
-        """The first thing a call asks for, as JSON; the answer's texts if it asks for nothing.
+        """The first exchange of a call, as JSON; the texts of the answer if there is no exchange.
 
-        None if it runs a function of which no key says what is asked.
+        None if it runs a function without a ``key``, which would say what is asked.
         """
         flow, lm = self.hook(call, stream=stream)
         if isinstance(flow, dict):
@@ -154,11 +151,11 @@ class Bench:
             if isinstance(effect, HTTPRequest):
                 asked["headers"] = dict(effect.headers)
             return asked
-        outcome = self.stream(call) if stream else self.ask(call)
-        return {"answer": [choice["text"] for choice in outcome.completion["choices"]]}
+        result = self.stream(call) if stream else self.ask(call)
+        return {"answer": [choice["text"] for choice in result.completion["choices"]]}
 
     def asks(self, *, stream: bool = False) -> str:
-        """What the default call asks for first: ``HTTP``, ``Blocking``, or ``nothing``."""
+        """The kind of a default call's first exchange: ``HTTP``, ``Blocking`` or ``nothing``."""
         flow, _ = self.hook(DEFAULT_CALL, stream=stream)
         effect = None if isinstance(flow, dict) else _first_exchange(flow)
         if effect is None:
@@ -166,10 +163,10 @@ class Bench:
         return "HTTP" if isinstance(effect, HTTPRequest) else "Blocking"
 
 
-def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[specs.Spec, Request, Call]:
+def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[Spec, Request, Call]:
     keywords = dict(call)
     given = [keywords.pop(name, None) for name in ("prompt", "messages", "schema")]
-    spec = specs.varied(lm._spec, keywords)
+    spec = spec_of(lm).vary(keywords)
     return spec, *flows.prepare(spec, *given, stream=stream)
 
 

@@ -23,7 +23,7 @@ from .._layers.call import Attempt, Send
 from .._store.exchange import Replay, kept_headers
 from .._store.recordings import append_line, from_json, to_json
 from ..errors import InputError, LMGatewayError
-from ..lm import LM
+from ..lm import LM, spec_of
 from ..types import (
     JSON,
     Exchange,
@@ -59,41 +59,41 @@ class RecordedCall:
     error: str | None = None
 
     def answers(self) -> list[Any]:
-        """The outcomes anew, as a transport or a worker hands them over."""
+        """The recorded answers, in the form in which a transport or a worker gives them."""
         return [_reopen(from_json(response)) for response in self.responses]
 
     @property
     def is_error(self) -> bool:
-        """Whether the call fails."""
+        """Whether the call ends in an error."""
         status = self.responses[-1].get("status", 200) if self.responses else 200
         return self.error is not None or not 200 <= status <= 299
 
     @property
     def body(self) -> bytes:
-        """The last response's body, whole."""
+        """The whole body of the last response."""
         return b"".join(body_of(self.answers()[-1])) if self.responses else b""
 
 
-def body_of(outcome: Any) -> list[bytes]:
-    """The pieces of an outcome's body; none if it is no HTTP."""
-    if not isinstance(outcome, HTTPResponse):
+def body_of(answer: Any) -> list[bytes]:
+    """The pieces of the body of an HTTP answer; none for any other answer."""
+    if not isinstance(answer, HTTPResponse):
         return []
-    if isinstance(outcome.source, Pieces):
-        return [piece for piece in outcome.source.left if isinstance(piece, bytes)]
-    return [outcome.body]
+    if isinstance(answer.source, Pieces):
+        return [piece for piece in answer.source.left if isinstance(piece, bytes)]
+    return [answer.body]
 
 
-def _reopen(outcome: Any) -> Any:
-    if isinstance(outcome, HTTPResponse) and isinstance(outcome.source, Replay):
-        return replace(outcome, source=Pieces(outcome.source.chunks))
-    return outcome
+def _reopen(answer: Any) -> Any:
+    if isinstance(answer, HTTPResponse) and isinstance(answer.source, Replay):
+        return replace(answer, source=Pieces(answer.source.chunks))
+    return answer
 
 
 # -- reading ------------------------------------------------------------------------------------
 
 
 def read_calls(path: str | os.PathLike[str]) -> list[RecordedCall]:
-    """The calls in a file of JSON lines, in an ``*.http`` file, or in all of a folder's.
+    """Read the calls of a file of JSON lines or an ``*.http`` file, or of a folder of such.
 
     Raises:
         InputError: A file or a line of it cannot be read as a recorded call.
@@ -135,7 +135,7 @@ def _read_line(line: str, path: Path, number: int) -> RecordedCall:
 
 
 def _guess(request: Mapping[str, JSON]) -> dict[str, JSON]:
-    """A call that may have led to a request: what matters is how many choices it asks for."""
+    """A call that could have made a recorded request: it asks for as many choices."""
     body = request.get("body") or {}
     n = body.get("n") if isinstance(body, dict) else None
     return {"prompt": DEFAULT_PROMPT, **({"n": n} if isinstance(n, int) and n > 1 else {})}
@@ -175,13 +175,13 @@ def record_call(
 
     Args:
         path: The file; made when it is not there.
-        lm: Whom to ask.
+        lm: The LM to call.
         name: Names the call in test ids.
         stream: Ask for the answer piece by piece.
         **call: As for ``lm.complete``.
     """
     tap = _Tap()
-    spec = replace(lm._spec, layers=(tap.layer,), options=replace(lm.options, retries=0))
+    spec = replace(spec_of(lm), layers=(tap.layer,), options=replace(lm.options, retries=0))
     error = None
     with LM(spec) as tapped:
         try:
@@ -199,9 +199,9 @@ def record_call(
     exchanges = [
         {
             "request": request_to_json(exchange, lm.provider),
-            "response": to_json(outcome() if callable(outcome) else outcome),
+            "response": to_json(answer() if callable(answer) else answer),
         }
-        for exchange, outcome in tap.exchanges
+        for exchange, answer in tap.exchanges
     ]
     entry: dict[str, JSON] = {"name": name} if name else {}
     entry["call"] = call
@@ -212,7 +212,7 @@ def record_call(
 
 
 def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
-    """What is asked, as JSON without host, headers or secret."""
+    """The request of an exchange as JSON, without host, headers and secrets."""
     asked: dict[str, JSON] = {"provider": provider, "sample": 0, "stream": exchange.stream}
     if not isinstance(exchange, HTTPRequest):
         return {**asked, "blocking": exchange.key}
@@ -220,28 +220,28 @@ def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
 
 
 class _Tap:
-    """An effect layer that keeps what passes."""
+    """An effect layer that keeps each exchange and its answer."""
 
     def __init__(self) -> None:
         self.exchanges: list[tuple[Exchange, Any]] = []
 
     def layer(self, send: Send, attempt: Attempt) -> Send:
         def exchange(exchange: Exchange) -> Flow[Any]:
-            outcome = yield from send(exchange)
-            source = getattr(outcome, "source", None)
+            answer = yield from send(exchange)
+            source = getattr(answer, "source", None)
             if source is None:
-                self.exchanges.append((exchange, outcome))
-                return outcome
+                self.exchanges.append((exchange, answer))
+                return answer
             kept = _Kept(source)
-            head = HTTPResponse(outcome.status, kept_headers(outcome.headers))
+            head = HTTPResponse(answer.status, kept_headers(answer.headers))
             self.exchanges.append((exchange, lambda: replace(head, source=Replay(kept.chunks))))
-            return replace(outcome, source=kept)
+            return replace(answer, source=kept)
 
         return exchange
 
 
 class _Kept:
-    """A source that keeps what is read from another."""
+    """A source that reads from another one and keeps what it read."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -257,5 +257,5 @@ class _Kept:
 
 
 def answered(calls: Iterable[RecordedCall]) -> list[RecordedCall]:
-    """Those that end in an answer."""
+    """The calls that end in an answer, not in an error."""
     return [call for call in calls if not call.is_error]

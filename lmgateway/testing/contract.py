@@ -1,4 +1,4 @@
-"""The contract of a provider as tests: an author subclasses ``ProviderContract`` and is checked.
+"""The contract of a provider as tests: its author writes a subclass of ``ProviderContract``.
 
 ::
 
@@ -26,7 +26,8 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from .._plugins.registry import Plugin, installed, load
+from .._plugins.contract import Plugin
+from .._plugins.registry import installed, load
 from ..errors import LMGatewayError
 from .bench import Bench
 from .calls import RecordedCall, read_calls
@@ -40,7 +41,7 @@ from .checks.streams import StreamChecks
 __all__ = ["ProviderContract"]
 
 _CHECKS = (LoadingChecks, AnswerChecks, StreamChecks, FailureChecks, RequestChecks, SecretChecks)
-#: What a check is run on once for each: recorded calls, and the parameters of Info.
+#: A check that takes one of these runs once for each recorded call, or parameter of Info.
 _SUBJECTS = {"answered", "plain", "streamed", "asked", "failed", "pair", "parameter"}
 _NAMES = frozenset(name for each in _CHECKS for name in vars(each) if name.startswith("test_"))
 
@@ -84,7 +85,7 @@ class ProviderContract(
             if not reason.strip():
                 raise TypeError(f"xfails of {cls.__name__} gives no reason for {name!r}")
 
-    # -- what the checks are run on -------------------------------------------------------------
+    # -- the subjects of the checks -------------------------------------------------------------
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a check on every recorded call it applies to, and on every declared parameter."""
@@ -145,7 +146,7 @@ class ProviderContract(
 
     @pytest.fixture
     def bench(self) -> Bench:
-        """The provider with its settings, every secret a canary."""
+        """The provider with its settings; every secret is a canary."""
         cls = type(self)
         if "_bench" not in vars(cls):
             cls._bench = self._set_up()
@@ -165,13 +166,13 @@ class ProviderContract(
         model = self.model or plugin.info.default_model or "a-model"
         return Bench(plugin, model, settings, tuple(str(settings[name]) for name in secrets))
 
-    # -- what they are kept from ----------------------------------------------------------------
+    # -- no outside world ------------------------------------------------------------------------
 
     @pytest.fixture(autouse=True)
     def _alone(
         self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """No socket, no variable, no configuration file and no cache but the check's own."""
+        """Give a check no socket, and no variable, configuration file or cache of the user."""
         prefix = "".join(c if c.isalnum() else "_" for c in self.provider).upper() + "_"
         for name in list(os.environ):
             if name.startswith((prefix, "LMGATEWAY_")):
@@ -187,7 +188,7 @@ class ProviderContract(
 
     @pytest.fixture(autouse=True)
     def _expected_to_fail(self, request: pytest.FixtureRequest) -> None:
-        """Mark what ``xfails`` names."""
+        """Expect the checks that ``xfails`` names to fail."""
         for name in (request.node.name, request.node.originalname):
             if reason := self.xfails.get(name):
                 request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
@@ -201,7 +202,7 @@ def _no_network(*_: object, **__: object) -> Any:
 
 
 def _pairs(calls: Sequence[RecordedCall]) -> list[tuple[RecordedCall, RecordedCall]]:
-    """Calls that were recorded both ways."""
+    """Calls that were recorded both plain and streamed."""
     return [
         (one, other)
         for one, other in product(calls, calls)

@@ -51,7 +51,7 @@ def lm_recording(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 def _record(path: Path) -> Iterator[Path]:
-    """Record beside the old file, which stays if nothing is answered."""
+    """Record into a new file, which replaces the old one if anything was answered."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)

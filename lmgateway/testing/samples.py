@@ -1,4 +1,4 @@
-"""Values to try parameters with: each name has a few, of the type that services take."""
+"""Sample values for generation parameters, of the types that services take."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "reasoning_effort": ("low", "high"),
 }
 
-#: Values of every JSON type, for a name that nobody has told us anything of.
+#: Values of every JSON type, for a name that is not in the table.
 _ANY: tuple[Any, ...] = (True, False, 2, 0.25, "a text", ["a text"], {"a": "text"}, [2], [{}])
 
-#: What a parameter means nothing without.
+#: Parameters that mean nothing alone, and what must be given with them.
 BESIDE: dict[str, Mapping[str, Any]] = {
     "tool_choice": {"tools": [_TOOL]},
     "parallel_tool_calls": {"tools": [_TOOL]},
@@ -48,7 +48,7 @@ BESIDE: dict[str, Mapping[str, Any]] = {
 
 
 def sample_values(name: str, own: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A few values to try a parameter with; ``own`` are those of the plugin's author."""
+    """Sample values for a parameter; ``own`` are those that the author of the plugin gave."""
     if name in own:
         return tuple(own[name])
     return _KNOWN.get(name, _ANY)

@@ -1,4 +1,4 @@
-"""A scripted LM: the double that a program's own tests use in place of a real one."""
+"""ScriptedLM: the tests of a program use it in place of a real LM."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from threading import Lock
 from typing import Any, TypeAlias, cast
 
 from .._base.forks import renew_lock
-from .._call import spec as specs
-from .._plugins.registry import plugin_from
+from .._call.spec import Spec
+from .._plugins.contract import plugin_from
 from ..errors import LMGatewayError
 from ..hookspecs import hookimpl
-from ..lm import LM
+from ..lm import LM, spec_of
 from ..types import (
     Completion,
     Emit,
@@ -31,14 +31,14 @@ Script: TypeAlias = Iterable[Answer] | Callable[[Request], Answer]
 
 
 class _Everything(frozenset[str]):
-    """A set that holds every name: a scripted LM takes any parameter."""
+    """A set that contains every name, because a scripted LM takes any parameter."""
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str)
 
 
 class _Script:
-    """A plugin that answers from a script and notes what it was asked."""
+    """A plugin that answers from a script and keeps the requests."""
 
     def __init__(self, script: Script) -> None:
         self._next = script if callable(script) else _in_turn(script)
@@ -114,23 +114,20 @@ class ScriptedLM(LM):
     def __init__(self, script: Script, *, model: str = "scripted", **keywords: Any) -> None:
         double = _Script(script)
         plugin = plugin_from(double, name="scripted", source="ScriptedLM")
-        # No cache unless asked for: a script is to be followed to the letter.
+        # No cache unless it is asked for: every call takes the next answer of the script.
         keywords = {"cache": False, **keywords}
-        super().__init__(specs.specify("scripted", model, keywords, plugin))
+        super().__init__(Spec.of_object(plugin, model, keywords))
         object.__setattr__(self, "_script", double)
 
     @property
     def requests(self) -> list[Request]:
-        """What was asked of the provider, in order."""
+        """The requests that the provider got, in order."""
         return list(self._script.requests)
 
     def copy(self, **changes: Any) -> Any:
-        """An LM with some keywords changed that goes on with the same script."""
-        keywords = {**self._spec.arguments, **changes}
-        keywords.pop("name", None)
-        model = keywords.pop("model", self.model)
+        """An LM with some keywords changed. It continues with the same script."""
+        changes.pop("name", None)
         twin = LM.__new__(type(self))
-        spec = specs.specify("scripted", model, keywords, self._spec.plugin)
-        LM.__init__(twin, spec)
+        LM.__init__(twin, spec_of(self).with_(changes))
         object.__setattr__(twin, "_script", self._script)
         return twin

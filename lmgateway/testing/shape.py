@@ -1,4 +1,4 @@
-"""The exact shape of what a provider returns: every field known, of its type, plain JSON."""
+"""The exact shape of a provider's answer: known fields, each of its type, all of it plain JSON."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import Any, get_type_hints
 
 from ..types import Choice, Completion, Usage
 
-__all__ = ["faults"]
+__all__ = ["flaws_of"]
 
-#: What the core itself puts into a Completion.
+#: The fields of a Completion that the core sets.
 _OF_THE_CORE = frozenset({"provider", "cached", "fallback_from"})
 _REASONS = frozenset({"stop", "length", "tool_calls"})
 
 
-def faults(outcome: Any, request_input: Any, count: int) -> list[str]:
-    """What is wrong with the outcome of a provider's hook; empty if nothing is.
+def flaws_of(answer: Any, request_input: Any, count: int) -> list[str]:
+    """What is wrong with the answer that a provider's hook returned; empty if nothing is.
 
     Args:
-        outcome: As the hook returned it.
+        answer: As the hook returned it.
         request_input: The prompt or messages the user gave.
         count: How many choices were asked for.
     """
-    if not isinstance(outcome, dict):
-        return [f"it is a {type(outcome).__name__}, not a dict"]
-    found = [f"{name!r} is the core's to set" for name in sorted(_OF_THE_CORE & outcome.keys())]
-    found += _unknown(outcome, Completion, "the completion")
-    if outcome.get("prompt") != request_input:
+    if not isinstance(answer, dict):
+        return [f"it is a {type(answer).__name__}, not a dict"]
+    found = [f"{name!r} is the core's to set" for name in sorted(_OF_THE_CORE & answer.keys())]
+    found += _unknown(answer, Completion, "the completion")
+    if answer.get("prompt") != request_input:
         found.append('"prompt" is not what the user gave: return request.input')
     for name in ("model", "id", "request_id", "endpoint"):
-        if name in outcome and not isinstance(outcome[name], str):
-            found.append(f"{name!r} is a {type(outcome[name]).__name__}, not a str: leave it out")
-    found += _usage(outcome.get("usage", {}))
-    choices = outcome.get("choices")
+        if name in answer and not isinstance(answer[name], str):
+            found.append(f"{name!r} is a {type(answer[name]).__name__}, not a str: leave it out")
+    found += _usage(answer.get("usage", {}))
+    choices = answer.get("choices")
     if not isinstance(choices, list) or len(choices) != count:
         size = len(choices) if isinstance(choices, list) else "no list of"
         return [*found, f'"choices" holds {size} choices, and {count} were asked for']
     for place, choice in enumerate(choices):
         found += _choice(choice, place)
-    return found or _json(outcome)
+    return found or _json(answer)
 
 
 def _choice(choice: Any, place: int) -> list[str]:
@@ -87,9 +87,9 @@ def _unknown(given: Mapping[str, Any], kind: Any, where: str) -> list[str]:
     return [f"{where} holds {name!r}, which its type does not know" for name in extra]
 
 
-def _json(outcome: Any) -> list[str]:
+def _json(answer: Any) -> list[str]:
     try:
-        text = json.dumps(outcome, allow_nan=False)
+        text = json.dumps(answer, allow_nan=False)
     except (TypeError, ValueError) as error:
         return [f"it is not plain JSON: {error}"]
-    return [] if json.loads(text) == outcome else ["it does not survive being written as JSON"]
+    return [] if json.loads(text) == answer else ["it does not survive being written as JSON"]

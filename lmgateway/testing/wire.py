@@ -1,4 +1,4 @@
-"""The far end of a call, in place of the network: it answers what it was told to."""
+"""The wire: in a test, it stands in place of the network and gives prepared answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NoAnswerError(AssertionError):
 
 
 class Pieces:
-    """The source of a response: hands out pieces, and raises those that are errors."""
+    """The source of a response. It returns pieces, and raises those that are errors."""
 
     def __init__(self, pieces: Iterable[bytes | BaseException]) -> None:
         self.left = deque(pieces)
@@ -43,25 +43,26 @@ class Pieces:
         return piece
 
     def close(self) -> None:
-        """Note that nobody listens any more."""
+        """Remember that the reader has left."""
         self.closed = True
 
 
-class Wire:
-    """Answers exchanges in turn: an HTTPResponse, what a Blocking returns, or an error to raise.
+class Wire(Leases):
+    """Gives each exchange its answer: an HTTPResponse, what a Blocking returns, or an error.
 
     Attributes:
-        asked: The exchanges as the provider yielded them, credentials unresolved.
-        sent: The requests as they would have gone out.
+        asked: The exchanges as the provider yielded them, without credentials.
+        sent: The requests as they would have been sent, with credentials.
     """
 
     def __init__(self, *answers: Any) -> None:
+        super().__init__()
         self._answers = deque(answers)
         self.asked: list[Exchange] = []
         self.sent: list[HTTPRequest] = []
 
     def layer(self, send: Send, attempt: Attempt) -> Send:
-        """The innermost effect layer: notes each exchange, and runs no Blocking."""
+        """The innermost effect layer: it keeps each exchange, and does not run any Blocking."""
 
         def exchange(exchange: Exchange) -> Flow[Any]:
             self.asked.append(exchange)
@@ -75,7 +76,7 @@ class Wire:
         return exchange
 
     def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
-        """The answer to a request that goes out; as Transport.send."""
+        """Give the next answer to a request, as Transport.send does."""
         self.sent.append(request)
         answer: HTTPResponse = self._next()
         return answer
@@ -92,21 +93,21 @@ class Wire:
         return answer
 
     def peek(self) -> Any:
-        """The answer that comes next."""
+        """The next answer; None if there is none left."""
         return self._answers[0] if self._answers else None
 
     # -- in place of an LM's connections --------------------------------------------------------
 
     def blocking(self, call: Call) -> Transport:
-        """Itself."""
+        """The wire itself, as a blocking transport."""
         return self
 
     def awaiting(self, call: Call) -> AsyncTransport:
-        """Itself, awaited."""
+        """The wire as an awaited transport."""
         return _Awaited(self)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 class _Awaited:
@@ -119,4 +120,4 @@ class _Awaited:
         return self._wire.send(request, deadline)
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""

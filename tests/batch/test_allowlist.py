@@ -28,9 +28,8 @@ from lmgateway import (
     get_lm,
     hookimpl,
 )
-from lmgateway._call.spec import specify
 from lmgateway._layers.limit import Limits
-from lmgateway._plugins.registry import installed, load, plugin_from
+from lmgateway._plugins.registry import installed, load
 from lmgateway.batch import (
     aprocess_batch,
     arun,
@@ -39,6 +38,8 @@ from lmgateway.batch import (
 )
 from lmgateway.batch.ray import Answerer, _Actor
 from lmgateway.batch.rows import identified
+from lmgateway.lm import spec_of
+from lmgateway.testing import lm_from
 from lmgateway.types import (
     Completion,
     Info,
@@ -371,7 +372,7 @@ def test_no_keyword_in_a_row_opens_a_file_or_turns_the_request(
     lm, names = made(provider, service), keywords()
     with unopened(canary):
         outcomes = form.ask(lm, dict.fromkeys(names, str(canary)), tmp_path)
-    info, shown = lm._spec.plugin.info, repr((service.bodies, service.heads))
+    info, shown = spec_of(lm).plugin.info, repr((service.bodies, service.heads))
     assert SECRET not in shown
     for name in names:
         body = service.bodies.get(prompt_of(name))
@@ -558,7 +559,7 @@ class Files:
 
 
 def test_a_row_names_no_file_as_its_model() -> None:
-    lm = LM(specify("files", "a.gguf", {}, plugin_from(Files(), name="files")))
+    lm = lm_from(Files(), "files", model="a.gguf")
     rows = process_batch(
         [{"prompt": "q"}, {"prompt": "q", "model": "a.gguf"}, {"prompt": "q", "model": "b.gguf"}],
         lm,

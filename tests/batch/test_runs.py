@@ -17,10 +17,8 @@ import pytest
 from support.chat_server import serve_chat
 
 import lmgateway.batch
-from lmgateway import LM, errors, hookimpl
-from lmgateway._call.spec import specify
+from lmgateway import errors, hookimpl
 from lmgateway._layers.limit import Limits
-from lmgateway._plugins.registry import plugin_from
 from lmgateway.batch import (
     aprocess_batch,
     arun,
@@ -34,7 +32,7 @@ from lmgateway.batch.progress import Counts
 from lmgateway.batch.row_runner import RetryPolicy, RowRunner
 from lmgateway.batch.rows import identified
 from lmgateway.errors import InputError
-from lmgateway.testing import ScriptedLM
+from lmgateway.testing import ScriptedLM, lm_from
 from lmgateway.types import (
     Completion,
     Flow,
@@ -492,7 +490,7 @@ class Refusing:
 def test_a_job_that_stops_waits_for_no_further_attempt_of_a_call(when: str) -> None:
     async def main() -> None:
         provider = Refusing()
-        lm = LM(specify("refusing", "m", {}, plugin_from(provider, name="refusing")))
+        lm = lm_from(provider, "refusing", model="m")
         runner = RowRunner(lm, 4, Limits(), Counts())
         row = asyncio.ensure_future(runner.run_row(next(identified(named("a")))))
         while not provider.attempts:
@@ -514,7 +512,7 @@ def test_a_job_that_stops_waits_for_no_further_attempt_of_a_call(when: str) -> N
 def test_a_row_whose_job_stops_and_is_cancelled_is_cancelled() -> None:
     async def main() -> None:
         provider = Refusing()
-        lm = LM(specify("refusing", "m", {}, plugin_from(provider, name="refusing")))
+        lm = lm_from(provider, "refusing", model="m")
         runner = RowRunner(lm, 4, Limits(), Counts())
         row = asyncio.ensure_future(runner.run_row(next(identified(named("a")))))
         while not provider.attempts:

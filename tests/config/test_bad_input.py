@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lmgateway import ConfigError, LMGatewayError, get_lm
-from lmgateway._config import provenance as origins
+from lmgateway._config import provenance
 
 Write = Callable[..., Path]
 
@@ -225,7 +225,7 @@ def test_a_dotenv_may_be_a_pipe(content: bytes) -> None:
     writer = written_into(Path(".env"), content)
 
     for _ in range(3):  # it is not asked again before somebody has written into it again
-        shown = get_lm("openai/m")._spec.filled.values.api_key
+        shown = get_lm("openai/m").settings.api_key
         assert shown.get_secret_value() == "sk-pipe"
     writer.join(10)
     assert not writer.is_alive()
@@ -234,7 +234,7 @@ def test_a_dotenv_may_be_a_pipe(content: bytes) -> None:
 def test_a_pipe_that_says_something_new_is_read_anew() -> None:
     for name in ("sk-1", "sk-2"):
         writer = written_into(Path(".env"), f"OPENAI_API_KEY={name}\n".encode())
-        assert get_lm("openai/m")._spec.filled.values.api_key.get_secret_value() == name
+        assert get_lm("openai/m").settings.api_key.get_secret_value() == name
         writer.join(10)
 
 
@@ -244,7 +244,7 @@ def test_a_pipe_that_says_something_new_is_read_anew() -> None:
 def test_a_pipe_that_says_nothing_is_warned_of_and_waited_for_once(
     content: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(origins, "PATIENCE", 0.2)
+    monkeypatch.setattr(provenance, "PIPE_TIMEOUT", 0.2)
     if content is None:
         os.mkfifo(".env")
     else:
@@ -256,7 +256,7 @@ def test_a_pipe_that_says_nothing_is_warned_of_and_waited_for_once(
 
 
 def test_a_pipe_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(origins, "LARGEST_PIPE", 100_000)
+    monkeypatch.setattr(provenance, "LARGEST_PIPE", 100_000)
     os.mkfifo(".env")
     end = os.open(".env", os.O_RDWR)
 

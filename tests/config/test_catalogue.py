@@ -13,7 +13,6 @@ from lmgateway import (
     UnknownProviderError,
     get_lm,
 )
-from lmgateway._call.spec import specify
 from lmgateway._config import catalogue
 from lmgateway._config.catalogue import Host, hosts
 
@@ -45,10 +44,10 @@ def test_a_row_says_where_it_is_from_and_when(host: Host) -> None:
 
 @pytest.mark.parametrize("host", ROWS, ids=named)
 def test_a_row_is_a_provider(host: Host) -> None:
-    spec = specify(f"{host.name}/some/model", None, {})
+    lm = get_lm(f"{host.name}/some/model")
 
-    assert (spec.selection.provider, spec.model) == (host.name, "some/model")
-    assert spec.endpoint.base_url == host.api_base
+    assert (lm.provider, lm.model) == (host.name, "some/model")
+    assert lm.settings.api_base == host.api_base
 
 
 @pytest.mark.parametrize("host", LOCKED, ids=named)

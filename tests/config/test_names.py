@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lmgateway import (
 from lmgateway._config.names import select
 from lmgateway._plugins.registry import PUBLISHED
 from lmgateway.errors import PluginLoadError
+from lmgateway.lm import spec_of
 
 Write = Callable[..., Path]
 
@@ -132,7 +134,7 @@ def test_variables_are_those_of_the_provider_never_of_its_plugin(
     lm = get_lm("company/m")
 
     assert lm.settings.use_chat_api is True
-    assert "sk-not-for-them" not in list(lm._spec.filled.secrets())
+    assert "sk-not-for-them" not in list(spec_of(lm).settings.secrets())
 
 
 @pytest.mark.parametrize("place", ["environment", ".env"])
@@ -162,19 +164,60 @@ def test_without_any_default_it_says_what_to_do(write: Write) -> None:
         get_lm()
 
 
-@pytest.mark.parametrize(
-    "name, near",
-    [
-        pytest.param("grok/x", "'groq'", id="a-row-of-the-catalogue"),
-        pytest.param("compny/x", "'company'", id="a-table-of-ones-own"),
-        pytest.param("fats", "'fast'", id="a-model"),
-        pytest.param("opnai/x", "'openai'", id="a-plugin"),
-    ],
-)
-def test_an_unknown_name_offers_the_nearest(name: str, near: str) -> None:
-    with pytest.raises(UnknownProviderError, match=f"did you mean.*{near}") as caught:
+MISSPELT = {
+    # name: what the message offers
+    "grok/x": "did you mean 'groq'",
+    "opnai/gpt-4o-mini": "did you mean 'openai'",
+    "opnai": "did you mean 'openai'",
+    "antropic/claude": "did you mean 'anthropic'",
+    "OpenAI/gpt-4o-mini": "did you mean 'openai'",
+    "GROQ/llama": "did you mean 'groq'",
+    "compny/x": "did you mean 'company'",
+    "fats": "did you mean 'fast'",
+    "FAST": "did you mean 'fast'",
+    "carefull": "did you mean 'careful'",
+    "openai:gpt-4o-mini": "before the model: 'openai/gpt-4o-mini'",
+    "openai.gpt-4o-mini": "before the model: 'openai/gpt-4o-mini'",
+    "openai-gpt-4o-mini": "before the model: 'openai/gpt-4o-mini'",
+    "openai gpt-4o-mini": "before the model: 'openai/gpt-4o-mini'",
+    "openai\\gpt-4o-mini": "before the model: 'openai/gpt-4o-mini'",
+    "Groq: llama": "before the model: 'groq/llama'",
+    "company|m": "before the model: 'company/m'",
+    "fast/m": "it names a model in {path}, so nothing follows it: get_lm('fast')",
+    "zzz/m": "models in {path}: ",
+    "gpt-4o-mini": "known as well: ",
+}
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+def test_an_unknown_name_is_told_what_is_near(name: str, path: Path) -> None:
+    with pytest.raises(UnknownProviderError) as caught:
         get_lm(name)
-    assert "installed are:" in str(caught.value)
+    message = str(caught.value)
+    assert MISSPELT[name].format(path=path) in message
+    assert "installed are:" in message
+
+
+@pytest.mark.parametrize("name", ["zzz", "opnai", "x" * 5000, "fats/m"])
+def test_no_message_lists_more_than_a_handful_of_a_kind(name: str, write: Write) -> None:
+    write("".join(f'[models.model-{n}]\nprovider = "echo"\n' for n in range(70)))
+
+    with pytest.raises(UnknownProviderError) as caught:
+        get_lm(name)
+    message = str(caught.value)
+    lists = re.findall(r"(?:installed are|models in [^;]*?|known as well): ([^;]*)", message)
+    assert len(lists) == 3
+    assert all(len(each.partition(" and ")[0].split(", ")) <= 5 for each in lists)
+    assert "and 65 more" in message
+    assert len(message) < 1000
+
+
+def test_the_nearest_come_first_whatever_their_kind(write: Write) -> None:
+    write("".join(f'[models.{n}]\nprovider = "echo"\n' for n in ("abcdef", "abcdxy", "quite")))
+
+    with pytest.raises(UnknownProviderError, match="toml: abcdxy, abcdef, quite;") as caught:
+        get_lm("abcdxz/m")
+    assert "known as well: " in str(caught.value)
 
 
 def test_a_published_plugin_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmgateway import get_lm
-from lmgateway._call.spec import specify
-from lmgateway._config.effective import Row, effective
 from lmgateway._config.files import find
 from lmgateway._config.names import select
+from lmgateway.cli.effective import Row, effective
+from lmgateway.lm import spec_of
 
 settings.register_profile("config", max_examples=120, deadline=None)
 pytestmark = pytest.mark.filterwarnings("error")
@@ -38,7 +38,7 @@ def fresh_folder() -> Iterator[tuple[Path, pytest.MonkeyPatch]]:
 
 
 def row(name: str, lm_name: str, **arguments: Any) -> Row:
-    rows = effective(specify(lm_name, None, arguments))
+    rows = effective(get_lm(lm_name, **arguments))
     return next(each for each in rows if each.name == name)
 
 
@@ -110,9 +110,10 @@ def test_a_key(present: frozenset[str], names_variable: bool) -> None:
                 patch.setenv(variable, keys[source])
         arguments = {"api_key": keys["argument"]} if "argument" in present else {}
 
-        spec = specify("groq/m", None, arguments)
-        found = next(each for each in effective(spec) if each.name == "api_key")
-        secrets = list(spec.filled.secrets()) if spec.filled else []
+        lm = get_lm("groq/m", **arguments)
+        found = next(each for each in effective(lm) if each.name == "api_key")
+        resolved = spec_of(lm).settings
+        secrets = list(resolved.secrets()) if resolved else []
 
     order = KEY_ORDER if names_variable else KEY_ORDER[:3]
     winner = first(order, present)
@@ -161,7 +162,7 @@ def test_a_parameter(given_argument: bool, in_file: bool) -> None:
         file = folder / "lmgateway.toml"
         file.write_text(f'[models.x]\nprovider = "groq"\nmodel = "m"\n{params}\n')
         arguments = {"temperature": 0.75} if given_argument else {}
-        rows = effective(specify("x", None, arguments))
+        rows = effective(get_lm("x", **arguments))
 
     found = {each.name: each for each in rows}.get("temperature")
     if not (given_argument or in_file):
@@ -189,7 +190,7 @@ def test_the_name(present: frozenset[str]) -> None:
             patch.setenv("LMGATEWAY_MODEL", "m-environment")
         name = models["argument"] if "argument" in present else None
 
-        origin = select(name, None).origins["name"]
+        origin = select(name).provenance["name"]
 
     winner = first(NAME_ORDER, present)
     assert winner is not None

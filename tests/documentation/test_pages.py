@@ -14,7 +14,7 @@ import pytest
 from support.distributions import SitePackages
 
 import lmgateway
-from lmgateway._plugins.registry import plugin_from
+from lmgateway.testing import lm_from
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -124,16 +124,19 @@ def test_the_tutorials_provider_is_listed(tutorial: Path) -> None:
 # -- the how-tos --------------------------------------------------------------------------------
 
 
-def module_of(page: str) -> ModuleType:
+def module_of(page: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     ((name, text),) = files(f"how-to/{page}.md").items()
     module = ModuleType(name.removesuffix(".py"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # where pydantic looks for its names
     exec(compile(text, name, "exec"), module.__dict__)
     return module
 
 
 @pytest.mark.parametrize("page", HOW_TO)
-def test_a_how_tos_plugin_holds_to_the_contract_of_hooks(page: str) -> None:
-    assert plugin_from(module_of(page), name=page).hooks
+def test_a_how_tos_plugin_holds_to_the_contract_of_hooks(
+    page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lm_from(module_of(page, monkeypatch), page, model="m").provider == page
 
 
 def test_the_model_in_the_process_answers_as_shown(site_packages: SitePackages) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import sys
 import threading
@@ -25,7 +24,7 @@ from support.fault_server import (
     stall,
 )
 
-from lmgateway import get_lm
+from lmgateway import LM, get_lm
 from lmgateway._call import flow as flows
 from lmgateway._layers.limit import Limits, limit, limiter_for, limiters
 from lmgateway._layers.observe import CallEvent, on_call
@@ -40,6 +39,7 @@ from lmgateway.errors import (
     RequestTimeoutError,
     ServerError,
 )
+from lmgateway.lm import spec_of
 
 pytestmark = pytest.mark.loopback
 
@@ -123,8 +123,7 @@ def events() -> Iterator[list[CallEvent]]:
 def lm_at(server: FaultServer, *, limits: Limits | None = None, **keywords: Any) -> Any:
     lm = get_lm("openai/m", api_base=server.url, api_key="sk-not-real", cache=False, **keywords)
     if limits:
-        layers = (*lm._spec.layers, limit(limits))
-        object.__setattr__(lm, "_spec", dataclasses.replace(lm._spec, layers=layers))
+        lm = LM(spec_of(lm).with_layers(limit(limits)))
     return lm
 
 
@@ -316,7 +315,7 @@ def test_a_plugin_that_fails_to_close_hides_no_error_and_keeps_no_other_open(
     site_packages.install("broken", CLOSED.replace("closed.append(id(settings))", "closed.nope()"))
     name = site_packages.install("embedded", CLOSED)
     lm = get_lm("broken", model="m", fallbacks=["embedded/m"])
-    flows._resolved("embedded/m", lm._spec)
+    flows._resolved("embedded/m", spec_of(lm))
     with (
         pytest.warns(RuntimeWarning, match=r"lmgateway-broken 1\.0 raised AttributeError while"),
         pytest.raises(LookupError, match="the user's own"),

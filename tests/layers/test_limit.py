@@ -16,7 +16,7 @@ from layers.flows import Pump, answer, awaited, call_of, notes
 from support.fault_server import FaultServer, reply
 from support.permits import held, queued
 
-from lmgateway import get_lm
+from lmgateway import LM, get_lm
 from lmgateway._drive.loops import arun, run
 from lmgateway._drive.workers import run_blocking
 from lmgateway._layers.call import Attempt, Call, Send
@@ -28,6 +28,7 @@ from lmgateway._layers.limit import (
     limiters,
 )
 from lmgateway.errors import ConnectionFailedError, InvalidSettingError, RequestTimeoutError
+from lmgateway.lm import spec_of
 from lmgateway.types import (
     Blocking,
     Exchange,
@@ -540,8 +541,7 @@ def test_texts_to_embed_count_before_they_are_sent() -> None:
     listed = b'{"data": [{"index": 0, "embedding": [1.0]}]}'
     with FaultServer([reply(listed)]) as server:
         lm = get_lm("openai", model="m", api_base=server.url, api_key="k", retries=0, timeout=5)
-        layers = (limit(Limits(tpm=600)),)
-        object.__setattr__(lm, "_spec", dataclasses.replace(lm._spec, layers=layers))
+        lm = LM(dataclasses.replace(spec_of(lm), layers=(limit(Limits(tpm=600)),)))
         lm.embed("word " * 800)
         with pytest.raises(RequestTimeoutError, match="600 tokens a minute"):
             lm.embed("word " * 800)

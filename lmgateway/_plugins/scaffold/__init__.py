@@ -1,4 +1,4 @@
-"""A new provider plugin as a complete distribution, written from a template that works as it is."""
+"""The scaffold of a new provider plugin: a complete distribution, written from a template."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def write_plugin(name: str, folder: Path | None = None) -> Path:
             if it is empty.
 
     Raises:
-        InputError: The name is none, or is taken; the folder holds something already, or cannot
-            be written.
+        InputError: The name cannot be a provider's, or is taken; or the folder is not empty, or
+            cannot be written.
     """
     if not _NAME.fullmatch(name):
         raise InputError(

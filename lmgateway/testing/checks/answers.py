@@ -1,4 +1,4 @@
-"""That answers are normalized exactly, in both colours, and never silently empty."""
+"""Checks of answers: the exact shape, the same for sync and async, and never silently empty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...errors import APIError, LMGatewayError, ResponseFormatError
 from ...types import Completion, HTTPResponse
 from ..bench import DEFAULT_CALL, Bench
 from ..calls import RecordedCall, request_to_json
-from ..shape import faults
+from ..shape import flaws_of
 
 __all__ = ["AnswerChecks", "essence"]
 
@@ -26,7 +26,7 @@ _BROKEN = {
 
 
 class AnswerChecks:
-    """What comes out of a recorded answer."""
+    """What the provider makes of a recorded answer."""
 
     def test_an_answer_is_recorded_of_each_kind(
         self, bench: Bench, calls: list[RecordedCall]
@@ -51,20 +51,20 @@ class AnswerChecks:
             )
 
     def test_an_answer_has_the_exact_shape(self, bench: Bench, answered: RecordedCall) -> None:
-        """Every field known and of its type; the prompt as the user gave it; n choices."""
-        outcome = bench.raw(answered)
+        """Every field is known and of its type; the prompt is the user's; there are n choices."""
+        result = bench.raw(answered)
         given = answered.call.get("prompt", answered.call.get("messages"))
-        found = faults(outcome, given, answered.call.get("n") or 1)
+        found = flaws_of(result, given, answered.call.get("n") or 1)
         assert not found, "; ".join(found)
 
     def test_sync_equals_async(self, bench: Bench, answered: RecordedCall) -> None:
-        """One flow, two drivers."""
+        """A blocking and an awaited call give the same answer."""
         blocking, awaited = bench.replay(answered), bench.replay(answered, awaited=True)
         assert awaited.completion == blocking.completion, "the awaited answer is another one"
         assert awaited.pieces == blocking.pieces, "the awaited pieces are others"
 
     def test_two_answers_share_nothing(self, bench: Bench, answered: RecordedCall) -> None:
-        """What a program does to one answer must not show in the next."""
+        """A program may change an answer; the next answer must not show it."""
         first = bench.raw(answered)
         text = first["choices"][0]["text"]
         first["choices"][0]["text"] += " (changed)"
@@ -76,9 +76,9 @@ class AnswerChecks:
         ), "the second answer shows a change made to the first"
 
     def test_the_recorded_request_is_built(self, bench: Bench, asked: RecordedCall) -> None:
-        """What was recorded is what is sent today: path and body, byte for byte."""
-        outcome = bench.replay(asked)
-        built = [request_to_json(each, "") for each in outcome.wire.asked]
+        """The provider sends today what was recorded: the same path and body, byte for byte."""
+        result = bench.replay(asked)
+        built = [request_to_json(each, "") for each in result.wire.asked]
         for one, other in zip(built, asked.requests, strict=True):
             for name in ("method", "path", "body", "blocking", "stream"):
                 assert one.get(name) == other.get(name), f"its {name} is not the recorded one"
@@ -100,18 +100,18 @@ class AnswerChecks:
         headers = {"content-type": "application/json"}
         call = plain.call if plain else DEFAULT_CALL
         try:
-            outcome = bench.ask(call, HTTPResponse(200, headers, body))
+            result = bench.ask(call, HTTPResponse(200, headers, body))
         except ResponseFormatError:
             return
         except LMGatewayError as error:
             if isinstance(error, APIError) and bench.asks() == "Blocking":
                 return
             pytest.fail(f"this is no ResponseFormatError but {type(error).__name__}: {error}")
-        pytest.fail(f"the body {body[:60]!r} was taken for the answer {outcome.completion!r:.200}")
+        pytest.fail(f"the body {body[:60]!r} was taken for the answer {result.completion!r:.200}")
 
 
 def essence(completion: Completion) -> list[dict[str, Any]]:
-    """The choices without what differs from call to call: the ids of tool calls, logprobs."""
+    """The choices without what differs between two calls: ids of tool calls, and logprobs."""
     choices: list[dict[str, Any]] = [dict(choice) for choice in completion["choices"]]
     for choice in choices:
         choice.pop("logprobs", None)

@@ -1,4 +1,4 @@
-"""That every status is the error that the one table says."""
+"""Checks of errors: every status becomes the error class that the table of statuses names."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _PAGE = b"<html><head><title>Sorry</title></head><body><h1>Not now</h1></body></
 
 
 class FailureChecks:
-    """What comes out of an answer that is an error."""
+    """What the provider makes of an answer that is an error."""
 
     @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
     @pytest.mark.parametrize("status", _STATUSES)
     def test_a_status_is_its_error(self, bench: Bench, status: int, stream: bool) -> None:
-        """Whatever stands in the body: here a proxy's page."""
+        """The class follows from the status, also where the body is the page of a proxy."""
         response = HTTPResponse(status, {"content-type": "text/html"}, _PAGE)
         error = self._error(bench, response, stream=stream)
         expected = error_class(status)
@@ -46,7 +46,7 @@ class FailureChecks:
         )
 
     def test_a_recorded_error_is_its_kind(self, bench: Bench, failed: RecordedCall) -> None:
-        """The error that the recording names, else the one of its status."""
+        """A call ends in the error that its recording names, or else that of its status."""
         ask = bench.stream if failed.stream else bench.ask
         with pytest.raises(LMGatewayError) as caught:
             ask(failed.call, *failed.answers())
@@ -58,7 +58,7 @@ class FailureChecks:
 
     @pytest.mark.parametrize("name", ["retry-after", "retry-after-ms"])
     def test_the_wait_that_a_service_asks_for_is_known(self, bench: Bench, name: str) -> None:
-        """``retry_after`` is in seconds."""
+        """The error has ``retry_after``, in seconds."""
         headers = {name: "7000" if name.endswith("ms") else "7"}
         error = self._error(bench, HTTPResponse(429, headers, b"{}"), stream=False)
         assert getattr(error, "retry_after", None) == 7.0, (
@@ -67,14 +67,14 @@ class FailureChecks:
 
     @pytest.mark.parametrize("value", ["true", "false"])
     def test_a_service_may_say_whether_to_retry(self, bench: Bench, value: str) -> None:
-        """``x-should-retry`` is obeyed."""
+        """The error obeys the header ``x-should-retry``."""
         response = HTTPResponse(400 if value == "true" else 500, {"x-should-retry": value}, b"{}")
         error = self._error(bench, response, stream=False)
         assert error.retryable is (value == "true")
 
     @pytest.mark.parametrize("hook", ["lmgateway_models", "lmgateway_embed"])
     def test_the_other_hooks_fail_alike(self, bench: Bench, hook: str) -> None:
-        """The same table for the list of models and for embeddings."""
+        """The hooks for models and embeddings use the same table."""
         if hook not in bench.plugin.hooks:
             pytest.skip(f"it has no {hook}")
         for status in (401, 404, 429, 503):
@@ -90,10 +90,10 @@ class FailureChecks:
         if bench.asks(stream=stream) != "HTTP":
             pytest.skip("it sends nothing over HTTP")
         try:
-            outcome = (bench.stream if stream else bench.ask)(DEFAULT_CALL, response)
+            result = (bench.stream if stream else bench.ask)(DEFAULT_CALL, response)
         except LMGatewayError as error:
             return error
-        pytest.fail(f"status {response.status} became the answer {outcome.completion!r:.200}")
+        pytest.fail(f"status {response.status} became the answer {result.completion!r:.200}")
 
 
 def _embed(lm: Any) -> Callable[[], Any]:

@@ -1,4 +1,4 @@
-"""That a plugin loads, and says what is true of it."""
+"""Checks of loading: the plugin loads, and its Info is true."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LoadingChecks:
     provider: str
 
     def test_hooks_take_what_the_core_passes(self, module: ModuleType) -> None:
-        """A misspelt hook or argument, or one with a default, would silently never be used."""
+        """A misspelt hook or argument, or an argument with a default, would never be used."""
         problems = [problem for name in dir(module) for problem in _problems(module, name)]
         assert not problems, "; ".join(problems)
 
@@ -42,7 +42,7 @@ class LoadingChecks:
             pytest.fail(f"get_lm({self.provider!r}) fails: {error}", pytrace=False)
 
     def test_info_is_of_this_api(self, bench: Bench) -> None:
-        """The version of the contract, and only capabilities that it knows."""
+        """Info names the version of the contract, and only capabilities that the contract knows."""
         info = bench.plugin.info
         assert info.api == hookspecs.API_VERSION, "Info.api is another version of the contract"
         unknown = info.capabilities - _CAPABILITIES
@@ -56,7 +56,7 @@ class LoadingChecks:
     def test_nothing_is_needed_before_a_request_is_sent(
         self, bench: Bench, answered: RecordedCall
     ) -> None:
-        """Without any setting there is an LM; only sending may miss a key or a base URL."""
+        """An LM can be made without any setting; only sending needs a key or a base URL."""
         bare = replace(bench, settings={})
         wire = Wire(*answered.answers())
         lm = bare.lm(wire)
@@ -74,7 +74,7 @@ class LoadingChecks:
             assert not wire.sent, "a request went out before the missing credential was noticed"
 
     def test_an_lm_of_it_is_pickled_and_copied(self, bench: Bench) -> None:
-        """Settings are plain values: programs send LMs to other processes."""
+        """An LM can be sent to another process, so its settings are plain values."""
         lm = get_lm(self.provider, model=bench.model, **bench.settings)
         twin = pickle.loads(pickle.dumps(lm))
         assert (twin.provider, twin.model) == (lm.provider, lm.model)

@@ -1,4 +1,4 @@
-"""That nothing the user gave is dropped: every parameter and capability reaches the service."""
+"""Checks of requests: every parameter and capability that the user gave reaches the service."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _CAPABILITIES: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
 
 
 class RequestChecks:
-    """What goes out for what was asked."""
+    """What the provider sends for a call."""
 
     samples: Mapping[str, Any]
 
@@ -57,7 +57,7 @@ class RequestChecks:
     def test_a_parameter_is_sent_or_refused(
         self, bench: Bench, parameter: str, stream: bool
     ) -> None:
-        """Never dropped: with it, another request is built than without it."""
+        """A parameter changes the request, or is refused; it is never dropped."""
         _needs_stream(bench, stream=stream)
         beside = {name: v for name, v in BESIDE.get(parameter, {}).items() if name != parameter}
         beside = {name: v for name, v in beside.items() if name in bench.plugin.info.params}
@@ -84,7 +84,7 @@ class RequestChecks:
 
     @pytest.mark.parametrize("capability", list(_CAPABILITIES))
     def test_a_capability_works_or_is_refused(self, bench: Bench, capability: str) -> None:
-        """Declared, all that was given is sent; undeclared, it is refused before any I/O."""
+        """A declared capability sends all that was given; any other is refused before I/O."""
         call, texts = _CAPABILITIES[capability]
         declared = bench.plugin.info.capabilities
         if capability in declared or (capability == "system" and "messages" in declared):
@@ -107,7 +107,7 @@ class RequestChecks:
             assert places == sorted(places) or len(texts) < 3, "the turns are sent out of order"
 
     def test_the_prompt_is_sent_unchanged(self, bench: Bench) -> None:
-        """White space, quotes and characters beyond ASCII and the BMP included."""
+        """The prompt is sent as it is, with white space, quotes, and characters outside ASCII."""
         prompt = ' A "line",\n\tand\\another: naïve \U0001d518nicode\u2028\x00 '
         asked = bench.first({"prompt": prompt})
         if asked is None:

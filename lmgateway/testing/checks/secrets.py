@@ -1,4 +1,4 @@
-"""That a secret goes into a header of the request, when it is sent, and nowhere else."""
+"""Checks of secrets: a secret is sent in a header of the request, and is nowhere else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from ..._store.recorder import record
 from ...errors import LMGatewayError
 from ...types import HTTPRequest, HTTPResponse
-from ..bench import DEFAULT_CALL, Bench, Outcome
+from ..bench import DEFAULT_CALL, Bench, BenchResult
 from ..calls import RecordedCall
 from ..wire import Wire
 
@@ -26,7 +26,7 @@ _SECRET_NAME = re.compile(r"(^|_)(key|token|secret|password|credentials?)$")
 
 
 class SecretChecks:
-    """The plugin's secrets are canaries here: where one turns up, it leaks."""
+    """The secrets of the plugin are canaries here: each place that shows one is a leak."""
 
     def test_secrets_are_secret_settings(self, bench: Bench) -> None:
         """A setting that is named like a secret is a SecretStr, so that no repr shows it."""
@@ -39,14 +39,14 @@ class SecretChecks:
         assert not bare, f"the setting {bare[0]} must be a pydantic.SecretStr: its repr shows it"
 
     def test_a_secret_is_sent_in_a_header(self, bench: Bench, answered: RecordedCall) -> None:
-        """It proves who asks; in a URL or a body it would be logged and cached."""
-        outcome = bench.replay(answered)
-        if not bench.canaries or not outcome.wire.sent:
+        """A secret in a URL or in a body would be logged and cached."""
+        result = bench.replay(answered)
+        if not bench.canaries or not result.wire.sent:
             pytest.skip("it sends no secret")
-        headers = [str(dict(request.headers)) for request in outcome.wire.sent]
+        headers = [str(dict(request.headers)) for request in result.wire.sent]
         for canary in bench.canaries:
             assert any(canary in each for each in headers), f"{canary} was not sent in a header"
-            for request in outcome.wire.sent:
+            for request in result.wire.sent:
                 where = (request.url, request.json)
                 assert canary not in str(where), "a secret is in the URL or the body"
 
@@ -54,8 +54,8 @@ class SecretChecks:
         self, bench: Bench, answered: RecordedCall
     ) -> None:
         """It is given as ``auth=``: a cached answer needs no key, and the cache sees none."""
-        outcome = bench.replay(answered)
-        for exchange in outcome.wire.asked:
+        result = bench.replay(answered)
+        for exchange in result.wire.asked:
             if isinstance(exchange, HTTPRequest):
                 early = (dict(exchange.headers), exchange.path, exchange.json, exchange.base_url)
                 for canary in bench.canaries:
@@ -66,7 +66,7 @@ class SecretChecks:
     def test_no_secret_is_shown(
         self, bench: Bench, capfd: pytest.CaptureFixture[str], calls: list[RecordedCall]
     ) -> None:
-        """In no message, repr, traceback, log or output, whatever the service answers."""
+        """No message, repr, traceback, log or output shows it, whatever the service answers."""
         answered = [call for call in calls if not call.is_error]
         with _logged() as log:
             shown = [text for each in answered for text in _shown(lambda e=each: bench.replay(e))]
@@ -87,7 +87,7 @@ class SecretChecks:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """In no cache file, recording, history or completion."""
+        """No cache file, recording, history or completion holds a secret."""
         folder, tape = tmp_path / "kept", tmp_path / "tape.jsonl"
         monkeypatch.setenv("LMGATEWAY_CACHE_DIR", str(folder))
         monkeypatch.setenv("LMGATEWAY_CACHE", "on")
@@ -107,7 +107,7 @@ class SecretChecks:
 
 
 def _echoes(canaries: tuple[str, ...]) -> Iterator[HTTPResponse]:
-    """Services that repeat the key in their errors."""
+    """Answers of services that repeat the key in their errors."""
     for canary in canaries:
         for status in (200, 401, 500):
             yield HTTPResponse(status, {}, f'{{"error": {{"message": "bad {canary}"}}}}'.encode())
@@ -115,20 +115,20 @@ def _echoes(canaries: tuple[str, ...]) -> Iterator[HTTPResponse]:
 
 
 def _shown(ask: Any) -> list[str]:
-    """Everything one sees of a call."""
+    """All texts in which a call shows itself."""
     try:
-        outcome: Outcome = ask()
+        result: BenchResult = ask()
     except LMGatewayError as error:
         kinds = [str(error), repr(error), repr(vars(error)), repr(error.args)]
         return [*kinds, "".join(traceback.TracebackException.from_exception(error).format())]
     except Exception as error:
         return [repr(error)]
-    return [repr(outcome.completion), repr(outcome.pieces), repr(outcome.wire.asked)]
+    return [repr(result.completion), repr(result.pieces), repr(result.wire.asked)]
 
 
 @contextmanager
 def _logged() -> Iterator[io.StringIO]:
-    """Everything that is logged, from the lowest level on."""
+    """Collect everything that is logged, at every level."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""That a stream is the answer in pieces, however it is cut, and that it can be left at any time."""
+"""Checks of streams: the same answer however the body is cut, and an end at any time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from ...errors import ConnectionFailedError, LMGatewayError, StreamInterruptedError
 from ...types import Delta
-from ..bench import DEFAULT_CALL, Bench, Outcome
+from ..bench import DEFAULT_CALL, Bench, BenchResult
 from ..calls import RecordedCall
 from ..wire import Pieces, Wire
 from .answers import essence
@@ -21,29 +21,29 @@ __all__ = ["StreamChecks"]
 
 
 class StreamChecks:
-    """What comes out of a recorded stream."""
+    """What the provider makes of a recorded stream."""
 
     @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
     def test_a_stream_may_be_cut_at_every_byte(
         self, bench: Bench, streamed: RecordedCall, awaited: bool
     ) -> None:
-        """The same answer from one chunk, and from as many chunks as there are bytes."""
+        """One chunk, and one chunk for each byte, give the same answer."""
         _needs_body(streamed)
         way = bench.astream if awaited else bench.stream
         body = streamed.body
-        outcomes = [
+        results = [
             way(streamed.call, *_cut(streamed, chunks))
             for chunks in ([body], [body[n : n + 1] for n in range(len(body))])
         ]
-        whole, bytewise = (_content(outcome) for outcome in outcomes)
+        whole, bytewise = (_content(result) for result in results)
         assert bytewise == whole, "cut at every byte, it is another answer"
         assert whole == _content(bench.replay(streamed)), "as one chunk, it is another answer"
 
     def test_the_pieces_make_the_answer(self, bench: Bench, streamed: RecordedCall) -> None:
-        """What was shown on the way is what is returned at the end."""
-        outcome = bench.replay(streamed)
-        for place, choice in enumerate(outcome.completion["choices"]):
-            mine = [piece for piece in outcome.pieces if piece.index == place]
+        """The emitted pieces, put together, are the text of the answer."""
+        result = bench.replay(streamed)
+        for place, choice in enumerate(result.completion["choices"]):
+            mine = [piece for piece in result.pieces if piece.index == place]
             for name in ("text", "reasoning"):
                 shown = "".join(getattr(piece, name) for piece in mine)
                 assert shown == choice.get(name, ""), (
@@ -52,7 +52,7 @@ class StreamChecks:
                 )
 
     def test_a_stream_equals_the_plain_answer(self, bench: Bench, pair: Any) -> None:
-        """The same call, recorded both ways: the same choices."""
+        """A call that was recorded plain and streamed gives the same choices."""
         plain, streamed = pair
         expected = essence(bench.replay(plain).completion)
         assert essence(bench.replay(streamed).completion) == expected, (
@@ -62,7 +62,7 @@ class StreamChecks:
     def test_a_host_that_does_not_stream_is_understood(
         self, bench: Bench, plain: RecordedCall
     ) -> None:
-        """A stream that is answered whole is the plain answer."""
+        """Where a stream was asked for and a plain answer comes, that is the answer."""
         _needs_stream(bench)
         if bench.asks(stream=True) != "HTTP":
             pytest.skip("its stream is no HTTP")
@@ -73,25 +73,25 @@ class StreamChecks:
         assert shown == expected[0]["text"], "the pieces do not make the answer"
 
     def test_a_stream_cut_short_is_no_answer(self, bench: Bench, streamed: RecordedCall) -> None:
-        """Ended cleanly after any of its events, it is interrupted, or has all that matters."""
+        """A body that ends early is a StreamInterruptedError, unless nothing is missing."""
         _needs_body(streamed)
         expected = essence(bench.replay(streamed).completion)
         for end in _ends_of_events(streamed.body)[:-1]:
             try:
-                outcome = bench.stream(streamed.call, *_cut(streamed, [streamed.body[:end]]))
+                result = bench.stream(streamed.call, *_cut(streamed, [streamed.body[:end]]))
             except StreamInterruptedError:
                 continue
             except LMGatewayError as error:
                 pytest.fail(
                     f"after {end} bytes: {type(error).__name__}, not StreamInterruptedError"
                 )
-            assert essence(outcome.completion) == expected, (
+            assert essence(result.completion) == expected, (
                 f"a stream that ended after {end} of {len(streamed.body)} bytes was taken for "
-                f"the answer {essence(outcome.completion)!r:.200}"
+                f"the answer {essence(result.completion)!r:.200}"
             )
 
     def test_a_stream_that_breaks_off_says_so(self, bench: Bench, streamed: RecordedCall) -> None:
-        """A broken connection is a StreamInterruptedError that holds what had come."""
+        """A broken connection is a StreamInterruptedError with the text that had come."""
         _needs_body(streamed)
         ends = _ends_of_events(streamed.body)[:-1] or [0]  # short of the end, however short it is
         half = streamed.body[: ends[len(ends) // 2]]
@@ -111,7 +111,7 @@ class StreamChecks:
     # -- leaving it -----------------------------------------------------------------------------
 
     def test_leaving_a_stream_ends_it(self, bench: Bench, streamed: RecordedCall) -> None:
-        """Closed after its first piece, the flow ends at once and the body is let go."""
+        """A stream that is closed after its first piece ends at once and closes the body."""
         wire = Wire(*streamed.answers())
         answer = wire.peek()
         stream = bench.lm(wire).stream(events=True, **streamed.call)
@@ -127,7 +127,7 @@ class StreamChecks:
 
     @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
     def test_an_interrupt_passes_through(self, bench: Bench, stream: bool) -> None:
-        """Ctrl-C and cancellation must not be swallowed, at whichever effect they come."""
+        """The provider lets Ctrl-C and cancellation pass, whatever it is waiting for."""
         if stream:
             _needs_stream(bench)
         for thrown in (KeyboardInterrupt(), GeneratorExit()):
@@ -162,25 +162,25 @@ def _needs_body(streamed: RecordedCall) -> None:
 
 
 def _cut(streamed: RecordedCall, pieces: Iterable[bytes | BaseException]) -> list[Any]:
-    """The recorded answers, the last one's body cut anew."""
+    """The recorded answers, the body of the last one cut into other pieces."""
     *before, last = streamed.answers()
     return [*before, replace(last, source=Pieces(pieces))]
 
 
-def _content(outcome: Outcome) -> tuple[Any, ...]:
-    """The answer and what was shown, whatever pieces it was shown in."""
+def _content(result: BenchResult) -> tuple[Any, ...]:
+    """The answer, and the emitted text of each choice."""
     shown: dict[tuple[int, str], str] = {}
-    for piece in outcome.pieces:
+    for piece in result.pieces:
         for name in ("text", "reasoning"):
             at = (piece.index, name)
             shown[at] = shown.get(at, "") + getattr(piece, name)
         calls = json.dumps([dict(call) for call in piece.tool_calls]) if piece.tool_calls else ""
         shown[piece.index, "calls"] = shown.get((piece.index, "calls"), "") + calls
-    return outcome.completion, shown
+    return result.completion, shown
 
 
 def _ends_of_events(body: bytes) -> list[int]:
-    """Where the body's events end; at most 60 of them, evenly spread."""
+    """The offsets at which events of the body end; at most 60 of them, evenly spread."""
     plain = body.replace(b"\r\n", b"\n\n")  # of the same length
     ends, start = [], 0
     while (found := plain.find(b"\n\n", start)) >= 0:

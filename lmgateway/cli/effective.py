@@ -1,4 +1,4 @@
-"""Effective: every value that an LM works with, and where it came from."""
+"""Effective values: the whole configuration of an LM, and where each value came from."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._base.masking import MASK
+from .._config.provenance import ARGUMENT, DEFAULT, Provenance
+from ..lm import spec_of
 from ..types import Options
-from .provenance import Sourced
 
 if TYPE_CHECKING:
     from .._call.spec import Spec
+    from ..lm import LM
 
 __all__ = ["Row", "effective"]
 
@@ -29,7 +31,7 @@ class Row:
 
     name: str
     value: Any
-    origin: Sourced
+    origin: Provenance
     kind: str
 
     def as_json(self) -> dict[str, Any]:
@@ -38,35 +40,34 @@ class Row:
         return {"name": self.name, "value": self.value, "origin": origin, "kind": self.kind}
 
 
-def effective(spec: Spec) -> list[Row]:
+def effective(lm: LM) -> list[Row]:
     """The values of an LM's configuration, settings before options before parameters."""
+    spec = spec_of(lm)
     return [*_names(spec), *_settings(spec), *_options(spec), *_params(spec), *_shared(spec)]
 
 
 def _names(spec: Spec) -> Iterator[Row]:
-    default = Sourced(None, "default")
-    origins = spec.selection.origins
     values = {
         "provider": spec.selection.provider,
         "plugin": spec.plugin.source,
         "model": spec.model,
     }
     for name, value in values.items():
-        yield Row(name, value, origins.get(name, default), "name")
+        yield Row(name, value, spec.selection.provenance.get(name, DEFAULT), "name")
 
 
 def _settings(spec: Spec) -> Iterator[Row]:
-    if spec.filled is None:
+    if spec.settings is None:
         return
     from pydantic import SecretStr
 
-    from .settings import MissingSecret
+    from .._config.settings import MissingSecret
 
-    for name in type(spec.filled.values).model_fields:
-        value = getattr(spec.filled.values, name)
+    for name in type(spec.settings.values).model_fields:
+        value = getattr(spec.settings.values, name)
         if isinstance(value, SecretStr):
             value = None if isinstance(value, MissingSecret) else MASK
-        yield Row(name, _plain(value), spec.filled.origins[name], "setting")
+        yield Row(name, _plain(value), spec.settings.provenance[name], "setting")
 
 
 def _options(spec: Spec) -> Iterator[Row]:
@@ -92,14 +93,14 @@ def _shared(spec: Spec) -> Iterator[Row]:
         yield Row(name, _plain(each.value), each, "cache")
 
 
-def _origin(spec: Spec, name: str) -> Sourced:
+def _origin(spec: Spec, name: str) -> Provenance:
     if name in spec.given:
-        return Sourced(None, "argument")
-    return spec.selection.keywords.get(name, Sourced(None, "default"))
+        return ARGUMENT
+    return spec.selection.keywords.get(name, DEFAULT)
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON would hold it."""
+    """A value as plain JSON."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     if isinstance(value, Mapping):

@@ -1,0 +1,227 @@
+"""The contract of plugins: an object with hooks, checked, in a PluginManager of its own."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from .. import hookspecs
+from ..errors import PluginContractError, PluginLoadError, PluginVersionError
+from ..types import Info
+from .distributions import OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import BaseModel
+
+__all__ = ["RESERVED", "Plugin", "plugin_from"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plugin:
+    """One loaded provider plugin.
+
+    Attributes:
+        name: The entry point's name.
+        source: The distribution and its version, for messages.
+        hook: The plugin's hooks; calling one that is not implemented returns None.
+        info: What it said it can do.
+        settings: The pydantic model of its settings, None if it has none.
+        hooks: Names of the hooks that it implements.
+        installed: Whether another process can find it by its name.
+    """
+
+    name: str
+    source: str
+    hook: Any = field(repr=False)
+    info: Info
+    settings: type[BaseModel] | None
+    hooks: frozenset[str]
+    installed: bool = True
+
+
+def plugin_from(
+    module: Any, *, name: str, source: str | None = None, installed: bool = False
+) -> Plugin:
+    """Check a module, or any object with marked hooks, against the contract.
+
+    Args:
+        module: What holds the functions marked ``@hookimpl``.
+        name: The provider's name.
+        source: How to name it in messages.
+        installed: Whether another process can find it by its name.
+
+    Raises:
+        PluginContractError: It breaks the contract.
+        PluginVersionError: It was written for another version of the contract.
+        PluginLoadError: It raised while it was asked for its info and settings.
+    """
+    source = source or f"plugin {name!r}"
+    _check_kind(module, source, name)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module, name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        _check_version(_peek(module), source, name)
+        raise PluginContractError(
+            f"{source} breaks the plugin contract: {error}", provider=name
+        ) from error
+    try:
+        info = manager.hook.lmgateway_info() or Info()
+        settings = manager.hook.lmgateway_settings()
+    except (Exception, SystemExit) as error:
+        raise PluginLoadError(
+            f"{source} raised {type(error).__name__} while it was asked for its info and "
+            f"settings: {error}",
+            provider=name,
+        ) from error
+    if not isinstance(info, Info):
+        raise _broken(source, name, f"lmgateway_info returned {type(info).__name__}, not Info")
+    _check_version(info, source, name)
+    _check_info(info, source, name)
+    hooks = frozenset(caller.name for caller in (manager.get_hookcallers(module) or ()))
+    if "lmgateway_complete" not in hooks:
+        raise _broken(
+            source, name, "it has no lmgateway_complete; is the function marked with @hookimpl?"
+        )
+    _check_arguments(manager, source, name)
+    _check_settings(settings, info, source, name)
+    return Plugin(name, source, _direct(manager), info, settings, hooks, installed)
+
+
+def _direct(manager: pluggy.PluginManager) -> SimpleNamespace:
+    """The hooks as plain functions, where only one function implements a hook.
+
+    What pluggy does for a call (it copies the list of implementations, filters arguments, collects
+    results) never changes after a plugin is loaded, and takes longer than most providers do.
+    """
+    callers = {name: getattr(manager.hook, name) for name in vars(hookspecs) if _is_hook(name)}
+    return SimpleNamespace(**{name: _callable(caller) for name, caller in callers.items()})
+
+
+def _is_hook(name: str) -> bool:
+    return name.startswith(f"{hookspecs.PROJECT}_")
+
+
+def _callable(caller: pluggy.HookCaller) -> Callable[..., Any]:
+    impls = caller.get_hookimpls()
+    if len(impls) != 1 or impls[0].wrapper or impls[0].hookwrapper or caller.spec is None:
+        return caller
+    function, wanted = impls[0].function, impls[0].argnames
+    if set(wanted) == set(caller.spec.argnames):
+        return function
+    return lambda **arguments: function(**{name: arguments[name] for name in wanted})
+
+
+def _broken(source: str, name: str, what: str) -> PluginContractError:
+    return PluginContractError(f"{source} breaks the plugin contract: {what}", provider=name)
+
+
+def _check_kind(module: Any, source: str, name: str) -> None:
+    """Refuse an object of a type that has no hooks."""
+    kind = type(module)
+    if inspect.isclass(module):
+        what = f"it is the class {module.__name__}: give an instance of it, {module.__name__}()"
+    elif kind.__module__ == "builtins" and not inspect.ismodule(module):
+        what = f"it is of the type {kind.__name__}: give a module, or an object with hooks"
+    else:
+        return
+    raise _broken(source, name, what)
+
+
+def _peek(module: Any) -> Any:
+    """A plugin's info without pluggy's checks, which another version may not pass."""
+    try:
+        return module.lmgateway_info()
+    except (Exception, SystemExit):
+        return None
+
+
+def _check_version(info: Any, source: str, name: str) -> None:
+    api = getattr(info, "api", hookspecs.API_VERSION)
+    if isinstance(api, bool) or not isinstance(api, int):
+        raise _broken(source, name, f"Info.api must be an int, not {type(api).__name__}")
+    if api == hookspecs.API_VERSION:
+        return
+    newer = api > hookspecs.API_VERSION
+    raise PluginVersionError(
+        f"{source} was written for version {api} of the plugin API, and this lmgateway speaks "
+        f"version {hookspecs.API_VERSION}: "
+        + (f"pip install -U {OWN}" if newer else "install a newer version of the plugin"),
+        provider=name,
+    )
+
+
+def _check_info(info: Info, source: str, name: str) -> None:
+    """Refuse fields of a wrong type: in a str, ``"top" in "top_p"`` would be true."""
+    for field_name in ("capabilities", "params"):
+        value = getattr(info, field_name)
+        if not isinstance(value, (set, frozenset)):
+            what = f"not {type(value).__name__}"
+        elif odd := [each for each in value if not isinstance(each, str)]:
+            what = f"and {odd[0]!r:.40} in it is none"
+        else:
+            continue
+        raise _broken(source, name, f"Info.{field_name} must be a frozenset of str, {what}")
+    model = info.default_model
+    if not (model is None or isinstance(model, str)):
+        kind = type(model).__name__
+        raise _broken(source, name, f"Info.default_model must be a str or None, not {kind}")
+
+
+def _check_arguments(manager: pluggy.PluginManager, source: str, name: str) -> None:
+    """Refuse an argument that pluggy never passes: one that is not by name, or has a default."""
+    for caller in manager.get_hookcallers(manager.get_plugin(name)) or ():
+        for impl in caller.get_hookimpls():
+            for argument in inspect.signature(impl.function).parameters.values():
+                if argument.kind in (argument.POSITIONAL_ONLY, argument.KEYWORD_ONLY):
+                    raise _broken(
+                        source,
+                        name,
+                        f"the argument {argument.name!r} of {caller.name} is "
+                        f"{argument.kind.description} and would never be passed: "
+                        "remove the / or the * from its signature",
+                    )
+                if argument.default is not argument.empty:
+                    raise _broken(
+                        source,
+                        name,
+                        f"the argument {argument.name!r} of {caller.name} has a default and "
+                        "would never be passed: remove the default",
+                    )
+
+
+def _check_settings(settings: Any, info: Info, source: str, name: str) -> None:
+    if settings is None:
+        return
+    from pydantic import BaseModel
+
+    if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
+        raise _broken(source, name, "lmgateway_settings must return a subclass of BaseModel")
+    taken = RESERVED | info.params
+    shadowing = sorted(set(settings.model_fields) & taken)
+    if shadowing:
+        raise _broken(
+            source,
+            name,
+            f"its setting {shadowing[0]!r} shadows a keyword of the core or a generation "
+            "parameter: rename it",
+        )
+
+
+def _reserved() -> frozenset[str]:
+    from ..types import Options, Request
+
+    own = set(Options.__dataclass_fields__) | set(Request.__dataclass_fields__)
+    return frozenset((own - {"params"}) | {"name", "provider", "plugin", "config", "params"})
+
+
+#: Keywords of get_lm and of a call that no setting of a plugin may be named after.
+RESERVED = _reserved()
