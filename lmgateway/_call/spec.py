@@ -24,9 +24,7 @@ from ..errors import (
     InputError,
     UnknownParameterError,
 )
-from ..types import (
-    Options,
-)
+from ..types import UNSET, Options
 from . import validation
 from .endpoint import Configured, veiled
 from .file_values import check_file
@@ -112,6 +110,8 @@ def _told_apart(
     fields = plugin.settings.model_fields if plugin.settings is not None else {}
     told = _Keywords({}, {}, {}, None)
     for name, value in keywords.items():
+        if value is UNSET:
+            continue
         if name in OPTION_NAMES:
             told.options[name] = value
         elif name in fields:

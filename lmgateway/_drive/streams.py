@@ -13,6 +13,7 @@ from ..types import (
     Delta,
     Emit,
     Flow,
+    Parsed,
 )
 from .loops import (
     Cancelled,
@@ -47,7 +48,7 @@ def show_delta(emit: Emit) -> Delta:
     return Delta(delta) if isinstance(delta, str) else delta
 
 
-class _Reader(Generic[Piece]):
+class _Reader(Generic[Piece, Parsed]):
     """What both colours share: one flow with one reader, and a close from anywhere."""
 
     def __init__(self, flow: Flow[Completion], call: Call, view: Callable[[Emit], Piece]) -> None:
@@ -56,7 +57,7 @@ class _Reader(Generic[Piece]):
         self._view = view
         self._closed = False
         #: The whole answer, once the stream has come to its end.
-        self.completion: Completion | None = None
+        self.completion: Completion[Parsed] | None = None
         call.deadline.pause()  # the clock runs while somebody waits for a piece
 
     def _left(self) -> bool:
@@ -87,7 +88,7 @@ class _Reader(Generic[Piece]):
         return f"<{type(self).__name__} of {self._call.provider}, {state}>"
 
 
-class Stream(_Reader[Piece]):
+class Stream(_Reader[Piece, Parsed]):
     """An iterator over the pieces of an answer; a context manager that closes its connection.
 
     With n > 1 the pieces are those of choice 0; ``events=True`` gives the deltas of all. After
@@ -159,7 +160,7 @@ class Stream(_Reader[Piece]):
         self.close()
 
 
-class AStream(_Reader[Piece]):
+class AStream(_Reader[Piece, Parsed]):
     """An asynchronous iterator over the pieces of an answer; otherwise as Stream."""
 
     def __init__(
