@@ -12,13 +12,13 @@ from threading import Lock
 
 from ..types import Completion
 
-__all__ = ["Tally", "account", "price", "usage"]
+__all__ = ["UsageTotals", "account", "price", "usage"]
 
-_open: ContextVar[tuple[Tally, ...]] = ContextVar("lmgateway_usage", default=())
+_open: ContextVar[tuple[UsageTotals, ...]] = ContextVar("lmgateway_usage", default=())
 
 
 @dataclass(slots=True, eq=False)
-class Tally:
+class UsageTotals:
     """Sums over the answered calls of a block.
 
     Attributes:
@@ -77,14 +77,14 @@ def _count(tokens: object) -> int:
 
 
 @contextmanager
-def usage() -> Iterator[Tally]:
+def usage() -> Iterator[UsageTotals]:
     """Sum up the calls made inside the block, over all LMs.
 
     Blocks may be nested, and each counts. Tasks that are created inside belong to the block;
     a thread does when it runs in a copy of the context, as those of ``lm.batch`` do
     (``pool.submit(contextvars.copy_context().run, lm, prompt)``).
     """
-    tally = Tally()
+    tally = UsageTotals()
     token = _open.set((*_open.get(), tally))
     try:
         yield tally

@@ -20,7 +20,7 @@ TABLE = CALL / "parameters.py"
 LM = CALL.parent / "lm.py"
 FILE = CALL / "signatures.py"
 
-HEAD = '''"""The signatures of ``get_lm`` and of LM's methods, as editors and type checkers see them.
+HEAD = '''"""The signatures of ``get_lm`` and of LM's methods, for editors and type checkers.
 
 Written by ``tests/typing/signatures.py``: change the table in ``parameters.py`` and run it.
 Nothing here is ever called.
@@ -131,12 +131,12 @@ def _plain(name: str, returns: str, tables: tuple[str, ...], shown: Variant, **h
     return Entry(name, returns, tables, (), shown, **how)
 
 
-NAMED = Variant(("name: str | None = None", "model: str | None = None"))
+NAME_AND_MODEL = ("name: str | None = None", "model: str | None = None")
 TEXTS = Variant(("texts: str | Sequence[str]",))
 EMBED = ("CallOptions", "EmbedParameters")
 
 ENTRIES = (
-    _plain("get_lm", "LM", OF_AN_LM, NAMED),
+    _plain("get_lm", "LM", OF_AN_LM, Variant(NAME_AND_MODEL)),
     _asking("__call__", "list[str]"),
     _asking("acall", "list[str]", blocking=False),
     _asking("complete", "Completion[Parsed]"),
@@ -150,8 +150,8 @@ ENTRIES = (
     _plain("amodels", "list[ModelCard]", ("CallOptions",), Variant(), blocking=False),
     _plain("embed", "Embeddings", EMBED, TEXTS),
     _plain("aembed", "Embeddings", EMBED, TEXTS, blocking=False),
-    _plain("copy", "LM", OF_AN_LM, Variant((), ("name: str | None = None", "model: str | None = None"))),
-)  # fmt: skip
+    _plain("copy", "LM", OF_AN_LM, Variant((), NAME_AND_MODEL)),
+)
 
 
 def tables() -> dict[str, dict[str, str]]:
@@ -181,7 +181,7 @@ def written() -> str:
     parts = [HEAD]
     for entry in ENTRIES:
         keywords = [
-            f"{name}: {kind} | Unset = UNSET"
+            f"{name}: {_or_unset(kind)} = UNSET"
             for table in entry.tables
             for name, kind in known[table].items()
         ]
@@ -194,6 +194,11 @@ def written() -> str:
         doc = textwrap.indent(f'"""{said[entry.name]}\n"""', "    ")
         parts.append(f"{shown}\n{_tidy(doc)}\n    raise NotImplementedError")
     return "\n\n".join(parts) + "\n"
+
+
+def _or_unset(kind: str) -> str:
+    none = " | None"  # last, as ruff has it
+    return f"{kind.removesuffix(none)} | Unset{none if kind.endswith(none) else ''}"
 
 
 def _merged(variants: tuple[Variant, ...], entry: Entry) -> Variant:
