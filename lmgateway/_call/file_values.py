@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._base.spelling import advise
 from .._config.provenance import Sourced
 from .._config.tables import OPTION_NAMES, wrong
-from .._plugins.registry import Plugin, nearest
+from .._plugins.registry import Plugin
 from ..errors import InputError
 from ..types import Options
 from .validation import check_options, check_params, check_text
@@ -52,7 +53,7 @@ def _check_setting(name: str, each: Sourced, plugin: Plugin) -> None:
                 f"{name} is a generation parameter: write params = {{ {name} = ... }} in a model",
             )
         known = [*fields, *OPTION_NAMES, *_OWN]
-        advice = nearest(name, known) or f"its settings are {', '.join(sorted(fields)) or 'none'}"
+        advice = advise(name, known) or f"its settings are {', '.join(sorted(fields)) or 'none'}"
         raise wrong(each.place, f"{plugin.name} has no setting {name!r}: {advice}")
     from .._config.settings import secret_fields
 

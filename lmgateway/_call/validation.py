@@ -9,9 +9,10 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from .._base.spelling import advise
 from .._base.values import flaw, shown
 from .._guard.paths import as_path, is_special
-from .._plugins.registry import Plugin, nearest
+from .._plugins.registry import Plugin
 from ..errors import InputError, UnknownParameterError, UnsupportedError
 from ..types import Message, Options, Request
 
@@ -120,6 +121,9 @@ def _stop(value: object) -> str | None:
     return None
 
 
+#: So many names are told at most.
+_FEW = 12
+
 _VALUES: dict[str, Callable[[object], str | None]] = {
     "n": _count(1),
     "best_of": _count(1),
@@ -158,15 +162,23 @@ def check_params(
     taken = plugin.info.params if known is None else known
     for name, value in params.items():
         if name not in taken:
-            if name in ("prompt", "messages", "schema"):
-                raise UnknownParameterError(f"{name} belongs to a call: give it to complete(...)")
-            listed = ", ".join(sorted(taken)) or "none"
-            advice = nearest(name, [*taken, *others]) or f"it sends {listed}"
-            raise UnknownParameterError(f"{plugin.name} has no parameter {shown(name)}: {advice}")
+            raise UnknownParameterError(_unknown(name, plugin, taken, others))
         check_json(value, name)
         problem = _VALUES[name](value) if name in _VALUES else None
         if problem:
             raise InputError(f"{name} {problem}, not {shown(value)}")
+
+
+def _unknown(name: str, plugin: Plugin, taken: Collection[str], others: Sequence[str]) -> str:
+    """What to say of a keyword that nobody knows: what to use, and never a list of all."""
+    if name in ("prompt", "messages", "schema"):
+        return f"{name} belongs to a call: give it to complete(...)"
+    if name == "model":
+        return "the model belongs to the LM: use lm.copy(model=...)"
+    advice = advise(name, [*taken, *others])
+    if not advice and len(taken) <= _FEW:
+        advice = f"it takes {', '.join(sorted(taken)) or 'none'}"
+    return f"{plugin.name} has no parameter {shown(name)}" + (f": {advice}" if advice else "")
 
 
 def check_capabilities(request: Request, plugin: Plugin) -> None:

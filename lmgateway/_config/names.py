@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from .._base.spelling import nearest
 from .._base.values import shown
 from .._plugins import registry
-from .._plugins.registry import Plugin, installed, nearest
+from .._plugins.registry import Plugin, installed
 from .._store.settings import SWITCH, says_off
 from ..errors import ConfigError, InputError, UnknownProviderError
 from .catalogue import Host, hosts

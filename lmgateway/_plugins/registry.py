@@ -17,6 +17,7 @@ import pluggy
 
 from .. import hookspecs
 from .._base.forks import renew_lock
+from .._base.spelling import nearest
 from .._base.values import shown
 from ..errors import (
     DuplicateProviderError,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-__all__ = ["Installed", "Plugin", "damaged", "installed", "load", "nearest", "plugin_from"]
+__all__ = ["Installed", "Plugin", "damaged", "installed", "load", "plugin_from"]
 __all__ += ["providers"]
 
 #: What ``pip install`` would bring a provider that this project itself publishes.
@@ -168,16 +169,6 @@ def load(name: str) -> Plugin:
         if key not in _plugins:
             _plugins[key] = _load(row, point)
         return _plugins[key]
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A clause that offers the nearest of some names, or "" if none is near."""
-    from difflib import get_close_matches
-
-    if len(name) > 100:
-        return ""
-    found = get_close_matches(name, sorted(set(names)), n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(repr(each) for each in found)}?" if found else ""
 
 
 def unknown(name: str, known: Iterable[str], others: Iterable[str] = ()) -> UnknownProviderError:
