@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ._plugins.registry import Installed, providers
     from ._records.history import History
     from ._records.usage import UsageTotals, usage
-    from ._store.recorder import Recorder, Replayer, record, replay
+    from ._store.recorder import record, replay
     from .hookspecs import hookimpl
     from .lm import LM, get_lm
     from .types import UNSET, Completion, Delta, Embeddings, Message, ModelCard
@@ -85,8 +85,6 @@ __all__ = [
     "PluginVersionError",
     "QuotaExceededError",
     "RateLimitError",
-    "Recorder",
-    "Replayer",
     "RequestTimeoutError",
     "ResponseFormatError",
     "ServerError",
@@ -98,7 +96,6 @@ __all__ = [
     "UnknownProviderError",
     "UnsupportedError",
     "UsageTotals",
-    "__version__",
     "get_lm",
     "hookimpl",
     "on_call",
@@ -122,8 +119,6 @@ _LAZY = {
     "Installed": "_plugins.registry",
     "Message": "types",
     "ModelCard": "types",
-    "Recorder": "_store.recorder",
-    "Replayer": "_store.recorder",
     "Stream": "_drive.streams",
     "Subscription": "_layers.observe",
     "UsageTotals": "_records.usage",

@@ -17,8 +17,10 @@ from typing_extensions import TypedDict, TypeVar
 
 if TYPE_CHECKING:
     from types import UnionType
+    from typing import _SpecialForm
 
     from pydantic import SecretStr
+    from typing_extensions import TypeAliasType
 
 __all__ = [
     "JSON", "UNSET", "Auth", "Blocking", "Choice", "Completion", "Delta", "Effect", "EmbedRequest",
@@ -65,8 +67,13 @@ class Message(TypedDict):
 Messages: TypeAlias = "Sequence[Message | Mapping[str, Any]]"
 """A conversation: a list or a tuple of turns."""
 
-Schema: TypeAlias = "type[Parsed] | UnionType | Mapping[str, Any] | None"
-"""What an answer must fit: a type, or a JSON schema as a dict."""
+Schema: TypeAlias = (
+    "type[Parsed] | UnionType | _SpecialForm | TypeAliasType | Mapping[str, Any] | None"
+)
+"""What an answer must fit: a type, or a JSON schema as a dict.
+
+A checker knows what a class or ``list[int]`` makes of the answer. Of ``A | B`` and other typing
+forms it knows nothing until it has PEP 747's TypeForm."""
 
 
 class Usage(TypedDict, total=False):
@@ -311,6 +318,7 @@ class Source(Protocol):
 
     def read(self) -> Flow[bytes]:
         """Return the next bytes, b"" at the end."""
+        ...
 
     def close(self) -> None:
         """Let go of the connection; never blocks, may be called twice."""

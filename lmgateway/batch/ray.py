@@ -28,7 +28,7 @@ from .rows import Row, check_columns, identified
 from .runs import settled
 from .tally import Tally
 
-__all__ = ["Answerer", "RayAsker"]
+__all__ = ["Answerer"]
 
 CHUNK = 16  # rows in one message to an actor
 GATHER = 0.005  # seconds to wait for a chunk to fill
