@@ -117,10 +117,11 @@ def advise(name: str, names: Iterable[str]) -> str:
         name: What nobody knows.
         names: What could stand in its place.
     """
+    names = set(names)
     instead = _PLAIN.get(name.lower().replace("_", "").replace("-", ""), "")
-    if instead.isidentifier():
+    if instead in names:
         return f"use {instead}"
-    return instead or nearest(name, names)
+    return nearest(name, names) if not instead or instead.isidentifier() else instead
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -52,7 +52,7 @@ def _check_setting(name: str, each: Sourced, plugin: Plugin) -> None:
                 each.place,
                 f"{name} is a generation parameter: write params = {{ {name} = ... }} in a model",
             )
-        known = [*fields, *OPTION_NAMES, *_OWN]
+        known = [*fields, *OPTION_NAMES, *_OWN, *plugin.info.params]
         advice = advise(name, known) or f"its settings are {', '.join(sorted(fields)) or 'none'}"
         raise wrong(each.place, f"{plugin.name} has no setting {name!r}: {advice}")
     from .._config.settings import secret_fields

@@ -125,8 +125,7 @@ def _told_apart(
             raise InputError(f"system must be a str, not {type(told.system).__name__}")
         validation.check_text(told.system, "system")
     given = {name: value for name, value in told.params.items() if value is not None}
-    others = [*OPTION_NAMES, *fields, "system", "model", "schema"]
-    validation.check_params(given, plugin, others, known)
+    validation.check_params(given, plugin, known)
     return told
 
 

@@ -121,6 +121,12 @@ def _stop(value: object) -> str | None:
     return None
 
 
+#: What one entry or the other takes, whoever is asked: for the nearest name.
+_KEYWORDS = (
+    *Options.__dataclass_fields__,
+    *("api_base", "api_key", "concurrency", "config", "events", "messages", "model", "progress"),
+    *("prompt", "return_exceptions", "schema", "system"),
+)
 #: So many names are told at most.
 _FEW = 12
 
@@ -144,7 +150,6 @@ _VALUES: dict[str, Callable[[object], str | None]] = {
 def check_params(
     params: Mapping[str, Any],
     plugin: Plugin,
-    others: Sequence[str] = (),
     known: Collection[str] | None = None,
 ) -> None:
     """Refuse parameters that the provider does not send, and values that mean nothing.
@@ -152,31 +157,33 @@ def check_params(
     Args:
         params: Generation parameters by name.
         plugin: Whose Info says which are sent.
-        others: Further keywords that would have been understood, for the nearest name.
         known: What is taken in place of what Info says.
 
     Raises:
-        UnknownParameterError: A name that the provider does not know; the nearest is offered.
+        UnknownParameterError: A name that the provider does not know; what to use is offered.
         InputError: A value that no service takes.
     """
     taken = plugin.info.params if known is None else known
     for name, value in params.items():
         if name not in taken:
-            raise UnknownParameterError(_unknown(name, plugin, taken, others))
+            raise UnknownParameterError(_unknown(name, plugin, taken))
         check_json(value, name)
         problem = _VALUES[name](value) if name in _VALUES else None
         if problem:
             raise InputError(f"{name} {problem}, not {shown(value)}")
 
 
-def _unknown(name: str, plugin: Plugin, taken: Collection[str], others: Sequence[str]) -> str:
+def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
     """What to say of a keyword that nobody knows: what to use, and never a list of all."""
     if name in ("prompt", "messages", "schema"):
         return f"{name} belongs to a call: give it to complete(...)"
     if name == "model":
         return "the model belongs to the LM: use lm.copy(model=...)"
-    advice = advise(name, [*taken, *others])
-    if not advice and len(taken) <= _FEW:
+    fields = plugin.settings.model_fields if plugin.settings is not None else ()
+    advice = advise(name, [*taken, *fields, *_KEYWORDS])
+    if not advice and "extra_body" in taken:
+        advice = f"extra_body={{{shown(name)}: ...}} sends it as it is"
+    elif not advice and len(taken) <= _FEW:
         advice = f"it takes {', '.join(sorted(taken)) or 'none'}"
     return f"{plugin.name} has no parameter {shown(name)}" + (f": {advice}" if advice else "")
 
