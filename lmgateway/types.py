@@ -313,7 +313,7 @@ class HTTPRequest:
 class Source(Protocol):
     """The body of a response that is still arriving.
 
-    ``read`` is a flow, so that a layer can wrap one source in another for both colours.
+    ``read`` is a flow, so that a layer can wrap one source in another, for sync and async.
     """
 
     def read(self) -> Flow[bytes]:

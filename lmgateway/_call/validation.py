@@ -1,4 +1,4 @@
-"""Input: every check of what the caller gave, made before any I/O."""
+"""Validation: every check of what the caller gave, made before any I/O."""
 
 from __future__ import annotations
 
