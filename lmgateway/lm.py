@@ -38,7 +38,7 @@ __all__ = ["LM", "get_lm"]
 Declared = TypeVar("Declared", bound=Callable[..., Any])
 
 
-def _as(declared: Declared) -> Callable[[Callable[..., Any]], Declared]:
+def _shown_as(declared: Declared) -> Callable[[Callable[..., Any]], Declared]:
     """Give a function the signature of another for whoever looks: a checker, an editor, inspect.
 
     A call goes to the function itself; nothing stands in between.
@@ -52,7 +52,7 @@ def _as(declared: Declared) -> Callable[[Callable[..., Any]], Declared]:
     return decorate
 
 
-@_as(signatures.get_lm)
+@_shown_as(signatures.get_lm)
 @door
 def get_lm(name: str | None = None, model: str | None = None, **keywords: Any) -> LM:
     """Get a language model by name; no request is sent and nothing is opened.
@@ -138,7 +138,7 @@ class LM:
 
     # -- one answer ----------------------------------------------------------------------------
 
-    @_as(signatures.__call__)
+    @_shown_as(signatures.__call__)
     def __call__(
         self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
     ) -> list[str]:
@@ -153,7 +153,7 @@ class LM:
             conceal(error)
             raise
 
-    @_as(signatures.complete)
+    @_shown_as(signatures.complete)
     def complete(
         self,
         prompt: str | None = None,
@@ -182,7 +182,7 @@ class LM:
             conceal(error)
             raise
 
-    @_as(signatures.acall)
+    @_shown_as(signatures.acall)
     async def acall(
         self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
     ) -> list[str]:
@@ -194,7 +194,7 @@ class LM:
             conceal(error)
             raise
 
-    @_as(signatures.acomplete)
+    @_shown_as(signatures.acomplete)
     async def acomplete(
         self,
         prompt: str | None = None,
@@ -213,7 +213,7 @@ class LM:
 
     # -- piece by piece ------------------------------------------------------------------------
 
-    @_as(signatures.stream)
+    @_shown_as(signatures.stream)
     @door
     def stream(
         self,
@@ -234,7 +234,7 @@ class LM:
         show: Any = show_delta if events else show_text
         return Stream(self._kept(flow), self._connections.blocking(call), call, show)
 
-    @_as(signatures.astream)
+    @_shown_as(signatures.astream)
     @door
     def astream(
         self,
@@ -252,7 +252,7 @@ class LM:
 
     # -- many at once --------------------------------------------------------------------------
 
-    @_as(signatures.batch)
+    @_shown_as(signatures.batch)
     @door
     def batch(
         self,
@@ -289,7 +289,7 @@ class LM:
             progress=progress,
         )
 
-    @_as(signatures.abatch)
+    @_shown_as(signatures.abatch)
     @door
     async def abatch(
         self,
@@ -313,7 +313,7 @@ class LM:
 
     # -- beside answers ------------------------------------------------------------------------
 
-    @_as(signatures.preview)
+    @_shown_as(signatures.preview)
     @door
     def preview(
         self,
@@ -335,21 +335,21 @@ class LM:
         request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
         return first_exchange(spec, call, request)
 
-    @_as(signatures.models)
+    @_shown_as(signatures.models)
     @door
     def models(self, **keywords: Any) -> list[ModelCard]:
         """List the models that the service offers; takes core options and settings."""
         flow, call = self._listing(keywords)
         return list(run(flow, self._connections.blocking(call), call.deadline))
 
-    @_as(signatures.amodels)
+    @_shown_as(signatures.amodels)
     @door
     async def amodels(self, **keywords: Any) -> list[ModelCard]:
         """As ``models``, awaited."""
         flow, call = self._listing(keywords)
         return list(await arun(flow, self._connections.awaiting(call), call.deadline))
 
-    @_as(signatures.embed)
+    @_shown_as(signatures.embed)
     @door
     def embed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
         """Embed texts: a vector for each, in their order.
@@ -362,7 +362,7 @@ class LM:
         flow, call = self._embedding(texts, params)
         return run(flow, self._connections.blocking(call), call.deadline)
 
-    @_as(signatures.aembed)
+    @_shown_as(signatures.aembed)
     @door
     async def aembed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
         """As ``embed``, awaited."""
@@ -377,7 +377,7 @@ class LM:
 
     # -- its life ------------------------------------------------------------------------------
 
-    @_as(signatures.copy)
+    @_shown_as(signatures.copy)
     @door
     def copy(self, **changes: Any) -> LM:
         """An LM with some keywords changed; it has a history and connections of its own.

@@ -1,4 +1,5 @@
 """What a program may write: mypy --strict and pyright accept every line. Nothing here is run."""
+# pyright: strict
 
 from __future__ import annotations
 
