@@ -16,7 +16,7 @@ try:
     from opentelemetry import metrics, trace
 except ImportError as error:
     raise ImportError(
-        "lmgateway.otel needs OpenTelemetry: pip install 'lmgateway[otel]'"
+        "lmgateway.otel needs OpenTelemetry: pip install 'lmgateway-core[otel]'"
     ) from error
 
 if TYPE_CHECKING:

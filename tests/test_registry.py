@@ -38,7 +38,7 @@ def test_providers_lists_name_distribution_and_version(site_packages: SitePackag
     module = site_packages.install("acme", "raise RuntimeError", version="2.5")
     rows = {row.name: row for row in lmgateway.providers()}
     assert rows["acme"] == ("acme", "lmgateway-acme", "2.5")
-    assert rows["echo"].version == version("lmgateway") == PROJECT["version"]
+    assert rows["echo"].version == version("lmgateway-core") == PROJECT["version"]
     assert module not in sys.modules
 
 
@@ -74,13 +74,27 @@ LEFT_OVER: dict[str, tuple[str, dict[str, bytes | str | None]]] = {
     "no version in it": ("weird-1.0.dist-info", {"METADATA": "Name: weird\n"}),
     "a broken RECORD": ("weird-1.0.dist-info", {"METADATA": WEIRD, "RECORD": b'\xff,,\n"a'}),
     "an egg-info": ("weird.egg-info", {"PKG_INFO": WEIRD, "entry_points": OURS + "weird"}),
-    "an egg-info of ours": ("lmgateway.egg-info", {"PKG_INFO": "Name: lmgateway\n"}),
-    "an old one of ours": ("lmgateway-0.0.9.dist-info", {"METADATA": "Name: lmgateway\n"}),
-    "an empty one of ours": ("lmgateway-0.0.9.dist-info", {}),
-    "pip's of ours": (
-        "~gateway-0.0.9.dist-info",
+    "an egg-info of ours": ("lmgateway_core.egg-info", {"PKG_INFO": "Name: lmgateway-core\n"}),
+    "an old one of ours": (
+        "lmgateway_core-0.0.9.dist-info",
+        {"METADATA": "Name: lmgateway-core\n"},
+    ),
+    "an empty one of ours": ("lmgateway_core-0.0.9.dist-info", {}),
+    "0.1 of ours": (
+        "lmgateway-0.1.0.dist-info",
         {
-            "METADATA": "Name: lmgateway\nVersion: 0.0.9\n",
+            "METADATA": "Name: lmgateway\nVersion: 0.1.0\n",
+            "entry_points": OURS + "echo = lmgateway.where_it_was\nopenai = lmgateway.too\n",
+        },
+    ),
+    "somebody else's lmgateway": (
+        "lmgateway-9.0.dist-info",
+        {"METADATA": "Name: lmgateway\nVersion: 9.0\n"},
+    ),
+    "pip's of ours": (
+        "~gateway_core-0.0.9.dist-info",
+        {
+            "METADATA": "Name: lmgateway-core\nVersion: 0.0.9\n",
             "entry_points": OURS + "echo = lmgateway._plugins.echo\nopenai = gone\n",
         },
     ),
@@ -121,7 +135,7 @@ def test_what_lies_about_harms_nobody(site_packages: SitePackages, kind: str) ->
     assert lmgateway.get_lm("groq/m", api_key="k").provider == "groq"
     rows = {row.name: row for row in lmgateway.providers()}
     assert rows["acme"] == ("acme", "lmgateway-acme", "1.0")
-    assert rows["echo"] == ("echo", "lmgateway", PROJECT["version"])
+    assert rows["echo"] == ("echo", "lmgateway-core", PROJECT["version"])
 
 
 @pytest.mark.parametrize(
@@ -297,8 +311,8 @@ def frozen(code: str) -> str:
 def test_without_metadata_our_own_providers_work() -> None:
     assert frozen("print(lmgateway.get_lm('echo')('hi'))") == "['hi']\n"
     assert frozen("print(lmgateway.providers())") == (
-        "[Installed(name='echo', distribution='lmgateway', version='?'), "
-        "Installed(name='openai', distribution='lmgateway', version='?')]\n"
+        "[Installed(name='echo', distribution='lmgateway-core', version='?'), "
+        "Installed(name='openai', distribution='lmgateway-core', version='?')]\n"
     )
 
 
@@ -351,7 +365,7 @@ def test_our_metadata_name_the_providers_that_are_there_without_them() -> None:
 def test_a_version_is_fit_for_a_header(
     site_packages: SitePackages, said: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site_packages.leave("lmgateway-0.0.9.dist-info", METADATA=f"Name: lmgateway\n{said}")
+    site_packages.leave("lmgateway_core-0.0.9.dist-info", METADATA=f"Name: lmgateway-core\n{said}")
     monkeypatch.setattr(sys, "path", [str(site_packages.folder)])
     user_agent.cache_clear()
     try:
@@ -444,7 +458,7 @@ from lmgateway.types import Info
         pytest.param(
             INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(api=2)",
             errors.PluginVersionError,
-            "pip install -U lmgateway",
+            "pip install -U lmgateway-core",
             id="a newer API",
         ),
         pytest.param(

@@ -89,7 +89,7 @@ class Contender:
 class LMGateway(Contender):
     """This project: whole calls, with retries, observation and history; nothing is cached."""
 
-    environment, package, imports = "lmgateway", "lmgateway", "lmgateway"
+    environment, package, imports = "lmgateway", "lmgateway-core", "lmgateway"
 
     def __init__(self, base: str) -> None:
         super().__init__(base)

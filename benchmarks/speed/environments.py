@@ -58,7 +58,8 @@ class Environments:
         return self._pythons[name]
 
     def _make(self, place: Path, requirements: list[str]) -> str:
-        python, ready = place / "bin" / "python", place / ".ready"
+        python = place / "bin" / "python"
+        ready = place / ".ready-core"  # one that was made before holds lmgateway 0.1 as well
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
         if not ready.exists():
             print(f"installing {place.name} into {place}", file=sys.stderr)

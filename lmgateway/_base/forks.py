@@ -1,4 +1,4 @@
-"""Locks that a forked child has anew: one that another thread held would never be released."""
+"""Locks that are new in a forked child, where another thread's lock would never be released."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _owners: WeakKeyDictionary[Any, Callable[[], object]] = WeakKeyDictionary()
 
 
 def renew_lock(owner: object, make: Callable[[], object] = Lock) -> None:
-    """Give an object, or a module, another ``_lock`` in every forked child.
+    """Give an object, or a module, a new ``_lock`` in every forked child.
 
-    What the lock guards must be fit for use at whatever moment the fork comes.
+    What the lock guards must be usable whenever the fork happens.
 
     Args:
         owner: What holds the lock; it is not kept alive.

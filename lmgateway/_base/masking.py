@@ -1,4 +1,4 @@
-"""Masking: secrets in a text, in the forms in which services repeat them."""
+"""Masking of secrets in texts, in every form in which a service may repeat them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _DIGIT = re.compile(r"\d")
 
 
 class Plain(str):
-    """What need be no secret: it is masked whole, and no part of it is."""
+    """A word that may be no secret: it is masked as a whole, but parts of it are not."""
 
     __slots__ = ()
 
 
 def masker(secrets: Iterable[str]) -> Callable[[str], str]:
-    """A function that masks these secrets in a text, and what is left of them where it was cut.
+    """A function that masks these secrets in a text, also where the text was cut within one.
 
-    A short word of letters alone, as ``ollama`` for a service that asks for no key, is none.
+    A short word of letters only is not masked, such as ``ollama`` for a service without keys.
     """
     whole: set[str] = set()
     long: set[str] = set()
@@ -59,9 +59,9 @@ def masker(secrets: Iterable[str]) -> Callable[[str], str]:
 
 
 def holds_secret(text: str, secrets: Iterable[str]) -> bool:
-    """Whether a text holds one of these secrets whole, in any form.
+    """Whether a text holds one of these secrets as a whole, in any form.
 
-    What is likely to be a word, as ``placeholder``, does not count, nor does what is Plain.
+    A likely word, such as ``placeholder``, does not count; nor does a ``Plain``.
     """
     return any(
         form in text
@@ -73,7 +73,7 @@ def holds_secret(text: str, secrets: Iterable[str]) -> bool:
 
 
 def words(value: str) -> Iterator[str]:
-    """A header's value, and what in it is a secret of its own: the token behind a scheme."""
+    """A header's value, and the parts of it that are secrets: the token after a scheme."""
     yield value
     for word in value.split():
         if word != value:
@@ -95,7 +95,7 @@ def _credentials(word: str) -> Iterator[str]:
 
 @lru_cache(maxsize=256)
 def _forms(secret: str) -> frozenset[str]:
-    """The secret as it stands in plain text, JSON, a repr, a URL, HTML, and within base64."""
+    """The forms of a secret: plain, in JSON, a repr, a URL, HTML, and within base64."""
     return frozenset(_written(secret))
 
 
@@ -120,7 +120,7 @@ def _written(secret: str) -> Iterator[str]:
 
 
 def _folded(text: str, form: str) -> tuple[str, str]:
-    """Both in lower case where case shall not count, and places stay what they are."""
+    """Text and form, in lower case if the form is long; positions do not change."""
     return (text, form) if len(form) < FOLDED else (_lowered(text), _lowered(form))
 
 
@@ -140,7 +140,7 @@ def _without(text: str, form: str) -> str:
 
 
 def _without_start(text: str, form: str) -> str:
-    """Without the beginning of a long secret, which a service cut or wrapped itself."""
+    """The text without beginnings of a long secret, which a service cut or wrapped."""
     if len(form) < FOLDED:
         return text
     whole, wanted = _folded(text, form)
@@ -158,7 +158,7 @@ def _without_end(text: str, form: str) -> str:
 
 
 def _without_parts(text: str, form: str) -> str:
-    """Without the beginning of a secret before a cut, its end after one, its middle between two."""
+    """The text without parts of a secret beside a cut: its beginning, its end or its middle."""
     if CUT not in text:
         return text
     pieces = text.split(CUT)
@@ -176,7 +176,7 @@ def _without_parts(text: str, form: str) -> str:
 
 
 def _shared(text: str, secret: str) -> int:
-    """How many characters at a text's end are a secret's beginning."""
+    """How many characters at the end of a text are the beginning of a secret."""
     for size in range(min(len(text), len(secret) - 1), PART - 1, -1):
         if text.endswith(secret[:size]):
             return size
@@ -184,7 +184,7 @@ def _shared(text: str, secret: str) -> int:
 
 
 def _without_word(text: str, secret: str) -> str:
-    """Without a short secret where it stands alone, and not within other words."""
+    """The text without a short secret, where it stands alone and not within a word."""
     if secret not in text:
         return text
     return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)

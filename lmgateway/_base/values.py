@@ -1,7 +1,7 @@
-"""Plain JSON: what of a value JSON cannot carry, how deep it may be nested, and copies of it.
+"""Plain JSON values: what JSON cannot hold, how deep values may be nested, and copies.
 
-How deep a value may be is said by ``DEPTH``, not by how much of Python's stack the caller has
-used. For what does recurse there is ``on_fresh_stack``.
+``DEPTH`` limits the nesting, and not how much of Python's stack the caller has used. Code that
+recurses can run with ``on_fresh_stack``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONTAINERS = frozenset({dict, list})
 
 
 def flaw(value: object, name: str) -> str | None:
-    """A sentence on the first thing in a value that JSON cannot carry; None if there is none.
+    """A sentence on the first part of a value that JSON cannot hold; None if there is none.
 
     Args:
         value: Anything.
@@ -54,7 +54,7 @@ def flaw(value: object, name: str) -> str | None:
 
 
 def _look(value: Any) -> tuple[Iterable[tuple[object, object]] | None, str | None]:
-    """What a value holds, if it holds any; what is wrong with it, whatever it holds."""
+    """The values inside a value, if any; and what is wrong with the value itself."""
     if value is None or isinstance(value, bool):
         return None, None
     if isinstance(value, str):
@@ -130,7 +130,7 @@ def _copied(value: Any) -> Any:
 
 
 def _copied_by_level(value: Any) -> Any:
-    """As _copied, at three times its cost, for whom so little of the stack is left."""
+    """As _copied, without recursion and at three times the cost: little of the stack is left."""
     copy = value.copy()
     copies = {id(value): copy}  # what stands in it twice, or within itself, does so in the copy
     waiting = [copy]
@@ -147,9 +147,9 @@ def _copied_by_level(value: Any) -> Any:
 
 
 def on_fresh_stack(act: Callable[[Given], Made], given: Given) -> Made:
-    """Do what raised RecursionError once more, in a thread, whose stack nobody has used yet.
+    """Run a function again that raised RecursionError, in a new thread, whose stack is empty.
 
-    Python 3.11 counts how deep its JSON encoder and decoder are with the caller's own frames.
+    Python 3.11 counts the depth of its JSON encoder and decoder with the caller's frames.
 
     Raises:
         RecursionError: It is too deep for any stack.
@@ -174,10 +174,10 @@ def on_fresh_stack(act: Callable[[Given], Made], given: Given) -> Made:
 
 
 def shown(value: object, length: int = 80) -> str:
-    """A value for a message: how Python writes it, cut; its type where Python does not write it.
+    """A value for a message: its repr, cut; its type if there is no repr.
 
-    That is a number of 5,000 digits, a list nested a thousand deep, or an object whose own
-    ``__repr__`` raises.
+    There is none for a number of 5,000 digits, a list nested a thousand deep, or an object whose
+    own ``__repr__`` raises.
     """
     try:
         return f"{value!r:.{length}}"

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from .._plugins.distributions import OWN
 from .provenance import Sourced
 
 __all__ = ["Host", "hosts", "needs_key"]
@@ -60,7 +59,7 @@ def hosts() -> Mapping[str, Host]:
     except OSError as error:
         warnings.warn(
             f"no host is known by its name: {path} cannot be read ({error.strerror}); a program "
-            f"that is bundled must bring its data along (PyInstaller: --collect-data {OWN})",
+            "that is bundled must bring its data along (PyInstaller: --collect-data lmgateway)",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -223,7 +223,9 @@ def _shown(work: _Work, *, progress: bool) -> AbstractContextManager[object]:
             TimeRemainingColumn,
         )
     except ImportError:
-        raise UnsupportedError("progress=True needs rich: pip install 'lmgateway[cli]'") from None
+        raise UnsupportedError(
+            "progress=True needs rich: pip install 'lmgateway-core[cli]'"
+        ) from None
     bar = Progress(
         BarColumn(),
         MofNCompleteColumn(),

@@ -1,4 +1,4 @@
-"""Paths that a caller gives, checked and from the root; and the user's own folders."""
+"""Paths that a caller gives, checked and made absolute; and the user's own folders."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["absolute", "as_path", "is_special", "user_folder"]
 
 
 def absolute(given: object, name: str = "path") -> str:
-    """A user's path from the root; it need not exist.
+    """A user's path, made absolute; it need not exist.
 
     Args:
         given: What the caller gave for a path.
         name: What to call it in the message.
 
     Raises:
-        InputError: It can be no path.
-        ConfigError: ``~`` stands for nothing there, or the working directory is gone.
+        InputError: It is no path.
+        ConfigError: There is no such home folder, or the working directory is gone.
     """
     path = as_path(given, name)
     try:
@@ -37,16 +37,16 @@ def absolute(given: object, name: str = "path") -> str:
 def as_path(given: object, name: str) -> str:
     """A user's path as text, with the home folder for its ``~``; it need not exist.
 
-    A name such as ``~draft.jsonl`` is a name.
+    A name such as ``~draft.jsonl`` stays as it is.
 
     Args:
         given: What the caller gave for a path.
         name: What to call it in the message.
 
     Raises:
-        InputError: It is no text and no os.PathLike of one, is empty, or holds what no file's
-            name can.
-        ConfigError: ``~`` stands for nothing there.
+        InputError: It is neither a text nor an os.PathLike of one, it is empty, or it holds a
+            character that no file name can hold.
+        ConfigError: There is no such home folder.
     """
     path: Any = None
     if isinstance(given, (str, os.PathLike)):
@@ -79,7 +79,7 @@ def _is_encodable(path: str) -> bool:
 
 
 def is_special(path: str) -> bool:
-    """Whether a path is of a device, a pipe or the like, which may have no end."""
+    """Whether a path names a device, a pipe or the like, whose content may never end."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -88,9 +88,9 @@ def is_special(path: str) -> bool:
 
 
 def user_folder(kind: Literal["cache", "config"]) -> str:
-    """The user's own folder for our files of a kind, which need not exist.
+    """The user's own folder for files of this kind; it need not exist.
 
-    Raises ConfigError where the system names none, to a user without a home say.
+    Raises ConfigError if the system knows none, for instance for a user without a home.
     """
     try:
         from platformdirs import user_cache_dir, user_config_dir

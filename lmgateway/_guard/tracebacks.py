@@ -1,8 +1,8 @@
-"""Tracebacks: what leaves the gateway shows no locals of its inside.
+"""Tracebacks without local variables: errors that leave the library show none of its locals.
 
-A traceback that is printed with its locals, as error trackers do, would show the headers with the
-key and the body with the prompt. So whatever is raised passes a door, once, where it leaves: every
-public function is one. Nothing is done, and nothing costs, as long as nothing is raised.
+Error trackers print a traceback with its locals; they would show the headers with the key and the
+body with the prompt. So every public function is a *door*: it takes the locals out of an error
+once, where the error leaves. A call that raises nothing pays nothing for it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def conceal(error: BaseException) -> None:
-    """Take the locals of the inside out of an error, its causes and contexts.
+    """Take the library's locals out of an error, its causes and its contexts.
 
-    To be called where the error leaves, in ``except BaseException``, before a bare ``raise``.
-    A typed error says what happened: it keeps no frames, nor does a cancellation. Anything else,
-    and what a plugin raised, keeps the file and the line of each.
+    Call it where the error leaves, in ``except BaseException``, before a bare ``raise``. A typed
+    error keeps no frames, since its message says what happened; nor does a cancellation. Any
+    other error, and one of a plugin, keeps the file and line of each frame.
     """
     told = isinstance(error, LMGatewayError) and not isinstance(error, PluginError)
     for link in _links(error, sys._getframe(1)):
@@ -37,14 +37,14 @@ def conceal(error: BaseException) -> None:
 
 
 def _says_all(error: BaseException) -> bool:
-    """Whether nobody asks where it arose: a typed error, or a cancellation."""
+    """Whether an error needs no traceback: a typed error, or a cancellation."""
     return isinstance(error, (LMGatewayError, GeneratorExit)) or (
         type(error).__name__ == "CancelledError"  # of asyncio, which need not be there
     )
 
 
 def door(function: F) -> F:
-    """Conceal whatever a function raises; for those that are not called often."""
+    """Decorate a function so that it conceals what it raises; for functions rarely called."""
     if iscoroutinefunction(function):
 
         @wraps(function)
@@ -72,9 +72,9 @@ def redact(error: LMGatewayError, secrets: Iterable[str], frame: FrameType) -> N
     """Mask secrets in an error and in what is chained to it.
 
     Args:
-        error: Is changed.
+        error: The error; it is changed.
         secrets: What must not be shown.
-        frame: Where it is caught; what is handled further out is not touched.
+        frame: Where it is caught. An error that a caller was handling is not changed.
     """
     secrets = list(secrets)
     mask = masker(secrets)
@@ -97,9 +97,9 @@ def redact(error: LMGatewayError, secrets: Iterable[str], frame: FrameType) -> N
 
 
 def masked(error: BaseException, secrets: Iterable[str]) -> BaseException:
-    """An error that is not ours, its secrets masked, or else one that stands in its place.
+    """An error of another library with its secrets masked, or one that stands in its place.
 
-    What is no Exception stays what it is, since it says what shall end.
+    A BaseException that is no Exception, such as KeyboardInterrupt, stays the same object.
     """
     if isinstance(error, LMGatewayError):
         return error.redact(secrets)
@@ -114,7 +114,7 @@ def masked(error: BaseException, secrets: Iterable[str]) -> BaseException:
 
 
 def _links(error: BaseException, frame: FrameType) -> Iterator[BaseException]:
-    """An error and all that are chained to it, but what was being handled outside of a frame."""
+    """An error and all errors chained to it, but not those that a caller was handling."""
     outside = _above(frame)
     waiting, seen = [error], set[int]()
     while waiting:
@@ -136,7 +136,7 @@ def _above(frame: FrameType) -> set[int]:
 
 
 def _is_outside(error: BaseException, outside: set[int]) -> bool:
-    """Whether it was caught by who called us, and is none of our business."""
+    """Whether the error was caught by a caller, so that it is not changed here."""
     trace = error.__traceback__
     return trace is not None and id(trace.tb_frame) in outside
 
@@ -145,8 +145,8 @@ def _is_outside(error: BaseException, outside: set[int]) -> bool:
 
 
 def _is_masked(error: BaseException, mask: Callable[[str], str]) -> bool:
-    """Mask an error in place; False if a secret is still to be seen in it."""
-    with suppress(Exception):  # somebody else's class may do as it likes
+    """Mask an error in place; False if it still shows a secret."""
+    with suppress(Exception):  # another library's class may raise here
         error.args = tuple(mask(each) if isinstance(each, str) else each for each in error.args)
         for name, value in vars(error).items():
             if isinstance(value, str):
@@ -159,7 +159,7 @@ def _is_masked(error: BaseException, mask: Callable[[str], str]) -> bool:
 
 
 def _stand_in(error: BaseException, mask: Callable[[str], str]) -> Exception:
-    """What is shown in place of an error whose own words cannot be masked."""
+    """An error to show in place of one whose own text cannot be masked."""
     words = ""
     with suppress(Exception):
         words = f": {mask(str(error))}"
@@ -174,9 +174,9 @@ def _stand_in(error: BaseException, mask: Callable[[str], str]) -> Exception:
 
 
 def _blank(trace: TracebackType | None) -> TracebackType | None:
-    """The same places, in frames that hold nothing.
+    """A traceback with the same files and lines, in frames without locals.
 
-    Clearing the frames themselves would end a generator that is not done with one of them.
+    Clearing the real frames would end a generator that still uses one of them.
     """
     places: list[TracebackType] = []
     while trace is not None:
@@ -192,8 +192,8 @@ def _blank(trace: TracebackType | None) -> TracebackType | None:
 def _empty(frame: FrameType) -> FrameType:
     """A frame of the same name in the same file.
 
-    It is that of a generator which never ran: one that ran would lead back, by ``f_back``, to
-    whoever called it, and so to the very locals that shall not be seen.
+    It belongs to a generator that never ran. The frame of one that ran would lead to its
+    caller by ``f_back``, and so to the very locals that must not be seen.
     """
     code = frame.f_code
     imitation = _template.__code__.replace(

@@ -1,8 +1,8 @@
-"""The effect layer that answers what was answered before, and keeps what is answered now.
+"""The effect layer that answers from recordings and the cache, and stores new answers.
 
-In order: a ``replay`` block answers alone; recordings, which are the same on every machine; the
-cache. What none of them knows is sent, once for all who ask it at the same time, and kept when
-the completion made of it has been validated.
+It looks in this order: a ``replay`` block, which answers alone; recordings; the cache. A request
+that none of them knows is sent, once for all calls that ask the same at the same time. Its answer
+is stored when the completion made of it has been validated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .._store.exchange import (
     vary,
 )
 from .._store.recorder import recorders, replayer
-from .._store.recordings import Recording, open_recording, portray
+from .._store.recordings import Recording, open_recording, to_json
 from .._store.settings import SWITCH, CacheSettings, says_off
 from ..errors import (
     CacheMissError,
@@ -56,7 +56,7 @@ from .singleflight import (
 )
 
 if TYPE_CHECKING:
-    from .._store.nowhere import Nowhere
+    from .._store.disabled import DisabledStore
     from .._store.sqlite import Store
 
 __all__ = ["cache"]
@@ -67,21 +67,20 @@ STREAM_CAP = 8 * 1024 * 1024
 # Bytes that are stored beside a body: its status, headers and the lengths of its pieces.
 HEAD = 1024 * 1024
 
-# Statuses that speak of the key that was sent: who waited may hold a better one.
+# Statuses that concern the key: a call that waits may have a better one.
 _OF_THE_KEY = frozenset({401, 402, 403})
 
 _MISSING: Any = object()
 
-AnyStore: TypeAlias = "Store | Nowhere"
+AnyStore: TypeAlias = "Store | DisabledStore"
 Use: TypeAlias = Literal["share", "only", "refresh"]
 
 
 def cache(settings: CacheSettings | None = None) -> EffectLayer:
     """The layer for one configuration. An LM has one; their stores are shared by file.
 
-    Nothing is opened before the first exchange that may be cached; then it is also decided where
-    the cache is. ``LMGATEWAY_CACHE=off`` is looked at in every call, and turns off the cache, not
-    recordings.
+    Nothing is opened before the first exchange that may be cached; its folder is chosen then.
+    Every call looks at ``LMGATEWAY_CACHE=off``, which turns off the cache, but not recordings.
 
     Args:
         settings: The ``[cache]`` table.
@@ -94,15 +93,15 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
         nonlocal store
         if store is None:
             try:
-                from .._store.sqlite import MEBIBYTE, open_nowhere, open_store
+                from .._store.sqlite import MEBIBYTE, open_disabled, open_store
 
                 store = open_store(settings.file, settings.size_mb * MEBIBYTE)
             except ConfigError as error:  # nobody's home, say
-                store = open_nowhere(error.message)
+                store = open_disabled(error.message)
             except ImportError:
-                from .._store.nowhere import nowhere
+                from .._store.disabled import disabled_store
 
-                store = nowhere()
+                store = disabled_store()
         return store
 
     def layer(send: Send, scope: Scope) -> Send:
@@ -119,13 +118,13 @@ def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 class _Asked(NamedTuple):
-    """One exchange, what is asked in it, and under which keys; None for what has no identity.
+    """One exchange, its request as data, and its keys; None if it cannot be stored.
 
     Attributes:
         exchange: As the provider made it.
         request: As it is recorded: the same for every user.
-        recorded: The key of that.
-        key: The key in the cache, which knows the user's own headers too.
+        recorded: The key of that request.
+        key: The key in the cache, where the user's own headers count too.
     """
 
     exchange: Exchange
@@ -150,14 +149,14 @@ class _Attempt:
         self._leave: Callable[[], None] | None = None
 
     def exchange(self, exchange: Exchange) -> Flow[Any]:
-        """Answer one exchange, from what is kept or from the service."""
+        """Answer one exchange, from what is stored or from the service."""
         if self._leave is not None:
             self._leave()  # or two providers of several steps might wait for each other
         use = self._use(exchange)
         if use is None and not self._files and not recorders() and replayer() is None:
             self._sent = True
             self._scope.call.cached = False
-            return self._send(exchange)  # nobody wants to know what it is
+            return self._send(exchange)  # it is neither looked up nor stored
         return self._answer_or_ask(exchange, use)
 
     def _answer_or_ask(self, exchange: Exchange, use: Use | None) -> Flow[Any]:
@@ -176,14 +175,14 @@ class _Attempt:
                 "nothing is stored for this request, and cache='only' forbids to send it; ask "
                 "once without, or check that prompt, model, parameters and sample are the same"
             )
-        # Nobody waits for a stream, whose reader may pause for as long as it likes.
+        # No call waits for a stream, whose reader may pause for any time.
         streamed = exchange.stream or self._scope.request.stream
         if use == "share" and key is not None and self._open is not None and not streamed:
             return (yield from self._share(asked, self._open(), key))
         return (yield from self._ask(asked, use))
 
     def _use(self, exchange: Exchange) -> Use | None:
-        """What this exchange makes of the cache; None: nothing."""
+        """How this exchange uses the cache; None if it does not."""
         wanted = self._scope.call.options.cache
         if wanted is None:
             wanted = _is_repeatable(exchange, self._scope.request.params)
@@ -200,7 +199,7 @@ class _Attempt:
     # -- what is known -------------------------------------------------------------------------
 
     def _recall(self, asked: _Asked, use: Use | None) -> Any:
-        """The outcome as it is kept somewhere, or _MISSING."""
+        """The stored response, or _MISSING."""
         strict = replayer()
         if strict is not None:
             return strict.answer(asked.recorded, asked.request)
@@ -230,21 +229,21 @@ class _Attempt:
             if type(outcome) is not HTTPResponse and isinstance(exchange, HTTPRequest):
                 raise ValueError("the outcome of another kind of exchange")
         except ValueError:
-            store.doubt(key)
+            store.report_foreign(key)
             return _MISSING
 
         def forget(error: LMGatewayError) -> bool:
             # The provider, or the schema that was asked for, has since become stricter.
             if use == "only" or not isinstance(error, (ResponseFormatError, PluginError)):
                 return False
-            store.distrust(key)
+            store.invalidate(key)
             return True
 
         self._scope.on_failure(forget)
         return outcome
 
     def _answer(self, asked: _Asked, outcome: Any) -> Any:
-        """Hand out what nobody had to be asked for."""
+        """Return a stored response, and record it if a recorder runs."""
         if not self._sent:
             self._scope.call.cached = True
         if recorders():
@@ -259,7 +258,7 @@ class _Attempt:
         return (yield from self._send(exchange))
 
     def _ask(self, asked: _Asked, use: Use | None) -> Flow[Any]:
-        """Send it, and keep what comes once it is validated."""
+        """Send the request, and store the response once it is validated."""
         outcome = yield from self._forward(asked.exchange)
         if asked.key is None or not (use or recorders()) or not _is_good(outcome):
             return outcome
@@ -294,7 +293,7 @@ class _Attempt:
             _miss("a key or a token stands in what was asked or answered")
             return
         try:
-            response = portray(outcome)
+            response = to_json(outcome)
         except InputError as error:
             _miss(str(error))
             return
@@ -302,7 +301,7 @@ class _Attempt:
             recorder.append(asked.request, response)
 
     def _repeats_secret(self, outcome: Any, *more: Any) -> bool:
-        """Whether a secret stands in what would be kept: a service may repeat what it was sent."""
+        """Whether a secret is in what would be stored: a service may repeat what it was sent."""
         told = [*more, outcome]
         if isinstance(outcome, HTTPResponse):
             source = outcome.source
@@ -314,18 +313,18 @@ class _Attempt:
     # -- single-flight -------------------------------------------------------------------------
 
     def _share(self, asked: _Asked, store: AnyStore, key: Key) -> Flow[Any]:
-        """Send it unless the same is on its way; then wait for that."""
-        # Among equals alone: a failure, unlike an answer, is of the account and of its limits.
+        """Send the request, unless the same request is under way; then wait for its response."""
+        # Only among calls of one account: a failure, unlike an answer, concerns the account.
         headers = frozenset(getattr(asked.exchange, "headers", {}).items())
         asker = hash((self._scope.asker(), headers))
         while True:
-            # On every path, and from before the first step: no flight outlives its leader.
+            # Registered before the first step, so that no flight outlives its leader.
             flight, leads = join((store.file, key, asker), self._scope.on_exit)
             if leads:
                 self._leave = flight.leave
                 return (yield from self._lead(asked, store, key, flight))
             in_time = yield Wait(flight.future, None, flight.owner)
-            if not in_time:  # the leader's thread stands still for this one
+            if not in_time:  # the leader's thread waits for this very call
                 return (yield from self._ask(asked, "share"))
             landing = flight.future.result()
             if landing is NOTHING:
@@ -339,14 +338,14 @@ class _Attempt:
             return (yield from self._ask(asked, "share"))
         outcome = landing.outcome
         if not isinstance(outcome, HTTPResponse) and landing.value is not None:
-            outcome = decode(landing.value)  # nobody may change what another one holds
+            outcome = decode(landing.value)  # each call gets an object of its own
         if not landing.stored and _is_good(outcome):
             self._scope.on_commit(lambda _: self._keep(asked, "share", outcome))
         return self._answer(asked, outcome)
 
     def _lead(self, asked: _Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
-        """Send for all who join, and land whatever becomes of it."""
-        # It may have landed since this call looked first.
+        """Send the request for all calls that join, and give them the result."""
+        # It may have been stored since this call looked first.
         outcome = self._look_up(store, asked.exchange, key, "share")
         if outcome is not _MISSING:
             flight.leave()
@@ -373,7 +372,7 @@ class _Attempt:
         return outcome
 
     def _judge(self, error: Exception) -> Landing:
-        """What a leader's failure means to those who wait for it."""
+        """The result for the calls that wait, when the leading call fails."""
         if isinstance(error, ConfigError) or not isinstance(error, LMGatewayError):
             return Landing(alone=True)
         if isinstance(error, RequestTimeoutError) and self._scope.call.deadline.expired:
@@ -382,7 +381,7 @@ class _Attempt:
 
 
 class _Tee:
-    """A stream's source that remembers what passes, up to STREAM_CAP."""
+    """A stream's source that keeps a copy of its bytes, up to STREAM_CAP."""
 
     __slots__ = ("_size", "_source", "chunks")
 
@@ -403,7 +402,7 @@ class _Tee:
         return chunk
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._source.close()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["OWN", "Offer", "Offers", "own_version", "scan"]
 
 #: The name under which pip knows this project.
-OWN = "lmgateway"
+OWN = "lmgateway-core"
 
 _VALUE = re.compile(r"[^\W\d]\w*(\.\w+)*\s*(:\s*\w+(\.\w+)*\s*)?(\[.*\]\s*)?")
 

@@ -124,8 +124,12 @@ def _scanned(*, afresh: bool = False) -> _Scan:
     with _lock:
         if afresh or path not in _scans:
             offers = scan(hookspecs.GROUP)
-            # The distribution may be there twice, or under another name: the module is the same.
-            sound = [offer for offer in offers.sound if BUILT_IN.get(offer.name) != offer.value]
+            # The core may be there twice, or under the name that it had in 0.1: it is one package.
+            sound = [
+                offer
+                for offer in offers.sound
+                if offer.name not in BUILT_IN or not offer.value.startswith("lmgateway.")
+            ]
             version = own_version() or "?"
             sound += [Offer(name, value, OWN, version) for name, value in BUILT_IN.items()]
             _scans[path] = _Scan(sorted(map(_row, sound), key=lambda row: row[0]), offers)

@@ -1,4 +1,4 @@
-"""In words: what sets a request apart from the nearest one that was recorded."""
+"""How a request differs from the most similar recorded one, in one sentence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def nearest(asked: Mapping[str, JSON], recorded: Sequence[Mapping[str, JSON]]) -
 
 
 def _leaves(value: JSON, place: str = "") -> Iterator[tuple[str, JSON]]:
-    """Every value that holds no other, with the way to it."""
+    """Every scalar value with its path."""
     inner: Iterable[tuple[str, JSON]]
     if isinstance(value, Mapping) and value:
         inner = ((f"{place}.{name}" if place else str(name), one) for name, one in value.items())

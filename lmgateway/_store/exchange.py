@@ -1,4 +1,4 @@
-"""An exchange as data: what identifies it, and its outcome as bytes and back."""
+"""Exchanges as data: the identity of a request, and responses to bytes and back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
     "write_json",
 ]
 
-# Part of every key: raise it when what is stored under a key changes its meaning.
+# Part of every key: change it when stored values get another meaning.
 SCHEMA = b"lmgateway exchange 1\n"
 
 # A row shorter than a database page saves no page by being compressed, and reads slower.
@@ -56,7 +56,7 @@ _SECRET_HEADER = re.compile(
 
 
 class Key(NamedTuple):
-    """What an answer is stored under.
+    """The key of a stored answer.
 
     Attributes:
         request: Digest of the request without its host, as recordings are matched.
@@ -68,10 +68,10 @@ class Key(NamedTuple):
 
 
 def describe(exchange: Exchange, *, provider: str, sample: int) -> dict[str, JSON] | None:
-    """What is asked, as plain JSON without host or secret; None if it has no identity.
+    """The request as plain JSON, without host and secrets; None if it is not to be stored.
 
-    Of its headers it holds those that the provider names in ``vary``. Only POST requests and
-    Blocking calls with a key ask for an answer worth keeping.
+    Only POST requests and Blocking calls with a key are stored. Of the headers, those that the
+    provider names in ``vary`` are part of it.
     """
     if isinstance(exchange, HTTPRequest):
         if exchange.method != "POST":
@@ -87,7 +87,7 @@ def describe(exchange: Exchange, *, provider: str, sample: int) -> dict[str, JSO
 
 
 def identify(description: Mapping[str, JSON], base_url: str | None = None) -> Key | None:
-    """The key of a described request; None if it is not JSON, so that the sender may object."""
+    """The key of a described request; None if it is not JSON, which the transport will refuse."""
     try:
         text = _canonical(description)
     except (TypeError, ValueError, RecursionError):
@@ -97,7 +97,7 @@ def identify(description: Mapping[str, JSON], base_url: str | None = None) -> Ke
 
 
 def vary(key: Key, headers: Mapping[str, Any]) -> Key:
-    """The key for a user who sends these headers of his own with the request."""
+    """The key for a request with these headers of the user's own."""
     if not headers or not (told := shaping(headers)):
         return key
     digest = sha256(SCHEMA + key.request + _canonical(told).encode()).digest()
@@ -122,18 +122,18 @@ def shaping(headers: Mapping[str, Any], names: Iterable[str] | None = None) -> d
 
 
 def is_secret_header(name: str) -> bool:
-    """Whether the header of that name may hold what nobody else may see; rather too many."""
+    """Whether a header of that name may hold a secret; in doubt, yes."""
     return _SECRET_HEADER.search(name) is not None
 
 
 @lru_cache(maxsize=256)
 def _digest_base(base_url: str | None) -> bytes | None:
-    # A digest, because a base may hold what its owner would not want to find in a file.
+    # A digest: a base URL may hold what its owner does not want in a file.
     return None if base_url is None else sha256(base_url.rstrip("/").encode()).digest()[:16]
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers worth keeping; any other may hold a cookie or a token."""
+    """The response headers that are stored; any other may hold a cookie or a token."""
     return {
         name: value
         for name, value in headers.items()
@@ -142,7 +142,7 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def encode(outcome: Any) -> bytes | None:
-    """The outcome of an exchange as bytes; None if it is of a kind that cannot be kept.
+    """The response of an exchange as bytes; None if it cannot be stored.
 
     Args:
         outcome: An HTTPResponse that came whole or whose source is a Replay, bytes, or JSON that
@@ -170,7 +170,7 @@ def encode(outcome: Any) -> bytes | None:
 
 
 def write_json(outcome: Any) -> bytes | None:
-    """What work in the process returned as JSON; None if reading that gives something else."""
+    """A return value as JSON; None if reading it back gives another value."""
     if outcome is None:  # no answer
         return None
     try:
@@ -181,11 +181,11 @@ def write_json(outcome: Any) -> bytes | None:
 
 
 def decode(value: bytes, limit: int | None = None) -> Any:
-    """The outcome anew from its bytes; a streamed one with a source that replays it.
+    """The response from its bytes; a stream gets a source that replays it.
 
     Args:
-        value: What ``encode`` wrote, or somebody else in its place.
-        limit: Bytes that it may come to, decompressed; None for any number.
+        value: What ``encode`` wrote; it may be damaged or forged.
+        limit: Most bytes after decompression; None for any number.
 
     Raises ValueError if they are not what ``encode`` wrote.
     """
@@ -224,7 +224,7 @@ def _respond(head: dict[str, JSON], body: bytes) -> HTTPResponse:
 
 
 def is_head(status: JSON, headers: JSON) -> bool:
-    """Whether these are a final status and headers; they come from a file."""
+    """Whether these are a valid status and valid headers, since they come from a file."""
     if type(status) is not int or not 200 <= status <= 599 or type(headers) is not dict:
         return False
     for value in headers.values():  # noqa: SIM110 - all() takes longer than the rest of this
@@ -234,7 +234,7 @@ def is_head(status: JSON, headers: JSON) -> bool:
 
 
 class Replay:
-    """The source of a stored stream: its pieces as they once came, without waiting."""
+    """The source of a stored stream: it gives the same pieces, without waiting."""
 
     __slots__ = ("_left", "chunks")
 
@@ -248,4 +248,4 @@ class Replay:
         return next(self._left, b"")
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to close."""

@@ -1,4 +1,4 @@
-"""What a cache holds, whether it is sound, and how to empty it."""
+"""Statistics of a cache file, a check of every entry, and removal of all entries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .schema import (
 
 __all__ = ["Stats", "Verdict", "clear", "stats", "verify"]
 
-PATIENCE = 5.0  # seconds to wait for other processes
+LOCK_WAIT = 5.0  # seconds to wait for other processes
 
 # Damage can turn a number into a text, or into one that no sum and no calendar holds.
 _COUNT = """
@@ -70,9 +70,10 @@ class Verdict:
 
 
 def stats(file: Path) -> Stats:
-    """Count what a cache holds; nothing for a file that is not there.
+    """Count the entries of a cache; a file that does not exist has none.
 
-    Raises ConfigError for a file that is no cache or cannot be read; so do the others here.
+    Raises:
+        ConfigError: The file is no cache or cannot be read; so for the other functions here.
     """
     if not _is_there(file):
         return Stats(file)
@@ -85,7 +86,7 @@ def stats(file: Path) -> Stats:
 
 
 def verify(file: Path) -> Verdict:
-    """Read every answer and SQLite's own structures; changes nothing."""
+    """Check every entry and SQLite's own structures; changes nothing."""
     if not _is_there(file):
         return Verdict()
     entries = damaged = 0
@@ -101,7 +102,7 @@ def verify(file: Path) -> Verdict:
 
 
 def clear(file: Path) -> int:
-    """Remove every answer, from the disk too; how many there were."""
+    """Remove every entry, from the disk too; returns how many there were."""
     if not _is_there(file):
         return 0
     with closing(_open(file)) as db:
@@ -117,7 +118,7 @@ def clear(file: Path) -> int:
 
 def _empty_log(db: sqlite3.Connection) -> None:
     # SQLite's own timeout does not cover a checkpoint of somebody else's.
-    end = monotonic() + PATIENCE
+    end = monotonic() + LOCK_WAIT
     while True:
         [(busy, _, _)] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if not busy or monotonic() > end:
@@ -134,7 +135,7 @@ def _is_there(file: Path) -> bool:
 
 def _open(file: Path) -> sqlite3.Connection:
     try:
-        db = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)
+        db = sqlite3.connect(file, timeout=LOCK_WAIT, isolation_level=None)
     except sqlite3.Error as error:
         raise _complaint(file, error) from None
     try:

@@ -1,7 +1,7 @@
-"""What a cache does beside its calls: late writes, noted hits, eviction, checkpoints.
+"""The work of a cache that no call waits for: late writes, times of use, eviction, checkpoints.
 
-It runs in a daemon thread that starts when there is work and ends with it. Each step takes a
-connection for one short transaction, so that neither a writer nor a fork waits for long.
+A daemon thread does it; the thread starts when there is work and ends when there is none. Each
+step is one short transaction, so that neither a writer nor a fork waits for long.
 """
 
 from __future__ import annotations
@@ -12,20 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from .._drive.futures import start
 from .schema import PUT, TROUBLE
 
-if TYPE_CHECKING:
-    from .sqlite import Store
-
-__all__ = ["Housekeeping"]
+__all__ = ["Maintenance"]
 
 T = TypeVar("T")
 Row: TypeAlias = "tuple[Any, ...]"
 
-PATIENCE = 1.0  # seconds that a step waits for somebody else's lock
+LOCK_WAIT = 1.0  # seconds that a step waits for the lock of another process
 TOUCHES = 512  # hits noted together
 WRITES = 256  # writes between two rounds
 VOLUME = 8 * 1024 * 1024  # bytes written between two rounds
@@ -36,10 +33,22 @@ SELECT (SELECT page_count FROM pragma_page_count),
 """
 
 
-class Housekeeping:
-    """The work of one Store that no call should wait for."""
+class Maintained(Protocol):
+    """What maintenance needs of a store."""
 
-    def __init__(self, store: Store) -> None:
+    size_limit: int
+
+    def insist(self, step: Callable[[sqlite3.Connection], T], patience: float) -> T:
+        """Run a step, and again while another process holds the lock."""
+
+    def complain(self, error: Exception) -> None:
+        """Warn of a problem with the file."""
+
+
+class Maintenance:
+    """The maintenance of one store."""
+
+    def __init__(self, store: Maintained) -> None:
         self._store = store
         self._lock = Lock()
         self._thread: Thread | None = None
@@ -49,7 +58,7 @@ class Housekeeping:
         self._volume = VOLUME  # the first write looks at what is there
 
     def touch(self, row: int, when: int) -> None:
-        """Note that a row was used."""
+        """Remember that a row was used, to write it later."""
         self._touched[row] = when
         if len(self._touched) >= TOUCHES:
             self._start()
@@ -68,10 +77,10 @@ class Housekeeping:
             self._start()
 
     def finish(self) -> None:
-        """Do what is left; waits PATIENCE seconds a step at most."""
+        """Do what is left; waits LOCK_WAIT seconds a step at most."""
         thread = self._thread
         if thread is not None:
-            thread.join(2 * PATIENCE)
+            thread.join(2 * LOCK_WAIT)
         if self._postponed or self._touched:
             self._run()
 
@@ -107,7 +116,7 @@ class Housekeeping:
             self._store.complain(error)
 
     def _insist(self, step: Callable[[sqlite3.Connection], T]) -> T:
-        return self._store.insist(step, PATIENCE)
+        return self._store.insist(step, LOCK_WAIT)
 
     def _note_hits(self, db: sqlite3.Connection) -> None:
         touched, self._touched = self._touched, {}
@@ -118,7 +127,7 @@ class Housekeeping:
             )
 
     def _evict(self, db: sqlite3.Connection) -> bool:
-        """Evict a batch of what was unused longest; whether there may be more to evict."""
+        """Delete a batch of the rows unused longest; returns whether there may be more."""
         limit = self._store.size_limit
         [(pages, free, page_size)] = db.execute(_PAGES)
         excess = (pages - free) * page_size - limit

@@ -1,7 +1,6 @@
-"""Recording what is answered, and replaying nothing but what was recorded.
+"""The blocks ``record`` and ``replay``, which hold for the whole process.
 
-Both hold for the whole process while their block runs, whichever thread or task asks: a call from
-a thread pool inside the block belongs to it as well.
+A call from any thread or task belongs to the block while it runs: so does one from a thread pool.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Recorder:
     """
 
     def __init__(self, path: str, *, fresh: bool = False) -> None:
-        self.recording = open_recording(path)  # whoever reads it need not read what this appends
+        self.recording = open_recording(path)  # shared: its index knows what this appends
         self.fresh = fresh
         self.missed: str | None = None
         self._lock = Lock()
@@ -68,7 +67,7 @@ class Recorder:
                 self._written.add(key.request)
 
     def miss(self, reason: str) -> None:
-        """Note that something is not recorded; the answer is good and paid for: the end tells."""
+        """Note that an answer could not be recorded; the end of the block raises."""
         self.missed = self.missed or reason
 
 
@@ -146,10 +145,10 @@ def replay(path: str | os.PathLike[str]) -> Iterator[object]:
 
 
 def recorders() -> tuple[Recorder, ...]:
-    """Those of the blocks that run now."""
+    """The recorders of the blocks that run now."""
     return _recorders
 
 
 def replayer() -> Replayer | None:
-    """That of the innermost ``replay`` block, if one runs."""
+    """The replayer of the innermost ``replay`` block; None if none runs."""
     return _replayers[-1] if _replayers else None

@@ -7,8 +7,8 @@ A line holds what was asked (without host, headers or secret) and what was answe
      "response": {"status": 200, "headers": {"content-type": "application/json"}, "json": {...}}}
 
 A body that is not JSON stands under ``text`` or ``base64``, the pieces of a stream under
-``chunks``. A file is read when it is first asked, and again when somebody else has changed it. A
-last line without its end is one that another process is writing: what it holds is not there yet.
+``chunks``. A file is read when it is first used, and again when it was changed. A last line
+without a line end is one that another process is still writing; it does not count yet.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from .exchange import (
     write_json,
 )
 
-__all__ = ["Recording", "append_line", "open_recording", "portray", "revive"]
+__all__ = ["Recording", "append_line", "from_json", "open_recording", "to_json"]
 
-LOOKS = 5  # at a file that is written while it is read
-PATIENCE = 1.0  # seconds after which a line without its end is damage, and nobody's unfinished work
+LOOKS = 5  # times to read a file that is written at the same time
+UNFINISHED_WAIT = 1.0  # seconds after which a line without its end is damaged
 
 
 class Recording:
@@ -55,7 +55,7 @@ class Recording:
         self._unfinished: int | None = None  # the number of a last line without its end
 
     def find(self, request: bytes) -> Any | None:
-        """The recorded outcome of a request, anew each time; None if it is not recorded.
+        """The recorded response of a request, a new object each time; None if there is none.
 
         Raises ConfigError when the file cannot be read or a line of it is not a recording.
         """
@@ -78,8 +78,8 @@ class Recording:
         )
 
     def digests(self) -> set[bytes]:
-        """Of all recorded requests; a line that is being written is waited for."""
-        end = monotonic() + PATIENCE
+        """The digests of all recorded requests; waits for a line that is being written."""
+        end = monotonic() + UNFINISHED_WAIT
         while True:
             with self._lock, self._open() as file:
                 self._refresh(file)
@@ -97,7 +97,7 @@ class Recording:
             return [sound[2] for sound in found if sound is not None]
 
     def append(self, request: bytes, entry: Mapping[str, JSON]) -> None:
-        """Append the line of a request, whose digest is given. Raises OSError."""
+        """Append the line of the request with this digest. Raises OSError."""
         with self._lock:
             known = self._unfinished is None and os.path.exists(self.path)
             before = _stamp(os.stat(self.path)) if known else None
@@ -111,7 +111,7 @@ class Recording:
                 self._stamp = after
 
     def _refresh(self, file: IO[bytes]) -> None:
-        """Index an open file unless it is the one that was, as it was."""
+        """Index an open file, unless it is unchanged since the last time."""
         stamp = _stamp(os.fstat(file.fileno()))
         if stamp == self._stamp:
             return
@@ -152,7 +152,7 @@ class Recording:
 
 
 class Stamp(NamedTuple):
-    """Which file it is, and in what state."""
+    """A file's identity, size and times, to see a change."""
 
     file: tuple[int, int]
     size: int
@@ -165,13 +165,13 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 
 def _digest(line: bytes) -> bytes | None:
-    """That of a line's request, when the whole line is sound."""
+    """The digest of a line's request; None if the line is damaged."""
     sound = _parse(line)
     return None if sound is None else sound[0]
 
 
 def _parse(line: bytes) -> tuple[bytes, Any, dict[str, JSON]] | None:
-    """A line's digest, outcome and request; None if it is no recorded exchange."""
+    """A line's digest, response and request; None if it is no recorded exchange."""
     try:
         try:
             return _read_entry(line)
@@ -183,7 +183,7 @@ def _parse(line: bytes) -> tuple[bytes, Any, dict[str, JSON]] | None:
 
 def _read_entry(line: bytes) -> tuple[bytes, Any, dict[str, JSON]] | None:
     entry = json.loads(line)
-    request, outcome = entry["request"], revive(entry["response"])
+    request, outcome = entry["request"], from_json(entry["response"])
     key = identify(request)
     in_place = isinstance(outcome, HTTPResponse) or "blocking" in request
     return (key.request, outcome, request) if key is not None and in_place else None
@@ -195,9 +195,9 @@ def _read(file: IO[bytes], place: tuple[int, int]) -> bytes:
 
 
 def append_line(path: str, entry: Mapping[str, JSON]) -> tuple[int, int]:
-    """Append one line, whole or not at all; where it begins and how many bytes it has.
+    """Append one line, whole or not at all; returns where it begins and its length in bytes.
 
-    It goes out in one write, so that writers side by side leave whole lines. Raises OSError.
+    It is one write, so that several writers leave whole lines. Raises OSError.
     """
     text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
     # What UTF-8 cannot hold, a lone surrogate, becomes the escape that JSON has for it.
@@ -226,8 +226,8 @@ def open_recording(path: str) -> Recording:
     return Recording(path)
 
 
-def portray(outcome: Any) -> dict[str, JSON]:
-    """The outcome of an exchange as JSON for people to read; ``revive`` reads it back.
+def to_json(outcome: Any) -> dict[str, JSON]:
+    """The outcome of an exchange as JSON for people to read; ``from_json`` reads it back.
 
     Args:
         outcome: What ``encode`` takes as well.
@@ -236,7 +236,7 @@ def portray(outcome: Any) -> dict[str, JSON]:
         InputError: It is something else.
     """
     if isinstance(outcome, bytes):
-        return _portray_bytes(outcome)
+        return _bytes_to_json(outcome)
     if not isinstance(outcome, HTTPResponse):
         if write_json(outcome) is None:
             kind = type(outcome).__name__
@@ -251,51 +251,51 @@ def portray(outcome: Any) -> dict[str, JSON]:
         readable = not is_deep(body)  # or the line could be written, and not read
     except (ValueError, RecursionError):
         readable = False
-    return {**head, **({"json": body} if readable else _portray_bytes(outcome.body))}
+    return {**head, **({"json": body} if readable else _bytes_to_json(outcome.body))}
 
 
-def revive(response: Mapping[str, JSON]) -> Any:
-    """The outcome anew from its portrait. Raises ValueError, LookupError or TypeError."""
+def from_json(response: Mapping[str, JSON]) -> Any:
+    """The response from its JSON. Raises ValueError, LookupError or TypeError."""
     if "value" in response:
         return response["value"]
     if "status" not in response:
-        return _revive_bytes(response)
+        return _bytes_from_json(response)
     status, headers = response["status"], response["headers"]
     if not is_head(status, headers):
         raise ValueError("neither status nor headers")
     if "chunks" in response:
         if not isinstance(response["chunks"], list):
             raise TypeError("chunks")
-        chunks = [_revive_bytes(chunk) for chunk in response["chunks"]]
+        chunks = [_bytes_from_json(chunk) for chunk in response["chunks"]]
         return HTTPResponse(status, headers, source=Replay(chunks))
     if "json" in response:
         return HTTPResponse(status, headers, json.dumps(response["json"]).encode())
-    return HTTPResponse(status, headers, _revive_bytes(response))
+    return HTTPResponse(status, headers, _bytes_from_json(response))
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _portray_bytes(body: bytes) -> dict[str, JSON]:
+def _bytes_to_json(body: bytes) -> dict[str, JSON]:
     try:
         return {"text": body.decode()}
     except UnicodeDecodeError:
         return {"base64": b64encode(body).decode()}
 
 
-def _revive_bytes(body: JSON) -> bytes:
+def _bytes_from_json(body: JSON) -> bytes:
     if isinstance(body, str):
         return body.encode()
     return body["text"].encode() if "text" in body else b64decode(body["base64"], validate=True)
 
 
 def _split_text(chunks: list[bytes]) -> list[JSON]:
-    """The pieces as strings; a character cut in two goes whole with its later half."""
+    """The pieces as strings; a character that is cut in two goes with its second half."""
     decoder = getincrementaldecoder("utf-8")()
     try:
         texts = [decoder.decode(chunk) for chunk in chunks]
         texts.append(decoder.decode(b"", final=True))
     except UnicodeDecodeError:
-        return [_portray_bytes(chunk) for chunk in chunks]
+        return [_bytes_to_json(chunk) for chunk in chunks]
     return [text for text in texts if text]

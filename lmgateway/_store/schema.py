@@ -1,4 +1,4 @@
-"""The cache's tables, the statements on them, and what SQLite's errors mean for a cache."""
+"""The tables of the cache, the SQL statements, and what SQLite's errors mean for a cache."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ TROUBLE = (sqlite3.Error, OSError, MemoryError, UnicodeDecodeError, UnusableFile
 
 
 def seal(request: bytes, base: bytes, value: bytes) -> bytes:
-    """The digest that a row carries; it covers the key, for a damaged index may mistake rows."""
+    """The digest stored with a row. It covers the key too: a damaged index may confuse rows."""
     return sha256(request + base + value).digest()
 
 
 def is_sound(request: bytes, base: bytes, digest: bytes, value: bytes) -> bool:
-    """Whether a row is what was once written."""
+    """Whether a row still is what was written."""
     try:
         return seal(request, base, value) == digest
     except TypeError:  # damage can turn a blob into a number
@@ -79,17 +79,17 @@ def is_sound(request: bytes, base: bytes, digest: bytes, value: bytes) -> bool:
 
 
 def code_of(error: BaseException) -> int:
-    """SQLite's primary error code, 0 if it is none of its errors."""
+    """SQLite's primary error code; 0 for another error."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def explain(error: BaseException) -> str:
-    """What is wrong, in SQLite's words where it has some."""
+    """What is wrong, in SQLite's own words if there are any."""
     if isinstance(error, UnicodeDecodeError):
         return excerpt(error.object)
     return str(error) or "it is damaged"
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether somebody else holds a lock."""
+    """Whether another connection holds a lock."""
     return code_of(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -1,4 +1,4 @@
-"""Where answers are kept: the cache's database, and the recordings that a project commits."""
+"""The settings of the cache: its file, its size, the switch in the environment."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ _OFF = frozenset({"off", "0", "false", "no"})
 
 
 def says_off(value: str | None, place: str) -> bool:
-    """Whether LMGATEWAY_CACHE turns the cache off; ConfigError for a word that it does not know.
+    """Whether LMGATEWAY_CACHE turns the cache off.
 
     Args:
-        value: What the variable says.
-        place: Where it says so, for the message.
+        value: The value of the variable.
+        place: Where it was set, for the message.
+
+    Raises:
+        ConfigError: The value is neither a word for on nor one for off.
     """
     if not value:
         return False
@@ -34,7 +37,7 @@ def says_off(value: str | None, place: str) -> bool:
 
 
 def warn(message: str) -> None:
-    """Warn; where warnings are errors, log: an answer must not become one."""
+    """Warn. Where warnings are errors, log instead: a warning must not cost an answer."""
     try:
         warnings.warn(message, RuntimeWarning, stacklevel=3)
     except RuntimeWarning:
@@ -48,9 +51,9 @@ class CacheSettings(NamedTuple):
 
     Attributes:
         path: Folder of the cache; None for the user's cache directory. The environment's
-            LMGATEWAY_CACHE_DIR goes before it.
-        enabled: False keeps no answers, whatever a call says; recordings still answer.
-        size_mb: Mebibytes the cache may take; past them the answers unused longest go.
+            LMGATEWAY_CACHE_DIR comes first.
+        enabled: False stores no answers, whatever a call says; recordings still answer.
+        size_mb: Mebibytes the cache may take; beyond it the entries unused longest are deleted.
         recordings: Files of recorded exchanges that answer every LM.
     """
 
@@ -61,6 +64,6 @@ class CacheSettings(NamedTuple):
 
     @property
     def file(self) -> Path:
-        """The database; it may not exist yet. Raises ConfigError where no place is known for it."""
+        """The database file, which may not exist yet. Raises ConfigError if no folder is known."""
         folder = os.environ.get("LMGATEWAY_CACHE_DIR") or self.path or user_folder("cache")
         return Path(absolute(folder)) / FILE_NAME

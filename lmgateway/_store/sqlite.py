@@ -1,10 +1,10 @@
 """The cache's database: one SQLite file, shared by threads, event loops and processes.
 
-A cache is there to help and may never harm. Whatever is wrong with the file (read-only, locked,
-full, damaged, written by a newer version) a lookup is a miss, a write is left out, there is one
-RuntimeWarning, and nothing is deleted. Nothing waits for a lock on an event loop, and no call
-for more than a moment: what cannot be written is left to a housekeeping thread, which also
-evicts and checkpoints, so that no fsync ever stands on an event loop either.
+A cache must never do harm. Whatever is wrong with the file (read-only, locked, full, damaged,
+written by a newer version), a lookup is a miss, a write is left out, there is one RuntimeWarning,
+and nothing is deleted. An event loop never waits for a lock, and another call waits WRITE_WAIT
+seconds at most: a row that cannot be written at once is left to the maintenance thread. That
+thread also evicts and checkpoints, so that no fsync happens on an event loop.
 
 An entry is *acknowledged* when ``put`` has returned True; it then survives ``kill -9`` of any
 process (not a power cut: that may take the last entries, never the file).
@@ -26,9 +26,9 @@ from time import monotonic, sleep, time
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from .custody import check_custody, hide
 from .exchange import Key
-from .maintenance import Housekeeping
+from .maintenance import Maintenance
+from .ownership import check_owner, make_private
 from .schema import (
     APPLICATION,
     CREATE,
@@ -52,15 +52,15 @@ T = TypeVar("T")
 
 IDLE = 8  # connections kept open while nobody uses them
 FILES = 16  # caches that one process keeps open
-PATIENCE = 0.1  # seconds that a write may wait for another process, but never on an event loop
-FORK_PATIENCE = 1.0  # seconds that a fork waits for statements, and new ones for a fork
+WRITE_WAIT = 0.1  # seconds that a write may wait for another process, but never on an event loop
+FORK_WAIT = 1.0  # seconds that a fork waits for statements, and new ones for a fork
 LOCKED_LONG = 1.0  # seconds after which a lock that lets nobody read is worth a warning
 TOUCH_AFTER = 3600  # seconds; a hit within this time of the last noted one is not noted
 MEBIBYTE = 1024 * 1024
 
 
 class _Hold:
-    """A connection in somebody's hands: known to be out before it is taken, whatever comes."""
+    """The use of a connection: registered before the connection is taken, so that none is lost."""
 
     __slots__ = ("db", "keep")
 
@@ -72,8 +72,8 @@ class _Hold:
 class Store:
     """One cache file. Every method may be called from any thread and never raises.
 
-    Connections are handed from thread to thread instead of belonging to one, so that thousands
-    of short threads open no more of them than ever run at once, and none outlives its use.
+    Connections are shared by all threads. So thousands of short threads open only as many
+    connections as run at the same time.
 
     Args:
         file: The database; it and its folder are made when they are first needed.
@@ -90,23 +90,23 @@ class Store:
         self._out: set[_Hold] = set()
         self._unusable = False
         self._complained = False
-        self._doubted = False
+        self._reported_foreign = False
         self._checked = False
         self._locked_since: float | None = None
-        self._distrusted: deque[Key] = deque(maxlen=64)
-        self._housekeeping = Housekeeping(self)
+        self._invalid: deque[Key] = deque(maxlen=64)
+        self._maintenance = Maintenance(self)
         _stores.add(self)
 
     def get(self, key: Key) -> bytes | None:
-        """The value under a key, None if there is none that is sound.
+        """The value stored under a key; None if there is none, or if it is damaged.
 
-        Without a base it is found only if exactly one base ever answered that request.
+        A key without a base URL finds a value only if exactly one base URL answered the request.
         """
-        if self._unusable or (self._distrusted and key in self._distrusted):
+        if self._unusable or (self._invalid and key in self._invalid):
             return None
         request, base = key
         try:
-            # What is larger was not put there, and would fill the memory.
+            # A larger value was not written by put, and might fill the memory.
             largest = self.size_limit // 8
             if base is not None:
                 rows = self._select(GET, (request, base, largest))
@@ -124,7 +124,7 @@ class Store:
         if not is_sound(request, base, digest, value) or type(used) is not int:
             return None
         if (now := int(time())) - used > TOUCH_AFTER:
-            self._housekeeping.touch(row, now)
+            self._maintenance.touch(row, now)
         return value  # type: ignore[no-any-return]  # is_sound has hashed it: it is bytes
 
     def _miss(self, error: Exception) -> None:
@@ -151,20 +151,20 @@ class Store:
                 self._out.discard(hold)  # Ctrl-C may have cut that short
 
     def put(self, key: Key, value: bytes) -> bool:
-        """Store a value; True when it is written, False when it may be later or never."""
+        """Store a value; True if it is written now, False if it is written later or never."""
         request, base = key
         if self._unusable or base is None or len(value) > self.size_limit // 8:
             return False
         row = (request, base, seal(request, base, value), int(time()), len(value), value)
-        patience = 0.0 if self._complained or _is_on_loop() else PATIENCE
+        patience = 0.0 if self._complained or _is_on_loop() else WRITE_WAIT
         try:  # the lock is taken within, or Ctrl-C might come in between
             if not self._writing.acquire(timeout=patience):
-                self._housekeeping.postpone(row)
+                self._maintenance.postpone(row)
                 return False
             self.insist(lambda db: db.execute(PUT, row), patience)
         except TROUBLE as error:
             if is_busy(error):
-                self._housekeeping.postpone(row)
+                self._maintenance.postpone(row)
             else:
                 self.complain(error)
             return False
@@ -173,28 +173,28 @@ class Store:
                 self._writing.release()
             except RuntimeError:  # another thread has it
                 pass
-        if self._distrusted and key in self._distrusted:
-            self._distrusted.remove(key)
-        self._housekeeping.count(len(value))
+        if self._invalid and key in self._invalid:
+            self._invalid.remove(key)
+        self._maintenance.count(len(value))
         return True
 
-    def distrust(self, key: Key) -> None:
-        """Do not find this entry until it is written anew: what was made of it was refused."""
-        self._distrusted.append(key)
+    def invalidate(self, key: Key) -> None:
+        """Do not find this entry until it is written again: the answer made of it was refused."""
+        self._invalid.append(key)
 
-    def doubt(self, key: Key) -> None:
-        """Do not find this entry, which is sound and yet nothing that was ever stored."""
-        self.distrust(key)
-        if not self._doubted:
-            self._doubted = True
+    def report_foreign(self, key: Key) -> None:
+        """Do not find this entry, and warn once: lmgateway never stored it."""
+        self.invalidate(key)
+        if not self._reported_foreign:
+            self._reported_foreign = True
             warn(
                 f"the cache {self.file} holds what lmgateway did not put there, which is passed "
                 "over; if you do not know who did, lmgateway cache clear"
             )
 
     def close(self) -> None:
-        """Write what was postponed and close what is idle; the store opens again when used."""
-        self._housekeeping.finish()
+        """Write the postponed rows and close idle connections; the store opens again when used."""
+        self._maintenance.finish()
         self._let_go()
 
     def _let_go(self) -> None:
@@ -208,7 +208,7 @@ class Store:
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection for the time of one short statement. Raises what SQLite raises."""
+        """A connection for one short statement. Raises what SQLite raises."""
         hold = _Hold()
         try:
             yield self._take(hold)
@@ -233,7 +233,7 @@ class Store:
                         return hold.db
                     break
             fork = next(iter(_forks), None)
-            waited_long = fork is not None and not fork.wait(FORK_PATIENCE)
+            waited_long = fork is not None and not fork.wait(FORK_WAIT)
         hold.db = self._connect()
         return hold.db
 
@@ -249,7 +249,7 @@ class Store:
         db.close()
 
     def insist(self, step: Callable[[sqlite3.Connection], T], patience: float) -> T:
-        """Take a step, again and again for so many seconds while another process holds the lock.
+        """Run a step; try again for ``patience`` seconds while another process holds the lock.
 
         Raises what SQLite raises.
         """
@@ -268,7 +268,7 @@ class Store:
         if first:
             with self._making:
                 make(self.file)
-            check_custody(self.file)
+            check_owner(self.file)
         db = sqlite3.connect(self.file, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(db)
@@ -276,7 +276,7 @@ class Store:
             db.close()
             raise
         if first:
-            hide(self.file)
+            make_private(self.file)
             self._checked = True
         return db
 
@@ -295,10 +295,10 @@ class Store:
         elif version > SCHEMA:
             raise UnusableFileError(f"it has schema {version}, which a newer lmgateway wrote")
         db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA wal_autocheckpoint = 0")  # housekeeping does it, off the loop
+        db.execute("PRAGMA wal_autocheckpoint = 0")  # the maintenance thread does it
 
     def complain(self, error: Exception) -> None:
-        """Warn of the first trouble with this file; give it up if it cannot get better."""
+        """Warn of the first problem with this file; stop using it if the problem will not pass."""
         transient = is_busy(error) or code_of(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
         if code_of(error) == sqlite3.SQLITE_READONLY and self._checked:
             transient = True  # what is in it can still be read
@@ -321,7 +321,7 @@ class Store:
     def _before_fork(self) -> None:
         # No connection may cross a fork: SQLite's table of locks would come with it, and the
         # child believe it held locks that the system knows nothing of.
-        end = monotonic() + FORK_PATIENCE
+        end = monotonic() + FORK_WAIT
         while True:
             with self._lock:
                 if not self._out or monotonic() >= end:
@@ -331,7 +331,7 @@ class Store:
 
     def _in_child(self) -> None:
         self._lock, self._writing, self._making = Lock(), RLock(), Lock()
-        self._housekeeping = Housekeeping(self)
+        self._maintenance = Maintenance(self)
         if self._out or self._idle:  # one did cross: it is never touched, and nothing is cached
             self._unusable = True
             _crossed.append(self._idle)
@@ -339,10 +339,10 @@ class Store:
 
 
 def make(file: Path) -> None:
-    """Make a cache, readable to its owner only, unless it is there. Raises OSError.
+    """Create the cache file unless it exists; only its owner can read it. Raises OSError.
 
-    It is made beside its place and appears there whole, so that processes that begin at the same
-    time never find it locked or half made.
+    It is written under another name and then linked to its place. So processes that start at the
+    same time never find a file that is locked or half written.
     """
     if file.exists():
         return
@@ -377,7 +377,7 @@ def _is_on_loop() -> bool:
 
 
 def is_recovery(error: Exception) -> bool:
-    """Whether another process is mending the file after a crash: a matter of milliseconds."""
+    """Whether another process is repairing the file after a crash, which takes milliseconds."""
     return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY_RECOVERY
 
 
@@ -417,15 +417,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
-def open_nowhere(why: str) -> Store:
-    """The Store of those who have no place for one: it keeps nothing, and warns once."""
-    store = open_store(Path("answers"))  # a path from nowhere, so that it is no other's
+def open_disabled(why: str) -> Store:
+    """A Store for a process that has no folder for one: it keeps nothing, and warns once."""
+    store = open_store(Path("answers"))  # a relative path, which no other store has
     store.complain(UnusableFileError(why))
     return store
 
 
 def open_store(file: Path, size_limit: int = 1024 * MEBIBYTE) -> Store:
-    """The process's one Store for a file; its size limit is the one last asked for."""
+    """The one Store that this process has for a file; the last size limit given holds."""
     with _opening:
         store = _opened.get(file)
         if store is None:

@@ -147,8 +147,8 @@ def _make_aiohttp(options: TransportOptions) -> AsyncTransport:
         from .aiohttp import AiohttpTransport
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"transport='aiohttp' needs the package {error.name}: pip install 'lmgateway[async]', "
-            "or take transport='threads'"
+            f"transport='aiohttp' needs the package {error.name}: "
+            "pip install 'lmgateway-core[async]', or take transport='threads'"
         ) from error
     return AiohttpTransport(options)
 

@@ -183,7 +183,9 @@ class RayAsker:
         try:
             ray = import_module("ray")
         except ImportError:
-            raise UnsupportedError("--engine ray needs Ray: pip install 'lmgateway[ray]'") from None
+            raise UnsupportedError(
+                "--engine ray needs Ray: pip install 'lmgateway-core[ray]'"
+            ) from None
         if not ray.is_initialized():
             ray.init(log_to_driver=False, include_dashboard=False)
         # Ray restarts an actor that died and runs its unfinished calls again: rows are written

@@ -223,7 +223,9 @@ def _parquet() -> Any:
     try:
         return import_module("pyarrow.parquet")
     except ImportError:
-        raise UnsupportedError("Parquet needs pyarrow: pip install 'lmgateway[parquet]'") from None
+        raise UnsupportedError(
+            "Parquet needs pyarrow: pip install 'lmgateway-core[parquet]'"
+        ) from None
 
 
 @contextmanager

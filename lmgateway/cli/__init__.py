@@ -1,6 +1,6 @@
 """The command line: ``lmgateway`` and ``python -m lmgateway``.
 
-It is an extra, ``lmgateway[cli]``; without it the commands say how to install it.
+It is an extra, ``lmgateway-core[cli]``; without it the commands say how to install it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-INSTALL = "pip install 'lmgateway[cli]'"
+INSTALL = "pip install 'lmgateway-core[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

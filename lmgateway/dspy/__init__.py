@@ -18,7 +18,7 @@ try:
     from dspy import lm15
 except ImportError as error:
     raise ImportError(
-        f"lmgateway.dspy needs DSPy 3.4 or newer ({error}): pip install 'lmgateway[dspy]'"
+        f"lmgateway.dspy needs DSPy 3.4 or newer ({error}): pip install 'lmgateway-core[dspy]'"
     ) from error
 
 from .. import lm as gateway

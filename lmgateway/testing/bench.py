@@ -23,7 +23,7 @@ from ..types import (
     HTTPRequest,
     Request,
 )
-from .calls import DEFAULT_PROMPT, RecordedCall, portray_request
+from .calls import DEFAULT_PROMPT, RecordedCall, request_to_json
 from .wire import Wire
 
 __all__ = ["DEFAULT_CALL", "Bench", "Outcome"]
@@ -147,7 +147,7 @@ class Bench:
         if isinstance(effect, Blocking) and effect.key is None:
             return None
         if effect is not None:
-            asked = portray_request(effect, lm.provider)
+            asked = request_to_json(effect, lm.provider)
             if isinstance(effect, HTTPRequest):
                 asked["headers"] = dict(effect.headers)
             return asked

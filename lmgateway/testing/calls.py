@@ -21,7 +21,7 @@ from typing import Any
 
 from .._layers.call import Scope, Send
 from .._store.exchange import Replay, kept_headers
-from .._store.recordings import append_line, portray, revive
+from .._store.recordings import append_line, from_json, to_json
 from ..errors import InputError, LMGatewayError
 from ..lm import LM
 from ..types import (
@@ -33,7 +33,7 @@ from ..types import (
 )
 from .wire import Pieces
 
-__all__ = ["DEFAULT_PROMPT", "RecordedCall", "portray_request", "read_calls", "record_call"]
+__all__ = ["DEFAULT_PROMPT", "RecordedCall", "read_calls", "record_call", "request_to_json"]
 
 DEFAULT_PROMPT = "Say hello, and then count to three."
 
@@ -60,7 +60,7 @@ class RecordedCall:
 
     def answers(self) -> list[Any]:
         """The outcomes anew, as a transport or a worker hands them over."""
-        return [_reopen(revive(response)) for response in self.responses]
+        return [_reopen(from_json(response)) for response in self.responses]
 
     @property
     def is_error(self) -> bool:
@@ -118,7 +118,7 @@ def _read_line(line: str, path: Path, number: int) -> RecordedCall:
         requests = tuple(each["request"] for each in exchanges)
         responses = tuple(each["response"] for each in exchanges)
         for response in responses:
-            revive(response)
+            from_json(response)
         return RecordedCall(
             entry.get("name") or f"{path.stem}-{number}",
             entry.get("call") or _guess(requests[-1]),
@@ -153,7 +153,7 @@ def _read_http(path: Path) -> RecordedCall:
     stream = headers.get("content-type", "").startswith("text/event-stream")
     source = Replay([body]) if stream else None
     response = HTTPResponse(status, headers, b"" if stream else body, source)
-    kept = {**portray(response), "headers": headers}
+    kept = {**to_json(response), "headers": headers}
     return RecordedCall(path.stem, responses=(kept,), stream=stream)
 
 
@@ -198,8 +198,8 @@ def record_call(
         raise InputError(f"{lm.provider} asked for nothing, so there is nothing to record")
     exchanges = [
         {
-            "request": portray_request(exchange, lm.provider),
-            "response": portray(outcome() if callable(outcome) else outcome),
+            "request": request_to_json(exchange, lm.provider),
+            "response": to_json(outcome() if callable(outcome) else outcome),
         }
         for exchange, outcome in tap.exchanges
     ]
@@ -211,7 +211,7 @@ def record_call(
     append_line(os.fspath(path), entry)
 
 
-def portray_request(exchange: Exchange, provider: str) -> dict[str, JSON]:
+def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
     """What is asked, as JSON without host, headers or secret."""
     asked: dict[str, JSON] = {"provider": provider, "sample": 0, "stream": exchange.stream}
     if not isinstance(exchange, HTTPRequest):

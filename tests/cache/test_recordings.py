@@ -19,7 +19,7 @@ from lmgateway._layers.cache import cache
 from lmgateway._store import recordings
 from lmgateway._store.difference import nearest
 from lmgateway._store.recorder import record, replay
-from lmgateway._store.recordings import Recording, portray, revive
+from lmgateway._store.recordings import Recording, from_json, to_json
 from lmgateway._store.settings import CacheSettings
 from lmgateway.types import (
     Blocking,
@@ -331,7 +331,7 @@ def test_a_recording_that_begins_waits_for_the_line_another_process_writes(
 def test_a_line_that_stays_unfinished_is_named_before_anything_is_asked(
     world: World, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recordings, "PATIENCE", 0.0)
+    monkeypatch.setattr(recordings, "UNFINISHED_WAIT", 0.0)
     with record(path):
         world.ask("a")
         world.ask("b")
@@ -576,7 +576,7 @@ def test_blocks_leave_nothing_behind(path: Path) -> None:
 )
 def test_every_body_survives(body: bytes) -> None:
     response = HTTPResponse(200, {"Content-Type": "x"}, body)
-    again = revive(json.loads(json.dumps(portray(response), allow_nan=False)))
+    again = from_json(json.loads(json.dumps(to_json(response), allow_nan=False)))
     assert again.status == 200
     assert again.headers["content-type"] == "x"
     if b"NaN" in body or b"1e999" in body or not body.startswith(b"{"):
@@ -598,7 +598,7 @@ def test_every_stream_survives(chunks: list[bytes]) -> None:
 
     response = HTTPResponse(200, source=Replay(chunks))
     for again in (
-        revive(json.loads(json.dumps(portray(response)))),
+        from_json(json.loads(json.dumps(to_json(response)))),
         decode(encode(response) or b""),
     ):
         assert b"".join(again.source.chunks) == b"".join(chunks)

@@ -21,8 +21,7 @@ import pytest
 from support.service import World
 
 from lmgateway import errors
-from lmgateway._store import inventory, sqlite
-from lmgateway._store import maintenance as housekeeping
+from lmgateway._store import inventory, maintenance, sqlite
 from lmgateway._store.exchange import Key
 from lmgateway._store.settings import CacheSettings
 from lmgateway._store.sqlite import Store
@@ -43,8 +42,8 @@ def value(number: int) -> bytes:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write waits for housekeeping and other threads even on a machine that has no time."""
-    monkeypatch.setattr(sqlite, "PATIENCE", 10.0)
+    """A write waits for maintenance and other threads even on a machine that has no time."""
+    monkeypatch.setattr(sqlite, "WRITE_WAIT", 10.0)
 
 
 def fill(store: Store, count: int) -> None:
@@ -139,9 +138,9 @@ def test_without_hard_links_stores_that_begin_together_share_a_file(
 
 def test_who_has_no_place_keeps_nothing_and_is_told_once() -> None:
     with pytest.warns(RuntimeWarning, match="the cache is not used: no place"):
-        store = sqlite.open_nowhere("no place")
+        store = sqlite.open_disabled("no place")
     try:
-        assert sqlite.open_nowhere("no place") is store
+        assert sqlite.open_disabled("no place") is store
         assert not store.put(key(1), value(1))
         assert store.get(key(1)) is None
     finally:
@@ -213,7 +212,7 @@ def test_past_the_cap_the_entries_unused_longest_go(tmp_path: Path) -> None:
     for number in range(1, 600):
         store.put(key(number), os.urandom(20000))  # what must wait for an eviction is written later
     store.close()
-    store._housekeeping._run()
+    store._maintenance._run()
     counted = inventory.stats(store.file)
     assert 0.8 * MEBIBYTE < counted.value_bytes < 2 * MEBIBYTE
     assert counted.file_bytes < 16 * MEBIBYTE
@@ -309,7 +308,7 @@ def test_while_another_writes_reads_go_on_and_the_write_follows(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(store, 1)
-    monkeypatch.setattr(sqlite, "PATIENCE", 0.1)
+    monkeypatch.setattr(sqlite, "WRITE_WAIT", 0.1)
     with contextlib.closing(sqlite3.connect(store.file, isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         assert store.get(key(0)) == value(0)
@@ -333,7 +332,7 @@ def test_on_an_event_loop_nothing_waits_for_a_lock(store: Store) -> None:
 
     with contextlib.closing(sqlite3.connect(store.file, isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
-        store._housekeeping._start = lambda: None  # type: ignore[method-assign]
+        store._maintenance._start = lambda: None  # type: ignore[method-assign]
         asyncio.run(main())
         db.execute("ROLLBACK")
     assert slept == []
@@ -384,11 +383,11 @@ def test_processes_that_begin_together_make_one_cache(tmp_path: Path) -> None:
 def test_a_file_locked_for_good_is_warned_of_once(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(housekeeping, "PATIENCE", 0.05)
+    monkeypatch.setattr(maintenance, "LOCK_WAIT", 0.05)
     monkeypatch.setattr(sqlite, "LOCKED_LONG", 0.0)
     fill(store, 1)
     store.close()
-    monkeypatch.setattr(sqlite, "PATIENCE", 0.1)
+    monkeypatch.setattr(sqlite, "WRITE_WAIT", 0.1)
     with contextlib.closing(sqlite3.connect(store.file, isolation_level=None)) as db:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("BEGIN EXCLUSIVE")
@@ -535,7 +534,7 @@ def test_numbers_that_damage_made_others_are_counted_and_evicted(
     assert counted.oldest is None
     assert type(counted.value_bytes) is int
     store.size_limit = 1
-    store._housekeeping._run()
+    store._maintenance._run()
     assert inventory.stats(store.file).entries == 0
     store.close()
 

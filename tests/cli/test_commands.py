@@ -22,7 +22,7 @@ from .conftest import Open, Run
 
 def test_version(run: Run) -> None:
     done = run("--version")
-    assert (done.returncode, done.stdout) == (0, "lmgateway 0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, "lmgateway 0.2.0\n")
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]], ids=["nothing", "short", "long"])
@@ -54,7 +54,7 @@ def test_without_the_extra_it_says_how_to_install_it(environment: dict[str, str]
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=30
     )
     assert done.returncode == 2
-    assert "pip install 'lmgateway[cli]'" in done.stderr
+    assert "pip install 'lmgateway-core[cli]'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

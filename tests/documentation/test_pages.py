@@ -41,11 +41,12 @@ PAGES = [*DOCS.glob("[!a]*/*.md"), DOCS.parent / "README.md", SCAFFOLD]  # all b
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_installs_is_enough_for_its_commands(page: Path) -> None:
     lines = re.findall(
-        r"^\$? ?(pip install .*|lmgateway .*)$", page.read_text("utf-8"), re.MULTILINE
+        r"^\$? ?((?:uv )?pip install .*|lmgateway .*)$", page.read_text("utf-8"), re.MULTILINE
     )
-    installs = [line for line in lines if re.search(r"^pip .*\blmgateway\b(?!-)", line)]
-    if installs and len(lines) > len(installs):
-        assert any("lmgateway[cli" in line for line in installs), installs
+    core = r" '?(\S*/lmgateway|lmgateway-core)(\[|[' ]|$)"  # a checkout, or the distribution
+    installs = [line for line in lines if "pip install" in line and re.search(core, line)]
+    if installs and any("pip install" not in line for line in lines):
+        assert any(re.search(r"/lmgateway\[cli|lmgateway-core\[cli", line) for line in installs)
     assert not [line for line in lines if "--group" in line]  # unknown to a fresh one's pip
 
 

@@ -596,7 +596,7 @@ def test_without_dspy_the_import_says_what_to_install(monkeypatch: pytest.Monkey
     for name in [each for each in sys.modules if each.startswith("lmgateway.dspy")]:
         monkeypatch.delitem(sys.modules, name)
 
-    with pytest.raises(ImportError, match=r"pip install 'lmgateway\[dspy\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'lmgateway-core\[dspy\]'"):
         importlib.import_module("lmgateway.dspy")
 
 

@@ -69,7 +69,7 @@ def locks():
     holders += [(f"{type(thing).__module__}.{type(thing).__name__}", thing)
                 for thing in gc.get_objects()]
     for name, holder in holders:
-        if name.startswith("lmgateway.") and not name.endswith((".sqlite.Store", ".Housekeeping")):
+        if name.startswith("lmgateway.") and not name.endswith((".sqlite.Store", ".Maintenance")):
             for attribute, value in list(getattr(holder, "__dict__", {}).items()):
                 if isinstance(value, kinds):
                     yield f"{name}.{attribute}", value

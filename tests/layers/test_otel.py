@@ -263,4 +263,4 @@ def test_it_ends_with_its_subscription(telemetry: Telemetry) -> None:
 def test_without_the_library_the_error_says_what_to_install() -> None:
     code = "import sys; sys.modules['opentelemetry'] = None; import lmgateway.otel"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'lmgateway[otel]'" in done.stderr
+    assert "pip install 'lmgateway-core[otel]'" in done.stderr

@@ -145,9 +145,10 @@ def test_what_is_no_name_is_refused(name: str, tmp_path: Path) -> None:
         write_plugin(name, tmp_path / "new")
 
 
-def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="taken by lmgateway"):
-        write_plugin("echo", tmp_path / "new")
+@pytest.mark.parametrize("name", ["echo", "core"])  # "core" would be called like lmgateway itself
+def test_a_name_that_is_taken_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="taken by lmgateway-core"):
+        write_plugin(name, tmp_path / "new")
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:

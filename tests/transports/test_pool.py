@@ -69,7 +69,7 @@ def test_threads_are_chosen_where_aiohttp_is_not_installed() -> None:
     chosen, refused = done.stdout.splitlines()
     assert chosen == "ThreadedTransport"
     assert refused.startswith("ConfigError")
-    assert "pip install 'lmgateway[async]'" in refused
+    assert "pip install 'lmgateway-core[async]'" in refused
 
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:

@@ -250,7 +250,7 @@ def test_without_jinja_the_error_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "UnsupportedError" in done.stdout, done.stderr
-    assert "pip install 'lmgateway[templates]'" in done.stdout
+    assert "pip install 'lmgateway-core[templates]'" in done.stdout
 
 
 def test_jinja_is_not_loaded_before_a_template_is_rendered() -> None:

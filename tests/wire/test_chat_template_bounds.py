@@ -1,112 +1,200 @@
-"""Templates that ask for too much: refused in time, in any thread, and memory stays flat."""
+"""What a template cannot ask for: too long a text, and single operations that make much of little.
+
+What is not stopped stands in SECURITY.md: a template is a program of the operator's own.
+"""
 
 from __future__ import annotations
 
 import threading
-import time
 import tracemalloc
 
 import pytest
 
 from lmgateway.errors import InputError
-from lmgateway.wire.chat_template import render
+from lmgateway.wire.chat_template import render, sandbox
 
 USER = [{"role": "user", "content": "hi"}]
 LOOP = "{% for i in range(100000) %}"
-NESTS = "{% set a = [a, a] %}" * 60
-BIG = "{% set x = 'x' * 1000000 %}"
+MEBIBYTE = 2**20
 
-SLOW = {
-    "nested-loops": f"{LOOP}{LOOP}{{% endfor %}}{{% endfor %}}",
-    "loop-that-filters-all": f"{LOOP}{{% for b in range(100000) if false %}}"
-    "{% endfor %}{% endfor %}",
-    "recursive-loop": "{% for a in [[1]] recursive %}{{ loop([[1], [1]]) }}{% endfor %}",
-    "macro-tree": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}"
-    "{{ f(60) }}",
-    "macro-without-end": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-    "callers": "{% macro f() %}{{ caller() }}{{ caller() }}{% endmacro %}"
-    + "{% call f() %}" * 60
-    + "x"
-    + "{% endcall %}" * 60,
-    "arguments": "{% macro f() %}{{ varargs | length }}{% endmacro %}"
-    + LOOP
-    + "{{ f(*range(100000)) }}{% endfor %}",
-    "select": f"{LOOP}{{{{ range(100000) | select('eq', 1) | list }}}}{{% endfor %}}",
-    "sort": f"{LOOP}{{{{ range(100000) | sort | length }}}}{{% endfor %}}",
-    "compare": BIG
-    + "{% set y = 'x' * 1000000 %}"
-    + LOOP
-    + "{% if x == y %}{% endif %}{% endfor %}",
-    "search": BIG + LOOP + "{% if 'y' in x %}{% endif %}{% endfor %}",
-    "search-from-the-right": BIG + "{{ x.rfind('y' + 'x' * 500000) }}",
-    "strip": BIG + "{{ x.strip('y' * 1000000) }}",
-    "wordwrap": BIG + "{{ x | wordwrap(1) }}",
+#: A single operation that would take gigabytes, or minutes.
+LARGE = {
+    "repeat": "{{ 'x' * 300000000 }}",
+    "repeat-from-the-left": "{{ 300000000 * 'x' }}",
+    "repeat-letters-of-four-bytes": "{{ '\U0001f999' * 30000000 }}",
+    "repeat-a-list": "{{ [1] * 300000000 }}",
+    "repeat-a-tuple": "{{ (1, 2) * 300000000 }}",
+    "repeat-bytes": "{{ 'x'.encode() * 300000000 }}",
+    "repeat-escaped-text": "{{ ('x' | safe) * 300000000 }}",
+    "range": "{{ range(10 ** 12) | list }}",
     "power": "{{ 10 ** 1000000 }}",
+    "negative-power": "{{ (-10) ** 1000000 }}",
     "squares": "{% set n = namespace(x=9) %}{% for i in range(99) %}{% set n.x = n.x * n.x %}"
     "{% endfor %}",
     "round": "{{ 5 | round(-1000000000) }}",
-}
-
-LARGE = {
-    "repeat": "{{ 'x' * 300000000 }}",
-    "repeat-a-list": "{{ [1] * 300000000 }}",
-    "double": "{% set x = 'x' %}" + "{% set x = x ~ x %}" * 40,
-    "double-by-plus": "{% set n = namespace(x='x') %}{% for i in range(40) %}"
-    "{% set n.x = n.x + n.x %}{% endfor %}",
     "center": "{{ 'x' | center(1000000000) }}",
-    "center-method": "{{ 'x'.center(1000000000) }}",
+    "center-by-name": "{{ 'x' | center(width=1000000000) }}",
     "center-in-a-map": "{{ ['x'] | map('center', 1000000000) | list }}",
     "center-in-a-block": "{% filter center(1000000000) %}x{% endfilter %}",
     "center-while-compiling": "{% autoescape 'x' | center(1000000000) %}{% endautoescape %}",
+    "center-method": "{{ 'x'.center(1000000000) }}",
+    "center-by-subscript": "{{ 'x'['center'](1000000000) }}",
+    "center-by-attr": "{{ ('x' | attr('center'))(1000000000) }}",
+    "center-behind-its-check": "{{ 'x'.center.__wrapped__(1000000000) }}",
+    "center-escaped-text": "{{ ('x' | safe).center(1000000000) }}",
+    "center-in-a-loop": "{% for i in [1] %}{{ 'x'.center(1000000000) }}{% endfor %}",
+    "ljust": "{{ 'x'.ljust(1000000000) }}",
+    "rjust": "{{ 'x'.rjust(1000000000) }}",
+    "zfill": "{{ 'x'.zfill(1000000000) }}",
+    "expandtabs": "{{ '\t'.expandtabs(tabsize=1000000000) }}",
+    "to-bytes": "{{ (5).to_bytes(1000000000, 'big') }}",
     "percent": "{{ '%1000000000s' % 'x' }}",
+    "percent-flags": "{{ '%-01000000000d' % 1 }}",
+    "percent-precision": "{{ '%.1000000000f' % 1 }}",
+    "percent-name": "{{ '%(a(b)%c)1000000000s' % {'a(b)%c': 1} }}",
     "percent-star": "{{ '%*d' % (1000000000, 1) }}",
+    "percent-star-precision": "{{ '%1.*f' % (1000000000, 1) }}",
+    "percent-bytes": "{{ '%1000000000d'.encode() % 1 }}",
+    "format-filter": "{{ '%1000000000s' | format('x') }}",
     "format": "{{ '{:>1000000000}'.format('x') }}",
     "format-nested": "{{ '{:>{}}'.format('x', 1000000000) }}",
-    "format-many": BIG + "{% set n = namespace(a=x) %}{{ ('{0.a}' * 10000).format(n) }}",
-    "format-filter": "{{ '%1000000000s' | format('x') }}",
-    "indent": "{{ 'a\nb' | indent(1000000000) }}",
+    "format-map": "{{ '{a:>1000000000}'.format_map({'a': 1}) }}",
+    "format-escaped-text": "{{ ('{:>1000000000}' | safe).format('x') }}",
+    "indent": "{{ 'a\\nb' | indent(1000000000) }}",
     "tojson-indent": "{{ [1, [2]] | tojson(indent=1000000000) }}",
-    "join": BIG + "{{ range(100000) | join(x) }}",
-    "join-lazily": "{% set d = {'a': 'x' * 1000000} %}"
-    "{{ ([d] * 100000) | map(attribute='a') | join }}",
-    "replace": "{{ ('x' * 100000) | replace('x', 'y' * 100000) }}",
-    "translate": BIG + "{{ x.translate({120: x}) }}",
-    "expandtabs": "{{ ('\t' * 10000).expandtabs(1000000) }}",
-    "to-bytes": "{{ (5).to_bytes(1000000000, 'big') }}",
     "batch": "{{ [1] | batch(1000000000, 'x') | list }}",
     "slice": "{{ [1] | slice(1000000000) | list }}",
-    "lipsum": "{{ lipsum(n=1000000) }}",
+    "quadratic-codec": "{{ messages[0].content.encode('punycode') }}",
+    "quadratic-codec-by-name": "{{ messages[0].content.encode(encoding='idna') }}",
+    "quadratic-decoding": "{{ messages[0].content.encode().decode('punycode') }}",
+    "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+}
+
+#: Text that would come out without an end, or nearly so, a little at a time or in one piece.
+LONG = {
+    "numbers": f"{LOOP}{LOOP}{{{{ i }}}}{{% endfor %}}{{% endfor %}}",
     "literal": LOOP + "y" * 60_000 + "{% endfor %}",
-    "literal-in-a-macro": "{% macro f() %}" + LOOP + "y" * 60_000 + "{% endfor %}{% endmacro %}"
-    "{% set x = f() %}",
-    "keeping-all": "{% set n = namespace(l=[]) %}" + BIG + LOOP + "{% set n.l = [n.l, x[1:]] %}"
-    "{% endfor %}",
-    "shared-print": "{% set a = [1] %}" + NESTS + "{{ a }}",
-    "shared-json": "{% set a = [1] %}" + NESTS + "{{ a | tojson }}",
-    "shared-compare": "{% set a = [1] %}" + NESTS + "{% set b = a[:] %}{{ a == b }}",
-    "shared-key": "{% set a = (1,) %}" + "{% set a = (a, a) %}" * 60 + "{{ {a: 1} }}",
-    "shared-lookup": "{% set a = (1,) %}" + "{% set a = (a, a) %}" * 60 + "{{ {}[a] }}",
+    "letters-of-four-bytes": LOOP + "\U0001f999" * 15_000 + "{% endfor %}",
+    "in-generation": f"{{% generation %}}{LOOP}{LOOP}yy{{% endfor %}}{{% endfor %}}"
+    "{% endgeneration %}",
+    "one-piece": "{% set x = 'x' * 10000 * 60 %}{{ x ~ x }}",
+}
+
+#: What a template may well do.
+MODEST = {
+    "repeat": ("{{ '=' * 80 }}", "=" * 80),
+    "repeat-a-list": ("{{ [0] * 3 }}", "[0, 0, 0]"),
+    "repeat-what-is-said": ("{{ (messages[0].content ~ ' ') * 2 }}", "hi hi "),
+    "repeat-by-a-negative-number": ("{{ 'x' * -1000000000000 }}", ""),
+    "multiply": ("{{ 2.5 * 4000000000 }} {{ 3000000 * 3000000 }}", "10000000000.0 9000000000000"),
+    "power": ("{{ 2 ** 64 }} {{ 2 ** -1 }} {{ 9.0 ** 2 }}", "18446744073709551616 0.5 81.0"),
+    "modulo": ("{{ 7 % 4 }} {{ 7.5 % 4 }}", "3 3.5"),
+    "percent": ("{{ '%-4s|%5.2f%%|%05d' % (1, 2, 3) }}", "1   | 2.00%|00003"),
+    "percent-name": ("{{ '%(a)4s (12 3456) * %(a)s' % {'a': 1} }}", "   1 (12 3456) * 1"),
+    "percent-and-long-numbers": (
+        "{{ 'call (555) 123456789 for %s * 2' % 'a' }}",
+        "call (555) 123456789 for a * 2",
+    ),
+    "format-filter": ("{{ '%s-%s' | format('a', 123456) }}", "a-123456"),
+    "format": ("{{ '{:>4}|{a:{w}}|10000000'.format(1, a='x', w=3) }}", "   1|x  |10000000"),
+    "format-map": ("{{ '{a}'.format_map({'a': 123456}) }}", "123456"),
+    "format-escaped-text": ("{{ ('<{}>' | safe).format('<') }}", "<&lt;>"),
+    "center": ("{{ 'x' | center(3) }}{{ 'x'.center(3) }}", " x  x "),
+    "indent": ("{{ 'a\nb' | indent(2) }}{{ 'a\nb' | indent('> ') }}", "a\n  ba\n> b"),
+    "batch-and-slice": (
+        "{{ [1, 2, 3] | batch(2, 0) | list }}{{ [1, 2] | slice(2) | list }}",
+        "[[1, 2], [3, 0]][[1], [2]]",
+    ),
+    "round": ("{{ 123456789.126 | round(2) }}", "123456789.13"),
+    "encode": ("{{ 'é'.encode() }}{{ 'é'.encode('latin-1') }}", r"b'\xc3\xa9'b'\xe9'"),
+    "encode-in-a-loop": (
+        "{% for m in messages %}{{ m.content.encode('ascii', errors='ignore').decode('UTF8') }}"
+        "{% endfor %}",
+        "hi",
+    ),
+    "to-bytes": ("{{ (5).to_bytes(2, 'big') }}", r"b'\x00\x05'"),
 }
 
 
-@pytest.mark.parametrize("source", SLOW.values(), ids=SLOW)
-def test_a_slow_template_is_stopped(source: str) -> None:
-    began = time.process_time()
-    with pytest.raises(InputError, match="was stopped at line"):
-        render(source, USER)
-    assert time.process_time() - began < 8  # about half a second; a machine under load takes more
-
-
 @pytest.mark.parametrize("source", LARGE.values(), ids=LARGE)
-def test_a_large_template_is_stopped_before_it_takes_the_memory(source: str) -> None:
+def test_a_single_operation_that_makes_much_of_little_is_refused(source: str) -> None:
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match="was stopped at line"):
+        with pytest.raises(InputError, match="was stopped at line 1") as caught:
             render(source, USER)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 32 * 2**20
+    assert peak < 32 * MEBIBYTE
+    assert "use another template, or a shorter conversation" in caught.value.message
+    assert "more memory than there is" not in caught.value.message  # nobody tried
+
+
+@pytest.mark.parametrize("source", LONG.values(), ids=LONG)
+def test_a_template_that_renders_too_much_is_stopped_where_it_does(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "MAX_TEXT", MEBIBYTE)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            InputError, match=rf"stopped at line 2: it renders more than {MEBIBYTE}"
+        ):
+            render("\n" + source, USER)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 9 * MEBIBYTE  # small pieces too: a list of them would take more
+
+
+@pytest.mark.parametrize("letter,width", [("x", 1), ("é", 2), ("\u20ac", 3), ("\ud800", 3)])
+def test_the_limit_counts_bytes_and_not_characters(letter: str, width: int) -> None:
+    text = letter * (sandbox.MAX_TEXT // width)
+    message = [{"role": "user", "content": text}]
+    assert render("{{ messages[0].content }}", message) == text
+    with pytest.raises(InputError, match="was stopped at line 1"):
+        render("{{ messages[0].content }}xxx", message)
+
+
+@pytest.mark.parametrize("source,expected", MODEST.values(), ids=MODEST)
+def test_what_a_template_may_well_do_is_left_alone(source: str, expected: str) -> None:
+    assert render(source, USER) == expected
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ lipsum() }}", "{{ messages[0].content.encode('no-such-codec') }}"]
+)
+def test_what_there_is_not_fails_as_any_mistake(source: str) -> None:
+    with pytest.raises(InputError, match="failed at line 1"):
+        render(source, USER)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "''.__class__",
+        "''['__class__']",
+        "('' | attr('__class__'))",
+        "('' | safe).__class__",
+        "(1).__class__",
+        "namespace().__class__",
+        "range.__globals__",
+        "''.format.__globals__",
+        "dict.__subclasses__",
+        "raise_exception.__globals__",
+        "loop.__class__",
+        "loop._iterable",
+        "messages.append",
+        "messages[0].update",
+    ],
+)
+def test_the_sandbox_hides_what_a_prompt_does_not_need(expression: str) -> None:
+    source = f"{{% for i in [1] %}}{{{{ {expression} is defined }}}}{{% endfor %}}"
+    assert render(source, USER) == "False"
+
+
+def test_a_format_reaches_no_insides_either() -> None:
+    assert render("{{ '<{0.__class__}>'.format('') }}", USER) == "<>"
 
 
 def test_the_limit_holds_in_any_thread() -> None:

@@ -34,7 +34,7 @@ def write_plugin(name: str, folder: Path | None = None) -> Path:
             "hyphens, and begin with a letter, as in 'acme'"
         )
     for row, _ in installed():
-        if row.name == name:
+        if row.name == name or row.distribution == f"lmgateway-{name}":
             raise InputError(
                 f"the provider name {name!r} is taken by {row.distribution}: choose another"
             )

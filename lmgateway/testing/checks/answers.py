@@ -9,7 +9,7 @@ import pytest
 from ...errors import APIError, LMGatewayError, ResponseFormatError
 from ...types import Completion, HTTPResponse
 from ..bench import DEFAULT_CALL, Bench
-from ..calls import RecordedCall, portray_request
+from ..calls import RecordedCall, request_to_json
 from ..shape import faults
 
 __all__ = ["AnswerChecks", "essence"]
@@ -78,7 +78,7 @@ class AnswerChecks:
     def test_the_recorded_request_is_built(self, bench: Bench, asked: RecordedCall) -> None:
         """What was recorded is what is sent today: path and body, byte for byte."""
         outcome = bench.replay(asked)
-        built = [portray_request(each, "") for each in outcome.wire.asked]
+        built = [request_to_json(each, "") for each in outcome.wire.asked]
         for one, other in zip(built, asked.requests, strict=True):
             for name in ("method", "path", "body", "blocking", "stream"):
                 assert one.get(name) == other.get(name), f"its {name} is not the recorded one"

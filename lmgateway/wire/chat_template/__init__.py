@@ -1,4 +1,4 @@
-"""Hugging Face chat templates for text-completion endpoints: found, rendered, kept in bounds."""
+"""Chat templates of Hugging Face: they turn a conversation into the text a model was trained on."""
 
 from .conversation import (
     ControlTokenWarning,

@@ -1,4 +1,4 @@
-"""Conversations as templates take them: plain data, system text folded in, injections found."""
+"""Prepares conversations for templates, and finds control tokens in what a message says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 Policy: TypeAlias = Literal["warn", "forbid", "allow"]
 _POLICIES = ("warn", "forbid", "allow")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-_REASONING = ("reasoning_content", "thinking", "reasoning")
+_REASONING = dict.fromkeys(("reasoning_content", "thinking", "reasoning"))
 
 
 class ControlTokenWarning(UserWarning):
@@ -32,7 +32,7 @@ class ControlTokenWarning(UserWarning):
 
 
 def plain(value: Any) -> Any:
-    """A copy made of JSON's types only, so that a template meets no method of any other type.
+    """A copy that has JSON's types only, so that a template can call no method of another type.
 
     Dataclasses and pydantic models become dicts; what has no JSON form becomes ``"<TypeName>"``.
     """
@@ -40,7 +40,10 @@ def plain(value: Any) -> Any:
     if kind in _SCALARS:
         return value
     if kind is dict or isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
+        return {
+            key if type(key) is str else plain(key): item if type(item) is str else plain(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, tuple):
@@ -57,15 +60,19 @@ def plain(value: Any) -> Any:
 
 
 def with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
-    """A message's reasoning under every name that templates read it by."""
+    """The message, with its reasoning under each name that some template reads."""
+    if _REASONING.keys().isdisjoint(message):
+        return message
     found = next((message[key] for key in _REASONING if message.get(key) is not None), None)
     if found is None:
         return message
     return {"thinking": found, **message, "reasoning_content": found}
 
 
-def flatten(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def flatten(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Messages whose content is a text: text parts are joined by line breaks, as vLLM does.
+
+    A message without parts is not copied.
 
     Raises:
         UnsupportedError: A part is no text; a text prompt cannot carry it.
@@ -73,7 +80,7 @@ def flatten(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {**message, "content": _joined(message["content"], at)}
         if isinstance(message.get("content"), (list, tuple))
-        else dict(message)
+        else message
         for at, message in enumerate(messages)
     ]
 
@@ -124,7 +131,7 @@ def _text(content: Any) -> str:
 
 
 def find_tokens(tokens: Iterable[str], messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Those of the control tokens that stand in some message's text, in the order given."""
+    """The control tokens that some message's text holds, in the order given."""
     texts = list(_texts(messages))
     return [token for token in tokens if token and any(token in text for text in texts)]
 

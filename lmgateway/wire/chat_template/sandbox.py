@@ -1,54 +1,159 @@
-"""The jinja environment that chat templates run in: Hugging Face's, with a budget."""
+"""Runs chat templates as Hugging Face does, in jinja's sandbox, with a few limits on size."""
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Callable, Iterator
+import re
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import datetime
-from types import BuiltinMethodType, FunctionType, MethodType
-from typing import Any, TypeAlias, cast
+from functools import lru_cache, wraps
+from io import StringIO
+from itertools import pairwise
+from types import BuiltinMethodType, MethodType, TracebackType
+from typing import Any, cast
 
 import jinja2
 from jinja2 import nodes
-from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.ext import Extension, loopcontrols
+from jinja2.filters import do_format
 from jinja2.parser import Parser
-from jinja2.runtime import Context, markup_join, str_join
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import (
     ImmutableSandboxedEnvironment,
     SandboxedEscapeFormatter,
     SandboxedFormatter,
 )
-from jinja2.utils import Namespace, generate_lorem_ipsum, pass_context
-from markupsafe import Markup
+from jinja2.utils import Namespace
 
-from . import costs, metering
-from .meter import METER, TODAY, flat
+from ...errors import ConfigError, InputError, excerpt
 
-__all__ = ["BoundedEnvironment", "RefusedError"]
+__all__ = ["MAX_TEXT", "execute"]
 
-_Test: TypeAlias = Callable[..., Any]
+#: Bytes of UTF-8 that a template may render at most. No model has a context as long as that.
+MAX_TEXT = 64 * 1024 * 1024
+#: Characters, digits or items that a number may ask for at most, as in ``center(80)``.
+_MAX_WIDTH = 9_999
+#: Bits of a product or a power of whole numbers at most; Python prints no more than 14,284.
+_MAX_BITS = 14_000
+#: Compiled templates that are kept. The longest takes a few MB.
+_MAX_COMPILED = 32
 
-_BUILTINS = (str, bytes, int, float, complex, list, tuple, dict, range, set, frozenset)
+# What ``codecs`` calls utf-8, ascii and latin-1. Some others take time squared in the length.
+_CODECS = frozenset({"utf-8", "ascii", "iso8859-1"})
+#: Types of objects that have neither frames nor code, and no method that changes them.
+_HARMLESS = frozenset({str, LoopContext, Namespace})
+_METHODS = (BuiltinMethodType, MethodType)
+# A width of more than _MAX_WIDTH, as three kinds of formats write it.
+_TOO_WIDE = re.compile(r"\d{5}")
+_TOO_WIDE_PERCENT = re.compile(r"%[-+ #0]*(?:\d*\.)?(?:\d{5}|\*)")  # "*": an argument says it
+_TOO_WIDE_NAMED = re.compile(r"\)[-+ #0]*(?:\d*\.)?\d{5}")  # after %(name)
 
 
-class RefusedError(TemplateError):
+class _RefusedError(jinja2.TemplateError):
     """The template called ``raise_exception``."""
 
 
-# -- functions of the template language --------------------------------------------------------
+class _LimitError(jinja2.TemplateError):
+    """The template asks for more than a limit allows."""
+
+
+# -- limits on a single operation --------------------------------------------------------------
+
+
+def _check_widths(*args: Any, **kwargs: Any) -> None:
+    """Refuse a width that no prompt needs."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, int) and abs(value) > _MAX_WIDTH:
+            raise _LimitError(f"a width or a number of digits is over {_MAX_WIDTH}")
+
+
+def _check_filter(value: Any, *args: Any, **kwargs: Any) -> None:
+    _check_widths(*args, **kwargs)
+
+
+def _check_codec(encoding: str = "utf-8", errors: str = "strict") -> None:
+    if codecs.lookup(encoding).name not in _CODECS:
+        raise _LimitError(f"encoding {encoding[:40]!r} is none of utf-8, ascii, latin-1")
+
+
+_CHECKS: Mapping[str, Callable[..., None]] = {
+    **dict.fromkeys(
+        ("center", "expandtabs", "ljust", "rjust", "to_bytes", "zfill"), _check_widths
+    ),
+    **dict.fromkeys(("decode", "encode"), _check_codec),
+}  # fmt: skip
+
+
+def _checked(function: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
+    """The same function, whose arguments are checked before it is called."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        check(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _multiply(left: Any, right: Any) -> Any:
+    times, value = (left, right) if isinstance(left, int) else (right, left)
+    if isinstance(times, int):
+        if isinstance(value, int):
+            if times.bit_length() + value.bit_length() > _MAX_BITS:
+                raise _LimitError("a number has too many digits")
+        elif isinstance(value, Sequence) and times * sys.getsizeof(value) > MAX_TEXT:
+            raise _LimitError(f"a repetition takes more than {MAX_TEXT} bytes")
+    return left * right
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    whole = isinstance(base, int) and isinstance(exponent, int)
+    if whole and base.bit_length() * exponent > _MAX_BITS:
+        raise _LimitError("a number has too many digits")
+    return base**exponent
+
+
+def _modulo(left: Any, right: Any) -> Any:
+    if isinstance(left, (str, bytes)):
+        _check_percent(left)
+    return left % right
+
+
+def _check_percent(text: str | bytes) -> None:
+    text = text if isinstance(text, str) else text.decode("latin-1")
+    if _TOO_WIDE_PERCENT.search(text) or ("%(" in text and _TOO_WIDE_NAMED.search(text)):
+        raise _LimitError(f"a format has a width over {_MAX_WIDTH}, or takes it from an argument")
+
+
+def _format(value: Any, *args: Any, **kwargs: Any) -> str:
+    _check_percent(str(value))
+    return do_format(value, *args, **kwargs)
+
+
+class _Formatter(SandboxedFormatter):
+    """``str.format``, with widths that are checked."""
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        if _TOO_WIDE.search(format_spec):
+            raise _LimitError(f"a format has a width over {_MAX_WIDTH}")
+        return super().format_field(value, format_spec)
+
+
+class _EscapeFormatter(_Formatter, SandboxedEscapeFormatter):
+    """The same for text that is escaped."""
+
+
+# -- what Hugging Face adds to jinja -----------------------------------------------------------
 
 
 def _raise_exception(message: Any) -> None:
-    METER.get().charge(METER.get().weigh(message))
-    raise RefusedError(str(message))
+    raise _RefusedError(str(message))
 
 
-@pass_context
-def _strftime_now(context: Context, format: str) -> str:
-    METER.get().charge(64 * flat(format))
-    today: Callable[[str], str] | None = context.get(TODAY)
-    return today(format) if today else datetime.now().strftime(format)
+def _strftime_now(format: str) -> str:
+    return datetime.now().strftime(format)
 
 
 def _tojson(
@@ -58,61 +163,11 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    encoder = json.JSONEncoder(
-        ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    """JSON as a model has learnt it: jinja's own filter escapes HTML."""
+    _check_widths(indent)
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
-    meter = METER.get()
-    if indent is None:
-        meter.charge(meter.weigh(value) * meter.weigh(separators))
-        return encoder.encode(value)
-    # Depth times width: pay before the encoder builds its first line break.
-    meter.charge(2 + (abs(indent) if isinstance(indent, int) else len(indent)))
-    return "".join(_paid(encoder.iterencode(value)))
-
-
-def _paid(pieces: Iterator[str]) -> Iterator[str]:
-    meter = METER.get()
-    for piece in pieces:
-        meter.charge(flat(piece))
-        yield piece
-
-
-def _lipsum(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -> str:
-    METER.get().charge(4 * n * max)
-    return generate_lorem_ipsum(n, html, min, max)
-
-
-class _Dict:
-    """``dict(...)`` and ``dict.fromkeys(...)``, without the type and its attributes."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        return dict(*args, **kwargs)
-
-    def fromkeys(self, *args: Any) -> dict[Any, Any]:
-        return dict.fromkeys(*args)
-
-
-class _Namespace(Namespace):
-    """``namespace(...)``: no private names, and a repr that does not grow with what is inside."""
-
-    def __init__(*args: Any, **kwargs: Any) -> None:
-        self, args = args[0], args[1:]
-        attributes = dict(*args, **kwargs)
-        for name in attributes:
-            _check_public(name)
-        Namespace.__init__(self, attributes)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        _check_public(name)
-        super().__setitem__(name, value)
-
-    def __repr__(self) -> str:
-        return "<Namespace>"
-
-
-def _check_public(name: Any) -> None:
-    if isinstance(name, str) and name.startswith("_"):
-        raise SecurityError(f"a namespace takes no attribute that begins with _: {name[:40]!r}")
 
 
 class _Generation(Extension):
@@ -123,206 +178,141 @@ class _Generation(Extension):
     def parse(self, parser: Parser) -> nodes.Node:
         lineno = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        call = self.call_method("_render")
-        return nodes.CallBlock(call, [], [], body).set_lineno(lineno)
-
-    def _render(self, caller: Callable[[], str]) -> str:
-        return caller()
+        return nodes.Scope(body, lineno=lineno)
 
 
-# -- what charges ------------------------------------------------------------------------------
-
-
-@pass_context
-def _tick(context: Context, cells: int) -> bool:
-    METER.get().charge(cells)
-    return True
-
-
-@pass_context
-def _concat(context: Context, *values: Any) -> str:
-    meter = METER.get()
-    meter.charge(meter.weigh_all(values))
-    return (markup_join if context.eval_ctx.autoescape else str_join)(values)
-
-
-@pass_context
-def _compared(context: Context, value: Any) -> Any:
-    if isinstance(value, Iterator) and not hasattr(value, "index0"):  # a LoopContext is one too
-        value = list(value)
-    meter = METER.get()
-    meter.charge(meter.weigh(value))
-    return value
-
-
-@pass_context
-def _scanned(context: Context, value: Any) -> Any:
-    METER.get().charge(1 if isinstance(value, dict) else flat(value))
-    return value
-
-
-@pass_context
-def _built(context: Context, value: Any) -> Any:
-    METER.get().charge(flat(value))
-    return value
-
-
-@pass_context
-def _finalize(context: Context, value: Any) -> Any:
-    meter = METER.get()
-    meter.charge(meter.weigh(value))
-    return value
-
-
-def _metered_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that pays before it runs and for what it returns."""
-    cost, lead = costs.cost_of_filter(name), _leading(function)
-    drains, lazy = name in costs.DRAINING_FILTERS, name in costs.LAZY_FILTERS
-
-    @pass_context
-    def call(context: Context, value: Any = None, *args: Any, **kwargs: Any) -> Any:
-        meter = METER.get()
-        if drains and isinstance(value, Iterator):
-            value = list(value)
-        meter.charge(4 + cost(meter, (value, *args, *kwargs.values())))
-        result = function(*lead(context), value, *args, **kwargs)
-        if lazy and isinstance(result, Iterator):
-            return meter.metered(result)
-        meter.charge(flat(result))
-        return result
-
-    return call
-
-
-def _metered_test(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    cost, lead = costs.cost_of_test(name), _leading(function)
-
-    @pass_context
-    def call(context: Context, *args: Any) -> Any:
-        meter = METER.get()
-        if isinstance(args[-1], Iterator):
-            args = (*args[:-1], list(args[-1]))
-        meter.charge(8 + cost(meter, args))
-        return function(*lead(context), *args)
-
-    return call
-
-
-def _leading(function: Callable[..., Any]) -> Callable[[Context], tuple[Any, ...]]:
-    """What jinja would pass to a filter before its value."""
-    wanted = getattr(getattr(function, "jinja_pass_arg", None), "name", None)
-    if wanted == "context":
-        return lambda context: (context,)
-    if wanted == "eval_context":
-        return lambda context: (context.eval_ctx,)
-    if wanted == "environment":
-        return lambda context: (context.environment,)
-    return lambda context: ()
-
-
-class _Formatter(SandboxedFormatter):
-    """``str.format``, each field of which is paid for."""
-
-    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        found = super().get_field(field_name, args, kwargs)
-        METER.get().charge(METER.get().weigh(found[0]))
-        return found
-
-    def format_field(self, value: Any, format_spec: str) -> Any:
-        METER.get().charge(costs.format_reach(format_spec))
-        return super().format_field(value, format_spec)
-
-
-class _EscapeFormatter(_Formatter, SandboxedEscapeFormatter):
-    """The same for text that is escaped."""
-
-
-class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """Renders as transformers does, as long as the meter in ``METER`` can pay."""
-
-    intercepted_binops = frozenset(costs.BINARY_COSTS)
+class _Sandbox(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset({"*", "**", "%"})
 
     def __init__(self) -> None:
         super().__init__(
-            trim_blocks=True,
-            lstrip_blocks=True,
-            extensions=[_Generation, loopcontrols],
-            finalize=_finalize,
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
-        self.filters["tojson"] = _tojson
-        self.filters = {name: _metered_filter(name, f) for name, f in self.filters.items()}
-        self.tests = {
-            name: test if name in costs.CHEAP_TESTS else _metered_test(name, cast(_Test, test))
-            for name, test in self.tests.items()
-        }
-        self.filters |= {
-            metering.TICK: _tick,
-            metering.CONCAT: _concat,
-            metering.COMPARED: _compared,
-            metering.SCANNED: _scanned,
-            metering.BUILT: _built,
-        }
-        self.globals |= {
-            "dict": _Dict(),
-            "lipsum": _lipsum,
-            "namespace": _Namespace,
-            "raise_exception": _raise_exception,
-            "strftime_now": _strftime_now,
-        }
+        self.binop_table |= {"*": _multiply, "**": _power, "%": _modulo}
+        self.filters |= {"format": _format, "tojson": _tojson}
+        for name in ("batch", "center", "indent", "round", "slice"):
+            self.filters[name] = _checked(self.filters[name], _check_filter)
+        self.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
+        del self.globals["lipsum"]  # as much random text as one asks for
 
-    def compile_metered(self, source: str) -> jinja2.Template:
-        """Compile a template that charges for all it does."""
-        tree = metering.Metering().visit(self.parse(source))
-        tree.set_environment(self)
-        return self.from_string(tree)
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """As jinja answers, but at once for objects that are common and have nothing to hide."""
+        if type(obj) in _HARMLESS:
+            return not attr.startswith("_")
+        return super().is_safe_attribute(obj, attr, value)
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Pay for an operation, then do it."""
-        meter = METER.get()
-        meter.charge(costs.BINARY_COSTS[operator](meter, (left, right)))
-        return self.binop_table[operator](left, right)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        """Pay for the hash of a key that is more than a name or a number."""
-        if isinstance(argument, tuple):
-            METER.get().charge(METER.get().weigh(argument))
-        return super().getitem(obj, argument)
-
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        """Pay for a call and for what it returns; a macro's body pays for itself."""
-        meter = METER.get()
-        owner = getattr(__obj, "__self__", None)
-        operands = (*args, *kwargs.values())
-        if isinstance(owner, _BUILTINS):
-            name = __obj.__name__
-            if name == "join" and args and isinstance(args[0], Iterator):
-                args = operands = (list(args[0]),)
-            meter.charge(costs.cost_of_method(owner, name)(meter, (owner, *operands)))
-        elif owner is not None or isinstance(__obj, _Dict):
-            args = tuple(list(a) if isinstance(a, Iterator) else a for a in args)
-            meter.charge(16 + meter.weigh_all(args))
-        else:
-            meter.charge(16 + 4 * len(operands))
-        result = super().call(__context, __obj, *args, **kwargs)
-        if not isinstance(result, range):
-            meter.charge(flat(result))
-        return result
-
-    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """``str.format`` and ``str.format_map``, with a formatter that pays."""
-        if not isinstance(value, (BuiltinMethodType, MethodType, FunctionType)):
+    def wrap_str_format(self, value: Any) -> Callable[..., Any] | None:
+        """A method of a text or a number with a check of its arguments; None if it needs none."""
+        if not isinstance(value, _METHODS):
             return None
-        if super().wrap_str_format(value) is None:
+        name = value.__name__
+        if name in _CHECKS:
+            return _checked(value, _CHECKS[name])
+        if name not in ("format", "format_map") or super().wrap_str_format(value) is None:
             return None
-        text = cast(str, value.__self__)  # type: ignore[union-attr]
-        escape = text.escape if isinstance(text, Markup) else None
+        text = cast(str, value.__self__)
+        escape = getattr(text, "escape", None)  # which only text has that is escaped already
         formatter = _EscapeFormatter(self, escape=escape) if escape else _Formatter(self)
-        mapped = value.__name__ == "format_map"
 
         def call(*args: Any, **kwargs: Any) -> str:
-            METER.get().charge(4 * flat(text))
-            if mapped:
+            if name == "format_map":
                 (kwargs,), args = args, ()
             return type(text)(formatter.vformat(text, args, kwargs))
 
         return call
+
+
+# -- rendering ---------------------------------------------------------------------------------
+
+_ENVIRONMENT = _Sandbox()
+
+
+@lru_cache(maxsize=_MAX_COMPILED)
+def _compile(source: str) -> jinja2.Template:
+    return _ENVIRONMENT.from_string(source)
+
+
+def execute(source: str, context: Mapping[str, Any], name: str) -> str:
+    """Render a template's source.
+
+    Args:
+        source: Jinja.
+        context: What the template reads: plain data, and ``strftime_now`` for another day.
+        name: How messages call the template.
+
+    Raises:
+        ConfigError: The source does not compile.
+        InputError: The template refused the conversation, failed on it, or went over a limit.
+    """
+    compiled = _compiled(source, name)
+    try:
+        return _joined(cast(Generator[str], compiled.generate(context)))
+    except _RefusedError as error:
+        raise InputError(
+            f"the chat template {name} refuses this conversation: {excerpt(str(error))}"
+            f"{_advice(context['messages'])}"
+        ) from None
+    except (_LimitError, MemoryError, OverflowError, RecursionError) as error:
+        reason = excerpt(str(error)) or "it needs more memory than there is"
+        raise InputError(
+            f"the chat template {name} was stopped at line {_line(error)}: {reason}; "
+            f"use another template, or a shorter conversation"
+        ) from None
+    except Exception as error:  # a template is a program: anything may come out of it
+        raise InputError(
+            f"the chat template {name} failed at line {_line(error)}: {excerpt(str(error))}; check "
+            f"that each message, and each variable such as bos_token, is what the template reads"
+        ) from error
+
+
+def _joined(pieces: Generator[str]) -> str:
+    """The pieces as one text, as long as they are no more than ``MAX_TEXT``."""
+    text, room = StringIO(), MAX_TEXT
+    write = text.write
+    for piece in pieces:
+        room -= len(piece) if piece.isascii() else len(piece.encode("utf-8", "surrogatepass"))
+        if room < 0:  # raised within the template, so that its line is known
+            pieces.throw(_LimitError(f"it renders more than {MAX_TEXT} bytes"))
+        write(piece)
+    return text.getvalue()
+
+
+def _compiled(source: str, name: str) -> jinja2.Template:
+    try:
+        return _compile(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise ConfigError(
+            f"the chat template {name} is broken at line {error.lineno}: "
+            f"{excerpt(error.message or 'syntax error')}"
+        ) from None
+    except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"the chat template {name} cannot be compiled: {excerpt(str(error), 120)}"
+        ) from None
+
+
+def _line(error: BaseException) -> int | str:
+    """The line of the template in which an error arose; jinja has put it into the traceback."""
+    line: int | str = "?"
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _advice(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What the user can do about a conversation that a template refuses."""
+    roles = [message.get("role") for message in messages]
+    advice = []
+    if "system" in roles:
+        advice.append("merge_system=True puts the system text into the first user turn")
+    turns = [(at, role) for at, role in enumerate(roles) if role != "system"]
+    if turns and turns[0][1] != "user":
+        advice.append(f"begin with a user turn, not {excerpt(str(turns[0][1]), 20)}")
+    for (_, before), (at, role) in pairwise(turns):
+        if before == role:
+            advice.append(f"join messages[{at}] with the {role} turn before it")
+            break
+    return "".join(f"; {each}" for each in advice)

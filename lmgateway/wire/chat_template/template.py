@@ -1,4 +1,4 @@
-"""A chat template: where it comes from, and what a conversation looks like through it."""
+"""Finds a chat template by what the user gave, and renders conversations with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from .conversation import (
     with_reasoning,
 )
 from .families import FAMILIES, Family, family_named
-from .meter import TODAY
 
 __all__ = ["MAX_SOURCE", "Template", "find_control_tokens", "holds_bos", "render", "resolve"]
 
@@ -83,10 +82,10 @@ class Template:
         context = self._context(messages, variables)
         context["add_generation_prompt"] = add_generation_prompt
         try:
-            from .engine import execute  # jinja2 is loaded when a template is rendered, not before
+            from .sandbox import execute  # jinja2 is loaded when a template is rendered, not before
         except ImportError as error:
             raise UnsupportedError(
-                "chat templates need jinja2: pip install 'lmgateway[templates]'"
+                "chat templates need jinja2: pip install 'lmgateway-core[templates]'"
             ) from error
         return execute(self.source, context, self.name)
 
@@ -111,7 +110,7 @@ class Template:
         for name in ("tools", "documents"):
             _check_dicts(name, context[name])
         if isinstance(context.get("date_string"), str):
-            context[TODAY] = _clock(context["date_string"])
+            context["strftime_now"] = _clock(context["date_string"])
         return context
 
 
@@ -139,7 +138,7 @@ def _clock(date: str) -> Callable[[str], str]:
     return lambda format: date
 
 
-def _bare(messages: Sequence[Mapping[str, Any]]) -> str:
+def _bare(messages: list[dict[str, Any]]) -> str:
     """The only user message, as it is; what has a structure needs a template."""
     (text,) = [m.get("content") for m in flatten(messages)] if len(messages) == 1 else (None,)
     if isinstance(text, str) and messages[0].get("role") == "user":
@@ -266,8 +265,8 @@ def render(
             ``strftime_now``), ...
 
     Raises:
-        InputError: The template refuses the conversation, or wants more time or memory than a
-            template may have; the message says what to do.
+        InputError: The template refuses the conversation, fails on it, or renders more than a
+            template may; the message says what to do.
         UnsupportedError: The template takes no tools or no images; or jinja2 is not installed.
         ConfigError: There is no such template, or it is broken: the message has the line.
     """
@@ -279,7 +278,7 @@ def render(
 def find_control_tokens(
     template: str | Template | Family, messages: Sequence[Mapping[str, Any]] | str
 ) -> list[str]:
-    """The template's control tokens that stand in what the user said.
+    """The template's control tokens that the user's text holds.
 
     A model obeys them wherever they stand: ``<|im_end|>`` in a user's text ends their turn.
     """

@@ -1,4 +1,4 @@
-"""The store of a Python that was built without SQLite: it keeps nothing."""
+"""The store for a Python that was built without SQLite: it keeps nothing."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from .settings import warn
 if TYPE_CHECKING:
     from .exchange import Key
 
-__all__ = ["Nowhere", "nowhere"]
+__all__ = ["DisabledStore", "disabled_store"]
 
 
-class Nowhere:
-    """Looks like a ``Store`` in which nothing is found."""
+class DisabledStore:
+    """A ``Store`` that holds nothing."""
 
     file = Path("answers")
 
     def get(self, key: Key) -> None:
-        """Nothing."""
+        """None: there is never an entry."""
 
     def put(self, key: Key, value: bytes) -> bool:
-        """False: it is not written."""
+        """False: nothing is written."""
         return False
 
-    def distrust(self, key: Key) -> None:
+    def invalidate(self, key: Key) -> None:
         """Nothing to do: it was never found."""
 
-    doubt = distrust
+    report_foreign = invalidate
 
 
 @cache
-def nowhere() -> Nowhere:
-    """The one of this process; who asks first is warned."""
+def disabled_store() -> DisabledStore:
+    """The one of this process; the first call warns."""
     warn("the cache is not used: this Python was built without SQLite (import sqlite3 fails)")
-    return Nowhere()
+    return DisabledStore()

@@ -1,4 +1,4 @@
-"""Whether a cache is in its owner's hands alone: whoever can write to it says what a model said."""
+"""Whether only its owner can write to a cache file: another writer could forge answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .schema import UnusableFileError
 
-__all__ = ["check_custody", "hide"]
+__all__ = ["check_owner", "make_private"]
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
@@ -18,11 +18,11 @@ _OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
 _BESIDE = ("-wal", "-shm", "-journal")
 
 
-def check_custody(file: Path) -> None:
-    """Refuse a cache that somebody else could have put answers into.
+def check_owner(file: Path) -> None:
+    """Refuse a cache file that another user could have written to.
 
-    Looked at are the database, SQLite's files beside it, and whether their folder lets others put
-    files in their place. Where files have no such owners and modes, on Windows, nothing is.
+    Checked are the database, SQLite's files beside it, and their folder, where others might
+    replace files. On Windows, where files have no such owners and modes, nothing is checked.
 
     Raises:
         UnusableFileError: It is another user's, or others may write to it.
@@ -41,8 +41,8 @@ def check_custody(file: Path) -> None:
             _check(each)
 
 
-def hide(file: Path) -> None:
-    """Take from others the right to read a cache of ours, as far as the file system knows it."""
+def make_private(file: Path) -> None:
+    """Let only the owner read a cache file, where the file system can do that."""
     if not hasattr(os, "geteuid"):
         return
     for each in _files(file):
