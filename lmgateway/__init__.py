@@ -105,7 +105,7 @@ __all__ = [
     "usage",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "LM": "lm",
