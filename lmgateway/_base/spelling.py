@@ -25,7 +25,10 @@ _ELSEWHERE: dict[str, str] = {
         ("request_timeout", "read_timeout", "stream_timeout", "timeout_seconds", "deadline"),
         "timeout",
     ),
-    **dict.fromkeys(("max_retries", "num_retries", "retry", "max_attempts", "tries"), "retries"),
+    **dict.fromkeys(
+        ("max_retries", "num_retries", "retry", "max_attempts", "tries", "retry_policy"), "retries"
+    ),
+    **dict.fromkeys(("organization_id", "openai_organization", "org_id"), "organization"),
     **dict.fromkeys(
         ("extra_headers", "default_headers", "custom_headers", "http_headers"), "headers"
     ),
@@ -37,7 +40,7 @@ _ELSEWHERE: dict[str, str] = {
     ),
     **dict.fromkeys(
         ("response_model", "response_schema", "output_schema", "json_schema", "text_format",
-         "output_type"),
+         "output_type", "json_mode"),
         "schema",
     ),
     **dict.fromkeys(("system_prompt", "system_message", "system_instruction"), "system"),
@@ -52,10 +55,10 @@ _ELSEWHERE: dict[str, str] = {
     ),
     **dict.fromkeys(("stop_sequences", "stop_words", "stop_strings"), "stop"),
     **dict.fromkeys(("num_return_sequences", "candidate_count", "num_completions"), "n"),
-    **dict.fromkeys(("random_seed",), "seed"),
-    **dict.fromkeys(("repeat_penalty",), "repetition_penalty"),
-    **dict.fromkeys(("functions",), "tools"),
-    **dict.fromkeys(("function_call",), "tool_choice"),
+    "random_seed": "seed",
+    "repeat_penalty": "repetition_penalty",
+    "functions": "tools",
+    "function_call": "tool_choice",
     **dict.fromkeys(
         ("max_workers", "max_concurrency", "num_threads", "n_jobs"), "concurrency"
     ),
@@ -96,14 +99,13 @@ _ELSEWHERE: dict[str, str] = {
         ("verbose", "debug", "set_verbose", "log_level", "logger_fn"),
         "set up the standard library's logging: the logger is 'lmgateway'",
     ),
-    **dict.fromkeys(
-        ("mock_response",), "lmgateway.testing.ScriptedLM answers from a script"
-    ),
+    "mock_response": "lmgateway.testing.ScriptedLM answers from a script",
     **dict.fromkeys(
         ("model_kwargs", "optional_params", "generation_config", "extra_params"),
         "give what it holds as keywords of their own",
     ),
-    **dict.fromkeys(("model_type",), "use_chat_api=True or False chooses the endpoint"),
+    "drop_params": "nothing is dropped here: leave out what the service does not take",
+    "model_type": "use_chat_api=True or False chooses the endpoint",
     **dict.fromkeys(("input", "inputs", "question"), "the prompt comes first, without a name"),
 }  # fmt: skip
 

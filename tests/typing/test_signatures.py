@@ -14,9 +14,9 @@ import pytest
 import lmgateway
 from lmgateway import LM, UNSET, get_lm
 from lmgateway._call import signatures
-from lmgateway._call.parameters import CallOptions, LMOptions, Parameters
+from lmgateway._call.parameters import CallOptions, EmbedParameters, LMOptions, Parameters
 from lmgateway._call.spec import FIXED
-from lmgateway.errors import InputError
+from lmgateway.errors import CacheMissError, InputError
 from lmgateway.testing import ScriptedLM
 from lmgateway.types import Options
 from lmgateway.wire.openai import OPENAI, VLLM
@@ -103,6 +103,13 @@ def test_what_runs_takes_what_its_signature_names(name: str) -> None:
 def test_whoever_looks_sees_the_words_of_what_runs(name: str) -> None:
     assert inspect.getdoc(getattr(signatures, name)) == inspect.getdoc(run(name))
     assert inspect.iscoroutinefunction(run(name)) is not ENTRIES[name].blocking
+
+
+def test_what_embed_names_is_taken() -> None:
+    lm = get_lm("openai/m", api_key="sk")
+    for name in EmbedParameters.__annotations__:
+        with pytest.raises(CacheMissError):  # and no UnknownParameterError
+            lm.embed("x", cache="only", **{name: None})
 
 
 # -- UNSET --------------------------------------------------------------------------------------
