@@ -67,12 +67,16 @@ def lmgateway_stream(request: Request, settings: BaseModel) -> Flow[Completion]:
 
 @hookspec(firstresult=True)
 def lmgateway_embed(request: EmbedRequest, settings: BaseModel) -> Flow[Embeddings] | Embeddings:  # type: ignore[empty-body]
-    """Embed texts: one vector for each, in their order."""
+    """Embed texts: one vector for each, in their order.
+
+    A vector is a list of finite numbers; all are of one length. An array (of numpy, say) becomes
+    a list.
+    """
 
 
 @hookspec(firstresult=True)
 def lmgateway_models(settings: BaseModel) -> Flow[Sequence[ModelCard]] | Sequence[ModelCard]:  # type: ignore[empty-body]
-    """List the models that the service offers."""
+    """List the models that the service offers: dicts, each with an ``id``."""
 
 
 @hookspec(firstresult=True)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ._call import flow as flows
-from ._call import signatures
+from ._call import kinds, signatures
 from ._call import spec as specs
 from ._call.allowlist import check_row
 from ._call.exchange import complain
-from ._drive.gather import Input, abatch, batch
+from ._drive.gather import Batch, Input
 from ._drive.loops import arun, run
 from ._drive.streams import (
     AStream,
@@ -20,8 +20,8 @@ from ._drive.streams import (
     show_text,
 )
 from ._guard.tracebacks import conceal, door
-from ._records.history import History, remembered
-from ._transports.leases import Connections, closed
+from ._records.history import History, show
+from ._transports.leases import Leases, closed
 from .types import UNSET, Completion, Embeddings, Flow, Messages, ModelCard, Options
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class LM:
     """
 
     _spec: Spec
-    _connections: Connections
+    _connections: Leases
     _closed: bool
     _finalizer: weakref.finalize[Any, LM]
     _history: History
@@ -90,11 +90,11 @@ class LM:
         self,
         spec: Spec,
         history: History | None = None,
-        connections: Connections | None = None,
+        connections: Leases | None = None,
         *,
         tells_plugin: bool = True,
     ) -> None:
-        connections = Connections() if connections is None else connections
+        connections = Leases() if connections is None else connections
         set_ = object.__setattr__
         set_(self, "_spec", spec)
         set_(self, "_connections", connections)
@@ -280,14 +280,15 @@ class LM:
             **keywords: As for ``complete``, for every input that does not say otherwise.
         """
         self._check_open()
-        return batch(
-            self,
+        work = Batch(
             inputs,
             keywords,
+            self._check_row,
             concurrency=concurrency,
             return_exceptions=return_exceptions,
             progress=progress,
         )
+        return work.run(self.complete)
 
     @_shown_as(signatures.abatch)
     @door
@@ -302,14 +303,15 @@ class LM:
     ) -> list[Any]:
         """As ``batch``, in tasks."""
         self._check_open()
-        return await abatch(
-            self,
+        work = Batch(
             inputs,
             keywords,
+            self._check_row,
             concurrency=concurrency,
             return_exceptions=return_exceptions,
             progress=progress,
         )
+        return await work.arun(self.acomplete)
 
     # -- beside answers ------------------------------------------------------------------------
 
@@ -340,14 +342,16 @@ class LM:
     def models(self, **keywords: Any) -> list[ModelCard]:
         """List the models that the service offers; takes core options and settings."""
         flow, call = self._listing(keywords)
-        return list(run(flow, self._connections.blocking(call), call.deadline))
+        answer = run(flow, self._connections.blocking(call), call.deadline)
+        return answer["models"]  # type: ignore[no-any-return]
 
     @_shown_as(signatures.amodels)
     @door
     async def amodels(self, **keywords: Any) -> list[ModelCard]:
         """As ``models``, awaited."""
         flow, call = self._listing(keywords)
-        return list(await arun(flow, self._connections.awaiting(call), call.deadline))
+        answer = await arun(flow, self._connections.awaiting(call), call.deadline)
+        return answer["models"]  # type: ignore[no-any-return]
 
     @_shown_as(signatures.embed)
     @door
@@ -358,6 +362,8 @@ class LM:
             texts: One or more.
             **params: What shapes vectors (``dimensions``, ``input_type``, ``user``, ...; the rest
                 goes into ``extra_body``), and core options and settings, as for ``complete``.
+                Vectors of two models do not compare: of the LM's fallbacks only those with the
+                same model are asked, and any that are given here.
         """
         flow, call = self._embedding(texts, params)
         return run(flow, self._connections.blocking(call), call.deadline)
@@ -371,8 +377,6 @@ class LM:
 
     def inspect_history(self, n: int = 1) -> None:
         """Print the last ``n`` calls readably."""
-        from ._records.transcript import show
-
         show(list(self._history), n)
 
     # -- its life ------------------------------------------------------------------------------
@@ -454,10 +458,7 @@ class LM:
         self._check_open()
         spec = specs.varied(self._spec, keywords)
         request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
-        step = flows.compose(spec, call)
-        if not self._history.limit:
-            return step(request), call
-        return remembered(step(request), request.input, spec.params, self._history), call
+        return flows.compose(spec, call, request, self._history), call
 
     def _kept(self, flow: Flow[Completion]) -> Flow[Completion]:
         """Keep this LM until a stream's flow has ended, which may begin when nobody else does."""
@@ -466,7 +467,7 @@ class LM:
 
     def _listing(self, keywords: Mapping[str, Any]) -> tuple[Flow[Any], Call]:
         self._check_open()
-        return flows.listing(self._spec, keywords)
+        return flows.ask(kinds.MODELS, self._spec, keywords, self._history)
 
     def _embedding(
         self, texts: object, keywords: Mapping[str, Any]
@@ -474,7 +475,7 @@ class LM:
         from ._call.validation import check_texts
 
         self._check_open()
-        return flows.embedding(self._spec, check_texts(texts), keywords)
+        return flows.ask(kinds.EMBED, self._spec, keywords, self._history, check_texts(texts))
 
 
 def _given(keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -486,7 +487,7 @@ def spec_of(lm: LM) -> Spec:
     return lm._spec
 
 
-def derived(lm: LM, *layers: EffectLayer, connections: Connections | None = None) -> LM:
+def derived(lm: LM, *layers: EffectLayer, connections: Leases | None = None) -> LM:
     """The same LM with further layers next to the wire, and without a history.
 
     It must be closed before the LM that it comes from. Its plugin is not told when it is closed:
@@ -501,7 +502,7 @@ def derived(lm: LM, *layers: EffectLayer, connections: Connections | None = None
     return LM(spec, History(0), connections, tells_plugin=False)
 
 
-def _let_go(spec: Spec | None, connections: Connections) -> None:
+def _let_go(spec: Spec | None, connections: Leases) -> None:
     """What happens when an LM is closed or dropped, once."""
     connections.close()
     for each in (spec, *spec.alternatives.values()) if spec is not None else ():
@@ -511,7 +512,7 @@ def _let_go(spec: Spec | None, connections: Connections) -> None:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                complain(error, each.target, each.target.secrets(), "while an LM was closed")
+                complain(error, each.endpoint, each.endpoint.secrets(), "while an LM was closed")
 
 
 def _revive(selection: Selection, arguments: dict[str, Any], left: tuple[str, ...] = ()) -> LM:

@@ -40,12 +40,16 @@ _WELL_KNOWN = {
     "xai": "x_ai",
 }
 
+# The conventions know no operation that lists models; a name of one's own is allowed then.
+_OPERATIONS = {"embed": "embeddings", "models": "list_models"}
+
 _PARAMETERS = {
     "temperature": "gen_ai.request.temperature",
     "top_p": "gen_ai.request.top_p",
     "top_k": "gen_ai.request.top_k",
     "max_tokens": "gen_ai.request.max_tokens",
     "max_completion_tokens": "gen_ai.request.max_tokens",
+    "dimensions": "gen_ai.embeddings.dimension.count",
     "frequency_penalty": "gen_ai.request.frequency_penalty",
     "presence_penalty": "gen_ai.request.presence_penalty",
     "seed": "gen_ai.request.seed",
@@ -121,12 +125,10 @@ class _Instruments:
 
 def _shared(event: CallEvent) -> dict[str, Any]:
     """The attributes that spans and metrics have in common."""
-    *above, endpoint = (event.endpoint or "").split("/")
-    plain = endpoint == "completions" and above[-1:] != ["chat"]
     address, port = _address(event.host)
     return _known(
         {
-            "gen_ai.operation.name": "text_completion" if plain else "chat",
+            "gen_ai.operation.name": _operation(event),
             "gen_ai.provider.name": _WELL_KNOWN.get(event.provider, event.provider),
             "gen_ai.request.model": event.model or None,
             "gen_ai.response.model": event.response_model,
@@ -134,6 +136,13 @@ def _shared(event: CallEvent) -> dict[str, Any]:
             "server.port": port,
         }
     )
+
+
+def _operation(event: CallEvent) -> str:
+    if event.kind != "complete":
+        return _OPERATIONS.get(event.kind, event.kind)
+    *above, endpoint = (event.endpoint or "").split("/")
+    return "text_completion" if endpoint == "completions" and above[-1:] != ["chat"] else "chat"
 
 
 def _span(tracer: trace.Tracer, event: CallEvent, shared: dict[str, Any]) -> None:

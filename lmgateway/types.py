@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, NotRequired, Protocol, TypeAlias, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    NotRequired,
+    Protocol,
+    TypeAlias,
+    overload,
+)
 
 from typing_extensions import TypedDict, TypeVar
 
@@ -140,6 +150,7 @@ class Embeddings(TypedDict):
     usage: NotRequired[Usage]
     provider: NotRequired[str]
     cached: NotRequired[bool]
+    fallback_from: NotRequired[list[dict[str, JSON]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +191,12 @@ class EmbedRequest:
     texts: Sequence[str] = field(repr=False)
     params: Mapping[str, Any] = field(default_factory=dict, repr=False)
     timeout: float | None = None
+    stream: ClassVar[bool] = False
+
+    @property
+    def input(self) -> list[str]:
+        """What the user gave: the texts."""
+        return list(self.texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,8 @@ from lmgateway._plugins.registry import plugin_from
 from lmgateway.batch import (
     aprocess_batch,
     arun,
-    asker,
     process_batch,
+    row_runner,
     run,
 )
 from lmgateway.errors import LMGatewayError
@@ -87,8 +87,10 @@ JOBS = {"run", "arun", "process_batch", "aprocess_batch"}
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch gives a row up at once."""
-    patience = asker.Patience(strikes=1, tries=1, refusals=1, outage=0.1, backoff=0.01)
-    monkeypatch.setattr(asker, "PATIENCE", patience)
+    policy = row_runner.RetryPolicy(
+        consecutive_failures=1, tries=1, overloads=1, outage=0.1, backoff=0.01
+    )
+    monkeypatch.setattr(row_runner, "RETRY_POLICY", policy)
 
 
 def assert_clean(*texts: object) -> None:

@@ -29,7 +29,7 @@ from lmgateway._base.values import (
     is_deep,
     shown,
 )
-from lmgateway._records.transcript import render
+from lmgateway._records.history import render
 
 pytestmark = pytest.mark.loopback
 

@@ -1,4 +1,4 @@
-"""Every effect, in both colours, by flows that a provider could have written."""
+"""Every effect, sync and async, by flows that a provider could have written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from lmgateway._drive.cancel import Deadline
+from lmgateway._drive.cancel import Cancelled, CancelScope, Deadline
 from lmgateway._drive.loops import (
     Done,
     aadvance,
@@ -33,7 +34,7 @@ from lmgateway.types import (
 
 
 class Chunks:
-    """A body of given pieces, for both colours."""
+    """A body of given pieces, for both drivers."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = [*pieces, b""]
@@ -265,6 +266,191 @@ def test_a_cancelled_task_closes_its_flow() -> None:
 
     asyncio.run(main())
     assert seen == ["cancelled"]
+
+
+# -- a call that is given up -------------------------------------------------------------------
+
+
+class Arriving(Answering):
+    """A transport whose answer never comes; whoever gives the call up wakes it."""
+
+    def __init__(self) -> None:
+        super().__init__(nothing)
+
+    def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
+        woken = threading.Event()
+        deadline.on_cancel(woken.set)
+        woken.wait(30)
+        raise ConnectionError("it was cut")
+
+
+class AArriving(AAnswering):
+    def __init__(self) -> None:
+        super().__init__(nothing)
+
+    async def send(  # type: ignore[override]
+        self, request: HTTPRequest, deadline: Deadline
+    ) -> HTTPResponse:
+        await asyncio.sleep(30)
+        raise AssertionError
+
+
+def given_up(flow: Flow[Any], drive: Any, deadline: Deadline) -> None:
+    """Drive a flow that is given up; whoever does so is in the flow itself, or elsewhere."""
+    if drive is blocking:
+        run(flow, Arriving(), deadline)
+    else:
+        asyncio.run(arun(flow, AArriving(), deadline))
+
+
+@both
+@pytest.mark.parametrize(
+    "effect",
+    [Sleep(30), Wait(Future()), Wait(Future(), 30), REQUEST],
+    ids=lambda e: type(e).__name__,
+)
+def test_a_call_can_be_given_up_from_another_thread(drive: Any, effect: Any) -> None:
+    deadline, ended = Deadline(None), list[BaseException]()
+
+    def flow() -> Flow[None]:
+        threading.Thread(target=deadline.cancel).start()
+        try:
+            yield effect
+        except BaseException as error:
+            ended.append(error)
+            raise
+
+    with pytest.raises(Cancelled):
+        given_up(flow(), drive, deadline)
+    assert type(ended[0]) in (GeneratorExit, asyncio.CancelledError)  # and no failure to retry
+
+
+@both
+def test_a_call_that_was_given_up_before_does_nothing_that_takes_time(drive: Any) -> None:
+    deadline = Deadline(None)
+    deadline.cancel()
+
+    def flow() -> Flow[None]:
+        yield Sleep(30)
+
+    with pytest.raises(Cancelled):
+        given_up(flow(), drive, deadline)
+
+
+@both
+def test_a_flow_that_goes_on_although_it_was_given_up_is_closed(drive: Any) -> None:
+    deadline, seen = Deadline(None), list[str]()
+
+    def flow() -> Flow[None]:
+        threading.Thread(target=deadline.cancel).start()
+        try:
+            try:
+                yield Sleep(30)
+            except asyncio.CancelledError:
+                seen.append("swallowed")
+            yield REQUEST
+        finally:
+            seen.append("closed")
+
+    with pytest.raises(Cancelled):
+        given_up(flow(), drive, deadline)
+    assert seen[-1] == "closed"
+
+
+def asleep() -> Flow[None]:
+    yield Sleep(30)
+
+
+def cancelling() -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()
+
+
+def test_a_task_whose_call_was_given_up_goes_on() -> None:
+    async def work(deadline: Deadline) -> int:
+        with pytest.raises(Cancelled):
+            await arun(asleep(), AAnswering(nothing), deadline)
+        await asyncio.sleep(0)
+        return cancelling()
+
+    async def main() -> int:
+        deadline = Deadline(None)
+        task = asyncio.create_task(work(deadline))
+        await asyncio.sleep(0)
+        deadline.cancel()
+        deadline.cancel()
+        return await asyncio.wait_for(task, 10)
+
+    assert asyncio.run(main()) == 0
+
+
+@pytest.mark.parametrize("first", ["the call", "the task"])
+def test_a_task_that_is_cancelled_as_its_call_is_given_up_stays_cancelled(first: str) -> None:
+    async def work(deadline: Deadline) -> int:
+        with pytest.raises(asyncio.CancelledError):
+            await arun(asleep(), AAnswering(nothing), deadline)
+        return cancelling()
+
+    async def main() -> int:
+        deadline = Deadline(None)
+        task = asyncio.create_task(work(deadline))
+        await asyncio.sleep(0)
+        if first == "the call":
+            deadline.cancel()
+        task.cancel()
+        deadline.cancel()
+        return await asyncio.wait_for(task, 10)
+
+    assert asyncio.run(main()) == 1
+
+
+def test_a_timeout_that_ends_as_the_call_is_given_up_stays_a_timeout() -> None:
+    async def work(deadline: Deadline, limits: list[asyncio.Timeout]) -> int:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(30) as limit:
+                limits.append(limit)
+                await arun(asleep(), AAnswering(nothing), deadline)
+        assert limits[0].expired()
+        return cancelling()
+
+    async def main() -> int:
+        deadline, limits = Deadline(None), list[asyncio.Timeout]()
+        task = asyncio.create_task(work(deadline, limits))
+        await asyncio.sleep(0)
+        limits[0].reschedule(0.0)
+        deadline.cancel()
+        return await asyncio.wait_for(task, 10)
+
+    assert asyncio.run(main()) == 0
+
+
+def test_a_call_whose_loop_was_closed_can_still_be_given_up() -> None:
+    deadline = Deadline(None)
+
+    async def enter() -> None:
+        deadline.__enter__()
+
+    asyncio.run(enter())
+    deadline.cancel()
+    assert deadline.cancelled
+
+
+def test_a_part_of_a_call_that_is_interrupted_ends_with_its_own_error() -> None:
+    class Part(CancelScope):
+        def error(self) -> Exception:
+            return TimeoutError("too slow")
+
+    async def main() -> int:
+        part = Part()
+        asyncio.get_running_loop().call_soon(part.interrupt)
+        with pytest.raises(TimeoutError, match="too slow"), Deadline(None), part:
+            await asyncio.sleep(30)
+        with part:  # it was interrupted, and not given up: it can be used again
+            await asyncio.sleep(0)
+        return cancelling()
+
+    assert asyncio.run(main()) == 0
 
 
 def test_the_clock_of_a_deadline_stands_while_it_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,26 +12,27 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 from layers.flows import call_of
+from support.collector import Tracer
+from support.permits import held, queued
 
 import lmgateway
 from lmgateway import LM, get_lm, hookimpl
 from lmgateway._call.spec import specify
-from lmgateway._drive.futures import Promise, start
+from lmgateway._drive.futures import LockFreeFuture, start
 from lmgateway._drive.workers import Workers
-from lmgateway._layers import limit
-from lmgateway._layers import singleflight as flight
-from lmgateway._layers.call import Scope
-from lmgateway._layers.permits import Gate, Pace, Slot
+from lmgateway._layers import limit, singleflight
+from lmgateway._layers.call import Attempt
+from lmgateway._layers.limit import limiters
+from lmgateway._layers.permits import RateLimiter, Reservation, Semaphore
 from lmgateway._plugins.registry import plugin_from
 from lmgateway._store.exchange import Key
 from lmgateway._store.sqlite import Store
-from lmgateway._transports import pool, watchdog
-from lmgateway._transports.leases import Connections
+from lmgateway._transports import leases, watchdog
+from lmgateway._transports.leases import Leases
 from lmgateway._transports.protocols import BodySource
 from lmgateway._transports.watchdog import Guard
 from lmgateway.types import (
@@ -66,38 +67,15 @@ EACH = "opcode" if sys.version_info < (3, 12) else "line"
 LEAST = 1000 if EACH == "opcode" else 150
 
 
-class Striker:
-    """Raises KeyboardInterrupt before the ``number``-th instruction of what is struck.
-
-    Attributes:
-        count: How many instructions ran until then.
-    """
+class Striker(Tracer):
+    """Raises KeyboardInterrupt before the ``number``-th instruction of what is struck."""
 
     def __init__(self, number: int) -> None:
-        self.count = 0
-        self._number = number
+        super().__init__(STRUCK, number, strike_now, EACH)
 
-    def __enter__(self) -> Striker:
-        self._before = sys.gettrace()
-        sys.settrace(self._enter)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self._before)
-
-    def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if frame.f_code.co_filename not in STRUCK:
-            return None
-        frame.f_trace_opcodes = EACH == "opcode"
-        return self._step
-
-    def _step(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == EACH:
-            self.count += 1
-            if self.count == self._number:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return self._step
+def strike_now() -> None:
+    raise KeyboardInterrupt
 
 
 # -- a service in the process ------------------------------------------------------------------
@@ -133,18 +111,18 @@ class Service:
         return HTTPResponse(200, {"Content-Type": "application/json"}, json.dumps(ANSWER).encode())
 
 
-def hold(connections: Connections, kind: str, options: Any) -> Any:
+def hold(_: Leases, kind: str, options: Any) -> Any:
     return Service()
 
 
 @pytest.fixture
 def lm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LM]:
-    """With a cache, one place in flight and both paces."""
-    monkeypatch.setattr(Connections, "hold", hold)
+    """With a cache, one permit and both rates."""
+    monkeypatch.setattr(Leases, "hold", hold)
     monkeypatch.setenv("LMGATEWAY_CACHE_DIR", str(tmp_path))
     config = tmp_path / "lmgateway.toml"
     config.write_text("[limits.openai]\nin_flight = 1\nrpm = 1e9\ntpm = 1e9\n")
-    limit._limiters.clear()
+    limiters.clear()
     options = {"temperature": 0, "retries": 0, "timeout": LONG, "config": str(config)}
     with get_lm("openai/m", api_base="http://host.test", api_key="sk-ours", **options) as lm:
         yield lm
@@ -176,11 +154,8 @@ def careless(lm: LM) -> LM:
 
 
 def nothing_is_taken() -> None:
-    for limiter in limit._limiters.values():
-        if limiter.gate is not None:
-            assert not limiter.gate._flying
-            assert not limiter.gate._queue
-    assert not flight._flights
+    assert not held() + queued()
+    assert not singleflight.flights
 
 
 # -- the calls that are struck -----------------------------------------------------------------
@@ -278,11 +253,10 @@ def test_nothing_stays_taken_of_a_careless_provider(call: Ask, careless: LM) -> 
 def wait_for_workers() -> None:
     """Work in the process has its place until it ends."""
     moment = threading.Event()
-    for limiter in limit._limiters.values():
-        for _ in range(5000):
-            if limiter.gate is None or not limiter.gate._flying:
-                break
-            moment.wait(0.001)
+    for _ in range(5000):
+        if not held():
+            break
+        moment.wait(0.001)
 
 
 @pytest.mark.slow
@@ -339,47 +313,47 @@ def instructions_of(action: Callable[[], object]) -> int:
 
 
 def test_a_place_that_is_left_again_is_handed_on_wherever_the_first_time_ended() -> None:
-    def queue() -> tuple[Gate, Any, Any]:
-        gate = Gate(1)
-        return gate, gate.enter(), gate.enter()
+    def queue() -> tuple[Semaphore, Any, Any]:
+        semaphore = Semaphore(1)
+        return semaphore, semaphore.acquire(), semaphore.acquire()
 
-    for number in range(1, instructions_of(queue()[1].leave) + 1):
-        gate, first, second = queue()
+    for number in range(1, instructions_of(queue()[1].release) + 1):
+        semaphore, first, second = queue()
         with pytest.raises(KeyboardInterrupt), Striker(number):
-            first.leave()
-        first.leave()
+            first.release()
+        first.release()
         assert second.granted.done()
-        second.leave()
-        assert not gate._flying
+        second.release()
+        assert not semaphore.held
 
 
 def test_a_flight_that_lands_again_wakes_everybody_wherever_the_first_landing_ended() -> None:
-    def followed(key: str) -> tuple[flight.Flight, list[object]]:
-        led, woken = flight.join(key)[0], []
+    def followed(key: str) -> tuple[singleflight.Flight, list[object]]:
+        led, woken = singleflight.join(key)[0], []
         for _ in range(3):
             led.future.add_done_callback(woken.append)
         return led, woken
 
-    count = instructions_of(lambda: followed("counted")[0].land(flight.Landing(b"one")))
+    count = instructions_of(lambda: followed("counted")[0].done(singleflight.Result(b"one")))
     for number in range(1, count + 1):
         led, woken = followed("struck")
         with suppress(KeyboardInterrupt), Striker(number):
-            led.land(flight.Landing(b"one"))
-        led.leave()
+            led.done(singleflight.Result(b"one"))
+        led.done()
         assert len(woken) >= 3
-        assert led.future.result(0) in (flight.Landing(b"one"), flight.NOTHING)
-        assert not flight._flights
+        assert led.future.result(0) in (singleflight.Result(b"one"), singleflight.NO_RESULT)
+        assert not singleflight.flights
 
 
 def test_a_slot_can_be_given_back_wherever_its_reservation_ended() -> None:
-    count = instructions_of(lambda: Pace(1.0, 0).reserve(1, 1e9, []))
+    count = instructions_of(lambda: RateLimiter(1.0, 0).reserve(1, 1e9, []))
     for number in range(1, count + 1):
-        pace, kept = Pace(1000.0, 0), list[Slot]()
+        rate, kept = RateLimiter(1000.0, 0), list[Reservation]()
         with suppress(KeyboardInterrupt), Striker(number):
-            pace.reserve(1, 1e9, kept)
-        for slot in kept:
-            slot.cancel()
-        assert isinstance(pace.reserve(1, 0), Slot)  # at once: nothing stands before it
+            rate.reserve(1, 1e9, kept)
+        for each in kept:
+            each.cancel()
+        assert isinstance(rate.reserve(1, 0), Reservation)  # at once: nothing stands before it
 
 
 def test_a_scope_goes_on_with_its_exits_where_it_was_cut_short() -> None:
@@ -391,7 +365,7 @@ def test_a_scope_goes_on_with_its_exits_where_it_was_cut_short() -> None:
             raise KeyboardInterrupt
 
     call = call_of()
-    scope = Scope(call, Request("m"), None)
+    scope = Attempt(call, Request("m"))
     scope.on_exit(lambda: done.append("first"))
     scope.on_exit(cut_short)
     with pytest.raises(KeyboardInterrupt):
@@ -401,20 +375,20 @@ def test_a_scope_goes_on_with_its_exits_where_it_was_cut_short() -> None:
     assert done == ["cut", "cut", "first"]
 
 
-def test_a_promise_is_kept_once() -> None:
-    promise: Promise[int] = Promise()
+def test_a_future_keeps_its_first_result() -> None:
+    future: LockFreeFuture[int] = LockFreeFuture()
     with pytest.raises(TimeoutError):
-        promise.result(0.01)
-    promise.set_result(1)
-    promise.set_result(2)
-    assert (promise.result(), promise.exception(), promise.cancel()) == (1, None, False)
+        future.result(0.01)
+    future.set_result(1)
+    future.set_result(2)
+    assert (future.result(), future.exception(), future.cancel()) == (1, None, False)
 
 
-def test_what_was_promised_and_never_begun_can_be_taken_back() -> None:
-    promise: Promise[int] = Promise()
-    assert promise.cancel()
-    assert not promise.set_running_or_notify_cancel()
-    begun: Promise[int] = Promise()
+def test_a_future_whose_work_never_began_can_be_cancelled() -> None:
+    future: LockFreeFuture[int] = LockFreeFuture()
+    assert future.cancel()
+    assert not future.set_running_or_notify_cancel()
+    begun: LockFreeFuture[int] = LockFreeFuture()
     assert begun.set_running_or_notify_cancel()
     assert not begun.cancel()
     assert (begun.running(), begun.done()) == (True, False)
@@ -479,7 +453,7 @@ def test_the_lock_of_the_caches_writers_is_given_back(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_the_pools_is_given_back() -> None:
-    shared = pool._Shared()
+    shared = leases.Shared()
     lock, made = shared.lock, StringIO()
     assert shared.acquire("key", lambda: made) is made
     shared.lock = StruckLock(lock)  # type: ignore[assignment]

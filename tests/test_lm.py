@@ -20,7 +20,7 @@ from lmgateway import (
 from lmgateway._call.spec import specify
 from lmgateway._drive.streams import AStream
 from lmgateway._plugins.registry import plugin_from
-from lmgateway._transports import pool
+from lmgateway._transports import leases
 from lmgateway.testing import ScriptedLM
 from lmgateway.types import (
     Completion,
@@ -312,7 +312,7 @@ def test_a_stream_keeps_its_lm_and_no_longer(colour: str) -> None:
 def held() -> dict[int, int]:
     """How many hold each transport; the collector lets go what earlier tests forgot."""
     gc.collect()
-    return dict(pool._shared.holders)
+    return dict(leases.shared.holders)
 
 
 async def gathered(stream: AStream[str]) -> str:

@@ -131,7 +131,7 @@ def test_of_what_need_be_no_secret_no_part_is_masked(value: str, text: str) -> N
 def test_what_a_header_says_without_being_a_secret_leaves_other_words_alone() -> None:
     headers = {"HTTP-Referer": "https://www.example.com/app", "X-Weird": "Bearer-of-0123456789"}
     spec = specify("openai", "m", {"api_key": PLAIN, "headers": headers})
-    mask = masker(spec.target.secrets())
+    mask = masker(spec.endpoint.secrets())
     assert mask("see https://www.openai.com") == "see https://www.openai.com"
     assert mask("no Bearer-of-0123456789 here") == "no *** here"
 

@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from support.chat_server import ChatServer, serve_chat
 
-from lmgateway.batch import locks
+from lmgateway.batch import journal
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -206,12 +206,12 @@ def test_a_batch_is_written_and_resumed(service: ChatServer, run_bare: Callable[
 def test_a_lock_that_the_system_lacks_is_told(run_bare: Callable[..., str]) -> None:
     printed = run_bare("""
     import os, warnings
-    from lmgateway.batch import locks
+    from lmgateway.batch import journal
     file = os.open("locked", os.O_RDWR | os.O_CREAT)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        locks.lock(file)
-    print(locks.is_locked(file), *[each.message for each in caught])
+        journal.lock(file)
+    print(journal.is_locked(file), *[each.message for each in caught])
     """)
     assert printed.startswith("False this system locks no files")
 
@@ -291,7 +291,9 @@ class Msvcrt(SimpleNamespace):
 def test_windows_own_locks_are_used_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setitem(sys.modules, "msvcrt", Msvcrt())  # type: ignore[arg-type]
-    spec = importlib.util.spec_from_file_location("locks_of_windows", locks.__file__)
+    spec = importlib.util.spec_from_file_location(
+        "lmgateway.batch.journal_of_windows", journal.__file__
+    )
     assert spec is not None
     assert spec.loader is not None
     there: ModuleType = importlib.util.module_from_spec(spec)
@@ -301,7 +303,7 @@ def test_windows_own_locks_are_used_there(monkeypatch: pytest.MonkeyPatch, tmp_p
     try:
         assert not there.is_locked(file)
         there.lock(file)
-        monkeypatch.setattr(there, "PATIENCE", 0.02)
+        monkeypatch.setattr(there, "LOCK_SECONDS", 0.02)
         child = os.fork()  # such locks are of a process
         if not child:
             try:

@@ -148,11 +148,11 @@ def test_an_entry_point_names_a_module_of_its_wheel(
 
 
 @pytest.mark.slow
-def test_the_core_needs_six_distributions(wheels: dict[str, ZipFile]) -> None:
+def test_the_core_needs_eight_distributions(wheels: dict[str, ZipFile]) -> None:
     required = headers(wheels["lmgateway-core"]).get_all("Requires-Dist", [])
     core = {re.split(r"[^\w-]", line)[0] for line in required if "extra ==" not in line}
-    six = "platformdirs pluggy pydantic python-dotenv requests typing-extensions"
-    assert core == set(six.split())
+    eight = "certifi platformdirs pluggy pydantic python-dotenv requests typing-extensions urllib3"
+    assert core == set(eight.split())
 
 
 # -- a fresh environment ------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from support.fault_server import FaultServer, close, head, receive, reply, reset
 import lmgateway
 from lmgateway import LM, get_lm
 from lmgateway._config.effective import effective
+from lmgateway.lm import spec_of
 
 pytestmark = pytest.mark.loopback
 
@@ -266,10 +267,10 @@ def test_a_secret_header_is_hidden_and_sent(given: str, transport: str) -> None:
 
 def test_two_lms_with_different_wrapped_headers_do_not_share_a_flight() -> None:
     first, second = (
-        get_lm("openai", model="m", headers={"X-Weird": SecretStr(secret)})._spec.target.asker()
+        spec_of(get_lm("openai", model="m", headers={"X-Weird": SecretStr(secret)}))
         for secret in ("one-secret", "another-secret")
     )
-    assert first != second
+    assert first.endpoint.identity() != second.endpoint.identity()
 
 
 def test_a_header_of_a_file_that_holds_the_key_is_no_part_of_a_pickle() -> None:

@@ -22,15 +22,15 @@ from support.fault_server import (
     send,
     stall,
 )
+from support.permits import held, queued
 
 import lmgateway
 from lmgateway import errors, get_lm
 from lmgateway._drive.cancel import Deadline
-from lmgateway._drive.futures import Promise
+from lmgateway._drive.futures import LockFreeFuture, waiters, waiting
 from lmgateway._drive.loops import arun, run
-from lmgateway._drive.waiters import waiters, waiting
-from lmgateway._layers import limit
-from lmgateway._layers import singleflight as flight
+from lmgateway._layers import singleflight
+from lmgateway._layers.limit import limiters
 from lmgateway.batch import process_batch
 from lmgateway.batch import run as run_job
 from lmgateway.testing import ScriptedLM
@@ -56,15 +56,17 @@ OPENED = EVENTS + event("y")
 CLOSED = event("es", finish_reason="stop") + chunk(b"data: [DONE]\n\n") + chunk(b"")
 
 
+def answered_after(go_on: threading.Event) -> list[Any]:
+    """What a server does with a request: it answers when it may."""
+    return [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
+
+
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    limit._limiters.clear()
+    limiters.clear()
     yield
-    assert not flight._flights
-    for limiter in limit._limiters.values():
-        if limiter.gate is not None:
-            assert not limiter.gate._flying
-            assert not limiter.gate._queue
+    assert not singleflight.flights
+    assert not held() + queued()
 
 
 @pytest.fixture(params=["aiohttp", "threads"])
@@ -222,8 +224,9 @@ def test_what_a_task_of_the_loop_is_being_answered_is_asked_without_sharing(
     way: Way, transport: str, tmp_path: Path
 ) -> None:
     go_on = threading.Event()
-    held = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
-    with FaultServer(held, [reply(ANSWER, 200, JSON)] * 9, *[[reply(ANSWER, 200, JSON)]] * 8) as s:
+    with FaultServer(
+        answered_after(go_on), [reply(ANSWER, 200, JSON)] * 9, *[[reply(ANSWER, 200, JSON)]] * 8
+    ) as s:
 
         async def main() -> None:
             lm = model(s, transport, tmp_path)
@@ -308,17 +311,15 @@ def test_a_place_that_the_loop_is_to_have_before_is_not_waited_for(
 ) -> None:
     """Another thread has the only one, and a task of the loop is the next."""
     go_on = threading.Event()
-    script = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
-    with FaultServer([*script, reply(ANSWER, 200, JSON)], [reply(ANSWER, 200, JSON)]) as server:
+    again = reply(ANSWER, 200, JSON)
+    with FaultServer([*answered_after(go_on), again], [again]) as server:
 
         async def main() -> None:
             lm = model(server, transport, tmp_path, in_flight=1, cache=False)
             elsewhere = asyncio.create_task(asyncio.to_thread(lm, "elsewhere"))
             await asyncio.to_thread(server.await_requests, 1)
             task = asyncio.create_task(lm.acall("next"))
-            gate = next(iter(limit._limiters.values())).gate
-            assert gate is not None
-            while not gate._queue:
+            while not queued():
                 await asyncio.sleep(0)
             try:
                 with pytest.raises(errors.RequestTimeoutError, match="could never end"):
@@ -337,8 +338,7 @@ def test_the_places_that_the_loop_does_not_hold_are_used(
     way: Way, transport: str, tmp_path: Path
 ) -> None:
     go_on = threading.Event()
-    held = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
-    with FaultServer(held, [reply(ANSWER, 200, JSON)] * 9) as server:
+    with FaultServer(answered_after(go_on), [reply(ANSWER, 200, JSON)] * 9) as server:
 
         async def main() -> None:
             lm = model(server, transport, tmp_path, in_flight=2, cache=False)
@@ -378,7 +378,9 @@ async def abatch(lm: lmgateway.LM) -> list[str]:
 
 
 @pytest.mark.loopback
-@pytest.mark.parametrize("keywords", [{}, {"in_flight": 1, "cache": False}], ids=["flight", "gate"])
+@pytest.mark.parametrize(
+    "keywords", [{}, {"in_flight": 1, "cache": False}], ids=["flight", "limit"]
+)
 @pytest.mark.parametrize(
     "way", [in_a_thread, in_an_executor, batch_in_a_thread, rows_in_a_thread, abatch]
 )
@@ -389,8 +391,8 @@ def test_a_loop_that_goes_on_is_waited_for(
     tmp_path: Path,
 ) -> None:
     go_on = threading.Event()
-    script = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
-    with FaultServer([*script, reply(ANSWER, 200, JSON)], [reply(ANSWER, 200, JSON)]) as server:
+    again = reply(ANSWER, 200, JSON)
+    with FaultServer([*answered_after(go_on), again], [again]) as server:
 
         async def main() -> None:
             lm = model(server, transport, tmp_path, **keywords)
@@ -409,27 +411,23 @@ def test_a_loop_that_goes_on_is_waited_for(
 
 
 def is_waited_for() -> bool:
-    gates = [each.gate for each in limit._limiters.values()]
-    return any(each.future._done_callbacks for each in list(flight._flights.values())) or any(
-        gate is not None and gate._queue for gate in gates
-    )
+    flights = list(singleflight.flights.values())
+    return any(each.future._done_callbacks for each in flights) or bool(queued())
 
 
 @pytest.mark.loopback
 def test_a_batch_that_blocks_a_loop_waits_for_the_place_of_another_thread(tmp_path: Path) -> None:
     go_on = threading.Event()
-    script = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
-    with FaultServer([*script, reply(ANSWER, 200, JSON)], [reply(ANSWER, 200, JSON)]) as server:
+    again = reply(ANSWER, 200, JSON)
+    with FaultServer([*answered_after(go_on), again], [again]) as server:
 
         async def main() -> None:
             lm = model(server, "threads", tmp_path, in_flight=1, cache=False)
             elsewhere = asyncio.create_task(asyncio.to_thread(lm, "elsewhere"))
             await asyncio.to_thread(server.await_requests, 1)
-            gate = next(iter(limit._limiters.values())).gate
-            assert gate is not None
 
             def release() -> None:
-                while not gate._queue:
+                while not queued():
                     go_on.wait(0.005)
                 go_on.set()
 
@@ -475,13 +473,13 @@ def test_who_waits_no_longer_is_forgotten_in_what_outlives_the_wait() -> None:
     assert kept.run(waiters) == ()
 
 
-@pytest.mark.parametrize("colour", ["blocking", "awaiting"])
-def test_a_driver_waits_for_no_thread_that_waits_for_it(colour: str) -> None:
+@pytest.mark.parametrize("driver", ["blocking", "awaiting"])
+def test_a_driver_waits_for_no_thread_that_waits_for_it(driver: str) -> None:
     def flow() -> Flow[bool]:
-        return (yield Wait(Promise(), owner=threading.main_thread().ident))
+        return (yield Wait(LockFreeFuture(), owner=threading.main_thread().ident))
 
     def work() -> bool:
-        if colour == "blocking":
+        if driver == "blocking":
             return bool(run(flow(), ANY, Deadline(None)))
         return bool(asyncio.run(arun(flow(), ANY, Deadline(None))))
 

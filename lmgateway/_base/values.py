@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
 from typing import Any, TypeVar
 
-__all__ = ["DEPTH", "copied", "flaw", "is_deep", "on_fresh_stack", "shown"]
+__all__ = ["DEPTH", "are_finite", "copied", "flaw", "is_deep", "on_fresh_stack", "shown"]
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -183,3 +183,13 @@ def shown(value: object, length: int = 80) -> str:
         return f"{value!r:.{length}}"
     except Exception:
         return f"something of the type {type(value).__name__}"
+
+
+def are_finite(values: list[Any]) -> bool:
+    """Whether all are numbers, finite and within what a float can hold; quick for long lists."""
+    if not set(map(type, values)) <= {float, int}:
+        return False
+    try:
+        return isfinite(sum(values, 0.0)) or all(map(isfinite, values))
+    except OverflowError:  # an int that no float can hold
+        return False

@@ -5,107 +5,68 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from .._guard.tracebacks import masked, redact
 from .._layers.call import (
+    Attempt,
     Call,
     EffectLayer,
-    Scope,
     Step,
 )
 from .._records.usage import account
-from ..errors import (
-    LMGatewayError,
-    PluginContractError,
-    ResponseFormatError,
-)
-from ..types import (
-    Choice,
-    Completion,
-    Flow,
-    Request,
-)
-from .exchange import Hook, Target, exchange
+from ..errors import LMGatewayError
+from ..types import Flow
+from .exchange import Hook, exchange
 
-__all__ = ["attempt", "complete_error", "normalize"]
+__all__ = ["attempt", "complete_error"]
 
 
-def attempt(hook: Hook, target: Target, call: Call, layers: Sequence[EffectLayer] = ()) -> Step:
-    """The innermost step: one attempt to have a provider answer a request."""
+def attempt(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> Step:
+    """The innermost step: one attempt to have a provider answer a request of any kind."""
+    kind, endpoint = call.kind, call.endpoint
 
-    def step(request: Request) -> Flow[Completion]:
+    def step(request: Any) -> Flow[Any]:
         if call.attempt > 1 and request.timeout is not None:
             request = dataclasses.replace(request, timeout=call.deadline.remaining())
-        call.secrets = target.secrets
         while True:
-            scope = Scope(call, request, target.base_url, target.asker)
-            pieces: list[str] = []
+            current = Attempt(call, request)
             try:
-                outcome = yield from exchange(hook, request, target, scope, layers, pieces)
-                completion = normalize(outcome, request, target)
-                completion["cached"] = call.cached
+                outcome = yield from exchange(hook, current, layers)
+                answer = kind.normalize(outcome, request, endpoint.source)
+                answer.setdefault("model", request.model)
+                answer["provider"] = endpoint.provider
+                answer["cached"] = call.cached
                 if call.parse is not None:
-                    call.parse(completion)
-                scope.commit(completion)
-                account(completion)
-                return completion
+                    call.parse(answer)
+                current.commit(answer)
+                if kind.kept is not None:
+                    account(answer)
+                return answer
             except LMGatewayError as error:
-                if scope.fail(error) and not call.emitted:
+                if current.fail(error) and not call.emitted:
                     continue  # it was about a stored answer, which is not found any more
-                complete_error(error, target, call, request.model, pieces)
+                complete_error(error, current)
                 raise
             except BaseException as error:  # of our own making, or a library's: not explained
                 if (clean := masked(error, call.all_secrets())) is not error:
                     raise clean from None
                 raise
             finally:
-                scope.exit()
+                current.exit()
 
     return step
 
 
-def normalize(outcome: Any, request: Request, target: Target) -> Completion:
-    """Check what a provider returned and make it a Completion of the user's own.
-
-    Raises PluginContractError for a wrong shape and ResponseFormatError for fewer choices than
-    were asked for.
-    """
-    if not isinstance(outcome, dict):
-        raise PluginContractError(
-            f"{target.source} returned {type(outcome).__name__} where the contract wants a dict "
-            '{"prompt": ..., "choices": [{"text": ...}]}'
-        )
-    choices = outcome.get("choices")
-    if not isinstance(choices, list) or not choices:
-        raise PluginContractError(
-            f'{target.source} returned {"no" if not choices else "a wrong"} "choices": '
-            'the contract wants a list of {"text": ...}, one or more'
-        )
-    for place, choice in enumerate(choices):
-        if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
-            raise PluginContractError(
-                f'{target.source} returned choices[{place}] without a "text" that is a string'
-            )
-    wanted = request.params.get("n") or 1
-    if len(choices) < wanted:
-        raise ResponseFormatError(f"{wanted} choices were asked for and {len(choices)} came")
-    completion = cast(Completion, {"prompt": request.input, **outcome})
-    completion["prompt"] = request.input
-    completion["choices"] = [cast(Choice, dict(choice)) for choice in choices]
-    completion.setdefault("model", request.model)
-    completion["provider"] = target.provider
-    return completion
-
-
-def complete_error(
-    error: LMGatewayError, target: Target, call: Call, model: str, pieces: Sequence[str] = ()
-) -> None:
+def complete_error(error: LMGatewayError, attempt: Attempt) -> None:
     """Fill in where an error happened and what had already been handed out."""
-    error.locate(provider=target.provider, host=call.host, model=model or None)
+    call = attempt.call
+    error.locate(
+        provider=call.endpoint.provider, host=call.host, model=attempt.request.model or None
+    )
     redact(error, call.all_secrets(), sys._getframe(1))
-    target.explain(error)
+    call.endpoint.explain(error)
     if call.emitted:
         error.retryable = False
         if error.partial is None:
-            error.partial = "".join(pieces)
+            error.partial = "".join(attempt.pieces)

@@ -1,4 +1,4 @@
-"""The target: where an LM's requests go and as whom."""
+"""The endpoint: where an LM's requests go and as whom."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .._config.settings import Filled
     from ..types import HTTPRequest, Options
 
-__all__ = ["Configured", "user_agent", "veiled"]
+__all__ = ["Endpoint", "user_agent", "veiled"]
 
 
 _OF_THE_KEY = (AuthenticationError, MissingCredentialError, PermissionDeniedError)
@@ -39,11 +39,11 @@ def user_agent() -> str:
 
 
 def veiled(headers: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
-    """The headers of a user, what is secret in them wrapped so that no look at an LM shows it.
+    """The headers of a user with every secret value wrapped, so that no repr shows it.
 
-    That is a value under a name that speaks of a key, one after a scheme such as ``Bearer``, and
-    one that holds a secret that is known as a setting or from another header: plainly, after a
-    scheme, or within ``user:password``.
+    A value is secret if its name speaks of a key, if it begins with a scheme such as ``Bearer``,
+    or if it holds a secret that is known from a setting or from another header. It may hold that
+    as it is, after a scheme, or within ``user:password``.
     """
     if not headers:
         return {}
@@ -66,8 +66,13 @@ def _is_secret(name: str, value: str) -> bool:
     return is_secret_header(name) or (bool(space) and scheme in _SCHEMES)
 
 
-class Configured:
-    """A provider's settings and an LM's options, as the innermost send needs them."""
+class Endpoint:
+    """A provider's settings and an LM's options, as a request that is sent needs them.
+
+    Attributes:
+        provider: The provider's name.
+        source: What to name in an error about the plugin: its distribution and version.
+    """
 
     __slots__ = ("_filled", "_left", "_options", "provider", "source")
 
@@ -87,12 +92,12 @@ class Configured:
 
     @property
     def base_url(self) -> str | None:
-        """The configured base URL."""
+        """The configured base URL; None if there is none."""
         value = getattr(self._filled and self._filled.values, "api_base", None)
         return str(value) if value else None
 
     def secrets(self) -> Iterator[str]:
-        """What must be masked in any text."""
+        """The texts that must be masked wherever they appear."""
         if self._filled is not None:
             yield from self._filled.secrets()
         for value in self._options.headers.values():
@@ -101,8 +106,11 @@ class Configured:
             else:
                 yield Plain(value)
 
-    def asker(self) -> Hashable:
-        """Equal for targets that ask as the same, within the same limits; shows no secret."""
+    def identity(self) -> Hashable:
+        """Equal for endpoints that send the same credentials within the same limits.
+
+        It shows no secret.
+        """
         options = self._options
         proofs = tuple(self._filled.secrets()) if self._filled is not None else ()
         headers = frozenset(options.headers.items())
@@ -117,7 +125,7 @@ class Configured:
         return headers
 
     def missing_base(self) -> LMGatewayError:
-        """The error for a request that must be sent and has no base URL."""
+        """The error for a request that must be sent but has no base URL."""
         if self._filled is None or "api_base" not in self._filled.variables:
             return MissingCredentialError(f"{self.source} sent a request without a base URL")
         return MissingCredentialError(
@@ -126,7 +134,7 @@ class Configured:
         )
 
     def missing_key(self, request: HTTPRequest) -> LMGatewayError | None:
-        """The error for a request without credentials to a host that answers none such."""
+        """The error for a request without a key, if its host answers only those with one."""
         from .._config.catalogue import needs_key
         from .._config.settings import missing_key
 

@@ -1,29 +1,29 @@
-"""The flow of one hook: the plugin's generator, run through the effect layers out to the wire.
+"""The flow of one hook: the plugin's generator, whose exchanges pass the layers to the wire.
 
-provider > effect layers (cache > limit) > the wire. The provider yields an exchange; it goes
-through the layers like through one function; the innermost send fills in what only a request
-that is really sent needs: base URL, credentials, headers.
+The order is: provider > effect layers (cache > limit) > wire. The provider yields an exchange, and
+the layers are called like one function. The innermost one fills in what only a request needs that
+is really sent: base URL, credentials, headers.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
 from time import monotonic
 from types import GeneratorType
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
 from .._layers.call import (
+    Attempt,
     Call,
     EffectLayer,
-    Scope,
     Send,
 )
-from .._transports.outgoing import check_headers
+from .._transports.checks import check_headers
 from ..errors import (
     OUT_OF_STACK,
     InputError,
@@ -40,71 +40,37 @@ from ..types import (
     Flow,
     HTTPRequest,
     Read,
-    Request,
     Sleep,
     Wait,
 )
 
-__all__ = ["Hook", "Target", "complain", "credentials", "exchange", "fault", "host_of"]
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+__all__ = ["Hook", "complain", "credentials", "exchange", "fault", "host_of"]
 
 #: So many pieces of a stream are joined to one.
 PIECES = 1024
 
-Hook = Callable[[Request], Any]
+Hook: TypeAlias = Callable[..., Any]
+"""A plugin's hook, its settings filled in: it is given ``request=``."""
 
 T = TypeVar("T")
 
 
-class Target(Protocol):
-    """Where requests go and as whom: what the innermost send asks for."""
-
-    provider: str
-    source: str
-    """What to name in an error about the plugin: its distribution and version."""
-
-    @property
-    def base_url(self) -> str | None:
-        """The configured base URL, None if there is none."""
-
-    def secrets(self) -> Iterable[str]:
-        """What must be masked in any text."""
-
-    def asker(self) -> Hashable:
-        """Equal for targets that ask as the same, within the same limits; shows no secret."""
-
-    def headers(self) -> Mapping[str, str]:
-        """The LM's own headers and the User-Agent."""
-
-    def missing_base(self) -> LMGatewayError:
-        """The error for a request that must be sent and has no base URL."""
-
-    def missing_key(self, request: HTTPRequest) -> LMGatewayError | None:
-        """The error for a request without credentials to a host that answers none such."""
-
-    def explain(self, error: LMGatewayError) -> None:
-        """Add to an error what the user can do about it."""
-
-
-def exchange(
-    hook: Hook,
-    request: Any,
-    target: Target,
-    scope: Scope,
-    layers: Sequence[EffectLayer] = (),
-    pieces: list[str] | None = None,
-) -> Flow[Any]:
+def exchange(hook: Hook, attempt: Attempt, layers: Sequence[EffectLayer] = ()) -> Flow[Any]:
     """The flow of one hook, through the layers out to the wire; its value is unchecked."""
-    send: Send = _Wire(target, scope)
+    send: Send = partial(_wire, attempt)
     for layer in reversed(layers):
-        send = layer(send, scope)
+        send = layer(send, attempt)
     try:
-        outcome = hook(request)
+        outcome = hook(request=attempt.request)
     except LMGatewayError:
         raise
     except (Exception, SystemExit) as error:
-        raise fault(error, target) from error
+        raise fault(error, attempt.call.endpoint) from error
     if type(outcome) is GeneratorType or isinstance(outcome, Generator):
-        return _pump(outcome, send, scope.call, target, [] if pieces is None else pieces)
+        return _pump(outcome, send, attempt)
     return _at_once(outcome)
 
 
@@ -114,8 +80,9 @@ def _at_once(outcome: T) -> Flow[T]:
     return outcome
 
 
-def _pump(flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[str]) -> Flow[Any]:
-    """Run the provider's generator; its exchanges take the way through the layers."""
+def _pump(flow: Flow[Any], send: Send, attempt: Attempt) -> Flow[Any]:
+    """Run the provider's generator, and send its exchanges through the layers."""
+    endpoint = attempt.call.endpoint
     resume: Any = flow.send
     value: Any = None
     kind: type | None = None
@@ -132,23 +99,23 @@ def _pump(flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[
                 # but for what its own work in a worker raised.
                 if error is value and not (kind is Blocking and isinstance(error, Exception)):
                     raise
-                raise fault(error, target) from error
+                raise fault(error, endpoint) from error
             resume = flow.send
             try:
                 kind = type(effect)
                 if not _is_sound(effect, kind):
-                    raise _unsound(effect, target)
+                    raise _unsound(effect, endpoint)
                 if kind is Emit:
-                    _note(effect, call, pieces)
+                    _note(effect, attempt)
                     value = yield effect
                 elif kind is HTTPRequest or kind is Blocking:
                     value = yield from send(effect)
                 elif kind is Read or kind is Wait or kind is Sleep:
                     value = yield effect
                 else:
-                    raise _no_effect(effect, target)
+                    raise _no_effect(effect, endpoint)
             except GeneratorExit:
-                _close(flow, target, call)
+                _close(flow, attempt.call)
                 raise
             except BaseException as error:
                 resume, value = flow.throw, error
@@ -156,38 +123,41 @@ def _pump(flow: Flow[Any], send: Send, call: Call, target: Target, pieces: list[
         del value, resume  # an error's traceback holds this frame: leave no cycle behind
 
 
-def _close(flow: Flow[Any], target: Target, call: Call) -> None:
+def _close(flow: Flow[Any], call: Call) -> None:
     try:
         flow.close()
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        complain(error, target, call.all_secrets(), "while its answer was left")
+        complain(error, call.endpoint, call.all_secrets(), "while its answer was left")
 
 
-def complain(error: BaseException, target: Target, secrets: Iterable[str], when: str) -> None:
-    """Warn of what a plugin raised at an end: raised, it would hide what came to that end."""
-    problem = fault(error, target, when).redact(secrets)
+def complain(error: BaseException, endpoint: Endpoint, secrets: Iterable[str], when: str) -> None:
+    """Warn of an error that a plugin raised while it was closed.
+
+    If it were raised, it would hide the error or the answer of the call that has ended.
+    """
+    problem = fault(error, endpoint, when).redact(secrets)
     warnings.warn(problem.message, RuntimeWarning, stacklevel=3)
 
 
-def fault(error: BaseException, target: Target, when: str = "while it answered") -> PluginError:
-    """The error for whatever a plugin raised that it should not have."""
+def fault(error: BaseException, endpoint: Endpoint, when: str = "while it answered") -> PluginError:
+    """The error to raise in place of one that a plugin must not raise."""
     if isinstance(error, RecursionError):
-        return PluginError(f"{target.source} raised RecursionError {when}: {OUT_OF_STACK}")
+        return PluginError(f"{endpoint.source} raised RecursionError {when}: {OUT_OF_STACK}")
     try:
         said = excerpt(str(error))
     except Exception:  # a class of its own, which is faulty as well
         said = "its message cannot be read"
     return PluginError(
-        f"{target.source} raised {type(error).__name__} {when}: {said}; "
+        f"{endpoint.source} raised {type(error).__name__} {when}: {said}; "
         "this is a fault of the plugin"
     )
 
 
-def _no_effect(effect: object, target: Target) -> PluginContractError:
+def _no_effect(effect: object, endpoint: Endpoint) -> PluginContractError:
     return PluginContractError(
-        f"{target.source} yielded a {type(effect).__name__}, which is no effect: "
+        f"{endpoint.source} yielded a {type(effect).__name__}, which is no effect: "
         "yield from send(...), read(...), or yield Emit(...)"
     )
 
@@ -198,13 +168,14 @@ def _is_sound(effect: Any, kind: type) -> bool:
         delta = effect.delta
         return type(delta) is str or (type(delta) is Delta and type(delta.text) is str)
     if kind is HTTPRequest:
-        base = "" if effect.base_url is None else effect.base_url
-        texts: tuple[Any, ...] = (effect.method, effect.path, base)
-        if effect.vary != ():
-            if not isinstance(effect.vary, tuple):
-                return False
-            texts += effect.vary
-        return all(isinstance(text, str) for text in texts) and isinstance(effect.headers, Mapping)
+        return (
+            isinstance(effect.method, str)
+            and isinstance(effect.path, str)
+            and isinstance(effect.base_url, (str, type(None)))
+            and isinstance(effect.headers, Mapping)
+            and isinstance(effect.vary, tuple)
+            and (not effect.vary or all(isinstance(name, str) for name in effect.vary))
+        )
     if kind is Blocking:
         return callable(effect.fn)
     if kind is Sleep:
@@ -218,14 +189,15 @@ def _are_texts(headers: Mapping[Any, Any]) -> bool:
     return all(isinstance(each, str) for pair in headers.items() for each in pair)
 
 
-def _unsound(effect: object, target: Target) -> PluginContractError:
+def _unsound(effect: object, endpoint: Endpoint) -> PluginContractError:
     return PluginContractError(
-        f"{target.source} yielded a {type(effect).__name__} with a wrong value in it: "
+        f"{endpoint.source} yielded a {type(effect).__name__} with a wrong value in it: "
         "lmgateway.types says what each effect holds"
     )
 
 
-def _note(effect: Emit, call: Call, pieces: list[str]) -> None:
+def _note(effect: Emit, attempt: Attempt) -> None:
+    call, pieces = attempt.call, attempt.pieces
     if not call.emitted:
         call.first_piece = monotonic()
     call.emitted += 1
@@ -239,93 +211,85 @@ def _note(effect: Emit, call: Call, pieces: list[str]) -> None:
         pieces[joined:] = ["".join(pieces[joined:])]
 
 
-class _Wire:
-    """The innermost send: what a request needs only when it really goes out."""
+def _wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
+    """The innermost send: it fills in what a request needs only when it really goes out."""
+    if isinstance(exchange, Blocking):
+        from .._drive.workers import run_blocking
 
-    __slots__ = ("scope", "target")
-
-    def __init__(self, target: Target, scope: Scope) -> None:
-        self.target = target
-        self.scope = scope
-
-    def __call__(self, exchange: Exchange) -> Flow[Any]:
-        if isinstance(exchange, Blocking):
-            from .._drive.workers import run_blocking
-
-            response = yield from run_blocking(exchange)
-        else:
-            request = self._resolved(exchange)
-            call = self.scope.call
-            call.host, call.path = host_of(request.base_url or ""), request.path
-            try:
-                response = yield request
-            except InputError:
-                if not _are_texts(exchange.headers):
-                    raise _unsound(exchange, self.target) from None
-                raise
-        source = getattr(response, "source", None)
-        if source is not None:
-            self.scope.on_exit(source.close)
-            self.scope.call.source = source
-        return response
-
-    def _resolved(self, request: HTTPRequest) -> HTTPRequest:
-        """The request as it is sent: with a base URL, credentials and all headers."""
-        target, call = self.target, self.scope.call
-        base_url = request.base_url if request.base_url is not None else target.base_url
-        if not base_url:
-            raise target.missing_base()
-        proofs = credentials(request, target)
-        if proofs:
-            call.proofs = (*call.proofs, proofs)
-        return HTTPRequest(
-            request.method,
-            base_url,
-            request.path,
-            headers={**target.headers(), **request.headers, **proofs},
-            json=request.json,
-            stream=request.stream,
-        )
+        response = yield from run_blocking(exchange)
+    else:
+        call = attempt.call
+        request = _resolved(exchange, call)
+        call.host, call.path = host_of(request.base_url or ""), request.path
+        try:
+            response = yield request
+        except InputError:
+            if not _are_texts(exchange.headers):
+                raise _unsound(exchange, call.endpoint) from None
+            raise
+    source = getattr(response, "source", None)
+    if source is not None:
+        attempt.on_exit(source.close)
+    return response
 
 
-def credentials(request: HTTPRequest, target: Target) -> Mapping[str, str]:
+def _resolved(request: HTTPRequest, call: Call) -> HTTPRequest:
+    """The request as it is sent: with a base URL, credentials and all headers."""
+    endpoint = call.endpoint
+    base_url = request.base_url if request.base_url is not None else endpoint.base_url
+    if not base_url:
+        raise endpoint.missing_base()
+    proofs = credentials(request, endpoint)
+    if proofs:
+        call.proofs = (*call.proofs, proofs)
+    return HTTPRequest(
+        request.method,
+        base_url,
+        request.path,
+        headers={**endpoint.headers(), **request.headers, **proofs},
+        json=request.json,
+        stream=request.stream,
+    )
+
+
+def credentials(request: HTTPRequest, endpoint: Endpoint) -> Mapping[str, str]:
     """The headers that say who sends a request.
 
     Raises:
-        MissingCredentialError: There are none, and none such are answered.
-        PluginError: The plugin's ``auth`` failed, or gave what cannot be sent.
+        MissingCredentialError: There is no key, and the host answers only with one.
+        PluginError: The plugin's ``auth`` failed, or returned what cannot be sent.
     """
     auth = request.auth
     if auth is None:
-        if (problem := target.missing_key(request)) is not None:
+        if (problem := endpoint.missing_key(request)) is not None:
             raise problem
         return {}
     try:
         if callable(auth):
-            return _checked(auth(), target)
+            return _checked(auth(), endpoint)
         if not hasattr(auth, "get_secret_value"):
-            raise _no_proofs(auth, target)
+            raise _no_proofs(auth, endpoint)
         proofs = {"Authorization": f"Bearer {auth.get_secret_value()}"}
     except (LMGatewayError, KeyboardInterrupt):
         raise
     except BaseException as error:  # it awaits nothing, so that nobody else can have cancelled it
-        raise fault(error, target, "when it was asked for credentials") from error
-    return proofs if proofs["Authorization"].isprintable() else _checked(proofs, target)
+        raise fault(error, endpoint, "when it was asked for credentials") from error
+    return proofs if proofs["Authorization"].isprintable() else _checked(proofs, endpoint)
 
 
-def _checked(proofs: Any, target: Target) -> Mapping[str, str]:
-    """What an ``auth`` gave, if it can be sent: texts by name, with no line break in one."""
+def _checked(proofs: Any, endpoint: Endpoint) -> Mapping[str, str]:
+    """Check what an ``auth`` returned: texts by name, each on one line."""
     if type(proofs) is not dict and not isinstance(proofs, Mapping):
-        raise _no_proofs(proofs, target)
+        raise _no_proofs(proofs, endpoint)
     try:
         check_headers(proofs, latin_1=True)
     except InputError:
-        raise _no_proofs(proofs, target) from None
+        raise _no_proofs(proofs, endpoint) from None
     return cast(Mapping[str, str], proofs)
 
 
-def _no_proofs(proofs: Any, target: Target) -> PluginContractError:
-    """The error for what an ``auth`` gave; it does not quote it."""
+def _no_proofs(proofs: Any, endpoint: Endpoint) -> PluginContractError:
+    """The error for a wrong value of an ``auth``; it does not quote the value."""
     if hasattr(proofs, "__await__") or isinstance(proofs, Generator):
         if hasattr(proofs, "close"):
             proofs.close()  # else Python warns that it was never awaited
@@ -337,7 +301,7 @@ def _no_proofs(proofs: Any, target: Target) -> PluginContractError:
     else:
         what = f"a {type(proofs).__name__}"
     return PluginContractError(
-        f"{target.source} gave as auth {what}: the contract wants a SecretStr, or a function "
+        f"{endpoint.source} gave as auth {what}: the contract wants a SecretStr, or a function "
         'that returns headers such as {"Authorization": "Bearer ..."}'
     )
 

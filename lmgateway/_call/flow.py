@@ -1,47 +1,28 @@
-"""The flow of one call, all layers in place."""
+"""The flow of one call of any kind, all layers in place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from .._drive.cancel import Deadline
-from .._guard.tracebacks import masked
-from .._layers.call import (
-    Call,
-    Scope,
-    Step,
-)
+from .._layers.call import Call, Kind, Step
 from .._layers.fallback import Alternative, fallback
 from .._layers.observe import observe
 from .._layers.retry import retry
-from ..errors import (
-    InputError,
-    LMGatewayError,
-    UnsupportedError,
-)
-from ..types import (
-    Completion,
-    EmbedRequest,
-    Flow,
-    Request,
-)
+from .._records.history import History, remembered
+from ..errors import InputError, UnsupportedError
+from ..types import Flow, Request
 from . import validation
-from .attempt import attempt, complete_error
-from .exchange import exchange
+from .attempt import attempt
+from .exchange import Hook
+from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
 from .spec import FIXED, OPTION_NAMES, Spec, leads_to, specify, varied
 
-__all__ = ["compose", "embedding", "listing", "prepare"]
-
-#: What embeddings are shaped by, beside what a plugin's Info names: OpenAI's own, and what vLLM,
-#: Cohere, Jina, NVIDIA and Voyage add to them.
-_EMBEDDING = frozenset({
-    "add_special_tokens", "dimensions", "embedding_type", "embedding_types", "encoding_format",
-    "extra_body", "input_type", "late_chunking", "metadata", "normalized", "output_dimension",
-    "output_dtype", "priority", "task", "truncate", "truncate_prompt_tokens", "truncation", "user",
-})  # fmt: skip
+__all__ = ["ask", "compose", "hook_of", "prepare"]
 
 
 def prepare(
@@ -73,50 +54,114 @@ def prepare(
         spec.options.timeout,
     )
     validation.check_capabilities(request, spec.plugin)
-    call = Call(spec.selection.provider, spec.options, Deadline(spec.options.timeout), parse=parse)
-    return request, call
+    return request, _call(STREAM if stream else COMPLETE, spec, parse=parse)
 
 
-def compose(spec: Spec, call: Call) -> Step:
-    """The step that answers one call: observe > fallback > retry > the provider."""
-    step = _asking(spec, call)
-    if spec.options.fallbacks:
+def ask(
+    kind: Kind, spec: Spec, keywords: Mapping[str, Any], history: History, *inputs: object
+) -> tuple[Flow[Any], Call]:
+    """The flow of a call that answers no prompt, such as an embedding.
+
+    Args:
+        kind: Says what sets it apart.
+        spec: Of the LM; its parameters and its system text are for completions.
+        keywords: Of the call; they are checked as those of a completion are.
+        history: Where the call is remembered.
+        *inputs: What is asked, checked.
+
+    Raises InputError or UnsupportedError, before any I/O.
+    """
+    plain = replace(spec, params={}) if spec.params else spec
+    spec = varied(plain, keywords, _known(kind, plain))
+    if spec.system is not plain.system:
+        raise InputError("system is for completions: put it into the texts")
+    _check_hook(kind, spec)
+    if keywords.get("fallbacks") is not None:
+        kind = replace(kind, fallbacks="any")  # who names them to the call means them
+    request = kind.request(spec.model, *inputs, params=spec.params, timeout=spec.options.timeout)
+    call = _call(kind, spec)
+    return compose(spec, call, request, history), call
+
+
+def compose(spec: Spec, call: Call, request: Any, history: History) -> Flow[Any]:
+    """The flow of one call: observe > fallback > retry > the provider, and the history."""
+    step = _provider(spec, call)
+    if spec.options.fallbacks and call.kind.fallbacks != "none":
         others = [_alternative(name, spec, call) for name in spec.options.fallbacks]
         step = fallback(step, call, others)
-    return observe(step, call)
+    flow = observe(step, call)(request)
+    if not history.limit or call.kind.kept is None:
+        return flow
+    return remembered(flow, call.kind, request, history)
 
 
-def _asking(spec: Spec, call: Call) -> Step:
+def hook_of(spec: Spec, kind: Kind) -> Hook:
+    """The plugin's hook for this kind of call, its settings filled in."""
+    hook = getattr(spec.plugin.hook, kind.hook)
+    settings = spec.filled.values if spec.filled else None
+    if kind.takes_request:
+        return partial(hook, settings=settings)
+    return lambda request: hook(settings=settings)
+
+
+def _call(kind: Kind, spec: Spec, **more: Any) -> Call:
+    deadline = Deadline(spec.options.timeout)
+    return Call(kind, spec.selection.provider, spec.options, spec.endpoint, deadline, **more)
+
+
+def _known(kind: Kind, spec: Spec) -> frozenset[str]:
+    """The parameters that a call of this kind may give."""
+    return frozenset() if kind.params is None else kind.params | spec.plugin.info.params
+
+
+def _check_hook(kind: Kind, spec: Spec) -> None:
+    if kind.hook not in spec.plugin.hooks:
+        what = kind.hook.removeprefix("lmgateway_")
+        raise UnsupportedError(f"{spec.plugin.name} does not support {what}")
+
+
+def _provider(spec: Spec, call: Call) -> Step:
     """The step that asks one provider, as often as its retries allow."""
-    hooks, settings = spec.plugin.hook, spec.filled.values if spec.filled else None
-
-    def hook(request: Request) -> Any:
-        if request.stream:
-            return hooks.lmgateway_stream(request=request, settings=settings)
-        return hooks.lmgateway_complete(request=request, settings=settings)
-
-    return retry(attempt(hook, spec.target, call, spec.layers), call)
+    return retry(attempt(hook_of(spec, call.kind), call, spec.layers), call)
 
 
 def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
     """A model to ask when another fails; resolved only then."""
 
-    def step(request: Request) -> Flow[Completion]:
+    def step(request: Any) -> Flow[Any]:
         spec = varied(_resolved(name, failed), _carried(failed))
-        params = {**spec.params, **request.params}
-        if leads_to(spec.selection) != leads_to(failed.selection):  # what is meant for one host
-            params |= {"extra_body": spec.params.get("extra_body")}
-            params = {name: value for name, value in params.items() if value is not None}
-        validation.check_params(params, spec.plugin)
-        asked = replace(
-            request, model=spec.model, params=params, system=request.system or spec.system
+        asked = _asked(spec, failed, call.kind, request)
+        call.provider, call.options, call.endpoint = (
+            spec.selection.provider,
+            spec.options,
+            spec.endpoint,
         )
-        validation.check_capabilities(asked, spec.plugin)
-        call.provider, call.options = spec.selection.provider, spec.options
         call.host = call.path = None
-        return (yield from _asking(spec, call)(asked))
+        return (yield from _provider(spec, call)(asked))
 
     return name, step
+
+
+def _asked(spec: Spec, failed: Spec, kind: Kind, request: Any) -> Any:
+    """The request as another model is asked, checked."""
+    if kind.fallbacks == "same model" and spec.model != failed.model:
+        raise UnsupportedError(
+            f"{kind.name} passes over a fallback with another model than {failed.model}, "
+            "unless it is given to the call itself, as fallbacks=[...]"
+        )
+    completes = isinstance(request, Request)
+    defaults = spec.params if completes else {}  # an LM's parameters shape completions alone
+    params = {**defaults, **request.params}
+    if leads_to(spec.selection) != leads_to(failed.selection):  # what is meant for one host
+        params |= {"extra_body": defaults.get("extra_body")}
+        params = {name: value for name, value in params.items() if value is not None}
+    validation.check_params(params, spec.plugin, known=_known(kind, spec))
+    if not completes:
+        _check_hook(kind, spec)
+        return replace(request, model=spec.model, params=params)
+    asked = replace(request, model=spec.model, params=params, system=request.system or spec.system)
+    validation.check_capabilities(asked, spec.plugin)
+    return asked
 
 
 def _resolved(name: str, failed: Spec) -> Spec:
@@ -131,58 +176,3 @@ def _carried(failed: Spec) -> dict[str, Any]:
     """The core options that hold for a call whoever answers it: its arguments, not its file's."""
     carried = OPTION_NAMES - FIXED - {"fallbacks"}
     return {name: value for name, value in failed.given.items() if name in carried}
-
-
-def embedding(spec: Spec, texts: list[str], keywords: Mapping[str, Any]) -> tuple[Flow[Any], Call]:
-    """The flow that embeds texts; its keywords are checked as those of a completion are."""
-    known = _EMBEDDING | spec.plugin.info.params
-    plain = replace(spec, params={}) if spec.params else spec  # the LM's shape completions
-    spec = varied(plain, keywords, known)
-    if spec.system is not plain.system:
-        raise InputError("system is for completions: put it into the texts")
-    request = EmbedRequest(spec.model, texts, spec.params, spec.options.timeout)
-    return ask(spec, "lmgateway_embed", request)
-
-
-def listing(spec: Spec, keywords: Mapping[str, Any]) -> tuple[Flow[Any], Call]:
-    """The flow that lists models; takes core options and settings, and no parameters."""
-    return ask(varied(spec, keywords, ()), "lmgateway_models")
-
-
-def ask(spec: Spec, hook: str, request: Any = None) -> tuple[Flow[Any], Call]:
-    """The flow of a hook that answers no prompt: models, embed."""
-    if hook not in spec.plugin.hooks:
-        what = hook.removeprefix("lmgateway_")
-        raise UnsupportedError(f"{spec.plugin.name} does not support {what}")
-    call = Call(spec.selection.provider, spec.options, Deadline(spec.options.timeout))
-    settings = spec.filled.values if spec.filled else None
-    implementation = getattr(spec.plugin.hook, hook)
-    target = spec.target
-
-    def run(_: Any) -> Any:
-        if request is None:
-            return implementation(settings=settings)
-        return implementation(request=request, settings=settings)
-
-    def step(stand_in: Request) -> Flow[Any]:
-        call.secrets = target.secrets
-        scope = Scope(call, stand_in, target.base_url, target.asker)
-        try:
-            outcome = yield from exchange(run, request, target, scope, spec.layers)
-            scope.commit(outcome)
-            return outcome
-        except LMGatewayError as error:
-            scope.fail(error)
-            complete_error(error, target, call, spec.model)
-            raise
-        except BaseException as error:
-            if (clean := masked(error, call.all_secrets())) is not error:
-                raise clean from None
-            raise
-        finally:
-            scope.exit()
-
-    params = getattr(request, "params", {})
-    text = "\n".join(getattr(request, "texts", ()))  # what a limit of tokens goes by
-    stand_in = Request(spec.model, text, params=params, timeout=spec.options.timeout)
-    return retry(step, call)(stand_in), call

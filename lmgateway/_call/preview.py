@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._base.masking import MASK, masker, words
-from .._layers.call import Call
+from .._layers.call import Attempt, Call
 from .._store.exchange import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
 from ..types import (
@@ -16,40 +16,31 @@ from ..types import (
     Flow,
     HTTPRequest,
     Request,
+    send,
 )
 from .attempt import complete_error
-from .exchange import credentials, fault
+from .exchange import credentials, exchange
+from .flow import hook_of
 from .spec import Spec
 
 __all__ = ["first_exchange"]
 
 
 def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
-    """Run the provider's flow to its first exchange and describe that."""
-    call.secrets = spec.target.secrets
+    """Run the provider's flow to its first exchange, and describe that; nothing is sent."""
+    attempt = Attempt(call, request)
     try:
-        exchange = _exchange(spec, request)
-        if isinstance(exchange, HTTPRequest):
-            return _described(spec, call, exchange)
+        first = _first(exchange(hook_of(spec, call.kind), attempt, [lambda *_: send]))
+        if isinstance(first, HTTPRequest):
+            return _described(spec, call, first)
     except LMGatewayError as error:
-        complete_error(error, spec.target, call, request.model)
+        complete_error(error, attempt)
         raise
-    if exchange is not None:
-        return {"runs": "in the process", "key": exchange.key, "stream": exchange.stream}
+    finally:
+        attempt.exit()
+    if first is not None:
+        return {"runs": "in the process", "key": first.key, "stream": first.stream}
     return {"answers": "without an exchange"}
-
-
-def _exchange(spec: Spec, request: Request) -> HTTPRequest | Blocking | None:
-    """The first of the provider's flow; None if it has none."""
-    hooks, settings = spec.plugin.hook, spec.filled.values if spec.filled else None
-    hook = hooks.lmgateway_stream if request.stream else hooks.lmgateway_complete
-    try:
-        outcome = hook(request=request, settings=settings)
-        return None if isinstance(outcome, dict) else _first(outcome)
-    except LMGatewayError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise fault(error, spec.target) from error
 
 
 def _first(flow: Flow[Any]) -> HTTPRequest | Blocking | None:
@@ -63,42 +54,40 @@ def _first(flow: Flow[Any]) -> HTTPRequest | Blocking | None:
 
 
 def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
-    target = spec.target
-    base = request.base_url or target.base_url
+    endpoint = call.endpoint
+    base = request.base_url or endpoint.base_url
     if base is None:
         base = f"<{(spec.filled and spec.filled.variables.get('api_base')) or 'base URL'} not set>"
     try:
-        proofs = credentials(request, target)
+        proofs = credentials(request, endpoint)
     except MissingCredentialError:
         proofs = {"Authorization": "<no key>"}
     else:
         call.proofs = (proofs,)
-    mask = masker([*target.secrets(), *(each for v in proofs.values() for each in words(v))])
+    mask = masker([*endpoint.secrets(), *(each for v in proofs.values() for each in words(v))])
     secret = {name for name, value in spec.options.headers.items() if not isinstance(value, str)}
-    headers = {**target.headers(), **request.headers}
+    headers = {**endpoint.headers(), **request.headers}
     for name, value in headers.items():
         hidden = name in secret or is_secret_header(name)
-        headers[name] = MASK if hidden else mask(str(value))
-    return {
+        headers[name] = MASK if hidden else str(value)
+    for name, value in proofs.items():
+        headers[name] = value if value == "<no key>" else _proof(value)
+    described = {
         "method": request.method,
-        "url": mask(base.rstrip("/") + request.path),
-        "headers": {**headers, **{name: _proof(value, mask) for name, value in proofs.items()}},
-        "json": _masked(request.json, mask) if _shows(request.json, mask) else request.json,
+        "url": base.rstrip("/") + request.path,
+        "headers": headers,
+        "json": request.json,
     }
+    written = json.dumps(described, ensure_ascii=False)
+    if mask(written) != written:  # it nearly never does, and one look at all of it is quick
+        return {name: _masked(value, mask) for name, value in described.items()}
+    return described
 
 
-def _proof(value: str, mask: Callable[[str], str]) -> str:
-    """Keep the scheme of a credential, and nothing of the credential."""
-    if value == "<no key>":
-        return value
+def _proof(value: str) -> str:
+    """The scheme of a credential, and nothing of the credential."""
     scheme, space, _ = value.partition(" ")
-    return f"{mask(scheme)} {MASK}" if space else MASK
-
-
-def _shows(value: JSON, mask: Callable[[str], str]) -> bool:
-    """Whether a secret stands in it: nearly never, and to look at all of it at once is quick."""
-    written = json.dumps(value, ensure_ascii=False)
-    return mask(written) != written
+    return f"{scheme} {MASK}" if space else MASK
 
 
 def _masked(value: JSON, mask: Callable[[str], str]) -> JSON:

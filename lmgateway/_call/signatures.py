@@ -1179,6 +1179,8 @@ def embed(
         texts: One or more.
         **params: What shapes vectors (``dimensions``, ``input_type``, ``user``, ...; the rest
             goes into ``extra_body``), and core options and settings, as for ``complete``.
+            Vectors of two models do not compare: of the LM's fallbacks only those with the
+            same model are asked, and any that are given here.
     """
     raise NotImplementedError
 

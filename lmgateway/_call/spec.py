@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..types import UNSET, Options
 from . import validation
-from .endpoint import Configured, veiled
+from .endpoint import Endpoint, veiled
 from .file_values import check_file
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ class Spec:
         return replace(self, layers=(*self.layers, *layers))
 
     @property
-    def target(self) -> Configured:
+    def endpoint(self) -> Endpoint:
         """Where its requests go and as whom."""
         provider, source = self.selection.provider, self.plugin.source
-        return Configured(provider, source, self.filled, self.options, self.left)
+        return Endpoint(provider, source, self.filled, self.options, self.left)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -301,7 +301,7 @@ def recipe(spec: Spec) -> tuple[Selection, dict[str, Any], tuple[str, ...]]:
     What a configuration file said goes along: the file need not be there.
     """
     arguments, left = {}, list(spec.left)
-    secrets = list(spec.target.secrets())
+    secrets = list(spec.endpoint.secrets())
     for name, value in spec.arguments.items():
         told = name in spec.params and holds_secret(repr(value), secrets)  # as some services want
         if told or hasattr(value, "get_secret_value"):

@@ -1,9 +1,9 @@
-"""Many calls at once, in order, with what is in flight bounded."""
+"""Many calls at once: workers, in threads or in tasks, that take inputs one by one."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from queue import SimpleQueue
@@ -12,56 +12,91 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .._base.values import shown
 from .._guard.tracebacks import conceal
 from ..errors import InputError, LMGatewayError, UnsupportedError
-from .futures import pause, start
-from .waiters import waiting
+from .futures import pause, start, waiting
 
 if TYPE_CHECKING:
-    from ..lm import LM
     from ..types import Completion
 
-__all__ = ["Input", "Outcome", "abatch", "batch"]
+__all__ = ["Batch", "Input", "Outcome", "check_concurrency", "in_tasks", "in_threads"]
 
 Input: TypeAlias = "str | list[Any] | Mapping[str, Any]"
 """A prompt, a conversation, or a dict that says what to ask; see ``LM.batch``."""
 
 Outcome: TypeAlias = "Completion | LMGatewayError"
+"""What became of an input or of a row: its answer, or why there is none."""
+
+Check: TypeAlias = Callable[[Mapping[Any, Any], str], None]
+"""Refuses a dict that says more than what to ask; is told where the dict stands."""
 
 #: How many workers at most wait for inputs whose number is not known.
 MOST = 10_000
 
-#: How long the waiting thread sleeps between two looks for Ctrl-C, where signals do not wake it.
+#: How many seconds the waiting thread sleeps between two looks for Ctrl-C, where signals do not
+#: wake it.
 _LOOK = 0.5
 
 
-def batch(
-    lm: LM,
-    inputs: Iterable[Input],
-    keywords: Mapping[str, Any],
+# -- workers -----------------------------------------------------------------------------------
+
+
+def check_concurrency(given: object, *, name: str = "concurrency", most: int | None = None) -> None:
+    """Raise InputError for what is no number of workers."""
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, not {shown(given)}")
+    if most is not None and given > most:
+        raise InputError(f"{name} must be at most {most:,}, not {shown(given)}")
+
+
+def in_threads(
+    count: int,
+    work: Callable[[], object],
+    stop: Callable[[], object] = lambda: None,
     *,
-    concurrency: int,
-    return_exceptions: bool = False,
-    progress: bool = False,
-) -> list[Any]:
-    """Answer all inputs in threads; see ``LM.batch``."""
-    work = _Work(inputs, keywords, concurrency, return_exceptions=return_exceptions)
-    with _shown(work, progress=progress), waiting() as context:
+    name: str = "lmgateway-batch",
+) -> None:
+    """Have threads do the same work, and wait until all of them have ended.
+
+    A call within the threads knows that this thread waits for it. Ctrl-C is raised here at once,
+    and leaves the threads behind.
+
+    Args:
+        count: How many threads; fewer do the work where the system gives no more.
+        work: What each thread does.
+        stop: Is called after the first failure, so that the other threads come to their end.
+        name: What the names of the threads begin with.
+
+    Raises the first failure of the work, or LMGatewayError if the system gives no thread at all.
+    """
+    ended: SimpleQueue[object] = SimpleQueue()
+    failures: list[BaseException] = []
+
+    def run() -> None:
         try:
-            for _ in range(_start(work, lm, context)):
-                while not pause(work.ended, _LOOK):
-                    continue
+            work()
+        except BaseException as error:
+            failures.append(error)
+            stop()
         finally:
-            work.stop()
-    return work.results()
+            ended.put(None)
+
+    with waiting() as context:
+        try:
+            for _ in range(_start(count, context, run, name)):
+                while not pause(ended, _LOOK):
+                    continue
+        except BaseException:
+            stop()
+            raise
+    if failures:
+        raise failures[0]
 
 
-def _start(work: _Work, lm: LM, context: Callable[[], Context]) -> int:
-    """Put threads to work: as many as are wanted, or as the system gives; how many there are."""
-    for number in range(work.workers):
+def _start(count: int, context: Callable[[], Context], run: Callable[[], None], name: str) -> int:
+    """Start as many threads as are wanted, or as the system gives; how many there are."""
+    for number in range(count):
+        # A daemon: a call that hangs does not hold up the interpreter's exit.
         thread = threading.Thread(
-            target=context().run,
-            args=(work.run, lm),
-            name=f"lmgateway-batch-{number}",
-            daemon=True,  # a call that hangs does not hold up the interpreter's exit
+            target=context().run, args=(run,), name=f"{name}-{number}", daemon=True
         )
         try:
             start(thread)
@@ -69,100 +104,122 @@ def _start(work: _Work, lm: LM, context: Callable[[], Context]) -> int:
             if not number:
                 raise LMGatewayError(f"the system gives no thread for a batch: {error}") from None
             return number
-    return work.workers
+    return count
 
 
-async def abatch(
-    lm: LM,
-    inputs: Iterable[Input],
-    keywords: Mapping[str, Any],
+async def in_tasks(
+    count: int,
+    work: Callable[[], Coroutine[Any, Any, object]],
+    stop: Callable[[], object],
     *,
-    concurrency: int,
-    return_exceptions: bool = False,
-    progress: bool = False,
-) -> list[Any]:
-    """Answer all inputs in tasks; see ``LM.abatch``."""
+    drain: bool = False,
+) -> None:
+    """Have tasks do the same work, and wait until all of them have ended.
+
+    Args:
+        count: How many tasks.
+        work: What each task does.
+        stop: Is called after the first failure, so that no task begins anything new.
+        drain: Whether the other tasks may then end what they have begun; else they are cancelled.
+
+    Raises the first failure of the work.
+    """
     import asyncio
 
-    work = _Work(inputs, keywords, concurrency, return_exceptions=return_exceptions)
-    with _shown(work, progress=progress):
-        tasks = [asyncio.ensure_future(work.arun(lm)) for _ in range(work.workers)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            work.stop()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-    return work.results()
+    tasks = [asyncio.ensure_future(work()) for _ in range(count)]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:  # cancelled itself, it has cancelled all of them
+        stop()
+        for task in () if drain else tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
-class _Work:
-    """The inputs, taken one by one by workers of either colour, and what became of them."""
+# -- the batch of an LM ------------------------------------------------------------------------
+
+
+class Batch:
+    """The inputs of ``LM.batch``, which workers take one by one, and what became of them.
+
+    Args:
+        inputs: See ``LM.batch``.
+        keywords: As for ``LM.complete``, for every input that does not say otherwise.
+        check: Refuses a dict that says more than what to ask.
+        concurrency: How many workers at most.
+        return_exceptions: Whether an LMGatewayError is an outcome; else it ends the batch.
+        progress: Whether a bar is shown.
+    """
 
     def __init__(
         self,
         inputs: Iterable[Input],
         keywords: Mapping[str, Any],
-        concurrency: int,
+        check: Check,
         *,
+        concurrency: int,
         return_exceptions: bool,
+        progress: bool,
     ) -> None:
         if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
             raise InputError(
                 f"batch takes an iterable of inputs, not one {type(inputs).__name__}: "
                 "call complete() for one"
             )
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise InputError(
-                f"concurrency must be a whole number of at least 1, not {shown(concurrency)}"
-            )
-        self.total = len(inputs) if isinstance(inputs, Sized) else None
-        self.workers = min(concurrency, MOST if self.total is None else self.total)
-        self.report: Callable[[Outcome], None] = lambda outcome: None
-        #: Where each thread puts a word when it is done.
-        self.ended: SimpleQueue[object] = SimpleQueue()
+        check_concurrency(concurrency)
+        total = len(inputs) if isinstance(inputs, Sized) else None
+        self._workers = min(concurrency, MOST if total is None else total)
+        self._bar: AbstractContextManager[object] = nullcontext()
+        self._report: Callable[[Outcome], None] = lambda outcome: None
+        if progress:
+            self._bar, self._report = _bar(total)
         self._waiting: Iterator[tuple[int, Input]] = iter(enumerate(inputs))
         self._keywords = keywords
+        self._check = check
         self._keep_errors = return_exceptions
-        self._outcomes: dict[int, Any] = {}
-        self._failure: BaseException | None = None
+        self._outcomes: dict[int, Outcome] = {}
         self._stopped = False
         self._lock = threading.Lock()
 
-    def run(self, lm: LM) -> None:
-        """Answer inputs in this thread until there are none."""
-        try:
-            while (taken := self._take()) is not None:
-                place, given = taken
+    def run(self, complete: Callable[..., Completion]) -> list[Outcome]:
+        """Answer the inputs in threads; the outcomes in the order of the inputs."""
+
+        def work() -> None:
+            for place, given in iter(self._take, None):
                 try:
-                    self._settle(place, lm.complete(**self._arguments(lm, place, given)))
+                    outcome: Outcome = complete(**self._arguments(place, given))
                 except LMGatewayError as error:
-                    self._fail(place, error)
-                except BaseException as error:
-                    self._break(error)
-        finally:
-            self.ended.put(None)
+                    if not self._keep_errors:
+                        raise
+                    outcome = error
+                self._put(place, outcome)
 
-    async def arun(self, lm: LM) -> None:
-        """Answer inputs in this task until there are none."""
-        while (taken := self._take()) is not None:
-            place, given = taken
-            try:
-                self._settle(place, await lm.acomplete(**self._arguments(lm, place, given)))
-            except LMGatewayError as error:
-                self._fail(place, error)
-            if self._failure is not None:
-                raise self._failure
+        with self._bar:
+            in_threads(self._workers, work, self._stop)
+        return self._in_order()
 
-    def stop(self) -> None:
-        """Take no further input."""
+    async def arun(self, complete: Callable[..., Coroutine[Any, Any, Completion]]) -> list[Outcome]:
+        """As ``run``, in tasks."""
+
+        async def work() -> None:
+            for place, given in iter(self._take, None):
+                try:
+                    outcome: Outcome = await complete(**self._arguments(place, given))
+                except LMGatewayError as error:
+                    if not self._keep_errors:
+                        raise
+                    outcome = error
+                self._put(place, outcome)
+
+        with self._bar:
+            await in_tasks(self._workers, work, self._stop)
+        return self._in_order()
+
+    def _stop(self) -> None:
         self._stopped = True
 
-    def results(self) -> list[Any]:
-        """The outcomes in the order of the inputs; raises the first failure."""
-        if self._failure is not None:
-            raise self._failure
+    def _in_order(self) -> list[Outcome]:
         return [self._outcomes[place] for place in range(len(self._outcomes))]
 
     def _take(self) -> tuple[int, Input] | None:
@@ -174,17 +231,18 @@ class _Work:
                 return next(self._waiting)
             except StopIteration:
                 self._stopped = True
-            except BaseException as error:  # of the caller's own iterator
-                self._stopped, self._failure = True, error
-            return None
+                return None
+            except BaseException:  # of the caller's own iterator, which nobody is to ask again
+                self._stopped = True
+                raise
 
-    def _arguments(self, lm: LM, place: int, given: Input) -> dict[str, Any]:
+    def _arguments(self, place: int, given: Input) -> dict[str, Any]:
         """An input as keywords of ``complete``; a dict says what to ask, and no more."""
         if isinstance(given, str):
             return {**self._keywords, "prompt": given}
         if isinstance(given, Mapping):
             row = dict(given)
-            lm._check_row(row, f"inputs[{place}]")
+            self._check(row, f"inputs[{place}]")
             return {**self._keywords, **row}
         if isinstance(given, (list, tuple)):
             return {**self._keywords, "messages": given}
@@ -193,27 +251,15 @@ class _Work:
             f"not {type(given).__name__}"
         )
 
-    def _settle(self, place: int, outcome: Outcome) -> None:
+    def _put(self, place: int, outcome: Outcome) -> None:
+        if isinstance(outcome, LMGatewayError):
+            conceal(outcome)  # the frame that caught it holds the input, and all keywords
         self._outcomes[place] = outcome
-        self.report(outcome)
-
-    def _fail(self, place: int, error: LMGatewayError) -> None:
-        if self._keep_errors:
-            conceal(error)  # the frame that caught it holds the input, and all keywords
-            self._settle(place, error)
-        else:
-            self._break(error)
-
-    def _break(self, error: BaseException) -> None:
-        with self._lock:
-            self._stopped = True
-            self._failure = self._failure or error
+        self._report(outcome)
 
 
-def _shown(work: _Work, *, progress: bool) -> AbstractContextManager[object]:
-    """A bar on the terminal or in the notebook while the work goes on, if one is wanted."""
-    if not progress:
-        return nullcontext()
+def _bar(total: int | None) -> tuple[AbstractContextManager[object], Callable[[Outcome], None]]:
+    """A bar on the terminal or in the notebook, and what tells it of an outcome."""
     try:
         from rich.progress import (
             BarColumn,
@@ -234,7 +280,7 @@ def _shown(work: _Work, *, progress: bool) -> AbstractContextManager[object]:
         TextColumn("{task.fields[tokens]} tokens"),
         TextColumn("{task.fields[errors]} errors"),
     )
-    task = bar.add_task("", total=work.total, rate=0.0, tokens=0, errors=0)
+    task = bar.add_task("", total=total, rate=0.0, tokens=0, errors=0)
     counts: dict[str, Any] = {"tokens": 0, "errors": 0}
     lock = threading.Lock()
 
@@ -247,5 +293,4 @@ def _shown(work: _Work, *, progress: bool) -> AbstractContextManager[object]:
                 counts["tokens"] += tokens if isinstance(tokens, int) else 0
             bar.update(task, advance=1, rate=bar.tasks[0].speed or 0.0, **counts)
 
-    work.report = report
-    return bar
+    return bar, report

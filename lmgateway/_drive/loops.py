@@ -1,35 +1,26 @@
-"""Drivers: the only loops over effects, and the only code that blocks or awaits.
+"""Drivers: the loops that perform the effects of a flow, one that blocks and one that awaits.
 
-``advance`` and ``aadvance`` run a flow to its next Emit or to its end. Whatever goes wrong while
-an effect is performed, KeyboardInterrupt and CancelledError included, is thrown *into* the flow,
-so that every layer sees it and can clean up.
+``advance`` and ``aadvance`` run a flow to its next Emit or to its end. If something goes wrong
+while an effect is performed, it is thrown *into* the flow, so that every layer sees it and can
+clean up; KeyboardInterrupt and CancelledError as well.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from math import inf
-from queue import SimpleQueue
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import PluginContractError, RequestTimeoutError
-from ..types import (
-    Emit,
-    Flow,
-    HTTPRequest,
-    Read,
-    Sleep,
-    Wait,
-)
-from .futures import pause
-from .waiters import waiters
+from ..types import Emit, Flow, HTTPRequest, Read, Sleep, Wait
+from .cancel import Cancelled, Deadline
+from .futures import LockFreeFuture, await_, stands_still, wait
 
 if TYPE_CHECKING:
     from .._transports.protocols import AsyncTransport, Transport
-    from .cancel import Deadline
 
-__all__ = ["Cancelled", "Done", "aadvance", "advance", "arun", "deadline_error", "run"]
+__all__ = ["Done", "aadvance", "advance", "arun", "run"]
 
 T = TypeVar("T")
 
@@ -39,10 +30,6 @@ class Done(Generic[T]):
     """A flow came to its end with this value."""
 
     value: T
-
-
-class Cancelled(Exception):  # noqa: N818 - no error
-    """The call was given up from elsewhere while this thread worked for it."""
 
 
 def run(flow: Flow[T], transport: Transport, deadline: Deadline) -> T:
@@ -70,7 +57,7 @@ async def arun(flow: Flow[T], transport: AsyncTransport, deadline: Deadline) -> 
 def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | Done[T]:
     """Run a flow to its next Emit or its end, blocking.
 
-    Raises Cancelled, the flow closed, when the deadline was cancelled meanwhile.
+    Raises Cancelled, and closes the flow, if the deadline was cancelled meanwhile.
     """
     resume: Any = flow.send
     value: Any = None
@@ -88,12 +75,13 @@ def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | D
                 if kind is HTTPRequest:
                     value = transport.send(effect, deadline)
                 elif kind is Read:
+                    deadline.on_cancel(effect.body.close)
                     value = effect.body.read(deadline)
                 elif kind is Wait:
-                    value = _wait(effect, deadline)
+                    value = _wait(effect.future, effect.timeout, effect.owner, deadline)
                 elif kind is Sleep:
                     value = None
-                    _sleep(effect, deadline)
+                    _wait(LockFreeFuture(), effect.seconds, None, deadline)
                 else:
                     raise _unknown(effect)
             except Exception as error:
@@ -110,43 +98,46 @@ def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | D
 
 
 async def aadvance(flow: Flow[T], transport: AsyncTransport, deadline: Deadline) -> Emit | Done[T]:
-    """Run a flow to its next Emit or its end, awaiting."""
+    """Run a flow to its next Emit or its end, awaiting; otherwise as ``advance``."""
     resume: Any = flow.send
     value: Any = None
-    try:
-        while True:
-            try:
-                effect = resume(value)
-            except StopIteration as stop:
-                return Done(stop.value)
-            kind = type(effect)
-            if kind is Emit:
-                return effect  # type: ignore[no-any-return]
-            resume = flow.send
-            try:
-                if kind is HTTPRequest:
-                    value = await transport.send(effect, deadline)
-                elif kind is Read:
-                    value = await effect.body.read(deadline)
-                elif kind is Wait:
-                    value = await _await(effect, deadline)
-                elif kind is Sleep:
+    with deadline:
+        try:
+            while True:
+                try:
+                    effect = resume(value)
+                except StopIteration as stop:
+                    return Done(stop.value)
+                kind = type(effect)
+                if kind is Emit:
+                    return effect  # type: ignore[no-any-return]
+                resume = flow.send
+                if deadline.cancelled:  # and the flow goes on all the same
+                    flow.close()
+                    raise Cancelled
+                try:
+                    if kind is HTTPRequest:
+                        value = await transport.send(effect, deadline)
+                    elif kind is Read:
+                        value = await effect.body.read(deadline)
+                    elif kind is Wait:
+                        value = await _await(effect.future, effect.timeout, effect.owner, deadline)
+                    elif kind is Sleep:
+                        value = None
+                        await _await(LockFreeFuture(), effect.seconds, None, deadline)
+                    else:
+                        raise _unknown(effect)
+                except Exception as error:
+                    resume, value = flow.throw, error
+                except BaseException as error:
+                    resume, value = flow.throw, error
+                    continue
+                if deadline.cancelled:
                     value = None
-                    await _asleep(effect, deadline)
-                else:
-                    raise _unknown(effect)
-            except BaseException as error:
-                resume, value = flow.throw, error
-    finally:
-        del value, resume
-
-
-def deadline_error(deadline: Deadline) -> RequestTimeoutError:
-    """The error for a call whose time is up."""
-    return RequestTimeoutError(
-        f"the call took longer than its timeout of {deadline.timeout:g} s; "
-        "give timeout= more seconds, or ask for less"
-    )
+                    flow.close()
+                    raise Cancelled
+        finally:
+            del value, resume
 
 
 def _unknown(effect: object) -> PluginContractError:
@@ -156,79 +147,41 @@ def _unknown(effect: object) -> PluginContractError:
     )
 
 
-def _sleep(effect: Sleep, deadline: Deadline) -> None:
+def _wait(
+    future: Future[Any], seconds: float | None, owner: int | None, deadline: Deadline
+) -> bool:
+    """Wait, within the deadline; see ``types.Wait``. Whoever sleeps waits for nobody's future."""
+    if future.done() or stands_still(owner, blocking=True):
+        return future.done()
+    longest, is_deadline = _limit(seconds, deadline)
+    done = wait(future, longest, deadline.on_cancel)
+    if is_deadline and not (done or deadline.cancelled):
+        raise _expired(deadline)
+    return done
+
+
+async def _await(
+    future: Future[Any], seconds: float | None, owner: int | None, deadline: Deadline
+) -> bool:
+    if future.done() or stands_still(owner, blocking=False):
+        return future.done()
+    longest, is_deadline = _limit(seconds, deadline)
+    done = await await_(future, longest)
+    if is_deadline and not done:
+        raise _expired(deadline)
+    return done
+
+
+def _limit(seconds: float | None, deadline: Deadline) -> tuple[float | None, bool]:
+    """How many seconds a wait may take, None for no end; whether the deadline ends it."""
     remaining = deadline.remaining()
-    woken: SimpleQueue[object] = SimpleQueue()
-    deadline.on_cancel(lambda: woken.put(None))
-    pause(woken, min(effect.seconds, remaining))
-    if effect.seconds > remaining:
-        raise deadline_error(deadline)
-
-
-async def _asleep(effect: Sleep, deadline: Deadline) -> None:
-    import asyncio
-
-    remaining = deadline.remaining()
-    await asyncio.sleep(min(effect.seconds, remaining))
-    if effect.seconds > remaining:
-        raise deadline_error(deadline)
-
-
-def _limit(effect: Wait, deadline: Deadline) -> tuple[float | None, bool]:
-    """How long a Wait may take, and whether it is the deadline that ends it."""
-    remaining = deadline.remaining()
-    if effect.timeout is not None and effect.timeout <= remaining:
-        return effect.timeout, False
+    if seconds is not None and seconds <= remaining:
+        return seconds, False
     return (None if remaining == inf else remaining), True
 
 
-def _wait(effect: Wait, deadline: Deadline) -> bool:
-    future = effect.future
-    if future.done():
-        return True
-    owner = effect.owner
-    if owner is not None and (owner == get_ident() or owner in waiters()):
-        return False  # we would block the very thread that is to complete it, or do so already
-    seconds, is_deadline = _limit(effect, deadline)
-    woken: SimpleQueue[object] = SimpleQueue()
-    future.add_done_callback(woken.put)
-    deadline.on_cancel(lambda: woken.put(None))
-    pause(woken, seconds)
-    if not future.done() and is_deadline and not deadline.cancelled:
-        raise deadline_error(deadline)
-    return future.done()
-
-
-async def _await(effect: Wait, deadline: Deadline) -> bool:
-    import asyncio
-
-    future = effect.future
-    if future.done():
-        return True
-    if effect.owner is not None and effect.owner in waiters():
-        return False  # it stands still until the thread of this loop is done
-    loop = asyncio.get_running_loop()
-    # Not wrap_future: a waiter that gives up would cancel the future for everybody else.
-    waiter: asyncio.Future[bool] = loop.create_future()
-
-    def settle(outcome: bool) -> None:
-        if not waiter.done():
-            waiter.set_result(outcome)
-
-    def wake(_: object) -> None:
-        try:
-            loop.call_soon_threadsafe(settle, True)
-        except RuntimeError:  # that loop has been closed, and nobody waits there any more
-            return
-
-    seconds, is_deadline = _limit(effect, deadline)
-    timer = None if seconds is None else loop.call_later(seconds, settle, False)
-    future.add_done_callback(wake)
-    try:
-        done = await waiter
-    finally:
-        if timer is not None:
-            timer.cancel()
-    if not done and is_deadline:
-        raise deadline_error(deadline)
-    return done
+def _expired(deadline: Deadline) -> RequestTimeoutError:
+    return RequestTimeoutError(
+        f"the call took longer than its timeout of {deadline.timeout:g} s; "
+        "give timeout= more seconds, or ask for less"
+    )

@@ -8,24 +8,10 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from .._guard.tracebacks import conceal
-from ..types import (
-    Completion,
-    Delta,
-    Emit,
-    Flow,
-    Parsed,
-)
-from .loops import (
-    Cancelled,
-    Done,
-    aadvance,
-    advance,
-)
+from ..types import Completion, Delta, Emit, Flow, Parsed
+from .loops import Done, aadvance, advance
 
 if TYPE_CHECKING:
-    from asyncio import Task
-    from types import TracebackType
-
     from .._layers.call import Call
     from .._transports.protocols import AsyncTransport, Transport
 
@@ -49,20 +35,24 @@ def show_delta(emit: Emit) -> Delta:
 
 
 class _Reader(Generic[Piece, Parsed]):
-    """What both colours share: one flow with one reader, and a close from anywhere."""
+    """What both kinds of stream share: one flow, one reader, and a close from anywhere."""
 
-    def __init__(self, flow: Flow[Completion], call: Call, view: Callable[[Emit], Piece]) -> None:
+    def __init__(
+        self, flow: Flow[Completion], transport: Any, call: Call, view: Callable[[Emit], Piece]
+    ) -> None:
         self._flow = flow
+        self._transport = transport
         self._call = call
         self._view = view
         self._closed = False
+        self._reader: int | None = None  # the thread that waits for a piece
         #: The whole answer, once the stream has come to its end.
         self.completion: Completion[Parsed] | None = None
         call.deadline.pause()  # the clock runs while somebody waits for a piece
 
-    def _left(self) -> bool:
-        """Whether somebody closed it before its end, perhaps while it was being read."""
-        return self._closed and self.completion is None
+    def __repr__(self) -> str:
+        state = "ended" if self.completion else "closed" if self._closed else "open"
+        return f"<{type(self).__name__} of {self._call.provider}, {state}>"
 
     def _accept(self, event: Emit | Done[Completion]) -> Piece | None:
         if type(event) is Done:
@@ -70,6 +60,19 @@ class _Reader(Generic[Piece, Parsed]):
             self._closed = True
             return None
         return self._view(cast(Emit, event))
+
+    def _close(self) -> None:
+        self._closed = True
+        reader = self._reader
+        if reader is not None:
+            self._call.deadline.cancel()
+        if reader is None or self._is_struck(reader):
+            self._end()
+        # Else the reader lets go of what the flow holds, when the driver has woken it.
+
+    def _is_struck(self, reader: int) -> bool:
+        """Whether the reader is the thread that closes: Ctrl-C may have struck it in a read."""
+        return reader == get_ident()
 
     def _end(self) -> None:
         try:
@@ -79,32 +82,23 @@ class _Reader(Generic[Piece, Parsed]):
             conceal(error)
             raise
 
-    def _hang_up(self) -> None:
-        if self._call.source is not None:
-            self._call.source.close()
-
-    def __repr__(self) -> str:
-        state = "ended" if self.completion else "closed" if self._closed else "open"
-        return f"<{type(self).__name__} of {self._call.provider}, {state}>"
+    def _left(self, error: BaseException) -> bool:
+        """Whether an error only says that the stream was closed from elsewhere before its end."""
+        left = self._closed and self.completion is None and isinstance(error, Exception)
+        self._closed = True
+        if not left:
+            conceal(error)
+        return left
 
 
 class Stream(_Reader[Piece, Parsed]):
     """An iterator over the pieces of an answer; a context manager that closes its connection.
 
-    With n > 1 the pieces are those of choice 0; ``events=True`` gives the deltas of all. After
-    the last piece ``completion`` is the whole answer.
+    With n > 1 the pieces are those of choice 0; ``events=True`` gives the deltas of all choices.
+    After the last piece ``completion`` is the whole answer.
     """
 
-    def __init__(
-        self,
-        flow: Flow[Completion],
-        transport: Transport,
-        call: Call,
-        view: Callable[[Emit], Piece],
-    ) -> None:
-        super().__init__(flow, call, view)
-        self._transport = transport
-        self._reader: int | None = None
+    _transport: Transport
 
     def __iter__(self) -> Self:
         return self
@@ -123,10 +117,7 @@ class Stream(_Reader[Piece, Parsed]):
                 if piece:
                     return piece
         except BaseException as error:
-            left = self._left()  # closed from elsewhere: the end, and no error of the reader's
-            self._closed = True
-            if not (left and isinstance(error, Exception)):
-                conceal(error)
+            if not self._left(error):
                 raise
         finally:
             self._reader = None
@@ -139,41 +130,19 @@ class Stream(_Reader[Piece, Parsed]):
 
         A reader in another thread comes to the end of the stream, whatever it waits for.
         """
-        self._closed = True
-        reader = self._reader
-        if reader is not None:
-            self._call.deadline.cancel()
-            self._hang_up()
-        if reader is None or reader == get_ident():  # a reader that Ctrl-C has struck, perhaps
-            self._end()
-        # Else what the flow holds is let go when its reader has left the wire.
+        self._close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        self._close()
 
 
 class AStream(_Reader[Piece, Parsed]):
     """An asynchronous iterator over the pieces of an answer; otherwise as Stream."""
 
-    def __init__(
-        self,
-        flow: Flow[Completion],
-        transport: AsyncTransport,
-        call: Call,
-        view: Callable[[Emit], Piece],
-    ) -> None:
-        super().__init__(flow, call, view)
-        self._transport = transport
-        self._reader: Task[Any] | None = None
-        self._woken = False
+    _transport: AsyncTransport
 
     def __aiter__(self) -> Self:
         return self
@@ -181,68 +150,37 @@ class AStream(_Reader[Piece, Parsed]):
     async def __anext__(self) -> Piece:
         deadline = self._call.deadline
         try:
+            self._reader = get_ident()
             while not self._closed:
                 deadline.resume()
                 try:
-                    event = await self._advance()
-                except BaseException as error:
-                    if self._left() and isinstance(error, Exception):
-                        break
-                    self._closed = True
-                    raise
+                    event = await aadvance(self._flow, self._transport, deadline)
                 finally:
                     deadline.pause()
                 piece = self._accept(event)
                 if piece:
                     return piece
         except BaseException as error:
-            conceal(error)
-            raise
+            if not self._left(error):
+                raise
         finally:
+            self._reader = None
             if self._closed:
                 self._end()
         raise StopAsyncIteration
 
-    async def _advance(self) -> Emit | Done[Completion]:
-        """The next event; raises Cancelled when aclose woke this task, and nobody cancelled it."""
-        from asyncio import CancelledError, current_task
-
-        reader = self._reader = current_task()
-        before = reader.cancelling() if reader is not None else 0
-        try:
-            return await aadvance(self._flow, self._transport, self._call.deadline)
-        except CancelledError:
-            if reader is None or not self._woken or reader.cancelling() > before + 1:
-                raise
-        finally:
-            self._reader = None
-            if self._woken and reader is not None:
-                reader.uncancel()
-        raise Cancelled
+    def _is_struck(self, reader: int) -> bool:
+        return False  # a reader of the same thread is another task
 
     async def aclose(self) -> None:
-        """Close the connection; may be called twice.
+        """Close the connection; may be called from another event loop, and twice.
 
         A reader in another task comes to the end of the stream, whatever it waits for.
         """
-        from asyncio import get_running_loop
-
-        self._closed = True
-        if self._reader is None:
-            self._end()
-        elif self._reader.get_loop() is not get_running_loop():
-            self._hang_up()
-        elif not self._woken:
-            self._woken = True
-            self._reader.cancel()
+        self._close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+    async def __aexit__(self, *_: object) -> None:
+        self._close()

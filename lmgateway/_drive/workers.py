@@ -1,4 +1,4 @@
-"""Threads of our own for work that blocks, and a pipe from such work to a flow."""
+"""Worker threads for work that blocks, and a pipe from such work to a flow."""
 
 from __future__ import annotations
 
@@ -14,34 +14,33 @@ from typing import Any, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from ..errors import PluginContractError, RequestTimeoutError
-from ..types import (
-    Blocking,
-    Flow,
-    HTTPResponse,
-    Wait,
-)
-from .futures import Promise, start
+from ..types import Blocking, Flow, HTTPResponse, Wait
+from .futures import LockFreeFuture, start, wait
 
 __all__ = ["Pipe", "Workers", "run_blocking"]
 
 T = TypeVar("T")
-_Job: TypeAlias = tuple[Promise[Any], Callable[[], Any]]
+_Job: TypeAlias = tuple[LockFreeFuture[Any], Callable[[], Any]]
 _Inbox: TypeAlias = "SimpleQueue[_Job]"
 
 IDLE_SECONDS = 5.0
 PIPE_BYTES = 256 * 1024
 
-# Work that hangs for good keeps its thread, which cannot be killed, so the bound for Blocking is
-# far above what may sensibly run at once: it is there to stop a leak, not to share out a machine.
+# Work that hangs for good keeps its thread, which cannot be killed. So the bound for Blocking is
+# far above what may sensibly run at once: it stops a leak, and does not share out a machine.
 BLOCKING_LIMIT = 1000
 
 
 class Workers:
     """At most ``limit`` daemon threads, started when needed and ended when idle.
 
-    Unlike the threads of a ``ThreadPoolExecutor`` they do not hold up the exit of the
-    interpreter, even when one hangs. A hung thread counts towards the bound; what is submitted
-    beyond it waits its turn. After a fork the child begins with no threads.
+    Unlike the threads of a ``ThreadPoolExecutor`` they do not delay the exit of the interpreter,
+    even when one hangs. A thread that hangs counts towards the bound; what is submitted beyond
+    the bound waits its turn. After a fork the child begins with no threads.
+
+    Args:
+        limit: How many threads at most.
+        idle_seconds: After how many seconds without work a thread ends.
     """
 
     def __init__(self, limit: int, *, idle_seconds: float = IDLE_SECONDS) -> None:
@@ -62,10 +61,10 @@ class Workers:
     def submit(self, fn: Callable[[], T]) -> Future[T]:
         """Run ``fn`` in a worker, with the caller's context variables.
 
-        A future that is cancelled while its turn has not come never runs. It fails with
-        RuntimeError where no thread can be started and there is none that could run it later.
+        If the future is cancelled before its turn has come, ``fn`` never runs. The future fails
+        with RuntimeError if no thread can be started and there is none that could run ``fn`` later.
         """
-        future: Promise[T] = Promise()
+        future: LockFreeFuture[T] = LockFreeFuture()
         job: _Job = (future, partial(copy_context().run, fn))
         inbox: _Inbox | None = None
         try:
@@ -84,7 +83,7 @@ class Workers:
         return future
 
     def _hand_over(self, job: _Job) -> None:
-        """Give it to an idle worker, or to the first that will be; for one who holds the lock."""
+        """Give a job to an idle worker, or to the next that will be; the caller holds the lock."""
         if self._idle:  # the last to fall idle, so that the others may time out
             inbox = self._idle[-1]
             del self._idle[-1]  # not pop(): from here to put() there is no step for Ctrl-C
@@ -139,11 +138,11 @@ def _run(job: _Job) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        outcome = fn()
+        result = fn()
     except BaseException as error:
         future.set_exception(error)
     else:
-        future.set_result(outcome)
+        future.set_result(result)
 
 
 _everyone: WeakSet[Workers] = WeakSet()
@@ -168,13 +167,10 @@ class Pipe:
 
     def __init__(self, limit: int = PIPE_BYTES) -> None:
         self._limit = limit
-        # Who calls takes the lock itself: a Condition takes it in Python's own code, where Ctrl-C
-        # could leave it held.
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._lock = threading.RLock()  # reentrant: the collector may close it in the midst
         self._pieces: list[bytes] = []
         self._size = 0
-        self._reader: Promise[None] | None = None
+        self._changed: LockFreeFuture[None] = LockFreeFuture()  # done at the next change
         self._ended = False
         self._closed = False
         self._error: BaseException | None = None
@@ -187,33 +183,35 @@ class Pipe:
         """
         if not isinstance(piece, (bytes, bytearray, memoryview)):
             raise PluginContractError(f"push() takes bytes, not {type(piece).__name__}")
-        with self._lock:
-            self._changed.wait_for(lambda: self._size < self._limit or self._closed)
-            if self._closed:
-                return False
-            if piece := bytes(piece):  # an empty one would read as the end
-                self._pieces.append(piece)
-                self._size += len(piece)
-                self._wake()
-        return True
+        while True:
+            changed = self._changed  # before the look, which a change may follow at once
+            with self._lock:
+                if self._closed:
+                    return False
+                if self._size < self._limit:
+                    if piece := bytes(piece):  # an empty one would read as the end
+                        self._pieces.append(piece)
+                        self._size += len(piece)
+                        self._tell()
+                    return True
+            wait(changed)
 
     def end(self, work: Future[Any]) -> None:
         """End as the work that pushed has ended; a done-callback of its future."""
         with self._lock:
             self._ended, self._error = True, work.exception()
-            self._wake()
+            self._tell()
 
     def read(self) -> Flow[bytes]:
         """The bytes pushed since the last read, b"" at the end; raises what the worker raised."""
         while True:
+            changed = self._changed
             with self._lock:
                 if self._pieces:
                     return self._drain()
                 if self._ended or self._closed:
                     break
-                self._reader = Promise()
-                wait = Wait(self._reader)
-            yield wait
+            yield Wait(changed)
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -224,24 +222,23 @@ class Pipe:
         with self._lock:
             self._closed = True
             self._drain()
-            self._wake()
 
     def _drain(self) -> bytes:
         pieces, self._pieces, self._size = self._pieces, [], 0
-        self._changed.notify_all()
+        self._tell()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _wake(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.set_result(None)
+    def _tell(self) -> None:
+        """Wake the worker or the reader that waits for a change."""
+        changed, self._changed = self._changed, LockFreeFuture()
+        changed.set_result(None)
 
 
 def run_blocking(exchange: Blocking, workers: Workers = _blocking) -> Flow[Any]:
-    """Run it in a worker and wait for it; the deadline is the driver's to keep.
+    """Run work in a worker and wait for it; the driver keeps the deadline.
 
-    A flow that stops waiting abandons the worker: work that has not begun never does, a stream
-    is told by ``push`` that nobody listens, and the outcome of anything else is dropped.
+    A flow that stops waiting abandons the worker. Then work that has not begun never does, a
+    stream is told by ``push`` that nobody listens, and the result of anything else is dropped.
     """
     if exchange.stream:
         pipe = Pipe()

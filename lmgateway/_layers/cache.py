@@ -47,11 +47,11 @@ from ..types import (
     Source,
     Wait,
 )
-from .call import EffectLayer, Scope, Send
+from .call import Attempt, EffectLayer, Send
 from .singleflight import (
-    NOTHING,
+    NO_RESULT,
     Flight,
-    Landing,
+    Result,
     join,
 )
 
@@ -104,7 +104,7 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
                 store = disabled_store()
         return store
 
-    def layer(send: Send, scope: Scope) -> Send:
+    def layer(send: Send, scope: Attempt) -> Send:
         own = scope.call.options.recordings
         files = (*_absolute(own), *shared) if own else shared
         usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
@@ -139,7 +139,11 @@ class _Attempt:
     __slots__ = ("_files", "_leave", "_open", "_scope", "_send", "_sent")
 
     def __init__(
-        self, send: Send, scope: Scope, files: Sequence[str], opened: Callable[[], AnyStore] | None
+        self,
+        send: Send,
+        scope: Attempt,
+        files: Sequence[str],
+        opened: Callable[[], AnyStore] | None,
     ) -> None:
         self._send = send
         self._scope = scope
@@ -162,7 +166,7 @@ class _Attempt:
     def _answer_or_ask(self, exchange: Exchange, use: Use | None) -> Flow[Any]:
         call = self._scope.call
         request = describe(exchange, provider=call.provider, sample=call.options.sample)
-        base = getattr(exchange, "base_url", None) or self._scope.base_url
+        base = getattr(exchange, "base_url", None) or call.endpoint.base_url
         recorded = key = identify(request, base) if request is not None else None
         if key is not None and call.options.headers and isinstance(exchange, HTTPRequest):
             key = vary(key, call.options.headers)
@@ -316,30 +320,30 @@ class _Attempt:
         """Send the request, unless the same request is under way; then wait for its response."""
         # Only among calls of one account: a failure, unlike an answer, concerns the account.
         headers = frozenset(getattr(asked.exchange, "headers", {}).items())
-        asker = hash((self._scope.asker(), headers))
+        asker = hash((self._scope.call.endpoint.identity(), headers))
         while True:
             # Registered before the first step, so that no flight outlives its leader.
             flight, leads = join((store.file, key, asker), self._scope.on_exit)
             if leads:
-                self._leave = flight.leave
+                self._leave = flight.done
                 return (yield from self._lead(asked, store, key, flight))
             in_time = yield Wait(flight.future, None, flight.owner)
             if not in_time:  # the leader's thread waits for this very call
                 return (yield from self._ask(asked, "share"))
-            landing = flight.future.result()
-            if landing is NOTHING:
+            result = flight.future.result()
+            if result is NO_RESULT:
                 continue
-            return (yield from self._follow(asked, landing))
+            return (yield from self._follow(asked, result))
 
-    def _follow(self, asked: _Asked, landing: Landing) -> Flow[Any]:
-        if landing.error is not None:
-            raise copy(landing.error)
-        if landing.alone:
+    def _follow(self, asked: _Asked, result: Result) -> Flow[Any]:
+        if result.error is not None:
+            raise copy(result.error)
+        if result.alone:
             return (yield from self._ask(asked, "share"))
-        outcome = landing.outcome
-        if not isinstance(outcome, HTTPResponse) and landing.value is not None:
-            outcome = decode(landing.value)  # each call gets an object of its own
-        if not landing.stored and _is_good(outcome):
+        outcome = result.answer
+        if not isinstance(outcome, HTTPResponse) and result.encoded is not None:
+            outcome = decode(result.encoded)  # each call gets an object of its own
+        if not result.stored and _is_good(outcome):
             self._scope.on_commit(lambda _: self._keep(asked, "share", outcome))
         return self._answer(asked, outcome)
 
@@ -348,36 +352,36 @@ class _Attempt:
         # It may have been stored since this call looked first.
         outcome = self._look_up(store, asked.exchange, key, "share")
         if outcome is not _MISSING:
-            flight.leave()
+            flight.done()
             return self._answer(asked, outcome)
         try:
             outcome = yield from self._forward(asked.exchange)
         except Exception as error:
-            flight.land(self._judge(error))
+            flight.done(self._judge(error))
             raise
         if not _is_good(outcome):
-            flight.land(Landing(outcome, alone=outcome.status in _OF_THE_KEY))
+            flight.done(Result(outcome, alone=outcome.status in _OF_THE_KEY))
             return outcome
-        landing = flight.landing = Landing(outcome, encode(outcome))
-        if landing.value is None:
-            flight.land(Landing(alone=True))
+        result = flight.result = Result(outcome, encode(outcome))
+        if result.encoded is None:
+            flight.done(Result(alone=True))
             self._scope.on_commit(lambda _: self._record(asked, outcome))
             return outcome
 
         def commit(_: Completion) -> None:
             self._keep(asked, "share", outcome)
-            flight.land(landing._replace(stored=True))
+            flight.done(result._replace(stored=True))
 
         self._scope.on_commit(commit)
         return outcome
 
-    def _judge(self, error: Exception) -> Landing:
+    def _judge(self, error: Exception) -> Result:
         """The result for the calls that wait, when the leading call fails."""
         if isinstance(error, ConfigError) or not isinstance(error, LMGatewayError):
-            return Landing(alone=True)
+            return Result(alone=True)
         if isinstance(error, RequestTimeoutError) and self._scope.call.deadline.expired:
-            return NOTHING
-        return Landing(error=error)
+            return NO_RESULT
+        return Result(error=error)
 
 
 class _Tee:

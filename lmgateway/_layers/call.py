@@ -1,16 +1,17 @@
-"""Layers: what stands between the user and the provider, and between the provider and the wire.
+"""What the layers of one call share: the call, one attempt of it, and the types of layers.
 
-*Step layers* see a Request and its Completion: observe > fallback > retry > the provider.
-*Effect layers* see each exchange on its way out: the provider > cache > limit > the wire.
-Both are plain functions that wrap the next one, written once as flows for both colours.
+*Step layers* see a request and its answer: observe > fallback > retry > the attempt.
+*Effect layers* see each exchange on its way out: the attempt > cache > limit > the wire.
+Both are plain functions that wrap the next one. They are flows, and so are written once for sync
+and async.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .._base.masking import Plain, words
 from .._drive.cancel import Deadline
@@ -21,124 +22,158 @@ from ..types import (
     Exchange,
     Flow,
     Options,
-    Request,
-    Source,
 )
 
-__all__ = ["Call", "EffectLayer", "Scope", "Send", "Step", "StepLayer"]
+if TYPE_CHECKING:
+    from .._call.endpoint import Endpoint
+
+__all__ = ["Attempt", "Call", "EffectLayer", "Kind", "Send", "Step", "StepLayer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of call differs from the others; ``_call.kinds`` has the table.
+
+    A request of any kind has ``model``, ``params``, ``timeout``, ``stream`` and ``input``; an
+    answer is a dict, in which the core sets ``model``, ``provider`` and ``cached``.
+
+    Attributes:
+        name: What events and the history call it.
+        hook: The plugin's hook that answers it.
+        normalize: Is given what the hook returned, the request, and the name of the plugin for
+            messages. Returns a new dict, or raises PluginContractError or ResponseFormatError.
+        request: Makes the request: of the model, what the user gave, parameters and timeout.
+        params: Parameters that it has beside those of the plugin's Info; None if it has none.
+        kept: What the history keeps of an answer, by name; None if it is no answer of a model:
+            then neither the history nor ``usage()`` know it.
+        fallbacks: Which of the LM's fallbacks may answer in its place: ``any``, those with the
+            ``same model``, or ``none``. Those that are given to the call itself always may.
+        takes_request: Whether the hook is given the request, and not the settings alone.
+    """
+
+    name: str
+    hook: str
+    normalize: Callable[[Any, Any, str], Any]
+    request: Callable[..., Any]
+    params: frozenset[str] | None = frozenset()
+    kept: Callable[[Any], Mapping[str, Any]] | None = None
+    fallbacks: Literal["any", "same model", "none"] = "any"
+    takes_request: bool = True
 
 
 @dataclass(slots=True, eq=False)
 class Call:
     """What is known of one call while it runs; every layer may read it.
 
+    A fallback sets anew who is asked: ``provider``, ``options`` and ``endpoint``.
+
     Attributes:
+        kind: What kind of call it is.
         provider: The provider's name.
         options: The core options, those of the call merged over those of the LM.
+        endpoint: Where its requests go and as whom.
         deadline: Shared by all attempts, waits and fallbacks of the call.
         attempt: How many attempts have begun.
         emitted: How many pieces have been handed to the user.
-        host: Where the last request went, without user information; None if none was sent.
-        path: The path of the last request; None if none was sent.
-        cached: Whether the answer came from the cache or a recording.
         started: ``time.monotonic()`` at the beginning.
-        source: The body of the stream that is being read, to be closed from elsewhere.
+        first_piece: ``time.monotonic()`` of the first piece.
         parse: Puts ``parsed`` into each choice; raises ResponseFormatError where it does not fit.
-        first_piece: ``time.monotonic()`` of the first piece or of the whole answer.
         proofs: The headers by which its requests said who sends them, to be masked in errors.
-        secrets: What is configured for the provider that is asked, and must be shown nowhere.
-        scope: Of the attempt that is under way, until it has exited.
+        host: Of the last attempt: where its request went, without user information; None if
+            none was sent.
+        path: The path of that request.
+        cached: Whether the last attempt was answered by the cache or a recording.
+        current: The attempt that is under way, until it has exited.
     """
 
+    kind: Kind
     provider: str
     options: Options
+    endpoint: Endpoint = field(repr=False)
     deadline: Deadline
     attempt: int = 0
     emitted: int = 0
+    started: float = field(default_factory=monotonic)
+    first_piece: float | None = None
+    parse: Callable[[Completion], None] | None = None
+    proofs: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
     host: str | None = None
     path: str | None = None
     cached: bool = False
-    started: float = field(default_factory=monotonic)
-    first_piece: float | None = None
-    source: Source | None = None
-    parse: Callable[[Completion], None] | None = None
-    proofs: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
-    secrets: Callable[[], Iterable[str]] = field(default=tuple, repr=False)
-    scope: Scope | None = None
+    current: Attempt | None = None
 
     def all_secrets(self) -> Iterator[str]:
-        """What is configured, and what a plugin signed or fetched for the call."""
-        yield from self.secrets()
+        """All that must be shown nowhere: configured secrets, and tokens made for this call."""
+        yield from self.endpoint.secrets()
         for proofs in self.proofs:
             for name, value in proofs.items():
                 secret = is_secret_header(name)  # beside it there may be a time, or a media type
                 yield from words(value) if secret else map(Plain, words(value))
 
     def leave(self) -> None:
-        """Let go of whatever an attempt still holds whose own exit Ctrl-C has cut short."""
-        if self.scope is not None:
-            self.scope.exit()
+        """Release what an attempt still holds because Ctrl-C cut its own exit short."""
+        if self.current is not None:
+            self.current.exit()
 
 
-class Scope:
-    """The life of one attempt, for what a layer must do at its end.
+class Attempt:
+    """One attempt to get an answer, and what the layers must do at its end.
 
-    Clean-up is synchronous and yields no effect, so that it works in both colours and while a
-    flow is being closed.
+    What they do is synchronous and yields no effect. So it works in sync and async calls, and
+    while a flow is being closed.
+
+    Attributes:
+        call: The call that it belongs to.
+        request: What is asked; its timeout is what is left.
+        pieces: The texts of choice 0 that it has handed to the user.
     """
 
-    __slots__ = ("_commits", "_exits", "_failures", "asker", "base_url", "call", "request")
+    __slots__ = ("_commits", "_exits", "_failures", "call", "pieces", "request")
 
-    def __init__(
-        self,
-        call: Call,
-        request: Request,
-        base_url: str | None,
-        asker: Callable[[], Hashable] = lambda: None,
-    ) -> None:
+    def __init__(self, call: Call, request: Any) -> None:
         self.call = call
         self.request = request
-        #: The configured base URL of the provider, None if none is configured.
-        self.base_url = base_url
-        #: As whom, and within which limits, its exchanges are sent; equal where both are.
-        self.asker = asker
-        self._commits: list[Callable[[Completion], None]] = []
+        self.pieces: list[str] = []
+        self._commits: list[Callable[[Any], None]] = []
         self._exits: list[Callable[[], None]] = []
         self._failures: list[Callable[[LMGatewayError], bool]] = []
-        call.scope = self
+        call.current = self
 
-    def on_commit(self, action: Callable[[Completion], None]) -> None:
-        """Run once the Completion has been validated, before the exits."""
+    def on_commit(self, action: Callable[[Any], None]) -> None:
+        """Run with the answer once that has been validated, before the exits."""
         self._commits.append(action)
 
     def on_failure(self, action: Callable[[LMGatewayError], bool]) -> None:
         """Run when the attempt ends in an error, before the exits; not when it is abandoned.
 
-        The action says whether it has put the cause away: then the same is tried again at once.
+        The action returns whether it has removed the cause. Then the same is tried again at once.
         """
         self._failures.append(action)
 
     def on_exit(self, action: Callable[[], None]) -> None:
-        """Run on every path, the last registered first, perhaps twice; before what it undoes."""
+        """Run at the end on every path, the last registered first, and perhaps twice.
+
+        Register it before the step that it undoes: Ctrl-C may come in between.
+        """
         self._exits.append(action)
 
-    def commit(self, completion: Completion) -> None:
-        """Run what waits for a good answer."""
+    def commit(self, answer: Any) -> None:
+        """Run the actions that wait for a good answer."""
         for action in self._commits:
-            action(completion)
+            action(answer)
 
     def fail(self, error: LMGatewayError) -> bool:
-        """Run what waits for an error; whether any of it has put the cause away."""
-        put_away = [action(error) for action in self._failures]
-        return any(put_away)
+        """Run the actions that wait for an error; return whether one has removed its cause."""
+        removed = [action(error) for action in self._failures]
+        return any(removed)
 
     def exit(self) -> None:
-        """Run the exits, each whatever becomes of the others.
+        """Run the exits; each runs, even if another one fails.
 
-        Cut short by Ctrl-C, it is run again (see Call.leave) and goes on with the exit that was
-        cut short, which is therefore run twice.
+        If Ctrl-C cuts this short, it is run again (see Call.leave). It then goes on with the exit
+        that was cut short, so that one runs twice.
         """
-        self._commits.clear()  # they refer to the scope in turn: leave no cycle behind
+        self._commits.clear()  # they refer to the attempt in turn: leave no cycle behind
         self._failures.clear()
         exits = self._exits
         while exits:
@@ -149,15 +184,15 @@ class Scope:
                 self.exit()
                 raise
             exits.pop()
-        self.call.scope = None
+        self.call.current = None
 
 
 Send: TypeAlias = Callable[[Exchange], Flow[Any]]
 """Sends an exchange: HTTPRequest -> HTTPResponse, Blocking -> what its function returned."""
 
-EffectLayer: TypeAlias = Callable[[Send, Scope], Send]
+EffectLayer: TypeAlias = Callable[[Send, Attempt], Send]
 
-Step: TypeAlias = Callable[[Request], Flow[Completion]]
-"""Answers a request: one attempt, or all that a layer makes of one."""
+Step: TypeAlias = Callable[[Any], Flow[Any]]
+"""Answers a request of any kind: one attempt, or all that a layer makes of one."""
 
 StepLayer: TypeAlias = Callable[[Step, Call], Step]

@@ -1,4 +1,4 @@
-"""Fallbacks: other models are asked when a provider fails for reasons of its own."""
+"""Fallbacks: other models are asked when a provider fails for a reason of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import LMGatewayError, PluginError, QuotaExceededError
-from ..types import Completion, Flow, Request
+from ..types import Flow
 from .call import Call, Step
 
 __all__ = ["Alternative", "fallback"]
@@ -19,21 +19,22 @@ Alternative = tuple[str, Step]
 
 
 def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Step:
-    """Ask the alternatives in turn when the step fails for reasons of the service's own.
+    """Ask the alternatives in turn when the step fails for a reason of the service.
 
-    That is a retryable error, which has used up its retries, a spent quota, or a fault of its
-    plugin; never an error of the caller's or the operator's (a wrong input, key or model name
-    would stay hidden), and never once a piece has been emitted. An alternative that fails in
-    whatever way is passed over, since it was not what the caller asked for. Nothing is begun
-    after the deadline.
+    Such a reason is a retryable error whose retries are used up, a spent quota, or an error of
+    the plugin. An error of the caller or the operator is not (a wrong input, key or model name
+    would stay hidden), and no alternative is asked after a piece was emitted or the deadline has
+    passed. An alternative that fails, in whatever way, is passed over, because the caller did not
+    ask for it.
 
-    The completion says in ``fallback_from`` who failed before. When all fail, the first error is
-    raised, for it is about the model that was asked for; its notes say what the others met.
+    The answer says in ``fallback_from`` who failed before. If all fail, the first error is
+    raised, because it is about the model that the caller asked for; its notes say what the others
+    met.
     """
     if not alternatives:
         return step
 
-    def asked(request: Request) -> Flow[Completion]:
+    def asked(request: Any) -> Flow[Any]:
         provider = call.provider
         try:
             return (yield from step(request))
@@ -54,16 +55,16 @@ def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Ste
                     name,
                 )
                 try:
-                    completion = yield from alternative(request)
+                    answer = yield from alternative(request)
                 except LMGatewayError as error:
                     if error.partial is not None:
                         raise
                     first.add_note(f"fallback {name} failed: {type(error).__name__}: {error}")
                     failures.append(_failure(error, name, None))
                 else:
-                    failures += completion.get("fallback_from", [])
-                    completion["fallback_from"] = failures
-                    return completion
+                    failures += answer.get("fallback_from", [])
+                    answer["fallback_from"] = failures
+                    return answer
             raise first
         finally:
             del first  # its traceback holds this frame: leave no cycle behind

@@ -13,7 +13,7 @@ from typing import Any
 
 from .._base.values import shown
 from .._drive.cancel import Deadline
-from .._drive.futures import Promise
+from .._drive.futures import LockFreeFuture
 from ..errors import InvalidSettingError, LMGatewayError, RequestTimeoutError
 from ..types import (
     Blocking,
@@ -24,15 +24,10 @@ from ..types import (
     Source,
     Wait,
 )
-from .call import EffectLayer, Scope, Send
-from .permits import (
-    Gate,
-    Pace,
-    Place,
-    Slot,
-)
+from .call import Attempt, EffectLayer, Send
+from .permits import Permit, RateLimiter, Reservation, Semaphore
 
-__all__ = ["Limiter", "Limits", "limit", "limiter_for"]
+__all__ = ["Limiter", "Limits", "limit", "limiter_for", "limiters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,46 +69,49 @@ class Limits:
 def limit(limits: Limits) -> EffectLayer:
     """The layer that holds an attempt's exchanges to these limits."""
 
-    def layer(send: Send, scope: Scope) -> Send:
+    def layer(send: Send, scope: Attempt) -> Send:
         limiter = limiter_for(scope.call.provider, limits)
         return _Limited(limiter, send, scope)
 
     return layer
 
 
-_limiters: dict[tuple[str, Limits], Limiter] = {}
+limiters: dict[tuple[str, Limits], Limiter] = {}
+"""All of this process."""
 
 
 def limiter_for(provider: str, limits: Limits) -> Limiter:
     """The limiter that all calls of this process share which name this provider and limits."""
     key = (provider, limits)
-    return _limiters.get(key) or _limiters.setdefault(key, Limiter(provider, limits))
+    return limiters.get(key) or limiters.setdefault(key, Limiter(provider, limits))
 
 
 # What the parent has in flight will not come back in a child.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_limiters.clear)
+    os.register_at_fork(after_in_child=limiters.clear)
 
 
 class Limiter:
     """The limits of one provider, and what is counted against them.
 
     Attributes:
-        gate: The places in flight; None without that limit.
-        requests: Paces requests; None without that limit.
-        tokens: Paces tokens; None without that limit.
+        in_flight: The permits of its exchanges; None without that limit.
+        requests: The rate of its requests; None without that limit.
+        tokens: The rate of its tokens; None without that limit.
     """
 
-    __slots__ = ("gate", "limits", "provider", "requests", "tokens")
+    __slots__ = ("in_flight", "limits", "provider", "requests", "tokens")
 
     def __init__(self, provider: str, limits: Limits) -> None:
         self.provider = provider
         self.limits = limits
-        self.gate = Gate(limits.in_flight) if limits.in_flight else None
+        self.in_flight = Semaphore(limits.in_flight) if limits.in_flight else None
         burst = max(1, int(limits.rpm // 60)) if limits.rpm else 1
-        # Burst and pace together keep to the limit in every window of a minute.
-        self.requests = Pace(60.0 / (limits.rpm - burst + 1), burst - 1) if limits.rpm else None
-        self.tokens = Pace(60.0 / limits.tpm, limits.tpm / 60.0) if limits.tpm else None
+        self.requests = self.tokens = None
+        if limits.rpm:  # burst and rate together keep to the limit in every window of a minute
+            self.requests = RateLimiter(60.0 / (limits.rpm - burst + 1), burst - 1)
+        if limits.tpm:
+            self.tokens = RateLimiter(60.0 / limits.tpm, limits.tpm / 60.0)
 
 
 # -- the layer ---------------------------------------------------------------------------------
@@ -124,7 +122,7 @@ class _Limited:
 
     __slots__ = ("charged", "limiter", "scope", "send")
 
-    def __init__(self, limiter: Limiter, send: Send, scope: Scope) -> None:
+    def __init__(self, limiter: Limiter, send: Send, scope: Attempt) -> None:
         self.limiter = limiter
         self.send = send
         self.scope = scope
@@ -133,48 +131,48 @@ class _Limited:
             scope.on_commit(self._correct)
 
     def __call__(self, exchange: Exchange) -> Flow[Any]:
-        place = self._place()
+        permit = self._permit()
         try:
-            if place is not None and place.granted is not None:
-                yield from self._queue(place, place.granted)
-            yield from self._pace()
-            if place is None:
+            if permit is not None and permit.granted is not None:
+                yield from self._queue(permit, permit.granted)
+            yield from self._keep_rates()
+            if permit is None:
                 return (yield from self.send(exchange))
             if isinstance(exchange, Blocking):
-                # A worker cannot be stopped, so it is the worker's end that frees the place.
-                exchange = dataclasses.replace(exchange, fn=_leaving_after(place, exchange))
-                outcome = yield from self.send(exchange)
-                place = None  # the worker of a stream may not have begun yet
-                return outcome
+                # A worker cannot be stopped, so the permit is released when the worker ends.
+                exchange = dataclasses.replace(exchange, fn=_releasing_after(permit, exchange))
+                response = yield from self.send(exchange)
+                permit = None  # the worker of a stream may not have begun yet
+                return response
             response = yield from self.send(exchange)
             if response.source is not None:
-                held = _HeldSource(response.source, place)
+                held = _HeldSource(response.source, permit)
                 response = dataclasses.replace(response, source=held)
-                place = None
+                permit = None
             return response
         except BaseException as error:
-            if place is not None:
-                _keep_while_running(place, error)
+            if permit is not None:
+                _keep_while_running(permit, error)
             raise
         finally:
-            if place is not None:
-                place.leave()
+            if permit is not None:
+                permit.release()
 
-    def _place(self) -> Place | None:
-        gate = self.limiter.gate
-        if gate is None:
+    def _permit(self) -> Permit | None:
+        semaphore = self.limiter.in_flight
+        if semaphore is None:
             return None
-        place = Place(gate)
-        # Before it is taken, or Ctrl-C might come in between; and before anything is sent, so
+        permit = Permit(semaphore)
+        # Before it is acquired, or Ctrl-C might come in between; and before anything is sent, so
         # that it runs after the connection was closed.
-        self.scope.on_exit(place.leave)
-        place.enter()
-        return place
+        self.scope.on_exit(permit.release)
+        permit.acquire()
+        return permit
 
-    def _queue(self, place: Place, granted: Promise[None]) -> Flow[None]:
+    def _queue(self, permit: Permit, granted: LockFreeFuture[None]) -> Flow[None]:
         size = self.limiter.limits.in_flight
         try:
-            done = yield Wait(granted, owner=place.owner)
+            done = yield Wait(granted, owner=permit.owner)
         except RequestTimeoutError as error:
             error.add_note(f"it was waiting for one of the {size} places in flight")
             raise
@@ -186,24 +184,24 @@ class _Limited:
                 "abatch() inside an event loop"
             )
 
-    def _pace(self) -> Flow[None]:
-        """Wait until both paces allow it; give back what was reserved if that fails."""
+    def _keep_rates(self) -> Flow[None]:
+        """Wait until both rates allow it; give back what was reserved if that fails."""
         limiter, deadline = self.limiter, self.scope.call.deadline
-        slots: list[Slot] = []
+        reserved: list[Reservation] = []
         try:
             if limiter.requests is not None:
                 rpm = limiter.limits.rpm
-                _reserve(limiter.requests, 1, deadline, f"{rpm:g} requests", slots)
+                _reserve(limiter.requests, 1, deadline, f"{rpm:g} requests", reserved)
             if limiter.tokens is not None:
                 tpm, units = limiter.limits.tpm, estimate(self.scope.request)
-                _reserve(limiter.tokens, units, deadline, f"{tpm:g} tokens", slots)
+                _reserve(limiter.tokens, units, deadline, f"{tpm:g} tokens", reserved)
                 self.charged += units
-            seconds = max((slot.seconds for slot in slots), default=0.0)
+            seconds = max((each.seconds for each in reserved), default=0.0)
             if seconds > 0.0:
                 yield Sleep(seconds)
         except BaseException:
-            for slot in slots:
-                slot.cancel()
+            for each in reserved:
+                each.cancel()
             raise
 
     def _correct(self, completion: Completion) -> None:
@@ -213,68 +211,70 @@ class _Limited:
 
 
 class _HeldSource:
-    """A streamed body that keeps its place in flight until it ends or is closed."""
+    """A streamed body that holds its permit until it ends or is closed."""
 
-    __slots__ = ("place", "source")
+    __slots__ = ("permit", "source")
 
-    def __init__(self, source: Source, place: Place) -> None:
+    def __init__(self, source: Source, permit: Permit) -> None:
         self.source = source
-        self.place = place
+        self.permit = permit
 
     def read(self) -> Flow[bytes]:
-        """The next bytes; b"" at the end, which frees the place."""
-        self.place.thread = get_ident()  # the reader's, who may not be the one that asked
+        """The next bytes; b"" at the end, which releases the permit."""
+        self.permit.thread = get_ident()  # the reader's, who may not be the one that asked
         chunk = yield from self.source.read()
         if not chunk:
-            self.place.leave()
+            self.permit.release()
         return chunk
 
     def close(self) -> None:
-        """Let go of the connection and of the place."""
+        """Let go of the connection and of the permit."""
         self.source.close()
-        self.place.leave()
+        self.permit.release()
 
 
-def _leaving_after(place: Place, exchange: Blocking) -> Callable[..., Any]:
-    """The exchange's function, which frees the place when it ends, whoever still listens."""
+def _releasing_after(permit: Permit, exchange: Blocking) -> Callable[..., Any]:
+    """The exchange's function, which releases the permit when it ends, whoever still listens."""
 
     def work(*args: Any) -> Any:
-        if not place.claim():  # the call was abandoned before this worker had begun
+        if not permit.claim():  # the call was abandoned before this worker had begun
             return None
         if not exchange.stream:
-            place.thread = get_ident()
+            permit.thread = get_ident()
         try:
             return exchange.fn(*args)
         finally:
-            place.gate.leave(place)
+            permit.semaphore.release(permit)
 
     return work
 
 
-def _keep_while_running(place: Place, error: BaseException) -> None:
-    """Let a thread that the transport could not stop keep the place until it ends.
+def _keep_while_running(permit: Permit, error: BaseException) -> None:
+    """Let a thread that the transport could not stop hold the permit until it ends.
 
     Such a transport says so by the attribute ``running``, a future, of what it raises.
     """
     running = getattr(error, "running", None)
-    if isinstance(running, Future) and place.claim():
-        place.thread = 0  # that of no call: it frees the place by itself
-        running.add_done_callback(lambda _: place.gate.leave(place))
+    if isinstance(running, Future) and permit.claim():
+        permit.thread = 0  # no call's thread: it releases the permit by itself
+        running.add_done_callback(lambda _: permit.semaphore.release(permit))
 
 
-def _reserve(pace: Pace, units: float, deadline: Deadline, what: str, slots: list[Slot]) -> None:
+def _reserve(
+    rate: RateLimiter, units: float, deadline: Deadline, what: str, reserved: list[Reservation]
+) -> None:
     remaining = deadline.remaining()
-    slot = pace.reserve(units, remaining, slots)
-    if isinstance(slot, Slot):
+    due = rate.reserve(units, remaining, reserved)
+    if isinstance(due, Reservation):
         return
     raise _not_now(
-        f"the configured limit of {what} a minute would delay this call by {slot:.3g} s, beyond "
+        f"the configured limit of {what} a minute would delay this call by {due:.3g} s, beyond "
         f"its deadline in {remaining:.3g} s; give timeout= more seconds, or ask less often"
     )
 
 
 def _not_now(message: str) -> LMGatewayError:
-    """Another attempt would be told the same, but another provider may answer."""
+    """The error for a limit: another attempt would meet it too, but another provider may answer."""
     error = RequestTimeoutError(message)
     error.retryable, error.max_retries = True, 0
     return error
@@ -286,16 +286,16 @@ CHARACTERS_PER_TOKEN = 4
 
 
 def estimate(request: Any) -> int:
-    """About how many tokens a request may use: its text, and the longest answer it allows."""
+    """About how many tokens a request may use: its text and the longest answer that it allows."""
     texts = (getattr(request, name, None) for name in ("prompt", "messages", "system", "texts"))
     params = request.params
     answer = params.get("max_tokens") or params.get("max_completion_tokens") or 0
     return 1 + _characters(texts) // CHARACTERS_PER_TOKEN + answer * (params.get("n") or 1)
 
 
-def _used(outcome: Any) -> int:
-    """The tokens that an answer tells of, 0 if it tells of none, as a list of models."""
-    usage = outcome.get("usage") if isinstance(outcome, dict) else None
+def _used(answer: Any) -> int:
+    """The tokens that an answer tells of; 0 if it tells of none, as a list of models does."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
     if not isinstance(usage, dict):
         return 0
     names = ("total_tokens", "prompt_tokens", "completion_tokens")

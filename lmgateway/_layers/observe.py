@@ -21,10 +21,8 @@ from .._base.values import shown
 from .._guard.tracebacks import conceal
 from ..errors import InputError
 from ..types import (
-    Completion,
     Flow,
     Message,
-    Request,
     Usage,
 )
 from .call import Call, Step
@@ -39,16 +37,17 @@ Outcome = Literal["ok", "error", "cancelled", "abandoned"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEvent:
-    """What became of one call. It holds neither prompt nor answer unless they were asked for.
+    """What became of one call. It holds no answer, and the prompt only if that was asked for.
 
     Attributes:
         provider: Who answered; without an answer, who was asked.
-        model: The model that was asked for.
+        model: The model that was asked for; of ``models``, that of the LM.
         outcome: ``ok``; ``error``; ``cancelled`` (Ctrl-C, or a task that was cancelled);
             ``abandoned`` (a stream that was left before its end).
         duration: Seconds from the beginning of the call to its end, with all its attempts and
             waits and, in a stream, the time the user took over the pieces.
         attempts: How many attempts were made.
+        kind: What was asked: ``complete``, ``embed`` or ``models``.
         streamed: Whether pieces were asked for.
         cached: Whether the answer came from the cache or a recording.
         endpoint: Which endpoint was asked, such as ``chat/completions``.
@@ -64,7 +63,7 @@ class CallEvent:
         status: HTTP status of the error, if the service answered.
         fallback_from: Who failed before: see ``Completion``, but without the messages, in which a
             service may quote the prompt.
-        prompt: The prompt or messages, only with ``include_prompt=True``.
+        prompt: The prompt, messages or texts, only with ``include_prompt=True``.
     """
 
     provider: str
@@ -72,6 +71,7 @@ class CallEvent:
     outcome: Outcome
     duration: float
     attempts: int
+    kind: str = "complete"
     streamed: bool = False
     cached: bool = False
     endpoint: str | None = None
@@ -86,14 +86,14 @@ class CallEvent:
     error: str | None = None
     status: int | None = None
     fallback_from: Sequence[Mapping[str, Any]] = ()
-    prompt: str | Sequence[Message] | None = field(default=None, repr=False)
+    prompt: str | Sequence[Message] | Sequence[str] | None = field(default=None, repr=False)
 
 
 Callback = Callable[[CallEvent], object]
 
 
 class Subscription:
-    """A callback that is told of every call until this is called or left as a context."""
+    """A callback that is told of every call, until the subscription is called or left."""
 
     __slots__ = ("_warned", "callback", "include_prompt")
 
@@ -103,7 +103,7 @@ class Subscription:
         self._warned = False
 
     def __call__(self) -> None:
-        """End it; a second time does nothing."""
+        """End it; a second call does nothing."""
         global _subscriptions
         with _lock:
             _subscriptions = tuple(each for each in _subscriptions if each is not self)
@@ -121,7 +121,7 @@ class Subscription:
         """End it."""
         self()
 
-    def _tell(self, event: CallEvent, request: Request) -> None:
+    def _tell(self, event: CallEvent, request: Any) -> None:
         if self.include_prompt:
             event = dataclasses.replace(event, prompt=request.input)
         try:
@@ -182,16 +182,16 @@ def observe(step: Step, call: Call) -> Step:
         return step
     context, provider = copy_context(), call.provider
 
-    def watched(request: Request) -> Flow[Completion]:
-        completion = failure = None
+    def watched(request: Any) -> Flow[Any]:
+        answer = failure = None
         try:
-            completion = yield from step(request)
-            return completion
+            answer = yield from step(request)
+            return answer
         except BaseException as error:
             failure = error
             raise
         finally:
-            event = _event(provider, call, request, completion, failure)
+            event = _event(provider, call, request, answer, failure)
             del failure  # its traceback holds this frame: leave no cycle behind
             if logs:
                 _log(event)
@@ -204,8 +204,8 @@ def observe(step: Step, call: Call) -> Step:
 def _event(
     provider: str,
     call: Call,
-    request: Request,
-    completion: Completion | None,
+    request: Any,
+    answer: Mapping[str, Any] | None,
     error: BaseException | None,
 ) -> CallEvent:
     first = call.first_piece if request.stream else None
@@ -213,12 +213,13 @@ def _event(
         "model": request.model,
         "duration": monotonic() - call.started,
         "attempts": call.attempt,
+        "kind": call.kind.name,
         "streamed": request.stream,
         "host": call.host,
         "time_to_first_piece": None if first is None else first - call.started,
         "params": {name: value for name, value in request.params.items() if _number(value)},
     }
-    if completion is None:
+    if answer is None:
         return CallEvent(
             provider=getattr(error, "provider", None) or provider,
             outcome=_outcome(error),
@@ -234,18 +235,18 @@ def _event(
         return mask(value) if isinstance(value, str) else value
 
     return CallEvent(
-        provider=completion.get("provider") or provider,
+        provider=answer.get("provider") or provider,
         outcome="ok",
-        cached=bool(completion.get("cached")),
-        endpoint=_endpoint(completion.get("endpoint") or call.path),
-        response_model=told(completion.get("model")),
-        response_id=told(completion.get("id")),
-        request_id=told(completion.get("request_id")),
-        usage=completion.get("usage") or {},
-        finish_reasons=tuple(told(each.get("finish_reason")) for each in completion["choices"]),
+        cached=bool(answer.get("cached")),
+        endpoint=_endpoint(answer.get("endpoint") or call.path),
+        response_model=told(answer.get("model")),
+        response_id=told(answer.get("id")),
+        request_id=told(answer.get("request_id")),
+        usage=answer.get("usage") or Usage(),
+        finish_reasons=tuple(told(each.get("finish_reason")) for each in answer.get("choices", ())),
         fallback_from=tuple(
             {name: value for name, value in failure.items() if name != "message"}
-            for failure in completion.get("fallback_from", ())
+            for failure in answer.get("fallback_from", ())
         ),
         **shared,
     )
@@ -268,9 +269,10 @@ def _number(value: object) -> bool:
 def _log(event: CallEvent) -> None:
     usage = event.usage
     logger.debug(
-        "%s %s: %s in %.3f s, attempts %d, tokens %s + %s%s%s",
+        "%s %s%s: %s in %.3f s, attempts %d, tokens %s + %s%s%s",
         event.provider,
         event.model,
+        "" if event.kind == "complete" else f" {event.kind}",
         event.error or event.outcome,
         event.duration,
         event.attempts,

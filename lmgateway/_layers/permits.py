@@ -1,8 +1,8 @@
-"""Permits: paces that spread requests over time, and gates that let so many in at once.
+"""Semaphores, which let so many in at once, and rate limiters, which spread units over time.
 
-Both are shared by threads and event loops. What gives back never blocks, since a dropped stream
-may be closed by the garbage collector, in the midst of anything else; and it may be done twice,
-since Ctrl-C may cut it short at any instruction: then it is done again.
+Threads and event loops share both. What gives back never blocks, because the garbage collector
+may close a dropped stream in the midst of anything else. And it may be done twice: if Ctrl-C cuts
+it short, it is done again.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from math import inf
 from threading import get_ident
 from time import monotonic
 
-from .._drive.futures import Promise
-from .._drive.waiters import waiters
+from .._drive.futures import LockFreeFuture, waiters
 
-__all__ = ["Gate", "Pace", "Place", "Slot"]
-
-
-# -- pace --------------------------------------------------------------------------------------
+__all__ = ["Permit", "RateLimiter", "Reservation", "Semaphore"]
 
 
-class Pace:
+# -- rates -------------------------------------------------------------------------------------
+
+
+class RateLimiter:
     """A generic cell rate algorithm: each unit moves the time at which the next one is due.
 
-    Each move follows the one it was reckoned from, and only one may follow each: who comes second
-    reckons anew. So there is no lock that Ctrl-C could leave held.
+    Each move follows the one that it was computed from, and only one move may follow each. Whoever
+    comes second computes anew. So there is no lock that Ctrl-C could leave taken.
 
-    Attributes:
+    Args:
         interval: Seconds between two units.
+        burst: How many units may go at once, beyond the first.
     """
 
     __slots__ = ("_latest", "_slack", "interval")
@@ -39,28 +39,28 @@ class Pace:
         self._latest = Move(-inf)
 
     def reserve(
-        self, units: float, patience: float, kept: list[Slot] | None = None
-    ) -> Slot | float:
-        """Reserve units, or say in how many seconds they would be due if that is too late.
+        self, units: float, longest: float, kept: list[Reservation] | None = None
+    ) -> Reservation | float:
+        """Reserve units; or return in how many seconds they are due, if that is too late.
 
         Args:
             units: How many.
-            patience: Seconds.
-            kept: Where the slot is put before it counts: whatever happens then, it can be given
-                back.
+            longest: The longest wait in seconds.
+            kept: A list that gets the reservation before it counts, so that it can be given back
+                whatever happens then.
         """
         now = monotonic()
         while True:
             latest = self._find_latest()
             start = max(now, latest.due - self._slack)
-            if start - now > patience:
+            if start - now > longest:
                 return start - now
             due = max(now, latest.due) + units * self.interval
-            slot = Slot(due, start - now, latest.due)
+            reservation = Reservation(due, start - now, latest.due)
             if kept is not None:
-                kept.append(slot)
-            if latest.precede(slot):
-                return slot
+                kept.append(reservation)
+            if latest.precede(reservation):
+                return reservation
             if kept is not None:
                 kept.pop()
 
@@ -89,12 +89,12 @@ class Move:
         self.followers: list[Move] = []
 
     def precede(self, move: Move) -> bool:
-        """Let a move follow, if it is the first that wants to."""
+        """Let another move follow; False if one follows already."""
         self.followers.append(move)
         return self.followers[0] is move
 
 
-class Slot(Move):
+class Reservation(Move):
     """Units that have been reserved and are due in so many ``seconds``."""
 
     __slots__ = ("_before", "seconds")
@@ -105,80 +105,86 @@ class Slot(Move):
         self._before = before
 
     def cancel(self) -> None:
-        """Give it back, as long as nobody has reserved after it; never blocks."""
+        """Give the units back, unless somebody has reserved after them; never blocks."""
         self.precede(Move(self._before))
 
 
-# -- places in flight --------------------------------------------------------------------------
+# -- permits -----------------------------------------------------------------------------------
 
 
-class Place:
-    """A place in flight, or in the queue for one.
+class Permit:
+    """A permit of a semaphore, held or waited for.
 
-    Who makes it sees to it first that it is left, on whatever path, and enters then.
+    Whoever makes one first makes sure that it is released on every path, and then acquires it.
 
     Attributes:
-        granted: Done once the place is in flight; None if it is at once.
-        thread: The thread that must go on for the place to come free.
-        owner: For ``Wait``: a thread that would wait for itself, if that is what waiting came to.
+        granted: Done when the permit is held; None if it was held at once.
+        thread: The thread that must go on for the permit to be released.
+        owner: For ``Wait``: a thread that would wait for itself, if the caller has to wait for one.
     """
 
-    __slots__ = ("_claims", "gate", "granted", "owner", "thread")
+    __slots__ = ("_claims", "granted", "owner", "semaphore", "thread")
 
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
+    def __init__(self, semaphore: Semaphore) -> None:
+        self.semaphore = semaphore
         self.thread = get_ident()
-        self.granted: Promise[None] | None = None
+        self.granted: LockFreeFuture[None] | None = None
         self.owner: int | None = None
         self._claims: list[object] = []
 
-    def enter(self) -> None:
-        """Take the place, or join the queue for it: then ``granted`` is a promise."""
-        self.gate._admit(self)
+    def acquire(self) -> None:
+        """Hold the permit, or join the queue for it: then ``granted`` is a future."""
+        self.semaphore._admit(self)
 
     def claim(self) -> bool:
-        """Take over the duty to leave, from the call; only one ever gets it."""
+        """Take the duty to release over from the call; only the first who claims gets it."""
         mine = object()
         self._claims.append(mine)
         return self._claims[0] is mine
 
-    def leave(self) -> None:
-        """Go, from the queue or from flight, unless another has that duty; again does nothing."""
+    def release(self) -> None:
+        """Give the permit back, or leave the queue, unless another has that duty.
+
+        The second time it does nothing.
+        """
         self._claims.append(None)
         if self._claims[0] is None:
-            self.gate.leave(self)
+            self.semaphore.release(self)
 
 
-class Gate:
-    """So many places in flight, and a queue.
+class Semaphore:
+    """So many permits, and a queue for them.
 
-    All who have entered stand in one row, and the first of them are in flight. So a place that
-    comes free belongs to the first who waits in that very moment, and nobody can overtake. To
-    enter and to leave are one operation of a dict each, so that there is neither a lock nor a
-    half-way state in which Ctrl-C or the garbage collector could leave it.
+    All permits that were asked for stand in one row, and the first of them are held. So a permit
+    that comes free belongs in that very moment to the first who waits, and nobody can overtake.
+    To acquire and to release are one operation of a dict each, so that there is neither a lock
+    nor a half-way state in which Ctrl-C or the garbage collector could leave it.
+
+    Args:
+        size: How many permits there are.
     """
 
     __slots__ = ("_row", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._row: dict[Place, None] = {}  # ordered, and quick to leave from the middle
+        self._row: dict[Permit, None] = {}  # ordered, and quick to leave from the middle
 
-    def enter(self) -> Place:
-        """Take a place, or join the queue for one: then ``granted`` is a promise."""
-        place = Place(self)
-        place.enter()
-        return place
+    def acquire(self) -> Permit:
+        """Take a permit, or join the queue for one: then its ``granted`` is a future."""
+        permit = Permit(self)
+        permit.acquire()
+        return permit
 
-    def leave(self, place: Place) -> None:
-        """Take a place out. Never blocks: it may run in a finalizer, in the midst of anything."""
-        self._row.pop(place, None)
+    def release(self, permit: Permit) -> None:
+        """Take a permit back. Never blocks: it may run in a finalizer, in the midst of anything."""
+        self._row.pop(permit, None)
         if len(self._row) >= self.size:
-            self._tell()
+            self._grant()
 
     @property
-    def _flying(self) -> list[Place]:
-        """Those in flight."""
+    def held(self) -> list[Permit]:
+        """The permits that are held."""
         while True:
             try:
                 return list(islice(self._row, self.size))
@@ -186,46 +192,47 @@ class Gate:
                 continue
 
     @property
-    def _queue(self) -> list[Place]:
-        """Those that wait."""
+    def queued(self) -> list[Permit]:
+        """The permits that are waited for, the next one first."""
         return list(self._row)[self.size :]
 
     def stuck(self) -> bool:
-        """Whether it is full, or will be, of calls of threads that wait for this very code."""
-        held_up = waiters()
+        """Whether all permits belong, or will belong, to threads that wait for the running code."""
+        stopped = waiters()
         return (
-            bool(held_up) and sum(each.thread in held_up for each in list(self._row)) >= self.size
+            bool(stopped) and sum(each.thread in stopped for each in list(self._row)) >= self.size
         )
 
-    def _admit(self, place: Place) -> None:
-        self._row[place] = None
-        if len(self._row) <= self.size or place in self._flying:
+    def _admit(self, permit: Permit) -> None:
+        self._row[permit] = None
+        if len(self._row) <= self.size or permit in self.held:
             return
-        place.owner = self._owner_of(place)
-        place.granted = Promise()
-        self._tell()  # it may have moved up meanwhile, which nobody could tell it
+        permit.owner = self._owner_of(permit)
+        permit.granted = LockFreeFuture()
+        self._grant()  # it may have moved up meanwhile, which nobody could tell it
 
-    def _tell(self) -> None:
-        """Tell whoever is in flight and does not know yet."""
-        for place in self._flying:
-            if (granted := place.granted) is not None and not granted.done():
+    def _grant(self) -> None:
+        """Tell all who hold a permit and do not know it yet."""
+        for permit in self.held:
+            if (granted := permit.granted) is not None and not granted.done():
                 granted.set_result(None)
 
-    def _owner_of(self, place: Place) -> int | None:
-        """A waiter of this thread, or the thread itself, if what they hold fills the gate.
+    def _owner_of(self, permit: Permit) -> int | None:
+        """The thread that a wait would wait for in vain: a waiter of this one, or this one.
 
-        What stands in the queue before it counts as well, for it will be in flight first. The
-        two are told apart, since a task that waits is in the way of no other task of its loop.
+        None if enough of the permits before it belong to other threads. Those before it in the
+        queue count as well, since they will be held first. The two kinds are told apart because
+        a task that waits is in the way of no other task of its loop.
         """
-        held_up = waiters()
-        if not held_up and all(each.thread == place.thread for each in self._flying):
-            return place.thread  # nearly always, in an event loop, and the queue may be long
+        stopped = waiters()
+        if not stopped and all(each.thread == permit.thread for each in self.held):
+            return permit.thread  # nearly always, in an event loop, and the queue may be long
         mine = theirs = 0
         for each in list(self._row):
-            if each is place:
+            if each is permit:
                 break
-            theirs += each.thread in held_up
-            mine += each.thread == place.thread
+            theirs += each.thread in stopped
+            mine += each.thread == permit.thread
         if theirs >= self.size:
-            return held_up[0]
-        return place.thread if mine + theirs >= self.size else None
+            return stopped[0]
+        return permit.thread if mine + theirs >= self.size else None

@@ -7,26 +7,17 @@ import os
 from math import isfinite
 from random import uniform
 from threading import Lock
+from typing import Any
 
-from ..errors import (
-    ConfigError,
-    InputError,
-    LMGatewayError,
-    RequestTimeoutError,
-    UnsupportedError,
-)
-from ..types import (
-    Completion,
-    Flow,
-    Request,
-    Sleep,
-)
+from ..errors import ConfigError, InputError, LMGatewayError, RequestTimeoutError, UnsupportedError
+from ..types import Flow, Sleep
 from .call import Call, Step
 
-__all__ = ["RetryBudget", "budget_for", "retry"]
+__all__ = ["RetryBudget", "budget_for", "budgets", "retry"]
 
 logger = logging.getLogger("lmgateway")
 
+# Seconds.
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 8.0
 LONGEST_RETRY_AFTER = 120.0
@@ -36,13 +27,15 @@ _TIMEOUT_STATUSES = frozenset({408, 504})
 def retry(step: Step, call: Call) -> Step:
     """Attempt a step up to ``call.options.retries + 1`` times.
 
-    An error is retried when it is ``retryable`` (the attempt has made it otherwise if a piece
-    had been emitted), no more often than its ``max_retries``, when the wait ends before the
-    deadline, and when the endpoint's budget allows. What is raised is always the last attempt's
-    own error; its notes say what the attempts before it met, and why there was no further one.
+    An error is retried if all of these hold: it is ``retryable`` (after an emitted piece the
+    attempt has made it otherwise); it was retried less often than its ``max_retries``; the wait
+    ends before the deadline; the endpoint's budget allows it.
+
+    Raises the last attempt's own error. Its notes say what the attempts before it met, and why
+    there was no further one.
     """
 
-    def attempts(request: Request) -> Flow[Completion]:
+    def attempts(request: Any) -> Flow[Any]:
         allowed = call.options.retries + 1
         limited = cost = attempt = 0
         history: list[str] = []
@@ -50,7 +43,7 @@ def retry(step: Step, call: Call) -> Step:
             attempt += 1
             call.attempt += 1
             try:
-                completion = yield from step(request)
+                answer = yield from step(request)
             except LMGatewayError as error:
                 if not isinstance(error, (ConfigError, InputError, UnsupportedError)):
                     error.locate(attempt=attempt, attempts=allowed)
@@ -69,7 +62,7 @@ def retry(step: Step, call: Call) -> Step:
             else:
                 if not call.cached:
                     _refund(call, cost)
-                return completion
+                return answer
             finally:
                 call.leave()
             yield Sleep(seconds)
@@ -124,7 +117,7 @@ class RetryBudget:
     """Tokens that retries of one endpoint cost, so that a dead service is not hammered.
 
     The figures are those of botocore's standard mode: 500 tokens, 5 for a retry, 10 after a
-    timeout; a success gives back what its last retry cost, or 1 when it needed none.
+    timeout. A success gives back what its last retry cost, or 1 if it needed none.
     """
 
     CAPACITY = 500
@@ -152,13 +145,13 @@ class RetryBudget:
             self.tokens = min(self.CAPACITY, self.tokens + tokens)
 
 
-_budgets: dict[tuple[str, str | None], RetryBudget] = {}
+budgets: dict[tuple[str, str | None], RetryBudget] = {}
 
 
 def budget_for(provider: str, host: str | None) -> RetryBudget:
-    """The budget of an endpoint, which everything in this process shares."""
+    """The budget of an endpoint, which the whole process shares."""
     key = (provider, host)
-    return _budgets.get(key) or _budgets.setdefault(key, RetryBudget())
+    return budgets.get(key) or budgets.setdefault(key, RetryBudget())
 
 
 def _pay(error: LMGatewayError, call: Call) -> int:
@@ -176,11 +169,11 @@ def _pay(error: LMGatewayError, call: Call) -> int:
 
 
 def _refund(call: Call, cost: int) -> None:
-    budget = _budgets.get((call.provider, call.host))
+    budget = budgets.get((call.provider, call.host))
     if budget is not None:
         budget.refund(cost or RetryBudget.REFUND)
 
 
 # A lock that another thread held while this process was forked would never be released.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_budgets.clear)
+    os.register_at_fork(after_in_child=budgets.clear)

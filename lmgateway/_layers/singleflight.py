@@ -8,95 +8,94 @@ from copy import copy
 from threading import get_ident
 from typing import Any, NamedTuple
 
-from .._drive.futures import Promise
+from .._drive.futures import LockFreeFuture
 from ..errors import LMGatewayError
 
-__all__ = ["NOTHING", "Flight", "Landing", "join"]
+__all__ = ["NO_RESULT", "Flight", "Result", "flights", "join"]
 
 
-class Landing(NamedTuple):
+class Result(NamedTuple):
     """What a leader leaves to its followers.
 
     Attributes:
-        outcome: What the exchange brought; shared only where nobody can change it.
-        value: The same as bytes, where it is worth keeping.
-        stored: Whether a completion made of it was validated, and the cache given it.
-        error: The typed error it failed with.
-        alone: The outcome may be the leader's own, such as a wrong key: nobody waits again.
+        answer: What the exchange brought; shared only where nobody can change it.
+        encoded: The answer as bytes, where it is worth keeping.
+        stored: Whether a completion made of it was validated, and given to the cache.
+        error: The typed error that the exchange failed with.
+        alone: It may concern the leader alone, as a wrong key does: each follower sends for
+            itself.
     """
 
-    outcome: Any = None
-    value: bytes | None = None
+    answer: Any = None
+    encoded: bytes | None = None
     stored: bool = False
     error: LMGatewayError | None = None
     alone: bool = False
 
 
-NOTHING = Landing()
-"""The leader was cancelled or ran out of its own time: one follower takes over."""
+NO_RESULT = Result()
+"""The leader was cancelled or ran out of its own time: one follower takes its place."""
 
 
 class Flight:
-    """One exchange on its way, and the promise its followers wait for.
+    """One exchange on its way, which followers wait for.
 
     Attributes:
-        future: Of its landing.
-        landing: What its leader leaves who leaves without a word.
+        future: Its result.
+        result: What counts as its result if the leader leaves and says nothing.
         owner: ``threading.get_ident()`` of its leader.
     """
 
-    __slots__ = ("_key", "_landings", "future", "landing", "owner")
+    __slots__ = ("_key", "_results", "future", "owner", "result")
 
     def __init__(self, key: Hashable) -> None:
         self._key = key
-        self._landings: list[Landing] = []
-        self.future: Promise[Landing] = Promise()
-        self.landing = NOTHING
+        self._results: list[Result] = []
+        self.future: LockFreeFuture[Result] = LockFreeFuture()
+        self.result = NO_RESULT
         self.owner = get_ident()
 
-    def land(self, landing: Landing) -> None:
-        """End the flight; only the first landing counts, and a second ends what the first began.
+    def done(self, result: Result | None = None) -> None:
+        """End the flight; only the first result counts, and a second call ends what is left to do.
 
-        Takes no lock: a call that is dropped may land in the garbage collector, in the midst of
-        anything else; and Ctrl-C may cut it short at any instruction.
+        It takes no lock, because the garbage collector may drop a call in the midst of anything
+        else, and because Ctrl-C may cut it short at any instruction.
         """
-        leads = _flights.get(self._key) is self
-        if not (leads or self._landings):
+        leads = flights.get(self._key) is self
+        if not (leads or self._results):
             return  # nobody follows it; or it is a parent's, and this process was forked
-        if landing.error is not None and not self._landings:
+        result = self.result if result is None else result
+        if result.error is not None and not self._results:
             # A copy, for the leader's own goes on to be told where it happened.
-            landing = Landing(error=copy(landing.error))
-        self._landings.append(landing)
+            result = Result(error=copy(result.error))
+        self._results.append(result)
         if leads:
-            _flights.pop(self._key, None)
-        self.future.set_result(self._landings[0])
-
-    def leave(self) -> None:
-        """Land whatever there is, if it has not landed yet."""
-        self.land(self.landing)
+            flights.pop(self._key, None)
+        self.future.set_result(self._results[0])
 
 
-_flights: dict[Hashable, Flight] = {}
+flights: dict[Hashable, Flight] = {}
+"""All that are on their way in this process."""
 
 
 def join(
-    key: Hashable, on_exit: Callable[[Callable[[], None]], object] = lambda leave: None
+    key: Hashable, on_exit: Callable[[Callable[[], None]], object] = lambda done: None
 ) -> tuple[Flight, bool]:
-    """The flight of this key, and whether the caller leads it and must land it.
+    """The flight of a key; whether the caller leads it, and so must end it with ``done``.
 
     Args:
         key: What is asked.
-        on_exit: Is given what lands it, before anybody can follow: the leader's last duty.
+        on_exit: Is given what ends the flight, before anybody can follow: the leader's last duty.
     """
-    flight = _flights.get(key)
+    flight = flights.get(key)
     if flight is not None:
         return flight, False
     own = Flight(key)
-    on_exit(own.leave)
-    flight = _flights.setdefault(key, own)
+    on_exit(own.done)
+    flight = flights.setdefault(key, own)
     return flight, flight is own
 
 
-# In a forked child nobody is left to land what the parent's threads lead.
+# In a forked child nobody is left to end what the parent's threads lead.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_flights.clear)
+    os.register_at_fork(after_in_child=flights.clear)

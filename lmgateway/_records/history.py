@@ -1,26 +1,35 @@
-"""History: the last calls of an LM, as copies."""
+"""History: the last calls of an LM, as copies, and as text to read."""
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from threading import Lock
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from .._base.forks import renew_lock
-from .._base.values import copied
-from ..errors import LMGatewayError
-from ..types import Completion, Flow
+from .._base.values import copied, on_fresh_stack, shown
+from ..errors import InputError, LMGatewayError
+from ..types import JSON, Flow
 
-__all__ = ["History", "remembered"]
+if TYPE_CHECKING:
+    from .._layers.call import Kind
+
+__all__ = ["History", "remembered", "render", "show"]
 
 
 class History(Sequence[dict[str, Any]]):
     """The last calls, oldest first; bounded and safe to use from many threads.
 
-    Each entry is a dict: ``prompt``, ``params``, ``completion`` (None after an error), ``error``
-    (None or the error's text), ``seconds`` and ``time`` (seconds since the epoch).
+    Each entry is a dict: ``kind`` (``complete`` or ``embed``), ``prompt`` (of ``embed``: the list
+    of texts), ``params``, ``completion`` (None after an error), ``error`` (None or the error's
+    text), ``seconds`` and ``time`` (seconds since the epoch). An entry of ``embed`` that was
+    answered has ``embeddings`` instead of a completion: how many ``vectors`` of how many
+    ``dimensions`` came, and all that was told beside them. The vectors are not kept.
     """
 
     def __init__(self, limit: int) -> None:
@@ -67,27 +76,138 @@ class History(Sequence[dict[str, Any]]):
         return f"<History of {len(self)} calls>"
 
 
-def remembered(
-    flow: Flow[Completion], prompt: Any, params: Mapping[str, Any], history: History
-) -> Flow[Completion]:
+def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> Flow[Any]:
     """Keep what became of a call in the LM's history."""
     began, moment = time.monotonic(), time.time()
-    completion, problem = None, None
+    answer, problem = None, None
     try:
-        completion = yield from flow
-        return completion
+        answer = yield from flow
+        return answer
     except LMGatewayError as error:
         problem = str(error)
         raise
     finally:
-        if completion is not None or problem is not None:
+        if answer is not None or problem is not None:
+            kept = kind.kept(answer) if answer is not None and kind.kept is not None else {}
             history.append(
                 {
-                    "prompt": prompt,
-                    "params": params,
-                    "completion": completion,
+                    "kind": kind.name,
+                    "prompt": request.input,
+                    "params": request.params,
+                    "completion": None,
                     "error": problem,
                     "seconds": time.monotonic() - began,
                     "time": moment,
+                    **kept,
                 }
             )
+
+
+# -- as text -----------------------------------------------------------------------------------
+
+_TEXTS = 10  # of a call that embeds more, so many are shown
+_encode = json.JSONEncoder(ensure_ascii=False, default=repr).encode
+RULE = "─" * 72
+# An answer may hold escape sequences that would repaint the reader's terminal.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def show(history: Sequence[Mapping[str, Any]], count: int = 1) -> None:
+    """Print the last ``count`` calls, oldest first; raises InputError for what is no number."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise InputError(f"inspect_history takes a whole number of calls, not {shown(count)}")
+    print(render(list(history)[-count:] if count > 0 else []))
+
+
+def render(entries: Iterable[Mapping[str, Any]]) -> str:
+    """Entries of ``lm.history`` as text: prompt, answers, and what is known of each call."""
+    texts = [_render_entry(entry) for entry in entries]
+    return f"\n{RULE}\n".join(texts) if texts else "no calls yet"
+
+
+def _render_entry(entry: Mapping[str, Any]) -> str:
+    lines = [_headline(entry), ""]
+    for title, text in (*_asked(entry), *_answered(entry)):
+        lines += [f"[{title}]", text, ""]
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", "\n".join(lines[:-1]))
+
+
+def _headline(entry: Mapping[str, Any]) -> str:
+    answer = entry.get("completion") or entry.get("embeddings") or {}
+    facts = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["time"]))]
+    if answer:
+        facts.append("/".join(filter(None, (answer.get("provider"), answer.get("model")))))
+    facts += [f"{name}={value!r}" for name, value in entry.get("params", {}).items()]
+    used = answer.get("usage") or {}
+    tokens = [used[name] for name in ("prompt_tokens", "completion_tokens") if name in used]
+    if len(tokens) == 2 or (tokens and entry.get("embeddings")):
+        facts.append(f"{'+'.join(map(str, tokens))} tokens")
+    facts.append("cached" if answer.get("cached") else f"{entry['seconds']:.2f} s")
+    return "  ".join(facts)
+
+
+def _asked(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the user gave, piece by piece, each below a title."""
+    prompt = entry["prompt"]
+    if isinstance(prompt, str):
+        yield "prompt", prompt
+    elif entry.get("kind") == "embed":
+        for number, text in enumerate(prompt[:_TEXTS], 1):
+            yield (f"text {number} of {len(prompt)}" if len(prompt) > 1 else "text"), text
+    else:
+        for message in prompt:
+            yield str(message.get("role", "?")), _content(message)
+
+
+def _answered(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What came of it, likewise."""
+    completion, embeddings = entry.get("completion"), entry.get("embeddings")
+    if completion is not None:
+        choices = completion["choices"]
+        for number, choice in enumerate(choices, 1):
+            of = f" {number} of {len(choices)}" if len(choices) > 1 else ""
+            yield f"answer{of}{_ending(choice)}", _answer(choice)
+    elif embeddings is not None:
+        yield "vectors", f"{embeddings['vectors']} of {embeddings['dimensions']} dimensions"
+    else:
+        yield "error", str(entry.get("error"))
+
+
+def _content(message: Mapping[str, JSON]) -> str:
+    """The text of a message; what is not text is named, not printed."""
+    content = message.get("content")
+    parts = [content] if isinstance(content, str) else list(content or ())
+    texts = [
+        part if isinstance(part, str) else str(part.get("text", f"<{part.get('type', 'part')}>"))
+        for part in parts
+    ]
+    return "\n".join([*texts, *_calls(message)])
+
+
+def _answer(choice: Mapping[str, JSON]) -> str:
+    texts = [choice["text"]] if choice["text"] else []
+    if choice.get("refusal"):
+        texts.append(f"refused: {choice['refusal']}")
+    return "\n".join([*texts, *_calls(choice)])
+
+
+def _calls(turn: Mapping[str, JSON]) -> list[str]:
+    functions = [call.get("function") or {} for call in islice(turn.get("tool_calls") or (), 100)]
+    return [
+        f"→ {function.get('name', '?')}({_arguments(function.get('arguments'))})"
+        for function in functions
+    ]
+
+
+def _arguments(arguments: JSON) -> str:
+    if isinstance(arguments, str):
+        return arguments
+    try:
+        return _encode(arguments)
+    except RecursionError:
+        return on_fresh_stack(_encode, arguments)
+
+
+def _ending(choice: Mapping[str, JSON]) -> str:
+    reason = choice.get("finish_reason")
+    return f", {reason}" if reason not in (None, "stop", "tool_calls") else ""

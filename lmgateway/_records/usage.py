@@ -9,25 +9,29 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import import_module
 from threading import Lock
+from typing import TypeAlias
 
-from ..types import Completion
+from ..types import Completion, Embeddings
 
 __all__ = ["UsageTotals", "account", "price", "usage"]
+
+Answer: TypeAlias = Completion | Embeddings
 
 _open: ContextVar[tuple[UsageTotals, ...]] = ContextVar("lmgateway_usage", default=())
 
 
 @dataclass(slots=True, eq=False)
 class UsageTotals:
-    """Sums over the answered calls of a block.
+    """Sums over the answered calls of a block, completions and embeddings.
 
     Attributes:
-        calls: Calls that were answered; a failed one used what no service tells.
+        calls: Calls that were answered; a failed one used what no service tells. A list of models
+            does not count: it is free.
         cached: Those of them answered by the cache or a recording: they cost nothing.
-        prompt_tokens: Tokens read, as the services counted them, cached calls included.
-        completion_tokens: Tokens written, likewise.
-        known_cost: US dollars for the calls whose price is known.
-        unpriced: Of the other calls that were sent: provider and model, and how many.
+        prompt_tokens: Tokens read, as the services counted them; cached calls count too.
+        completion_tokens: Tokens written, counted in the same way.
+        known_cost: US dollars, for the calls whose price is known.
+        unpriced: How many calls were sent whose price is unknown, by provider and model.
     """
 
     calls: int = 0
@@ -48,20 +52,20 @@ class UsageTotals:
         """US dollars in all; None if the price of any call is unknown: see ``unpriced``."""
         return None if self.unpriced else self.known_cost
 
-    def add(self, completion: Completion) -> None:
+    def add(self, answer: Answer) -> None:
         """Add one answered call."""
-        usage: object = completion.get("usage")
+        usage: object = answer.get("usage")
         used = usage if isinstance(usage, dict) else {}
-        paid = Decimal(0) if completion.get("cached") else price(completion)
+        paid = Decimal(0) if answer.get("cached") else price(answer)
         with self._lock:
             self.calls += 1
-            self.cached += bool(completion.get("cached"))
+            self.cached += bool(answer.get("cached"))
             self.prompt_tokens += _count(used.get("prompt_tokens"))
             self.completion_tokens += _count(used.get("completion_tokens"))
             if paid is not None:
                 self.known_cost += paid
             else:
-                name = f"{completion.get('provider', '')}/{completion.get('model', '')}"
+                name = f"{answer.get('provider', '')}/{answer.get('model', '')}"
                 self.unpriced[name] = self.unpriced.get(name, 0) + 1
 
     def __str__(self) -> str:
@@ -78,35 +82,39 @@ def _count(tokens: object) -> int:
 
 @contextmanager
 def usage() -> Iterator[UsageTotals]:
-    """Sum up the calls made inside the block, over all LMs.
+    """Sum up the calls made inside the block, over all LMs: their tokens and what they cost.
 
     Blocks may be nested, and each counts. Tasks that are created inside belong to the block;
     a thread does when it runs in a copy of the context, as those of ``lm.batch`` do
     (``pool.submit(contextvars.copy_context().run, lm, prompt)``).
     """
-    tally = UsageTotals()
-    token = _open.set((*_open.get(), tally))
+    totals = UsageTotals()
+    token = _open.set((*_open.get(), totals))
     try:
-        yield tally
+        yield totals
     finally:
         _open.reset(token)
 
 
-def account(completion: Completion) -> None:
-    """Count one answered call in every block around it; the core calls it once for each."""
-    for tally in _open.get():
-        tally.add(completion)
+def account(answer: Answer) -> None:
+    """Count one answered call in every block around it; the core does so once for each call."""
+    for totals in _open.get():
+        totals.add(answer)
 
 
-def price(completion: Completion) -> Decimal | None:
+def price(answer: Answer) -> Decimal | None:
     """US dollars that an answer cost; None where it is not known.
 
     It is known where the library genai-prices (the extra ``[prices]``) lists this model of this
     very provider, and the service told the tokens. A model of the same name elsewhere says
     nothing; an ``api_base`` of your own is not looked at.
     """
-    used = completion.get("usage")
-    if not isinstance(used, dict) or not {"prompt_tokens", "completion_tokens"} <= used.keys():
+    used = answer.get("usage")
+    if not isinstance(used, dict):
+        return None
+    if "embeddings" in answer:  # which writes nothing, and says nothing of it
+        used = {"completion_tokens": 0, **used}
+    if not {"prompt_tokens", "completion_tokens"} <= used.keys():
         return None
     try:
         prices = import_module("genai_prices")
@@ -120,8 +128,8 @@ def price(completion: Completion) -> Decimal | None:
         )
         found = prices.calc_price(
             counted,
-            model_ref=completion.get("model", ""),
-            provider_id=completion.get("provider", ""),
+            model_ref=answer.get("model", ""),
+            provider_id=answer.get("provider", ""),
         )
     except (LookupError, ValueError, TypeError):  # not listed, or counts that make no sense
         return None

@@ -1,1 +1,1 @@
-"""HTTP over requests and over aiohttp, and the connections that LMs share."""
+"""The transports: HTTP over requests, over aiohttp and in threads, and who shares them."""

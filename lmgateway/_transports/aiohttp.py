@@ -1,38 +1,35 @@
-"""The native async transport, on aiohttp: one pool an event loop, which ends with the loop."""
+"""The async transport over aiohttp: each event loop has its connections, which end with it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import ssl
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from math import inf
+from typing import Any
 from weakref import finalize
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
-from .._drive.cancel import Deadline
+from .._drive.cancel import CancelScope, Deadline
 from ..errors import InputError, LMGatewayError
 from ..types import HTTPRequest, HTTPResponse
-from . import faults
-from .connector import Connector, Reply
-from .decoding import Decoder, DecodingError, decoder_for
-from .environment import tls_context
-from .protocols import BodySource, TransportOptions
+from . import errors
+from .aiohttp_pool import Connector, Destination, Reply
+from .decoding import DecodingError
+from .protocols import BodySource, TransportOptions, is_event_stream
+from .trust import tls_context
 
 __all__ = ["AiohttpTransport"]
 
-EVENT_STREAM = "text/event-stream"
 NEVER = 365 * 86400.0
 MAX_HEADERS = 100  # as http.client has it
 
-_TORN = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-
 
 class AiohttpTransport:
-    """Sends requests over aiohttp, without limit to how many are in flight.
+    """Sends requests over aiohttp; any number of them may be in flight.
 
     It may be used from any number of event loops, one after the other or in several threads.
 
@@ -42,7 +39,7 @@ class AiohttpTransport:
 
     def __init__(self, options: TransportOptions) -> None:
         self.options = options
-        self._tls = tls_context(options.verify)
+        self._tls = tls_context(verify=options.verify)
         self._connectors: dict[asyncio.AbstractEventLoop, Connector] = {}
         self._pid = os.getpid()
 
@@ -50,18 +47,24 @@ class AiohttpTransport:
         return f"{type(self).__name__}({self.options!r})"
 
     async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
-        """Send it and await its answer; cancelled, it closes its socket at once."""
+        """Send a request and await its answer; if it is cancelled, its socket is closed at once."""
+        proxy: str | None = None
         try:
             with _until(deadline):
-                reply = await self._ask(request)
+                connector = self._connector(asyncio.get_running_loop())
+                destination = connector.destination(request)
+                proxy = destination.proxy
+                reply = await self._ask(connector, destination, request)
                 try:
                     return await self._answer(request, reply, deadline)
-                except BaseException:
+                except BaseException as error:
                     reply.close()
+                    if isinstance(error, DecodingError):
+                        raise errors.undecodable(reply.status, error) from None
                     raise
-        except _FAULTS as error:
-            fault = _explain(error, request)
-        raise fault  # here it has no context: aiohttp's own errors hold headers, and so the key
+        except _ERRORS as error:
+            failure = _explained(error, request, proxy)
+        raise failure  # here it has no context: aiohttp's own errors hold headers, and so the key
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; sending again opens others."""
@@ -70,47 +73,45 @@ class AiohttpTransport:
             await connector.close()
 
     def close(self) -> None:
-        """Have every loop close its connections, those in use when their exchange has ended."""
+        """Have every loop close its idle connections now, and those in use when they are done."""
         if self._pid != os.getpid():
             return
         for loop, connector in list(self._connectors.items()):
             with suppress(RuntimeError):  # that loop is closed, and its connections with it
                 loop.call_soon_threadsafe(connector.retire)
 
-    async def _ask(self, request: HTTPRequest) -> Reply:
-        connector = self._connector(asyncio.get_running_loop())
-        destination = connector.destination(request)
+    async def _ask(
+        self, connector: Connector, destination: Destination, request: HTTPRequest
+    ) -> Reply:
         message = destination.message(request)
         try:
             reply = await connector.ask(destination, message, headless=request.method == "HEAD")
         except TimeoutError:
-            raise faults.slow_to_connect(self.options.connect_timeout) from None
-        if reply.status == 407 and destination.proxied:
+            raise errors.slow_to_connect(self.options.connect_timeout) from None
+        if reply.status == 407 and destination.proxy is not None:
             reply.close()
-            raise faults.proxy_refused(reply.status)
+            raise errors.proxy_refused(407, destination.proxy)
         return reply
 
     async def _answer(self, request: HTTPRequest, reply: Reply, deadline: Deadline) -> HTTPResponse:
         status, headers = reply.status, reply.headers
         if len(headers) > MAX_HEADERS:
-            raise faults.answered_garbage(f"more than {MAX_HEADERS} headers")
+            raise errors.not_http(f"more than {MAX_HEADERS} headers")
         coding = headers.get("Transfer-Encoding", "identity").strip().lower()
         if coding not in ("chunked", "identity"):
-            raise faults.answered_garbage("the transfer coding is neither chunked nor identity")
+            raise errors.not_http("the transfer coding is neither chunked nor identity")
         if 300 <= status < 400:
-            raise faults.redirected(status, headers.get("Location", ""), request.url)
-        if request.stream and status < 300:
-            kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            if kind == EVENT_STREAM:
-                body = _Body(request, reply, self.options)
-                return HTTPResponse(status, headers, source=BodySource(body))
+            raise errors.redirected(status, headers.get("Location", ""), request.url)
+        if request.stream and status < 300 and is_event_stream(headers):
+            body = _Body(request, reply, self.options)
+            return HTTPResponse(status, headers, source=BodySource(body))
         return HTTPResponse(status, headers, await self._whole(reply, deadline))
 
     async def _whole(self, reply: Reply, deadline: Deadline) -> bytes:
         content, cap, idle = reply.content, self.options.max_body, self.options.idle_timeout
         if (reply.length or 0) > cap:
-            raise faults.too_large(cap, reply.status)
-        decoder = _Decoding(reply)
+            raise errors.too_large(cap, reply.status)
+        decoder = reply.decoder()
         pieces: list[bytes] = []
         size = 0
         while not content.at_eof():
@@ -119,12 +120,13 @@ class AiohttpTransport:
             else:
                 with _until(deadline, idle):
                     piece = await content.readany()
-            for plain in decoder.feed(piece):
+            for plain in (piece,) if decoder is None else decoder.feed(piece):
                 size += len(plain)
                 if size > cap:
-                    raise faults.too_large(cap, reply.status)
+                    raise errors.too_large(cap, reply.status)
                 pieces.append(plain)
-        decoder.finish()
+        if decoder is not None:
+            decoder.finish()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _connector(self, loop: asyncio.AbstractEventLoop) -> Connector:
@@ -149,10 +151,10 @@ class AiohttpTransport:
 
 
 class _Witness:
-    """Lives as long as the loop that holds a timer for it."""
+    """An object that lives as long as the loop, which holds a timer for it."""
 
     def __call__(self) -> None:
-        """Do nothing: a year has gone by."""
+        """The timer has run out after a year: do nothing."""
 
 
 def _end(
@@ -172,30 +174,34 @@ class _Body:
         self._reply = reply
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._decoder = _Decoding(reply)
+        self._decoder = reply.decoder()
         self._decoded: Iterator[bytes] = iter(())
 
     async def read(self, deadline: Deadline) -> bytes:
         """The next bytes as they come, decompressed; b"" at the end."""
         try:
             return await self._next(deadline)
-        except _FAULTS as error:
-            fault = _explain(error, self._request)
+        except DecodingError as error:
+            failure: LMGatewayError = errors.undecodable(self._reply.status, error)
+        except _ERRORS as error:
+            failure = _explained(error, self._request)
         except BaseException:
             self.close()
             raise
         self.close()
-        raise fault
+        raise failure.locate(host=errors.host_of(self._request.url))
 
     async def _next(self, deadline: Deadline) -> bytes:
         while True:
             if plain := next(self._decoded, b""):
                 return plain
             raw = await self._raw(deadline)
+            if self._decoder is None:
+                return raw
             if not raw:
                 self._decoder.finish()
                 return b""
-            self._decoded = iter(self._decoder.feed(raw))
+            self._decoded = self._decoder.feed(raw)
 
     async def _raw(self, deadline: Deadline) -> bytes:
         content = self._reply.content
@@ -205,7 +211,7 @@ class _Body:
             return await content.readany()
 
     def close(self) -> None:
-        """Close the connection unless the body was read to its end; from any thread, at once."""
+        """Close the connection unless the body was read to its end; at once, from any thread."""
         if self._reply.closed:
             return
         with suppress(RuntimeError):
@@ -219,18 +225,18 @@ class _Body:
         self.close()
 
 
-class _until:  # noqa: N801 - used as a statement
+class _until(CancelScope):  # noqa: N801 - used as a statement
     """Raise RequestTimeoutError at the deadline, or after ``idle`` seconds if that is sooner.
 
-    ``asyncio.timeout`` in what it does, at half of its cost.
+    It does what ``asyncio.timeout`` does, at half of its cost.
     """
 
-    __slots__ = ("_cancelling", "_deadline", "_expired", "_idle", "_task", "_timer")
+    __slots__ = ("_deadline", "_idle", "_timer")
 
     def __init__(self, deadline: Deadline, idle: float | None = None) -> None:
+        super().__init__()
         self._deadline = deadline
         self._idle = idle
-        self._expired = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
@@ -240,99 +246,45 @@ class _until:  # noqa: N801 - used as a statement
         else:
             self._idle = None
         if seconds <= 0:
-            raise self._fault()
+            raise self.error()
         if seconds < inf:
-            loop = asyncio.get_running_loop()
-            self._task = asyncio.current_task(loop)
-            self._cancelling = self._task.cancelling() if self._task else 0
-            self._timer = loop.call_later(seconds, self._expire)
+            super().__enter__()
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.interrupt)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._timer is None:
-            return
-        self._timer.cancel()
-        # As in asyncio.timeout: a cancellation from elsewhere, at the same moment, comes first.
-        if (
-            self._expired
-            and self._task is not None
-            and self._task.uncancel() <= self._cancelling
-            and kind is asyncio.CancelledError
-        ):
-            raise self._fault() from None
+    def __exit__(self, *raised: Any) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            super().__exit__(*raised)
 
-    def _expire(self) -> None:
-        self._expired = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def _fault(self) -> LMGatewayError:
+    def error(self) -> LMGatewayError:
+        """The error for the limit that has run out."""
         if self._idle is not None:
-            return faults.stalled(self._idle)
-        return faults.timed_out(self._deadline)
+            return errors.stalled(self._idle)
+        return errors.timed_out(self._deadline)
 
 
-class _Decoding:
-    """The decoder of a response; it lets through what was not encoded."""
-
-    __slots__ = ("_decoder", "_status")
-
-    def __init__(self, reply: Reply) -> None:
-        self._status = reply.status
-        self._decoder: Decoder | None = None
-        coding = reply.headers.get("Content-Encoding")
-        if coding is not None:
-            with self._translated():
-                self._decoder = decoder_for(coding)
-
-    def feed(self, data: bytes) -> Iterable[bytes]:
-        return (data,) if self._decoder is None else self._feed(self._decoder, data)
-
-    def _feed(self, decoder: Decoder, data: bytes) -> Iterator[bytes]:
-        with self._translated():
-            yield from decoder.feed(data)
-
-    def finish(self) -> None:
-        if self._decoder is not None:
-            with self._translated():
-                self._decoder.finish()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except DecodingError as error:
-            raise faults.undecodable(self._status, str(error)) from None
+_ERRORS = (LMGatewayError, aiohttp.ClientError, HttpProcessingError, OSError)
 
 
-_FAULTS = (LMGatewayError, aiohttp.ClientError, HttpProcessingError, OSError)
+def _explained(error: Exception, request: HTTPRequest, proxy: str | None = None) -> LMGatewayError:
+    place = errors.host_of(request.url)
+    failure = error if isinstance(error, LMGatewayError) else _failure(error, place, proxy)
+    return failure.locate(host=place)
 
 
-def _explain(error: Exception, request: HTTPRequest) -> LMGatewayError:
-    fault = error if isinstance(error, LMGatewayError) else _fault(error)
-    return fault.locate(host=faults.host_of(request.url))
-
-
-def _fault(error: Exception) -> LMGatewayError:
+def _failure(error: Exception, place: str, proxy: str | None) -> LMGatewayError:
     match error:
-        case aiohttp.ClientConnectorDNSError():
-            return faults.unknown_host(error.host)
-        case aiohttp.ClientConnectorCertificateError():
-            reason = error.certificate_error
-            return faults.untrusted(getattr(reason, "verify_message", "") or str(reason))
-        case aiohttp.ClientConnectorSSLError() if not isinstance(error.os_error, _TORN):
-            return faults.not_tls(getattr(error.os_error, "reason", "") or "TLS failed")
-        case aiohttp.ClientHttpProxyError():
-            return faults.proxy_refused(error.status)
+        case aiohttp.ClientConnectorCertificateError(certificate_error=OSError() as reason):
+            return errors.system_failed(reason, place, proxy)
         case aiohttp.ClientConnectorError():
-            return faults.failed_to_connect(error.os_error.strerror or error.os_error)
+            return errors.system_failed(error.os_error, place, proxy)
+        case aiohttp.ClientHttpProxyError():
+            return errors.proxy_refused(error.status, proxy)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return InputError("the base URL is not a valid URL: check its host and port")
-        case aiohttp.ClientPayloadError():
-            return faults.broke()
         case HttpProcessingError():
             # The parser's words, without the bytes that it goes on to quote.
             words, quotes, _ = error.message.partition(":\n")
-            if "chunk" in words.lower():  # a good head, and a broken body in the same packet
-                return faults.broke()
-            return faults.answered_garbage(words if quotes else "")
-    return faults.broke(error.strerror if isinstance(error, OSError) and error.strerror else "")
+            if "chunk" not in words.lower():  # else a good head, and a bad body in the same packet
+                return errors.not_http(words if quotes else "")
+    return errors.broke((isinstance(error, OSError) and error.strerror) or "")

@@ -1,4 +1,4 @@
-"""Decompression of a body, a bounded piece at a time."""
+"""How a body is decompressed, in pieces of bounded size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import excerpt
 __all__ = ["ACCEPT_ENCODING", "Decoder", "DecodingError", "decoder_for"]
 
 PIECE = 64 * 1024
-"""Bytes that a decoder returns at once, about."""
+"""About how many bytes a decoder returns at once."""
 
 
 class DecodingError(Exception):
@@ -23,14 +23,14 @@ class Decoder(Protocol):
     """Undoes one content coding."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What these bytes decode to, in pieces of bounded size."""
+        """Decode these bytes, into pieces of bounded size."""
 
     def finish(self) -> None:
-        """Raise DecodingError if the compressed data were not complete."""
+        """Raise DecodingError if the compressed data are not complete."""
 
 
 class _Zlib:
-    """gzip, of one member or several, and deflate, in the zlib format or raw."""
+    """Decodes gzip of any number of members, and deflate, in the zlib format or raw."""
 
     def __init__(self, coding: str) -> None:
         self._coding = coding
@@ -81,7 +81,7 @@ class _Zlib:
 
 
 class _Brotli:
-    """br, where a Brotli package is installed that can bound its output."""
+    """Decodes br, if a Brotli package is installed that can bound its output."""
 
     def __init__(self) -> None:
         import brotli  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -120,7 +120,7 @@ ACCEPT_ENCODING = "gzip, deflate, br" if _can_bound_brotli() else "gzip, deflate
 
 
 def decoder_for(content_encoding: str) -> Decoder | None:
-    """The decoder for a Content-Encoding; None where the body comes as it is.
+    """The decoder for a Content-Encoding; None if the body is not encoded.
 
     Raises DecodingError for a coding that we did not ask for.
     """

@@ -1,13 +1,14 @@
-"""Transports: how an HTTPRequest becomes an HTTPResponse, blocking or awaiting.
+"""What a transport is: it turns an HTTPRequest into an HTTPResponse, blocking or awaiting.
 
-A transport is handed a request whose ``base_url`` is set and whose ``auth`` has been resolved
-into headers. It knows nothing of providers, retries or caches. Whatever goes wrong leaves it as a
-``TransportError`` (or an ``APIError`` where there was an answer that must not be followed or
-read to its end: a redirect, a body over the cap).
+A transport is given a request whose ``base_url`` is set and whose ``auth`` has become headers. It
+knows nothing of providers, retries or caches. Whatever goes wrong is raised as a
+``TransportError``, or as an ``APIError`` if there is an answer that must not be followed or read
+to its end: a redirect, or a body over the cap.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ __all__ = [
     "BodySource",
     "Transport",
     "TransportOptions",
+    "is_event_stream",
 ]
 
 MEBIBYTE = 1024 * 1024
@@ -33,7 +35,7 @@ MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TransportOptions:
-    """What one pool of connections is made with; equal options share a pool.
+    """The options that a transport is made with; equal options share a transport.
 
     Attributes:
         verify: True for the system's certificate authorities (and REQUESTS_CA_BUNDLE /
@@ -55,12 +57,12 @@ class Body(Protocol):
     def read(self, deadline: Deadline) -> bytes:
         """The next bytes as they come, decompressed; b"" at the end.
 
-        Raises ConnectionFailedError when the connection breaks before the body is complete and
-        RequestTimeoutError at the deadline or after ``idle_timeout`` without a byte.
+        Raises ConnectionFailedError if the connection breaks before the body is complete, and
+        RequestTimeoutError at the deadline or after ``idle_timeout`` seconds without a byte.
         """
 
     def close(self) -> None:
-        """Close the connection unless the body was read to its end; from any thread, at once."""
+        """Close the connection unless the body was read to its end; at once, from any thread."""
 
 
 class AsyncBody(Protocol):
@@ -74,31 +76,40 @@ class AsyncBody(Protocol):
 
 
 class Transport(Protocol):
-    """Sends requests and blocks until their answer."""
+    """Sends a request and blocks until its answer."""
 
     def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
-        """Send it, within the deadline.
+        """Send a request and return its answer, within the deadline.
 
-        Returns whatever status came, the body whole, except for a 2xx event stream that was
-        asked for with ``stream=True``: that comes as a head with a ``BodySource``.
+        An answer is returned whatever its status, with its whole body. If ``stream=True`` asked
+        for an event stream and one comes (2xx), the body is a ``BodySource`` instead.
         """
 
     def close(self) -> None:
-        """Close what is idle; what is in use closes as it ends."""
+        """Close the idle connections; those in use are closed when they are done."""
 
 
 class AsyncTransport(Protocol):
-    """Sends requests and awaits their answer."""
+    """Sends a request and awaits its answer."""
 
     async def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
-        """As Transport.send; a cancelled send closes its socket at once."""
+        """As Transport.send; if it is cancelled, its socket is closed at once."""
 
     async def aclose(self) -> None:
-        """Close the pool of the running event loop."""
+        """Close the connections of the running event loop."""
+
+
+def is_event_stream(headers: Mapping[str, str]) -> bool:
+    """Whether a response with these headers is one of server-sent events.
+
+    Args:
+        headers: By name, in any case.
+    """
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 
 class BodySource:
-    """The source of a response straight from a transport: each read is a Read effect."""
+    """The source of a response that comes from a transport; each read is a Read effect."""
 
     __slots__ = ("body",)
 

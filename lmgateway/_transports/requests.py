@@ -1,14 +1,16 @@
-"""The blocking transport: requests' adapter, called without requests' session.
+"""The blocking transport over requests: its adapter, without its session.
 
-A session merges headers, cookies, proxies, .netrc and redirects anew for each call; that is half
-of its time, and none of it is wanted here. ``HTTPAdapter.send`` is where its work ends and that
-of urllib3 begins, and where the package ``responses`` intercepts the requests of somebody's
-tests: so we stay there.
+A session merges headers, cookies, proxies, .netrc and redirects for each call. That takes half of
+its time, and we want none of it. So we call ``HTTPAdapter.send``, where the session's work ends
+and urllib3's begins. The package ``responses`` intercepts requests there as well, in users' tests.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,28 +19,19 @@ from weakref import WeakSet
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+from requests.exceptions import RequestException, Timeout
 from requests.structures import CaseInsensitiveDict
 
 from .._drive.cancel import Deadline
-from ..errors import ConnectionFailedError, LMGatewayError
+from ..errors import OUT_OF_STACK, ConnectionFailedError, LMGatewayError, RequestTimeoutError
 from ..types import HTTPRequest, HTTPResponse
-from . import faults
-from .decoding import (
-    ACCEPT_ENCODING,
-    PIECE,
-    Decoder,
-    decoder_for,
-)
-from .exchange import IDLE, Exchange, carry
-from .failures import (
-    explain,
-    is_lost_connection,
-    ran_out,
-    refused_by_proxy,
-)
-from .outgoing import check_headers, check_method, encode
-from .protocols import BodySource, TransportOptions
-from .targets import Target, find_target, trust
+from . import errors
+from .checks import check_headers, check_method, encode
+from .decoding import ACCEPT_ENCODING, PIECE, Decoder, DecodingError, decoder_for
+from .protocols import BodySource, TransportOptions, is_event_stream
+from .trust import tls_context
+from .urllib3_pool import Target, find_target
+from .watchdog import IDLE, InFlight, set_current
 
 __all__ = ["RequestsTransport"]
 
@@ -54,7 +47,7 @@ class _Prepared(PreparedRequest):
 
 
 class _Adapter(HTTPAdapter):
-    """requests' adapter with its look-ups answered by what is already known."""
+    """requests' adapter, which need not look up what the request already knows."""
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **options: Any) -> Any:
         return request.target.pool
@@ -80,8 +73,8 @@ class _Adapter(HTTPAdapter):
 class RequestsTransport:
     """Sends requests over pooled connections; any number of threads may use one.
 
-    A connection that was kept alive and turns out to be closed before the first byte of an answer
-    is replaced once, unseen. In a forked child it begins with no connections at all.
+    If a kept connection turns out to be closed before the first byte of an answer, the request is
+    sent once more, on a new one. In a forked child, the transport begins without connections.
     """
 
     def __init__(self, options: TransportOptions) -> None:
@@ -91,7 +84,7 @@ class RequestsTransport:
         _transports.add(self)
 
     def _renew(self) -> None:
-        """Forget every connection, without a word to the servers, and every lock."""
+        """Forget every connection and every lock; the servers are told nothing."""
         self._lock = threading.Lock()
         self._adapter = _Adapter()
         self._targets: dict[str, Target] = {}
@@ -110,15 +103,15 @@ class RequestsTransport:
         target = self._target(request.base_url or "")
         prepared = self._prepare(request, target)
         try:
-            response, exchange = self._begin(prepared, deadline)
-            body = _Body(response.raw, exchange, target, self._options)
+            response, in_flight = self._begin(prepared, deadline)
+            body = _Body(response.raw, in_flight, target, self._options)
             try:
                 return self._answer(request, response, body)
             except BaseException:
                 body.close()
                 raise
         finally:
-            deadline.on_cancel(None)  # a stream is closed by its body, and an exchange left to it
+            deadline.on_cancel(None)  # a stream is closed by its body, and a request left to it
 
     def close(self) -> None:
         """Close the idle connections now, and those in use when they are done."""
@@ -128,14 +121,12 @@ class RequestsTransport:
 
     def _target(self, base_url: str) -> Target:
         if self._closed:
-            closed = ConnectionFailedError("the transport was closed: nothing can be sent with it")
-            closed.retryable = False
-            raise closed
+            raise errors.permanent("the transport was closed: nothing can be sent with it")
         target = self._targets.get(base_url)
         if target is None:
             with self._lock:
                 if self._context is None and base_url[:6].lower() == "https:":
-                    self._context = trust(verify=self._options.verify)
+                    self._context = tls_context(verify=self._options.verify)
                 target = self._targets.get(base_url) or find_target(
                     base_url, self._adapter, self._context
                 )
@@ -159,7 +150,7 @@ class RequestsTransport:
         return prepared
 
     def _headers(self, given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
-        """The headers of one request, which no other shares."""
+        """The headers of one request; no other request shares this object."""
         latest, checked = self._latest
         if given != latest:  # seldom: neither the key nor anything else changes
             checked = _checked(given)
@@ -168,35 +159,35 @@ class RequestsTransport:
         headers._store = checked._store.copy()  # type: ignore[attr-defined]  # its own is slow
         return headers  # type: ignore[no-any-return]
 
-    def _begin(self, prepared: _Prepared, deadline: Deadline) -> tuple[Response, Exchange]:
-        """Send it and read the head; once more if a reused connection had been closed meanwhile."""
+    def _begin(self, prepared: _Prepared, deadline: Deadline) -> tuple[Response, InFlight]:
+        """Send it and read the head of the answer; once more if a kept connection was closed."""
         for fresh in (False, True):
-            exchange = Exchange(deadline, self._options.connect_timeout, fresh=fresh)
-            deadline.on_cancel(exchange.abort)
-            response = self._try(prepared, exchange)
+            in_flight = InFlight(deadline, self._options.connect_timeout, fresh=fresh)
+            deadline.on_cancel(in_flight.abort)
+            response = self._try(prepared, in_flight)
             if response is not None:
                 break
         assert response is not None
-        return response, exchange
+        return response, in_flight
 
-    def _try(self, prepared: _Prepared, exchange: Exchange) -> Response | None:
+    def _try(self, prepared: _Prepared, in_flight: InFlight) -> Response | None:
         target = prepared.target
-        if exchange.deadline.expired:
-            exchange.expire()
-            raise ran_out(exchange).locate(host=target.place)
-        carry(exchange)
+        if in_flight.deadline.expired:
+            in_flight.expire()
+            raise in_flight.overdue().locate(host=target.place)
+        set_current(in_flight)
         failure: LMGatewayError | None = None
         try:
             return self._adapter.send(prepared, stream=True)
         except Exception as error:
-            exchange.settle()
-            cut = exchange.expired or exchange.aborted
-            stale = exchange.reused and not (exchange.began or cut)
-            if not (stale and is_lost_connection(error)):
-                failure = explain(error, exchange, target)
+            in_flight.unwatch()
+            cut = in_flight.expired or in_flight.aborted
+            stale = in_flight.reused and not (in_flight.began or cut)
+            if not (stale and _is_lost_connection(error)):
+                failure = _explained(error, in_flight, target)
         finally:
-            exchange.settle()
-            carry(None)
+            in_flight.unwatch()
+            set_current(None)
         if failure is not None:  # raised here, it has no context that quotes the request
             raise failure
         return None
@@ -206,47 +197,47 @@ class RequestsTransport:
         target = body.target
         if 300 <= status <= 399:
             location = response.headers.get("location", "")
-            raise faults.redirected(status, location, target.url).locate(host=target.place)
+            raise errors.redirected(status, location, target.url).locate(host=target.place)
         if status == 407 and target.in_full:
-            raise refused_by_proxy(target)
-        if request.stream and 200 <= status <= 299 and _is_event_stream(response.headers):
+            raise errors.proxy_refused(407, target.proxy).locate(host=target.place)
+        if request.stream and 200 <= status <= 299 and is_event_stream(response.headers):
             return HTTPResponse(status, headers, source=BodySource(body))
         return HTTPResponse(status, headers, body.read_whole(self._options.max_body))
 
 
 class _Body:
-    """The body of one response as it arrives: lmgateway._transports.protocols.Body."""
+    """A body that is still arriving; see protocols.Body."""
 
     def __init__(
-        self, raw: Any, exchange: Exchange, target: Target, options: TransportOptions
+        self, raw: Any, in_flight: InFlight, target: Target, options: TransportOptions
     ) -> None:
         self.target = target
         self._raw = raw
-        self._exchange = exchange
+        self._in_flight = in_flight
         self._idle_timeout = options.idle_timeout
         self._pid = os.getpid()
         self._reading = threading.Lock()
         self._complete = False
-        self._pieces = _decompressed(raw, exchange, options.idle_timeout)
+        self._pieces = _decompressed(raw, in_flight, options.idle_timeout)
 
     def read(self, deadline: Deadline) -> bytes:
         """The next bytes as they come, decompressed; b"" at the end."""
         if self._complete:
             return b""
-        self._exchange.deadline = deadline
+        self._in_flight.deadline = deadline
         with self._reading:
             return self._guarded(self._next)
 
     def read_whole(self, limit: int) -> bytes:
-        """All of it, if that is no more than ``limit`` bytes after decompression."""
+        """The whole body; raises APIError if it has more than ``limit`` bytes, decompressed."""
         return self._guarded(lambda: self._all(limit))
 
     def close(self) -> None:
-        """Drop the connection unless the body is complete; a reader in another thread wakes."""
+        """Close the connection unless the body is complete; a reader in another thread wakes up."""
         if self._complete or self._ends():
             return
         if self._pid == os.getpid():  # a forked child may not cut the connection of its parent
-            self._exchange.abort()
+            self._in_flight.abort()
         if self._reading.acquire(blocking=False):  # else its reader will close it
             try:
                 self._raw.close()
@@ -254,11 +245,11 @@ class _Body:
                 self._reading.release()
 
     def _ends(self) -> bool:
-        """Whether only the end of the body was left, and has come: the connection is of use then.
+        """Whether nothing of the body is left but its end, which has come.
 
-        Who reads a stream of events stops at the last one.
+        A reader of an event stream stops at the last event; the connection can be kept then.
         """
-        connection, response = self._exchange.connection, self._raw._original_response
+        connection, response = self._in_flight.connection, self._raw._original_response
         if response is None or self._pid != os.getpid():
             return False
         if not self._reading.acquire(blocking=False):
@@ -275,42 +266,34 @@ class _Body:
         return self._complete
 
     def _guarded(self, receive: Any) -> bytes:
-        """Receive within the limits, and raise whatever goes wrong as one of ours."""
-        exchange = self._exchange
+        """Receive within the limits; whatever goes wrong is raised as one of our errors."""
+        in_flight = self._in_flight
         failure: LMGatewayError | None = None
         data = b""
         try:
-            if exchange.aborted or self._pid != os.getpid():
+            if in_flight.aborted or self._pid != os.getpid():
                 raise ConnectionFailedError(
                     "the response was closed, or belongs to another process"
                 )
-            if exchange.deadline.expired:
-                exchange.expire()
+            if in_flight.deadline.expired:
+                in_flight.expire()
             else:
-                exchange.watch(IDLE, self._idle_timeout)
+                in_flight.watch(IDLE, self._idle_timeout)
                 data = receive()
         except Exception as error:
-            exchange.settle()
-            failure = self._explain(error)
+            in_flight.unwatch()
+            failure = _explained(
+                error, in_flight, self.target, self._idle_timeout, status=self._raw.status
+            )
         finally:
-            exchange.settle()
-            if failure is not None or exchange.expired:
+            in_flight.unwatch()
+            if failure is not None or in_flight.expired:
                 self._raw.close()
-        if failure is None and exchange.expired:
-            failure = ran_out(exchange, idle_timeout=self._idle_timeout)
-            failure.locate(host=self.target.place)
+        if failure is None and in_flight.expired:
+            failure = in_flight.overdue(self._idle_timeout).locate(host=self.target.place)
         if failure is not None:
             raise failure
         return data
-
-    def _explain(self, error: Exception) -> LMGatewayError:
-        return explain(
-            error,
-            self._exchange,
-            self.target,
-            idle_timeout=self._idle_timeout,
-            status=self._raw.status,
-        )
 
     def _next(self) -> bytes:
         piece = next(self._pieces, b"")
@@ -320,7 +303,7 @@ class _Body:
     def _all(self, limit: int) -> bytes:
         length, encoding = self._raw.length_remaining, self._raw.headers.get("content-encoding")
         if length is not None and length > limit:
-            raise faults.too_large(limit, self._raw.status)
+            raise errors.too_large(limit, self._raw.status)
         if length is not None and not encoding and self._idle_timeout is None:
             data: bytes = self._raw.read(decode_content=False)
         else:
@@ -329,18 +312,18 @@ class _Body:
                 pieces.append(piece)
                 size += len(piece)
                 if size > limit:
-                    raise faults.too_large(limit, self._raw.status)
+                    raise errors.too_large(limit, self._raw.status)
             data = b"".join(pieces)
         self._complete = True
         return data
 
 
-def _decompressed(raw: Any, exchange: Exchange, idle_timeout: float | None) -> Iterator[bytes]:
-    """The pieces of a body. No method: a body that is dropped must hang up at once, uncollected."""
+def _decompressed(raw: Any, in_flight: InFlight, idle_timeout: float | None) -> Iterator[bytes]:
+    """The pieces of a body. It is no method, since a cycle would keep a dropped body alive."""
     decoder: Decoder | None = decoder_for(raw.headers.get("content-encoding", ""))
     while data := raw.read1(PIECE, decode_content=False):
         if idle_timeout is not None:
-            exchange.watch(IDLE, idle_timeout)
+            in_flight.watch(IDLE, idle_timeout)
         if decoder is None:
             yield data
         else:
@@ -350,23 +333,75 @@ def _decompressed(raw: Any, exchange: Exchange, idle_timeout: float | None) -> I
 
 
 def _checked(given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
-    """Our headers and those that were given; raises InputError for one that cannot be sent."""
+    """Our headers and the given ones; raises InputError for one that cannot be sent."""
     check_headers(given, latin_1=True)
     headers = CaseInsensitiveDict(_HEADERS)
     headers.update(given)
     return headers
 
 
-def _is_event_stream(headers: Mapping[str, str]) -> bool:
-    media_type: str = headers.get("content-type", "").partition(";")[0]
-    return media_type.strip().lower() == "text/event-stream"
+def _is_lost_connection(error: BaseException) -> bool:
+    """Whether the other side ended the connection, as opposed to anything else."""
+    return any(isinstance(link, (ConnectionError, ssl.SSLEOFError)) for link in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those it wraps, outermost first: each library has a way of its own."""
+    link: BaseException | None = error
+    for _ in range(10):
+        if link is None:
+            return
+        yield link
+        inner = [getattr(link, "reason", None), *link.args, link.__cause__]
+        link = next((x for x in inner if isinstance(x, BaseException)), None)
+
+
+def _explained(
+    error: Exception,
+    in_flight: InFlight,
+    target: Target,
+    idle_timeout: float | None = None,
+    *,
+    status: int = 200,
+) -> LMGatewayError:
+    """The error to raise for one that requests, urllib3, ssl or socket raised.
+
+    It has the innermost of these as its cause, which cannot hold a URL, a header or a body.
+    """
+    if in_flight.aborted:
+        failure: LMGatewayError = errors.permanent("the response was closed while it was read")
+    elif in_flight.expired:
+        failure = in_flight.overdue(idle_timeout)
+    elif isinstance(error, LMGatewayError):
+        failure = error
+    elif isinstance(error, DecodingError):
+        failure = errors.undecodable(status, error)
+    else:
+        *_, root = _chain(error)
+        failure = _explained_root(root, target)
+        failure.__cause__ = root if isinstance(failure, ConnectionFailedError) else None
+    return failure.locate(host=target.place)
+
+
+def _explained_root(root: BaseException, target: Target) -> LMGatewayError:
+    if isinstance(root, RecursionError):
+        return LMGatewayError(OUT_OF_STACK)
+    if isinstance(root, Timeout):  # of somebody's tests
+        return RequestTimeoutError("the request timed out")
+    if refusal := re.match(r"Tunnel connection failed: (\d{3})", str(root)):
+        return errors.proxy_refused(int(refusal[1]), target.proxy)
+    if isinstance(root, http.client.HTTPException):
+        return errors.broke()
+    if isinstance(root, OSError) and not isinstance(root, RequestException):
+        return errors.system_failed(root, target.place, target.proxy)
+    return ConnectionFailedError(f"the request failed ({type(root).__name__})")
 
 
 _transports: WeakSet[RequestsTransport] = WeakSet()
 
 
 def _forget_connections() -> None:
-    """A child process may not write on the connections of its parent."""
+    """A child process must not write on the connections of its parent."""
     for transport in _transports:
         transport._renew()
 

@@ -1,8 +1,8 @@
-"""What a kept connection has to say before it is asked: nothing, or it must not be asked.
+"""Whether a kept connection is silent: one on which bytes came unasked must not be used again.
 
-HTTP/1.1 does not say which request an answer belongs to; it is the next one that comes. A server
-that says something nobody asked for (an answer twice, the error of a proxy that was tired of
-waiting) would have each later request of that connection answered with the answer before.
+HTTP/1.1 does not say which request an answer belongs to: the next answer is taken for it. If a
+server sends something that nobody asked for (an answer twice, or a proxy's error after it waited
+too long), each later request on this connection would get the answer to the one before.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Any
 
 __all__ = ["acknowledge", "is_readable", "is_silent", "watch"]
 
-AT_LEAST = 0.025  # seconds that a model takes for an answer
+AT_LEAST = 0.025  # seconds; a model takes longer for an answer
 
 _HAS_POLL = hasattr(select, "poll")
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 
 
 def is_readable(sock: Any) -> bool:
-    """Whether bytes, or the end, have come on a socket and were not read yet; never blocks."""
+    """Whether a socket has unread bytes, or the other side has closed it; never blocks."""
     return bool(watch(sock)())
 
 
 def watch(sock: Any) -> Callable[[], object]:
-    """A function whose value is true, as often as it is called, while a socket ``is_readable``.
+    """A function that returns a true value whenever the socket ``is_readable``.
 
     Args:
         sock: A socket, or something else with a file descriptor.
@@ -53,10 +53,10 @@ def _selects(sock: Any) -> bool:
 
 
 def is_silent(sock: Any) -> bool:
-    """Whether nothing has come on a blocking socket that nobody has read; never blocks.
+    """Whether a blocking socket has no unread bytes; never blocks.
 
-    What TLS says for itself (session tickets, new keys) is no more than that: it is taken.
-    Anything else may be lost by this look.
+    Messages of TLS itself (session tickets, new keys) do not count and are read. If there is
+    anything else, this may take a byte of it away.
     """
     if isinstance(sock, ssl.SSLSocket):
         return not sock.pending() and (not is_readable(sock) or _reads_nothing(sock))
@@ -79,15 +79,15 @@ def _reads_nothing(sock: Any) -> bool:
 
 
 def acknowledge(sock: Any, asked_at: float) -> None:
-    """Tell the other side at once that its answer has come, and not with the next request.
+    """Acknowledge an answer (TCP) now, and not with the next request.
 
-    Its system may hold back what it still has to say until it hears that (Nagle's algorithm): it
-    would then come right after the next request, and pass for its answer.
+    Until it is acknowledged, the other side's system may hold back more bytes (Nagle's
+    algorithm). They would come right after the next request, and pass for its answer.
 
     Args:
         sock: Where the answer came from.
-        asked_at: ``monotonic()`` of the request. What was answered faster than any model answers
-            is left alone: the packet would cost a twentieth of such a call.
+        asked_at: ``monotonic()`` of the request. An answer that came faster than any model's is
+            not acknowledged: the packet would take a twentieth of the time of such a call.
     """
     if _QUICK_ACK is not None and monotonic() - asked_at > AT_LEAST:
         with suppress(OSError, ValueError):  # it is closed, or no TCP

@@ -1,23 +1,22 @@
-"""The async transport where aiohttp is not installed: the blocking one, in worker threads."""
+"""The async transport that needs no aiohttp: it sends over the blocking one, in threads."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 from math import isinf
 from typing import TypeVar, cast
 
 from .._drive.cancel import Deadline
+from .._drive.futures import result_of
 from .._drive.workers import Workers
 from ..errors import ConnectionFailedError
 from ..types import HTTPRequest, HTTPResponse
-from . import faults
+from . import errors
 from .protocols import Body, BodySource, Transport
 
-__all__ = ["ThreadedTransport", "outcome"]
+__all__ = ["ThreadedTransport"]
 
 T = TypeVar("T")
 
@@ -96,12 +95,11 @@ class _ThreadedBody:
 async def _within(future: Future[T], deadline: Deadline) -> T:
     remaining = deadline.remaining()
     try:
-        async with asyncio.timeout(None if isinf(remaining) else remaining + GRACE_SECONDS):
-            return await outcome(future)
+        return await result_of(future, None if isinf(remaining) else remaining + GRACE_SECONDS)
     except TimeoutError:
         if future.done() and not future.cancelled():
             return future.result()
-        raise faults.timed_out(deadline) from None
+        raise errors.timed_out(deadline) from None
 
 
 def _let_go(future: Future[HTTPResponse]) -> None:
@@ -110,29 +108,3 @@ def _let_go(future: Future[HTTPResponse]) -> None:
     source = future.result().source
     if source is not None:
         source.close()
-
-
-async def outcome(future: Future[T]) -> T:
-    """Await the outcome of a future that another thread completes.
-
-    Not by ``asyncio.wrap_future``, which logs an error when the loop is closed before the future
-    is done. Cancelled, it cancels a future whose turn has not come.
-    """
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
-
-    def land() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    def wake(_: object) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile, and nobody waits
-            loop.call_soon_threadsafe(land)
-
-    future.add_done_callback(wake)
-    try:
-        await waiter
-    except BaseException:
-        future.cancel()
-        raise
-    return future.result()

@@ -1,7 +1,7 @@
-"""The thread that ends what blocks: it calls back when a guard's time is up.
+"""The limits of a blocking request, and the thread that cuts its connection when one runs out.
 
-A timeout on a socket begins anew with each byte, so a server that sends one a second holds a
-reader for ever. A guard shuts the socket down under the reader instead, whatever arrives.
+A timeout on a socket begins anew with each byte, so that a server that sends one byte a second
+holds a reader for ever. So a guard shuts the socket down when the time is up, whatever arrives.
 """
 
 from __future__ import annotations
@@ -9,22 +9,164 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from time import monotonic
+from typing import Protocol
 
+from .._drive.cancel import Deadline
 from .._drive.futures import start
+from ..errors import LMGatewayError
+from . import errors
 
-__all__ = ["Guard"]
+__all__ = [
+    "CONNECT",
+    "IDLE",
+    "LONGEST_WAIT",
+    "Connection",
+    "Guard",
+    "InFlight",
+    "current",
+    "set_current",
+]
 
-LONGEST_WAIT = (
-    3600.0  # seconds; a lock refuses to wait for centuries, which a user may well ask for
-)
+#: Seconds. Sockets and locks refuse to wait for centuries, which a user may well ask for.
+LONGEST_WAIT = 3600.0
+
+
+CONNECT, DEADLINE, IDLE = "connect", "deadline", "idle"
+
+
+class Connection(Protocol):
+    """What carries a request, and can be cut under it.
+
+    Attributes:
+        guard: Cuts it when the time of the request is up.
+        in_flight: The request that it carries now.
+        spoilt: Something came on it that no request had asked for.
+    """
+
+    guard: Guard
+    in_flight: InFlight | None
+    spoilt: bool
+
+    def cut(self) -> None:
+        """Shut it down; a thread that reads from it wakes up."""
+
+    def unwaiting(self) -> AbstractContextManager[None]:
+        """Within this, a read fails instead of waiting for bytes."""
+
+
+class InFlight:
+    """One blocking request on its way: the time it has, and the connection that carries it.
+
+    Attributes:
+        deadline: Of the whole call.
+        connect_timeout: Seconds to make a connection.
+        fresh: It needs a new connection, which has carried no other request.
+        reused: The connection has carried another request before.
+        began: A byte of the response has arrived.
+        expired: The limit that ran out: "connect", "deadline" or "idle"; None if none did.
+        aborted: It was given up by ``abort``.
+        connection: The one that carries it; None before and after.
+    """
+
+    __slots__ = (
+        "_limit",
+        "_lock",
+        "aborted",
+        "began",
+        "connect_timeout",
+        "connection",
+        "deadline",
+        "expired",
+        "fresh",
+        "reused",
+    )
+
+    def __init__(self, deadline: Deadline, connect_timeout: float, *, fresh: bool = False) -> None:
+        self.deadline = deadline
+        self.connect_timeout = connect_timeout
+        self.fresh = fresh
+        self.reused = False
+        self.began = False
+        self.expired: str | None = None
+        self.aborted = False
+        self._limit = DEADLINE
+        self.connection: Connection | None = None
+        self._lock = threading.Lock()  # held to let go of a connection, and to abort
+
+    def take(self, connection: Connection) -> None:
+        """Use this connection from now on."""
+        self.connection = connection
+        connection.in_flight = self
+
+    def watch(self, limit: str = DEADLINE, seconds: float | None = None) -> float:
+        """Have the connection cut at the deadline, or after so many seconds if that is sooner.
+
+        Returns the ``time.monotonic()`` at which it is cut.
+        """
+        expires_at = self.deadline.expires_at
+        self._limit = DEADLINE
+        if seconds is not None and (sooner := monotonic() + seconds) < expires_at:
+            expires_at = sooner
+            self._limit = limit
+        if self.connection is not None:
+            self.connection.guard.arm(expires_at)
+        return expires_at
+
+    def unwatch(self) -> None:
+        """Have the connection not cut any more, and note if it was cut already."""
+        if self.connection is not None and not self.connection.guard.disarm():
+            self.expire()
+
+    def expire(self) -> None:
+        """Note that the limit that is watched has run out."""
+        self.expired = self.expired or self._limit
+
+    def let_go(self) -> None:
+        """Let go of the connection; another request may use it."""
+        with self._lock:
+            self.unwatch()
+            if self.connection is not None:
+                self.connection.in_flight = None
+                self.connection = None
+
+    def overdue(self, idle_timeout: float | None = None) -> LMGatewayError:
+        """The error for the limit that has run out."""
+        if self.expired == CONNECT:
+            return errors.slow_to_connect(self.connect_timeout)
+        if self.expired == IDLE:
+            return errors.stalled(idle_timeout or 0.0)
+        return errors.timed_out(self.deadline)
+
+    def abort(self) -> None:
+        """Give the request up, and cut its connection; from any thread."""
+        with self._lock:
+            self.aborted = True
+            if self.connection is not None:
+                self.connection.cut()
+
+
+class _Current(threading.local):
+    in_flight: InFlight | None = None
+
+
+current = _Current()
+
+
+def set_current(in_flight: InFlight | None) -> None:
+    """Say for which request this thread is about to use a connection.
+
+    urllib3 chooses the connection inside its own code and hands nothing through to it.
+    """
+    current.in_flight = in_flight
 
 
 class Guard:
-    """Calls ``shut`` when it is not disarmed in time; made once, armed many times.
+    """Calls ``shut`` unless it is disarmed in time; it can be armed again and again.
 
     ``shut`` runs in the watchdog's thread. It must not block, and may not arm or disarm a guard.
     """
@@ -41,7 +183,7 @@ class Guard:
         self._fired = False
 
     def arm(self, expires_at: float) -> None:
-        """Fire at that ``time.monotonic()``; takes the place of the time armed before."""
+        """Call ``shut`` at that ``time.monotonic()``, and not at the one that was given before."""
         try:
             with self._lock:
                 self._fired = False
@@ -57,13 +199,13 @@ class Guard:
             raise
 
     def disarm(self) -> bool:
-        """Do not fire any more; False if it has fired since it was armed."""
+        """Do not call ``shut`` any more; False if that was done since the guard was armed."""
         with self._lock:
             self._expires_at = inf
             return not self._fired
 
     def check(self, now: float) -> None:
-        """Fire if the time is up, else be looked at again when it will be."""
+        """Call ``shut`` if the time is up; if not, have the watchdog look again when it will be."""
         with self._lock:
             expires_at = self._scheduled_at = self._expires_at
             if expires_at <= now:
@@ -120,7 +262,7 @@ _watchdog = _Watchdog()
 
 
 def _renew() -> None:
-    """A forked child has neither the thread nor, perhaps, a free lock: it begins anew."""
+    """A forked child does not have the thread, and the lock may be taken: it begins anew."""
     global _watchdog
     _watchdog = _Watchdog()
 

@@ -14,22 +14,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .job import Status as Status
+    from .job import status as status
+    from .progress import Summary as Summary
     from .runs import aprocess_batch as aprocess_batch
     from .runs import arun as arun
     from .runs import process_batch as process_batch
     from .runs import run as run
-    from .state import Status as Status
-    from .state import status as status
-    from .tally import Summary as Summary
 
 _LAZY = {
-    "Status": "state",
-    "Summary": "tally",
+    "Status": "job",
+    "Summary": "progress",
     "arun": "runs",
     "aprocess_batch": "runs",
     "process_batch": "runs",
     "run": "runs",
-    "status": "state",
+    "status": "job",
 }
 
 __all__ = ["Status", "Summary", "aprocess_batch", "arun", "process_batch", "run", "status"]

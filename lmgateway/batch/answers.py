@@ -1,4 +1,4 @@
-"""Answers as lines: OpenAI's batch form, which jq and pandas read."""
+"""Rows of the output: OpenAI's batch form, as lines of JSON, which jq and pandas read."""
 
 from __future__ import annotations
 
@@ -6,26 +6,47 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .._drive.gather import Outcome
 from ..errors import LMGatewayError
 from ..types import Choice, Completion
 
-__all__ = ["SUCCESS", "answer_row", "error_row", "is_success", "line", "read_row"]
+__all__ = ["output_line", "output_row", "read_row"]
 
-SUCCESS = b'"error": null}\n'
 _ROW = {"custom_id", "response", "error"}
 _decode = json.JSONDecoder().decode
 
 
-def line(row: Mapping[str, Any]) -> bytes:
-    """A row of the output as its line."""
-    return _encode(row).encode() + b"\n"
+def output_line(name: str, outcome: Outcome) -> bytes:
+    """The line of the output for what became of the row with this ``custom_id``."""
+    return _encode(output_row(name, outcome)).encode() + b"\n"
+
+
+def output_row(name: str, outcome: Outcome) -> dict[str, Any]:
+    """The row of the output for what became of the row with this ``custom_id``."""
+    if isinstance(outcome, LMGatewayError):
+        return {"custom_id": name, "response": None, "error": _error(outcome)}
+    response = {
+        "status_code": 200,
+        "request_id": outcome.get("request_id"),
+        "body": _body(outcome),
+    }
+    return {"custom_id": name, "response": response, "error": None}
+
+
+def _error(error: LMGatewayError) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "code": getattr(error, "code", None),
+        "status_code": getattr(error, "status", None) or None,
+        "message": str(error),
+    }
 
 
 def read_row(text: bytes) -> tuple[str, str | None] | None:
-    """The ``custom_id`` of a line, and the class of its error, None if it holds an answer.
+    """The ``custom_id`` of a line, and the class of its error; that is None for an answer.
 
-    None of a line that is not whole, or no row: damage anywhere in it makes it either, unless it
-    is a character within a text, which JSON cannot notice.
+    None for a line that is not whole or is no row. Damage makes a line one of these, unless it
+    changed a character within a text into another, which JSON cannot notice.
     """
     if not text.endswith(b"\n"):
         return None
@@ -44,7 +65,7 @@ def read_row(text: bytes) -> tuple[str, str | None] | None:
 
 
 def _is_answer(response: Any) -> bool:
-    """Whether there is an answer in it to be read."""
+    """Whether the response holds an answer that can be read."""
     if not isinstance(response, dict) or response.get("status_code") != 200:
         return False
     body = response.get("body")
@@ -60,35 +81,6 @@ def _is_answer(response: Any) -> bool:
 
 def _is_text(value: Mapping[str, Any], *names: str) -> bool:
     return all(isinstance(value.get(name), str) for name in names)
-
-
-def is_success(text: bytes) -> bool:
-    """Whether a line that was just made holds an answer; of one that was read see ``read_row``."""
-    return text.endswith(SUCCESS)
-
-
-def answer_row(name: str, completion: Completion) -> dict[str, Any]:
-    """The row of an answer. ``error`` comes last: see ``is_success``."""
-    response = {
-        "status_code": 200,
-        "request_id": completion.get("request_id"),
-        "body": _body(completion),
-    }
-    return {"custom_id": name, "response": response, "error": None}
-
-
-def error_row(name: str, error: LMGatewayError) -> dict[str, Any]:
-    """The row of a failure: the error's class, and what it says."""
-    return {
-        "custom_id": name,
-        "response": None,
-        "error": {
-            "type": type(error).__name__,
-            "code": getattr(error, "code", None),
-            "status_code": getattr(error, "status", None) or None,
-            "message": str(error),
-        },
-    }
 
 
 def _body(completion: Completion) -> dict[str, Any]:
@@ -124,7 +116,7 @@ def _choice(place: int, choice: Choice, *, legacy: bool) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What a schema made of an answer: a pydantic model, say."""
+    """The JSON for what a schema made of an answer, for example a pydantic model."""
     dump = getattr(value, "model_dump", None)
     return dump(mode="json") if dump is not None else str(value)
 

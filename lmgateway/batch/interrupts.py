@@ -1,4 +1,4 @@
-"""Interrupts: the first Ctrl-C asks a run to end well, the second ends it."""
+"""Interrupts: the first Ctrl-C lets the calls of a run in flight end, the second stops the run."""
 
 from __future__ import annotations
 
@@ -7,56 +7,56 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from .._drive.futures import pause, start
-from .._drive.waiters import waiting
+from .._drive.gather import in_threads
 
-__all__ = ["Control", "drive"]
+__all__ = ["Interrupts", "drive"]
 
 T = TypeVar("T")
 
-_LOOK = 0.5  # seconds between two looks for Ctrl-C, where signals do not wake a waiting thread
 
-
-class Control:
-    """What a signal can do to a run.
+class Interrupts:
+    """What Ctrl-C does to a run.
 
     Args:
-        on_first: Told of the first Ctrl-C.
+        on_first: Is called at the first Ctrl-C.
     """
 
     def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
         self._on_first = on_first
         self._drain: Callable[[], None] | None = None
-        self._presses = 0
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.task: asyncio.Future[Any] | None = None
-
-    @property
-    def pressed(self) -> bool:
-        """Whether there has been a Ctrl-C."""
-        return self._presses > 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Future[Any] | None = None
+        self.count = 0
 
     @contextmanager
-    def attached(self, drain: Callable[[], None]) -> Iterator[None]:
-        """From here on a run can be drained."""
+    def draining(self, drain: Callable[[], None]) -> Iterator[None]:
+        """Within the block, the first Ctrl-C calls ``drain``; outside, it stops the run."""
         self._drain = drain
-        if self._presses:
+        if self.count:
             drain()
         try:
             yield
         finally:
             self._drain = None
 
-    def press(self, *_: object) -> None:
-        """Ctrl-C; from any thread, and from a signal's handler."""
-        self._presses += 1
-        action = self._begin_to_end if self._presses == 1 else self._end
-        if self.loop is not None:
+    def add(self, *_: object) -> None:
+        """Ctrl-C came; from any thread, and from a signal's handler."""
+        self.count += 1
+        action = self._begin_to_end if self.count == 1 else self._end
+        if self._loop is not None:
             with suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(action)
+                self._loop.call_soon_threadsafe(action)
+
+    async def attend(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await a run, which Ctrl-C may interrupt meanwhile."""
+        self._loop = asyncio.get_running_loop()
+        self._task = task = asyncio.ensure_future(work)
+        try:
+            return await task
+        finally:
+            self._loop = None
 
     def _begin_to_end(self) -> None:
         if self._drain is None:
@@ -66,62 +66,36 @@ class Control:
             self._drain()
 
     def _end(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
 
-def drive(begin: Callable[[], Coroutine[Any, Any, T]], control: Control) -> T:
-    """Run a coroutine to its end, in a thread where an event loop is running already.
+def drive(begin: Callable[[], Coroutine[Any, Any, T]], interrupts: Interrupts) -> T:
+    """Run a coroutine to its end, in a thread of its own where an event loop runs already.
 
-    Raises KeyboardInterrupt when it was cancelled by Ctrl-C.
+    Raises KeyboardInterrupt if it was cancelled by Ctrl-C.
     """
-    with _listening(control):
+    results: list[T] = []
+
+    def work() -> None:
+        results.append(asyncio.run(interrupts.attend(begin())))
+
+    with _listening(interrupts):
         try:
             if asyncio._get_running_loop() is None:
-                return asyncio.run(_attended(begin, control))
-            return _in_thread(lambda: asyncio.run(_attended(begin, control)))
+                work()
+            else:
+                in_threads(1, work, name="lmgateway-run")
         except asyncio.CancelledError:
-            if control.pressed:
+            if interrupts.count:
                 raise KeyboardInterrupt from None
             raise
-
-
-async def _attended(begin: Callable[[], Coroutine[Any, Any, T]], control: Control) -> T:
-    control.loop = asyncio.get_running_loop()
-    control.task = task = asyncio.ensure_future(begin())
-    try:
-        return await task
-    finally:
-        control.loop = None
-
-
-def _in_thread(work: Callable[[], T]) -> T:
-    outcome: list[T] = []
-    failure: list[BaseException] = []
-    ended: SimpleQueue[object] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:
-            failure.append(error)
-        ended.put(None)
-
-    with waiting() as context:
-        thread = threading.Thread(
-            target=context().run, args=(run,), name="lmgateway-run", daemon=True
-        )
-        start(thread)
-        while not pause(ended, _LOOK):
-            continue
-    if failure:
-        raise failure[0]
-    return outcome[0]
+    return results[0]
 
 
 @contextmanager
-def _listening(control: Control) -> Iterator[None]:
-    """Take Ctrl-C, where this thread may, and it is not the program's own affair."""
+def _listening(interrupts: Interrupts) -> Iterator[None]:
+    """Take Ctrl-C, where this thread may, unless the program has a handler of its own."""
     ours = (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -129,7 +103,7 @@ def _listening(control: Control) -> Iterator[None]:
     if not ours:
         yield
         return
-    signal.signal(signal.SIGINT, control.press)
+    signal.signal(signal.SIGINT, interrupts.add)
     try:
         yield
     finally:

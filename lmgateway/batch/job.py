@@ -1,9 +1,10 @@
-"""A job on disk: its output, the fingerprint beside it, and the lock that keeps others off."""
+"""A job on disk: its output, the fingerprint and the lock beside it, and how far the job is."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,18 +12,22 @@ from pathlib import Path
 from shutil import copymode
 from typing import Any, Self, TypeGuard
 
-from ..errors import ConfigError, InputError
-from .answers import is_success
-from .digests import Digests, digest
+from .._drive.gather import Outcome
+from .._guard.paths import absolute
+from ..errors import ConfigError, InputError, LMGatewayError
+from .answers import output_line
 from .journal import (
     O_BINARY,
+    AlreadyLockedError,
     Journal,
+    is_locked,
+    lock,
     read_journal,
     sync_folder,
 )
-from .locks import AlreadyLockedError, is_locked, lock
+from .rows import DigestCounter, digest
 
-__all__ = ["Fingerprint", "Job", "beside", "read_job"]
+__all__ = ["Fingerprint", "Job", "Status", "beside", "read_job", "status"]
 
 VERSION = 1
 
@@ -42,14 +47,14 @@ def beside(output: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What makes a job that job: with any of it changed, its answers are not of one kind.
+    """What identifies a job: if any of it changes, old and new answers do not belong together.
 
     Attributes:
-        input: Digest of the input file; None for a pipe or an iterator, whose rows are known
+        input: The digest of the input file; None for a pipe or an iterable, whose rows are known
             by their content alone.
         provider: The provider.
         model: The model.
-        settings: Digest of what else decides about the answers.
+        settings: A digest of what else decides about the answers.
         errors: The file for errors; None if they are in the output.
     """
 
@@ -60,7 +65,7 @@ class Fingerprint:
     errors: str | None
 
     def difference(self, other: Mapping[str, Any]) -> list[str]:
-        """In which respects a recorded fingerprint is another."""
+        """In words, what a recorded fingerprint says otherwise."""
         return [words for name, words in _WORDS.items() if other.get(name) != getattr(self, name)]
 
 
@@ -69,12 +74,12 @@ class Done:
     """What an output holds already.
 
     Attributes:
-        ids: Digests of the ids of its rows.
+        ids: The ids of its rows, as digests.
         answers: Rows with an answer.
         errors: Rows with an error.
     """
 
-    ids: Digests = field(default_factory=Digests)
+    ids: DigestCounter = field(default_factory=DigestCounter)
     answers: int = 0
     errors: int = 0
 
@@ -120,17 +125,16 @@ class Job:
         """Whether a row is in the output already."""
         return digest(name) in self.done.ids
 
-    def append(self, text: bytes) -> None:
-        """Write the line of a row where it belongs; raises OSError."""
-        (self._answers if is_success(text) else self._errors).append(text)
+    def write(self, name: str, outcome: Outcome) -> None:
+        """Write what became of a row to the file for it; raises OSError."""
+        journal = self._errors if isinstance(outcome, LMGatewayError) else self._answers
+        journal.append(output_line(name, outcome))
 
     def check_complete(self, skipped: int) -> None:
-        """See that every row that was there when the job began is one of the input's.
+        """Raise ConfigError if the output held rows, when the job began, that the input has not.
 
         Args:
-            skipped: How many rows of the input, which has been read to its end, were done.
-
-        Raises ConfigError.
+            skipped: How many rows of the whole input were done when the job began.
         """
         strangers = len(self.done.ids) - skipped
         if strangers:
@@ -141,7 +145,7 @@ class Job:
             )
 
     def close(self) -> None:
-        """Sync what was written, and let others in."""
+        """Sync what was written, and give the lock back."""
         try:
             for journal in self._journals:
                 journal.close()
@@ -176,7 +180,7 @@ class Job:
 
 
 def read_job(output: Path) -> dict[str, Any]:
-    """What lies beside an output, and whether a process is at work on it.
+    """What is recorded beside an output, and whether a process is at work on it.
 
     Raises InputError if it is no output of a job, ConfigError if its fingerprint is damaged.
     """
@@ -195,8 +199,70 @@ def read_job(output: Path) -> dict[str, Any]:
         os.close(file)
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a job is.
+
+    Attributes:
+        output: The file of answers.
+        provider: Who is asked.
+        model: For which model.
+        total: Rows of the input; None where that is not known.
+        answered: Rows with an answer.
+        errors: Rows that failed, by class.
+        running: Whether a process is at work on it.
+        resume: The command that goes on with it.
+    """
+
+    output: Path
+    provider: str
+    model: str
+    total: int | None
+    answered: int
+    errors: dict[str, int]
+    running: bool
+    resume: str
+
+    @property
+    def failed(self) -> int:
+        """Rows that failed."""
+        return sum(self.errors.values())
+
+    @property
+    def finished(self) -> bool:
+        """Whether every row of the input is in the output."""
+        return self.total is not None and self.answered + self.failed >= self.total
+
+
+def status(output: str | os.PathLike[str]) -> Status:
+    """How far the job that writes this output is; the job may be running.
+
+    Raises InputError if it is no output of a job, ConfigError if a file is damaged.
+    """
+    path = Path(absolute(output, "output"))
+    recorded = read_job(path)
+    answered, errors = 0, Counter[str]()
+    for each in filter(None, (str(path), recorded["errors"])):
+        with suppress(FileNotFoundError), open(each, "rb") as file:
+            for row in read_journal(file, each):
+                if row.error is None:
+                    answered += 1
+                else:
+                    errors[row.error] += 1
+    return Status(
+        output=path,
+        provider=recorded["provider"],
+        model=recorded["model"],
+        total=recorded.get("total"),
+        answered=answered,
+        errors=dict(errors.most_common()),
+        running=recorded["running"],
+        resume=recorded.get("resume", ""),
+    )
+
+
 def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> int:
-    """Lock the job's file, and see that it is this job's, or new."""
+    """Lock the file beside an output, and check that it is new or belongs to this job."""
     path = beside(output)
     file = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, 0o666)
     try:
@@ -255,10 +321,10 @@ def _is_record(recorded: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def _store(file: int, record: Mapping[str, Any]) -> None:
-    """Write the record over the old one, which it equals in all that matters.
+    """Write the record over the old one, which has the same fingerprint.
 
-    The length only grows (JSON may end in white space), so that there is no moment at which the
-    file is cut short: one small write within a page is whole or is not there.
+    The file never becomes shorter (JSON may end in white space), so there is no moment at which
+    half of it is missing: one small write within a page happens as a whole or not at all.
     """
     text = json.dumps(record, indent=1).encode()
     text = text.ljust(os.fstat(file).st_size) + b"\n"
@@ -268,7 +334,7 @@ def _store(file: int, record: Mapping[str, Any]) -> None:
 
 
 def _drop_errors(path: Path) -> None:
-    """Rewrite a journal without its errors, in one step; a link to it stays one."""
+    """Replace a journal by one without its errors, in one step; a link to it remains a link."""
     path = path.resolve()
     fresh = path.with_name(path.name + ".new")
     try:

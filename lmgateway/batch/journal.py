@@ -1,29 +1,42 @@
-"""The journal: a file of whole lines that only grows, safe against ``kill -9`` and power cuts.
+"""The journal: a file of whole lines that only grows, and the lock that lets one process write.
 
-A line is written by one ``write`` as soon as it is known, so that a killed process loses none
-that it wrote; ``fsync`` follows within a second or 1,000 lines, for when the machine dies.
+A line is written by one ``write`` as soon as it is known, so that a killed process (``kill -9``)
+loses none that it wrote. For the death of the machine, ``fsync`` follows within a second or 1,000
+lines.
+The lock is the system's: it is free again when its process has ended, however it ended.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Thread
+from time import monotonic, sleep
 from typing import BinaryIO, NamedTuple
 
 from ..errors import ConfigError
 from .answers import read_row
 
-__all__ = ["O_BINARY", "Journal", "Line", "read_journal"]
+__all__ = [
+    "O_BINARY",
+    "AlreadyLockedError",
+    "Journal",
+    "is_locked",
+    "lock",
+    "read_journal",
+    "sync_folder",
+]
 
 O_BINARY = getattr(os, "O_BINARY", 0)  # of Windows, where a line's end would become two characters
 SYNC_SECONDS = 1.0
 SYNC_LINES = 1000
 
 
-class Line(NamedTuple):
+class _Line(NamedTuple):
     """A whole line of a journal.
 
     Attributes:
@@ -41,10 +54,10 @@ class Line(NamedTuple):
     end: int
 
 
-def read_journal(file: BinaryIO, name: str) -> Iterator[Line]:
+def read_journal(file: BinaryIO, name: str) -> Iterator[_Line]:
     """The whole lines of a journal.
 
-    What is torn at the end is left out: half a line, or blocks that never reached the disk.
+    What is damaged at the end is left out: half a line, or blocks that never reached the disk.
 
     Raises:
         ConfigError: A damaged line has good ones after it.
@@ -61,11 +74,11 @@ def read_journal(file: BinaryIO, name: str) -> Iterator[Line]:
                 "away, or remove that line, so that its row is asked again"
             )
         else:
-            yield Line(*row, text, number, end)
+            yield _Line(*row, text, number, end)
 
 
 class Journal:
-    """Appends lines to a file; the torn tail must have been cut before.
+    """Appends lines to a file, from which a damaged end must have been cut before.
 
     Attributes:
         path: The file.
@@ -93,8 +106,8 @@ class Journal:
     def append(self, text: bytes) -> None:
         """Write a line; afterwards it survives the death of this process.
 
-        Raises OSError when it cannot be written, or earlier ones could not be synced; half a
-        line is never left behind.
+        Raises OSError if the line cannot be written, or if earlier lines could not be synced.
+        Half a line is never left behind.
         """
         if self._failure is not None:
             raise self._failure
@@ -146,10 +159,78 @@ class Journal:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable, where the system can."""
+    """Sync the names of the files in a folder, where the system can."""
     with suppress(OSError):
         folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+# -- the lock ----------------------------------------------------------------------------------
+
+LOCK_SECONDS = 0.1  # who only looks whether a file is locked holds the lock for microseconds
+
+
+class AlreadyLockedError(Exception):
+    """Another process holds the lock."""
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _PLACE = 1 << 30  # beyond the content, which would otherwise be locked against reading
+
+    def _act(file: int, mode: int) -> bool:
+        os.lseek(file, _PLACE, os.SEEK_SET)
+        try:
+            msvcrt.locking(file, mode, 1)
+        except OSError:
+            return False
+        return True
+
+    def _acquire(file: int) -> bool:
+        return _act(file, msvcrt.LK_NBLCK)
+
+    def is_locked(file: int) -> bool:
+        """Whether another process has locked a file."""
+        return not (_act(file, msvcrt.LK_NBLCK) and _act(file, msvcrt.LK_UNLCK))
+
+else:
+    try:
+        import fcntl
+    except ImportError:  # WebAssembly's systems have no such locks
+        fcntl = None  # type: ignore[assignment]
+
+    def _act(file: int, mode: int) -> bool:
+        try:
+            fcntl.flock(file, mode)
+        except OSError:
+            return False
+        return True
+
+    def _acquire(file: int) -> bool:
+        if fcntl is None:
+            warnings.warn(
+                "this system locks no files: see to it that one process alone writes an output",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return True
+        return _act(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def is_locked(file: int) -> bool:
+        """Whether another process has locked a file; any number may look at a time."""
+        if fcntl is None:
+            return False
+        return not (_act(file, fcntl.LOCK_SH | fcntl.LOCK_NB) and _act(file, fcntl.LOCK_UN))
+
+
+def lock(file: int) -> None:
+    """Lock an open file for this process; raises AlreadyLockedError if another one keeps it."""
+    end = monotonic() + LOCK_SECONDS
+    while not _acquire(file):
+        if monotonic() >= end:
+            raise AlreadyLockedError
+        sleep(0.005)

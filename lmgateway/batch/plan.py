@@ -1,29 +1,31 @@
-"""The plan: what a run was asked to do, checked before anything is opened."""
+"""The plan: the arguments of a run, checked before anything is opened."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .._base.values import shown
+from .._drive.gather import check_concurrency
 from .._guard.paths import absolute
 from .._layers.limit import Limits
 from ..errors import InputError
-from ..lm import LM, get_lm
-from .digests import digest
+from ..lm import LM, get_lm, spec_of
 from .job import Fingerprint
-from .sources import Input, Source, check_rows
+from .rows import digest
+from .sources import Input, RowSource, check_rows
 
 __all__ = ["Plan"]
 
 #: Calls in flight, or actors: each is a task or a process, before any of them has asked.
 MOST = 100_000
 
-#: How many rows a row may be ahead of the first unsettled one, for each call in flight.
+#: How many rows, for each call in flight, a row may be ahead of the first without an outcome.
 WINDOW = 8
 
 
@@ -52,14 +54,9 @@ class Plan:
     keywords: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "workers"):
-            value = getattr(self, name)
-            if value is None and name == "workers":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, not {shown(value)}")
-            if value > MOST:
-                raise InputError(f"{name} must be at most {MOST:,}, not {shown(value)}")
+        check_concurrency(self.concurrency, most=MOST)
+        if self.workers is not None:
+            check_concurrency(self.workers, name="workers", most=MOST)
         if isinstance(self.ignore, (str, bytes)) or not _are_texts(self.ignore):
             raise InputError("ignore must be a list of names, not one text")
         if not isinstance(self.source, (str, os.PathLike)):
@@ -84,23 +81,21 @@ class Plan:
 
     @property
     def window(self) -> int | None:
-        """How far rows may be ahead, where their order is kept."""
+        """How far rows may be ahead where their order is kept; None where it is not."""
         return self.concurrency * WINDOW if self.ordered else None
 
-    def open_lm(self) -> tuple[LM, bool]:
-        """The LM, and whether it is ours to close."""
-        if isinstance(self.lm, LM):
-            if not self.keywords:
-                return self.lm, False
-            return self.lm.copy(**self.keywords), True
-        return get_lm(self.lm, **self.keywords), True
+    def open_lm(self) -> AbstractContextManager[LM]:
+        """The LM, to be used within the block; it is closed then, unless it is the caller's."""
+        if not isinstance(self.lm, LM):
+            return get_lm(self.lm, **self.keywords)
+        return self.lm.copy(**self.keywords) if self.keywords else nullcontext(self.lm)
 
     def errors_path(self) -> Path | None:
         """The file for errors."""
         return self._path(self.errors, "errors")
 
-    def fingerprint(self, source: Source, lm: LM) -> Fingerprint:
-        """What makes the job that job."""
+    def fingerprint(self, source: RowSource, lm: LM) -> Fingerprint:
+        """By what the job is known again."""
         errors = self.errors_path()
         return Fingerprint(
             source.digest,
@@ -142,7 +137,7 @@ def _check_place(path: Path) -> None:
 
 
 def _digest_of(lm: LM, ignore: Collection[str]) -> str:
-    """What else decides about the answers: not the key, nor the host, which may move."""
+    """A digest of what else decides about the answers; the key and the host do not."""
     from .._config.settings import secret_fields
 
     settings = lm.settings
@@ -156,7 +151,7 @@ def _digest_of(lm: LM, ignore: Collection[str]) -> str:
     decisive = {
         "settings": shown,
         "params": lm.params,
-        "system": lm._spec.system,
+        "system": spec_of(lm).system,
         "sample": lm.options.sample,
         "fallbacks": [str(each) for each in lm.options.fallbacks],
         "ignore": sorted(ignore),

@@ -1,52 +1,162 @@
-"""Progress: a bar on a terminal, a plain line a minute elsewhere, and the summary at the end."""
+"""Progress: what a run has done so far, the line or the bar that shows it, and the summary."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from decimal import Decimal
+from importlib.util import find_spec
+from time import monotonic
 from typing import Any
 
-from .gate import Gate
-from .tally import Summary, Tally
+from .._drive.gather import Outcome
+from .._records.usage import price
+from ..errors import LMGatewayError
+from ..types import Completion
+from .adaptive_limit import AdaptiveLimit
 
-__all__ = ["Pulse", "describe", "say", "shown"]
+__all__ = ["Counts", "Summary", "describe", "say", "shown"]
 
-SECONDS = {True: 0.25, False: 60.0}
+SECONDS = {True: 0.25, False: 60.0}  # between two looks, for a bar and for lines
 
 
-class Pulse:
-    """How fast rows are done, over the last minute or so."""
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of a run.
 
-    def __init__(self, tally: Tally, gate: Gate | None) -> None:
-        self._tally = tally
-        self._gate = gate
-        self._rate = 0.0
-        self._last = (0.0, 0)
+    Attributes:
+        total: Rows of the input; None where that is not known.
+        skipped: Rows that were done before.
+        answered: Rows answered in this run.
+        failed: Rows that went to the errors in this run.
+        errors: How many of those, by class.
+        prompt_tokens: Tokens read, as the service counted them.
+        completion_tokens: Tokens written, likewise.
+        cached: Rows that the cache or a recording answered.
+        cost: US dollars; None if the price of any answer is unknown.
+        attempts: Requests sent, retries included.
+        rejections: How many of them were answered 429, 503 or 529.
+        seconds: How long it took.
+        interrupted: Whether it was stopped by Ctrl-C before the end.
+    """
 
-    def beat(self, now: float) -> dict[str, Any]:
-        """The figures of this moment."""
-        tally = self._tally
-        done = tally.answered + tally.failed
-        seconds = now - self._last[0]
-        if self._last[0] and seconds > 0:
-            fresh = (done - self._last[1]) / seconds
-            weight = min(1.0, seconds / 30.0) if self._rate else 1.0
-            self._rate += (fresh - self._rate) * weight
-        self._last = (now, done)
-        rest = None if tally.total is None else tally.total - tally.skipped - done
-        return {
-            "done": done + tally.skipped,
-            "total": tally.total,
-            "rate": self._rate,
-            "tokens": tally.prompt_tokens + tally.completion_tokens,
-            "cost": tally.cost,
-            "errors": dict(tally.errors.most_common(3)),
-            "flying": self._gate.flying if self._gate else None,
-            "eta": rest / self._rate if rest is not None and self._rate else None,
-        }
+    total: int | None
+    skipped: int
+    answered: int
+    failed: int
+    errors: dict[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    cached: int
+    cost: Decimal | None
+    attempts: int
+    rejections: int
+    seconds: float
+    interrupted: bool = False
+
+    @property
+    def done(self) -> int:
+        """Rows of this run that are in the output."""
+        return self.answered + self.failed
+
+
+@dataclass(slots=True)
+class Counts:
+    """The counts of a run that goes on; see Summary. Their size does not depend on the rows."""
+
+    total: int | None = None
+    skipped: int = 0
+    answered: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached: int = 0
+    known_cost: Decimal = Decimal(0)
+    attempts: int = 0
+    rejections: int = 0
+    interrupted: bool = False
+    started: float = field(default_factory=monotonic)
+    _priced: bool = field(default_factory=lambda: find_spec("genai_prices") is not None)
+    _unpriced: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a row that was written."""
+        if isinstance(outcome, LMGatewayError):
+            self.errors[type(outcome).__name__] += 1
+            return
+        self.answered += 1
+        usage = outcome.get("usage") or {}
+        self.prompt_tokens += usage.get("prompt_tokens") or 0
+        self.completion_tokens += usage.get("completion_tokens") or 0
+        if outcome.get("cached"):
+            self.cached += 1
+        elif self._priced:
+            self._pay(outcome)
+
+    def _pay(self, completion: Completion) -> None:
+        who = (completion.get("provider", ""), completion.get("model", ""))
+        if who not in self._unpriced:  # a look-up that fails is slow
+            paid = price(completion)
+            if paid is None:
+                self._unpriced.add(who)
+            else:
+                self.known_cost += paid
+
+    @property
+    def failed(self) -> int:
+        """Rows that went to the errors."""
+        return sum(self.errors.values())
+
+    @property
+    def in_output(self) -> int:
+        """Rows of the input that are in the output, those of earlier runs included."""
+        return self.skipped + self.answered + self.failed
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars; None if the price of any answer is unknown."""
+        paid = self.answered - self.cached
+        return None if self._unpriced or (paid and not self._priced) else self.known_cost
+
+    def summary(self) -> Summary:
+        """The counts as they stand."""
+        return Summary(
+            total=self.total,
+            skipped=self.skipped,
+            answered=self.answered,
+            failed=self.failed,
+            errors=dict(self.errors.most_common()),
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cached=self.cached,
+            cost=self.cost,
+            attempts=self.attempts,
+            rejections=self.rejections,
+            seconds=monotonic() - self.started,
+            interrupted=self.interrupted,
+        )
+
+
+# -- shown ------------------------------------------------------------------------------------
+
+
+class _Speed:
+    """How many rows a second are done, over the last half minute or so."""
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self._last: tuple[float, int] | None = None
+
+    def look(self, now: float, done: int) -> None:
+        """So many rows are done now."""
+        if self._last is not None and (seconds := now - self._last[0]) > 0:
+            weight = min(1.0, seconds / 30.0) if self.rate else 1.0
+            self.rate += ((done - self._last[1]) / seconds - self.rate) * weight
+        self._last = now, done
 
 
 def say(text: str) -> None:
@@ -55,18 +165,18 @@ def say(text: str) -> None:
         print(f"lmgateway: {text}", file=sys.stderr, flush=True)
 
 
-def compose(figures: dict[str, Any]) -> str:
-    """The figures as one line."""
-    total = "" if figures["total"] is None else f" / {figures['total']:,}"
-    parts = [f"{figures['done']:,}{total} rows", f"{figures['rate']:,.1f}/s"]
-    parts.append(f"{figures['tokens']:,} tokens")
-    if figures["cost"]:
-        parts.append(_dollars(figures["cost"]))
-    parts += [f"{count:,} {name}" for name, count in figures["errors"].items()]
-    if figures["flying"] is not None:
-        parts.append(f"{figures['flying']} in flight")
-    if figures["eta"] is not None:
-        parts.append(f"{_duration(figures['eta'])} left")
+def _line(counts: Counts, limit: AdaptiveLimit | None, rate: float) -> str:
+    """The counts of this moment as one line."""
+    total = "" if counts.total is None else f" / {counts.total:,}"
+    parts = [f"{counts.in_output:,}{total} rows", f"{rate:,.1f}/s"]
+    parts.append(f"{counts.prompt_tokens + counts.completion_tokens:,} tokens")
+    if counts.cost:
+        parts.append(_dollars(counts.cost))
+    parts += [f"{count:,} {name}" for name, count in counts.errors.most_common(3)]
+    if limit is not None:
+        parts.append(f"{limit.in_flight} in flight")
+    if counts.total is not None and rate:
+        parts.append(f"{_duration((counts.total - counts.in_output) / rate)} left")
     return ", ".join(parts)
 
 
@@ -90,33 +200,40 @@ def describe(summary: Summary) -> str:
 
 
 @asynccontextmanager
-async def shown(tally: Tally, gate: Gate | None, *, wanted: bool) -> AsyncIterator[None]:
+async def shown(
+    counts: Counts, limit: AdaptiveLimit | None, *, wanted: bool
+) -> AsyncIterator[None]:
     """Show progress on stderr while the block runs, if it is wanted."""
     if not wanted:
         yield
         return
     bar = _bar() if sys.stderr is not None and sys.stderr.isatty() else None
-    pulse = Pulse(tally, gate)
-    ticking = asyncio.ensure_future(_tick(pulse, bar))
+    speed, loop = _Speed(), asyncio.get_running_loop()
+
+    def show() -> None:
+        speed.look(loop.time(), counts.answered + counts.failed)
+        line = _line(counts, limit, speed.rate)
+        if bar is None:
+            say(line)
+        else:
+            now = {"total": counts.total, "completed": counts.in_output}
+            bar.update(bar.tasks[0].id, description=line, **now)
+
+    async def show_again() -> None:
+        speed.look(loop.time(), counts.answered + counts.failed)
+        while True:
+            await asyncio.sleep(SECONDS[bar is not None])
+            show()
+
+    showing = asyncio.ensure_future(show_again())
     try:
         yield
     finally:
-        ticking.cancel()
-        await asyncio.gather(ticking, return_exceptions=True)
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
         if bar is not None:
-            _show(bar, pulse.beat(asyncio.get_running_loop().time()))
+            show()
             bar.stop()
-
-
-async def _tick(pulse: Pulse, bar: Any) -> None:
-    loop = asyncio.get_running_loop()
-    tell: Callable[[dict[str, Any]], None] = lambda figures: say(compose(figures))  # noqa: E731
-    if bar is not None:
-        tell = lambda figures: _show(bar, figures)  # noqa: E731
-    pulse.beat(loop.time())
-    while True:
-        await asyncio.sleep(SECONDS[bar is not None])
-        tell(pulse.beat(loop.time()))
 
 
 def _bar() -> Any:
@@ -130,12 +247,6 @@ def _bar() -> Any:
     bar.add_task("", total=None)
     bar.start()
     return bar
-
-
-def _show(bar: Any, figures: dict[str, Any]) -> None:
-    task = bar.tasks[0].id
-    bar.update(task, total=figures["total"], completed=figures["done"])
-    bar.update(task, description=compose(figures))
 
 
 def _dollars(amount: Decimal) -> str:

@@ -20,23 +20,24 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from .._drive.gather import Outcome
 from .._layers.limit import Limits
 from ..errors import LMGatewayError, UnsupportedError
-from ..lm import LM, get_lm
-from .asker import Asker, Outcome, StopError
+from ..lm import LM, get_lm, spec_of
+from .pipeline import run_rows
+from .progress import Counts
+from .row_runner import RowRunner, StopError
 from .rows import Row, check_columns, identified
-from .runs import settled
-from .tally import Tally
 
 __all__ = ["Answerer"]
 
 CHUNK = 16  # rows in one message to an actor
-GATHER = 0.005  # seconds to wait for a chunk to fill
+CHUNK_SECONDS = 0.005  # to wait for a chunk to fill
 COLUMNS = ("custom_id", "prompt", "messages", "system", "method", "url", "body")
 
 
 def _shared(limits: Limits, workers: int) -> Limits:
-    """One worker's part of what the service takes from all."""
+    """The part of the limits that one of so many workers may use."""
     return Limits(
         limits.rpm and limits.rpm / workers, limits.tpm and limits.tpm / workers, limits.in_flight
     )
@@ -75,20 +76,20 @@ class Answerer:
         self._concurrency = concurrency
         self._limits = _shared(Limits(rpm, tpm), workers)
         self._columns = {*COLUMNS, *params}
-        check_columns(sorted(self._columns), self._lm._spec.plugin)
-        self._asker: Asker | None = None
+        check_columns(sorted(self._columns), spec_of(self._lm).plugin)
+        self._runner: RowRunner | None = None
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Answer a batch of columns."""
-        if self._asker is None:  # made in the event loop that it is used in
-            self._asker = Asker(self._lm, self._concurrency, self._limits, Tally())
+        if self._runner is None:  # made in the event loop that it is used in
+            self._runner = RowRunner(self._lm, self._concurrency, self._limits, Counts())
         names = [name for name in batch if name in self._columns]
         columns = [_plain(batch[name]) for name in names]
         raws = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
         try:
-            rows = await settled(self._asker, list(identified(raws)), self._concurrency)
+            rows = await run_rows(self._runner, list(identified(raws)), self._concurrency)
         except StopError as stop:
-            raise stop.__cause__ or stop from None
+            raise stop.reason from None
         return {
             **batch,
             "custom_id": [row["custom_id"] for row in rows],
@@ -125,7 +126,14 @@ def _json(value: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What an actor made of a chunk."""
+    """What an actor made of a chunk of rows.
+
+    Attributes:
+        outcomes: Of each row; None of one that was not asked.
+        attempts: Requests that were sent since the last report.
+        rejections: How many of them the service refused.
+        stop: Why the job cannot go on; None if it can.
+    """
 
     outcomes: list[Outcome | None]
     attempts: int
@@ -133,52 +141,72 @@ class _Report:
     stop: LMGatewayError | None = None
 
 
-class _Worker:
-    """The actor: an asker of its own."""
+class _Actor:
+    """What runs on another machine: a RowRunner."""
 
     def __init__(self, lm: LM, concurrency: int, limits: Limits) -> None:
-        self._tally = Tally()
-        self._asker = Asker(lm, concurrency, limits, self._tally)
+        self._counts = Counts()
+        self._runner = RowRunner(lm, concurrency, limits, self._counts)
 
-    async def settle(self, rows: list[Row]) -> _Report:
-        outcomes = await asyncio.gather(*map(self._asker.settle, rows), return_exceptions=True)
+    async def run_rows(self, rows: list[Row]) -> _Report:
+        results = await asyncio.gather(*map(self._runner.run_row, rows), return_exceptions=True)
         stop = None
-        kept: list[Outcome | None] = []
-        for outcome in outcomes:
-            if isinstance(outcome, StopError) and isinstance(outcome.__cause__, LMGatewayError):
-                stop = outcome.__cause__
-            elif isinstance(outcome, BaseException) and not isinstance(outcome, LMGatewayError):
-                raise outcome
-            kept.append(None if isinstance(outcome, StopError) else outcome)
-        attempts, self._tally.attempts = self._tally.attempts, 0
-        rejections, self._tally.rejections = self._tally.rejections, 0
-        return _Report(kept, attempts, rejections, stop)
+        outcomes: list[Outcome | None] = []
+        for result in results:
+            if isinstance(result, StopError):
+                stop, result = result.reason, None
+            elif isinstance(result, BaseException) and not isinstance(result, LMGatewayError):
+                raise result
+            outcomes.append(result)
+        attempts, self._counts.attempts = self._counts.attempts, 0
+        rejections, self._counts.rejections = self._counts.rejections, 0
+        return _Report(outcomes, attempts, rejections, stop)
 
     async def ready(self) -> None:
         """It has started."""
 
     async def stop(self) -> None:
-        self._asker.drain()
+        self._runner.drain()
 
 
-class RayAsker:
-    """Settles rows on actors, in chunks; an actor that dies is started anew, and its rows with it.
+async def start_actors(
+    lm: LM, workers: int, concurrency: int, limits: Limits, counts: Counts
+) -> RayRunner:
+    """Start the actors, and wait until all of them are there, or the first would take every row.
+
+    Raises UnsupportedError: Ray is not installed.
+    """
+    runner = RayRunner(lm, workers, concurrency, limits, counts)
+    try:
+        await asyncio.gather(*(actor.ready.remote() for actor in runner.actors))
+    except BaseException:
+        runner.close()
+        raise
+    return runner
+
+
+class RayRunner:
+    """Runs rows on actors, in chunks; an actor that dies is started anew, and its rows with it.
 
     Args:
         lm: Who is asked.
         workers: How many actors.
-        concurrency: Calls in flight at most, for each.
-        limits: Requests and tokens a minute, of all together.
-        tally: Where attempts are counted.
+        concurrency: Calls in flight at most, for each actor.
+        limits: Requests and tokens a minute, of all actors together.
+        counts: Where attempts are counted.
+
+    Attributes:
+        limit: None, since each actor has one.
+        stopping: Is set once no further call begins.
 
     Raises:
         UnsupportedError: Ray is not installed.
     """
 
-    gate = None
+    limit = None
 
     def __init__(
-        self, lm: LM, workers: int, concurrency: int, limits: Limits, tally: Tally
+        self, lm: LM, workers: int, concurrency: int, limits: Limits, counts: Counts
     ) -> None:
         try:
             ray = import_module("ray")
@@ -190,27 +218,23 @@ class RayAsker:
             ray.init(log_to_driver=False, include_dashboard=False)
         # Ray restarts an actor that died and runs its unfinished calls again: rows are written
         # by this process alone, so each still comes once.
-        remote = ray.remote(max_restarts=-1, max_task_retries=-1, max_concurrency=1000)(_Worker)
+        remote = ray.remote(max_restarts=-1, max_task_retries=-1, max_concurrency=1000)(_Actor)
         share = _shared(limits, workers)
         self.actors = [remote.remote(lm, concurrency, share) for _ in range(workers)]
         self.stopping = asyncio.Event()
         self._ray = ray
-        self._tally = tally
+        self._counts = counts
         self._load = [0] * workers
         self._waiting: list[tuple[Row, asyncio.Future[Outcome | None]]] = []
         self._tasks: set[asyncio.Future[None]] = set()
-
-    async def ready(self) -> None:
-        """Wait until every actor has started, so that none begins with the rows of all."""
-        await asyncio.gather(*(actor.ready.remote() for actor in self.actors))
 
     def close(self) -> None:
         """End the actors."""
         for actor in self.actors:
             self._ray.kill(actor)
 
-    async def settle(self, row: Row) -> Outcome | None:
-        """As ``Asker.settle``."""
+    async def run_row(self, row: Row) -> Outcome | None:
+        """See ``RowRunner.run_row``."""
         if row.fault is not None:
             return row.fault
         if self.stopping.is_set():
@@ -220,7 +244,7 @@ class RayAsker:
         if len(self._waiting) >= CHUNK:
             self._flush()
         elif len(self._waiting) == 1:
-            asyncio.get_running_loop().call_later(GATHER, self._flush)
+            asyncio.get_running_loop().call_later(CHUNK_SECONDS, self._flush)
         return await outcome
 
     def drain(self) -> None:
@@ -240,7 +264,7 @@ class RayAsker:
         number = self._load.index(min(self._load))
         self._load[number] += len(chunk)
         try:
-            report: _Report = await self.actors[number].settle.remote([row for row, _ in chunk])
+            report: _Report = await self.actors[number].run_rows.remote([row for row, _ in chunk])
         except Exception as error:
             for _, waiting in chunk:
                 if not waiting.done():
@@ -248,14 +272,12 @@ class RayAsker:
             return
         finally:
             self._load[number] -= len(chunk)
-        self._tally.attempts += report.attempts
-        self._tally.rejections += report.rejections
+        self._counts.attempts += report.attempts
+        self._counts.rejections += report.rejections
         for (_, waiting), outcome in zip(chunk, report.outcomes, strict=True):
             if waiting.done():
                 continue
             if outcome is None and report.stop is not None:
-                stop = StopError()
-                stop.__cause__ = report.stop
-                waiting.set_exception(stop)
+                waiting.set_exception(StopError(report.stop))
             else:
                 waiting.set_result(outcome)

@@ -1,4 +1,4 @@
-"""Rows: what one line of the input asks, and by which id its answer is known."""
+"""Rows: what each one asks, by which id it is known, and how the ids are counted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from math import isnan
 from numbers import Integral
 from typing import Any, TypeAlias
@@ -13,9 +14,17 @@ from typing import Any, TypeAlias
 from .._call.allowlist import check_name
 from .._plugins.registry import Plugin
 from ..errors import InputError, UnsupportedError
-from .digests import Digests, digest
 
-__all__ = ["IGNORE", "Raw", "Row", "check_columns", "identified", "interpret"]
+__all__ = [
+    "IGNORE",
+    "BadLine",
+    "DigestCounter",
+    "Raw",
+    "Row",
+    "check_columns",
+    "digest",
+    "identified",
+]
 
 Raw: TypeAlias = "str | list[Any] | Mapping[str, Any] | BadLine"
 """What a source gives: a prompt, messages, a dict, or a line that cannot be read."""
@@ -37,7 +46,7 @@ class Row:
     """One row of a job.
 
     Attributes:
-        id: Its ``custom_id``, or what stands for its content and its occurrence.
+        id: Its ``custom_id``, or else a digest of its content and which occurrence of it this is.
         arguments: Keywords for ``LM.complete``.
         model: The model that the row names; None for that of the job.
         raw_endpoint: Whether it is written for ``/completions``: its prompt goes out as it is.
@@ -54,7 +63,7 @@ class Row:
 
 
 def check_columns(names: Iterable[str], plugin: Plugin, ignore: Collection[str] = ()) -> None:
-    """Refuse a column of a table that no row may fill, before the first row is asked.
+    """Refuse a column of a table that no row may have, before the first row is asked.
 
     Raises InputError, or UnknownParameterError for a name that nobody knows.
     """
@@ -71,19 +80,20 @@ def check_columns(names: Iterable[str], plugin: Plugin, ignore: Collection[str] 
 def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Row]:
     """The rows of a source, each with an id of its own.
 
-    The same content twice is two samples. The same ``custom_id`` twice is a fault of the second
-    row, since nobody could tell the two answers apart; its id is that of a row without one.
+    Two rows of the same content are two samples. Of two rows with the same ``custom_id`` the
+    second is at fault, since nobody could tell the answers apart; it gets the id that it would
+    have without one.
 
     Args:
         raws: What the source gives.
-        ignore: Names of fields that are not for us.
+        ignore: Names of fields that are not for the model.
     """
-    seen = Digests()
+    seen = DigestCounter()
     for number, raw in enumerate(raws, 1):
         try:
             if isinstance(raw, BadLine):
                 raise InputError(raw.fault)
-            name, row = interpret(raw, ignore)
+            name, row = _interpret(raw, ignore)
         except (InputError, UnsupportedError) as error:
             name, row = None, Row("", fault=error)
             with suppress(InputError):
@@ -97,8 +107,8 @@ def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Ro
         yield replace(row, id=name, number=number)
 
 
-def interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
-    """A row without its id, and the ``custom_id`` if it has one.
+def _interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
+    """The ``custom_id`` of a row, if it has one, and the row without an id.
 
     Raises InputError or UnsupportedError for what is no row.
     """
@@ -128,7 +138,7 @@ def interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
 
 
 def _given(raw: Mapping[str, Any], ignore: Collection[str]) -> dict[str, Any]:
-    """The fields that are there and for us."""
+    """The fields that have a value and are not to be ignored."""
     return {name: raw[name] for name in raw if name not in ignore and raw[name] is not None}
 
 
@@ -170,7 +180,7 @@ def _custom_id(raw: Any) -> str | None:
 
 
 def _content(raw: Raw, row: Row) -> bytes:
-    """What a row asks, in one way of writing it; of a bad one, the whole of it."""
+    """What a row asks, in one spelling; the whole of a bad row."""
     if isinstance(raw, BadLine):
         return raw.content
     what: Any = raw if row.fault else [row.model, row.raw_endpoint, row.arguments]
@@ -182,3 +192,78 @@ def _content(raw: Raw, row: Row) -> bytes:
 
 def _kind(value: object) -> str:
     return type(value).__name__
+
+
+# -- digests -----------------------------------------------------------------------------------
+
+SIZE = 12  # bytes: among a thousand million rows, two alike by chance once in 10**11 jobs
+_COUNT = 4
+_SLOT = SIZE + _COUNT
+_FREE = bytes(_COUNT)
+_SHARDS = 256  # each grows by itself, so that no growth stops the work or doubles the memory
+_LOAD = 0.75
+
+
+def digest(text: str | bytes) -> bytes:
+    """What stands for a text in a DigestCounter."""
+    if isinstance(text, str):
+        text = text.encode("utf-8", "surrogatepass")
+    return blake2b(text, digest_size=SIZE).digest()
+
+
+class DigestCounter:
+    """How often each digest was seen, in about 25 bytes a digest, however many there are.
+
+    A dict of ``bytes`` objects would take five times the memory. This is open addressing in one
+    ``bytearray`` a shard.
+    """
+
+    __slots__ = ("_shards", "_used")
+
+    def __init__(self) -> None:
+        self._shards = [bytearray(_SLOT * 8) for _ in range(_SHARDS)]
+        self._used = [0] * _SHARDS
+
+    def add(self, key: bytes) -> int:
+        """Count a digest once more; returns how often it was counted by now."""
+        number = key[0]
+        table = self._shards[number]
+        if (self._used[number] + 1) * _SLOT > len(table) * _LOAD:
+            table = self._shards[number] = _grown(table)
+        at = _find(table, key)
+        count = int.from_bytes(table[at + SIZE : at + _SLOT], "little")
+        if not count:
+            table[at : at + SIZE] = key
+            self._used[number] += 1
+        count = min(count + 1, 2**32 - 1)
+        table[at + SIZE : at + _SLOT] = count.to_bytes(_COUNT, "little")
+        return count
+
+    def __contains__(self, key: bytes) -> bool:
+        table = self._shards[key[0]]
+        at = _find(table, key)
+        return table[at + SIZE : at + _SLOT] != _FREE
+
+    def __len__(self) -> int:
+        """How many different digests there are."""
+        return sum(self._used)
+
+
+def _find(table: bytearray, key: bytes) -> int:
+    """Where the digest is, or else the free slot where it belongs."""
+    end = len(table)
+    at = (int.from_bytes(key[1:5], "little") * (end // _SLOT) >> 32) * _SLOT
+    while table[at : at + SIZE] != key and table[at + SIZE : at + _SLOT] != _FREE:
+        at += _SLOT
+        if at == end:
+            at = 0
+    return at
+
+
+def _grown(table: bytearray) -> bytearray:
+    larger = bytearray(len(table) // _SLOT * 3 // 2 * _SLOT)
+    for at in range(0, len(table), _SLOT):
+        if table[at + SIZE : at + _SLOT] != _FREE:
+            to = _find(larger, bytes(table[at : at + SIZE]))
+            larger[to : to + _SLOT] = table[at : at + _SLOT]
+    return larger

@@ -1,46 +1,36 @@
-"""Runs: a job from its input to its output, in this process."""
+"""Runs: a plan executed from its input to its output, and rows answered from a list."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import select
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._drive.futures import result_of
 from .._drive.workers import Workers
 from .._guard.paths import absolute
 from .._guard.tracebacks import door
 from .._layers.limit import Limits
-from .._transports.threads import outcome
 from ..errors import LMGatewayError
-from .answers import is_success
-from .asker import Asker, StopError
-from .engine import (
-    Engine,
-    Settler,
-    Sink,
-    as_row,
-)
-from .feed import Feed
-from .interrupts import Control, drive
+from ..lm import spec_of
+from .answers import output_line
+from .interrupts import Interrupts, drive
 from .job import Job
 from .journal import Journal
+from .pipeline import Pipeline, ReaderThread, Runner, Write, run_rows
 from .plan import Plan
-from .progress import say, shown
+from .progress import Counts, Summary, say, shown
+from .row_runner import RowRunner, StopError
 from .rows import Row, check_columns, identified
-from .sources import (
-    Input,
-    Source,
-    check_rows,
-    open_source,
-)
-from .tally import Summary, Tally
+from .sources import Input, RowSource, check_rows, open_source
 
 if TYPE_CHECKING:
+    from .._drive.gather import Outcome
     from ..lm import LM
 
 __all__ = ["aprocess_batch", "arun", "conduct", "process_batch", "run"]
@@ -65,8 +55,9 @@ def run(
 ) -> Summary:
     """Answer every row of a source and write each answer once, as a line of JSON.
 
-    Run again with the same arguments, it asks only rows that are not in the output yet. The
-    first Ctrl-C lets calls in flight end, the second stops at once; both raise KeyboardInterrupt.
+    Run again with the same arguments, it asks only the rows that are not in the output yet. The
+    first Ctrl-C lets the calls in flight end, the second stops at once; both raise
+    KeyboardInterrupt.
 
     Args:
         source: A file of JSON lines, CSV or Parquet; "-" for JSON lines on stdin; or an iterable
@@ -120,22 +111,25 @@ async def arun(
         source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, format,
         retry_errors, progress, keywords=keywords,
     )  # fmt: skip
-    return await execute(plan, Control())
+    return await execute(plan, Interrupts())
 
 
 @door
 def process_batch(
     rows: Iterable[Any], lm: LM | str | None = None, *, concurrency: int = 100, **keywords: Any
 ) -> list[dict[str, Any]]:
-    """The rows of the output for rows of an input, in their order; nothing is written.
+    """Answer rows from a list: the rows of the output, in the order of the input.
 
-    It takes what ``run`` takes as an iterable, and each row of the result is as a line of its
-    output: made for ``map`` and ``map_batches`` of any framework. A running event loop is blocked
-    meanwhile, and nothing waited for that only its tasks could bring, as in ``LM.batch``.
+    It takes what ``run`` takes as an iterable, and each row of the result is what ``run`` would
+    write as a line; nothing is written. It is made for ``map`` and ``map_batches`` of any
+    framework. A running event loop is blocked meanwhile, as by ``LM.batch``: what only a task of
+    that loop could bring is not waited for.
 
-    Raises LMGatewayError where no row would be answered, as ``run`` does.
+    Raises LMGatewayError if no row would be answered, as ``run`` does.
     """
-    return drive(lambda: aprocess_batch(rows, lm, concurrency=concurrency, **keywords), Control())
+    return drive(
+        lambda: aprocess_batch(rows, lm, concurrency=concurrency, **keywords), Interrupts()
+    )
 
 
 @door
@@ -145,118 +139,83 @@ async def aprocess_batch(
     """As ``process_batch``, awaited."""
     check_rows(rows)
     plan = Plan((), "-", lm, concurrency=concurrency, keywords=keywords)
-    opened, ours = plan.open_lm()
-    asker = Asker(opened, concurrency, plan.limits, Tally())
-    try:
-        return await settled(asker, list(identified(rows)), concurrency)
-    except StopError as stop:
-        error = _cause(stop)
-        raise error from error.__cause__  # which None would take from it
-    finally:
-        asker.close()
-        if ours:
-            await opened.aclose()
-
-
-async def settled(asker: Asker, rows: list[Row], concurrency: int) -> list[dict[str, Any]]:
-    """The output's rows for some rows, in their order; raises StopError."""
-    waiting = iter(enumerate(rows))
-    results: list[dict[str, Any]] = [{}] * len(rows)
-
-    async def work() -> None:
-        for place, row in waiting:
-            outcome = await asker.settle(row)
-            if outcome is not None:
-                results[place] = as_row(row.id, outcome)
-
-    tasks = [asyncio.ensure_future(work()) for _ in range(min(concurrency, len(rows)))]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return results
+    with (
+        plan.open_lm() as opened,
+        closing(RowRunner(opened, concurrency, plan.limits, Counts())) as runner,
+    ):
+        try:
+            return await run_rows(runner, list(identified(rows)), concurrency)
+        except StopError as stop:
+            raise stop.reason from stop.reason.__cause__  # which None would take from it
 
 
 # -- a job -------------------------------------------------------------------------------------
 
 
 def conduct(plan: Plan) -> Summary:
-    """Execute a plan and handle Ctrl-C; an interrupted run is told by its summary."""
-    control = Control(
+    """Execute a plan and handle Ctrl-C; the summary says whether the run was interrupted."""
+    interrupts = Interrupts(
         on_first=lambda: say("waiting for the calls in flight; Ctrl-C again stops at once")
     )
-    return drive(lambda: execute(plan, control), control)
+    return drive(lambda: execute(plan, interrupts), interrupts)
 
 
-async def execute(plan: Plan, control: Control) -> Summary:
+async def execute(plan: Plan, interrupts: Interrupts) -> Summary:
     """Execute a plan in the running event loop."""
-    lm, ours = plan.open_lm()
-    try:
-        check = partial(check_columns, plugin=lm._spec.plugin, ignore=plan.ignore)
+    with plan.open_lm() as lm:
+        check = partial(check_columns, plugin=spec_of(lm).plugin, ignore=plan.ignore)
         source = open_source(plan.source, plan.form, check)
-        tally = Tally(total=source.total)
+        counts = Counts(total=source.total)
         with _output(plan, source, lm) as (write, job):
-            rows = _undone(identified(source.read(), plan.ignore), job, tally)
-            await _ask(plan, lm, rows, write, tally, control)
-            if job is not None and source.digest is not None and not tally.interrupted:
-                job.check_complete(tally.skipped)
-        return tally.summary()
-    finally:
-        if ours:
-            await lm.aclose()
+            rows = _undone(identified(source.read(), plan.ignore), job, counts)
+            with closing(await _runner(plan, lm, counts)) as runner:
+                await _ask(plan, runner, rows, write, counts=counts, interrupts=interrupts)
+            if job is not None and source.digest is not None and not counts.interrupted:
+                job.check_complete(counts.skipped)
+        return counts.summary()
+
+
+async def _runner(plan: Plan, lm: LM, counts: Counts) -> Runner:
+    if not plan.workers:
+        return RowRunner(lm, plan.concurrency, plan.limits, counts)
+    from .ray import start_actors
+
+    return await start_actors(lm, plan.workers, plan.concurrency, plan.limits, counts)
 
 
 async def _ask(
-    plan: Plan, lm: LM, rows: Iterator[Row], write: Sink, tally: Tally, control: Control
+    plan: Plan,
+    runner: Runner,
+    rows: Iterator[Row],
+    write: Write,
+    *,
+    counts: Counts,
+    interrupts: Interrupts,
 ) -> None:
-    # To keep actors busy, rows wait at their door: a chunk ends with its slowest row.
-    hands = plan.concurrency * 2 * plan.workers if plan.workers else plan.concurrency
-    feed = Feed(rows, 2 * hands)
-    async with _asking(plan, lm, tally) as asker:
-        engine = Engine(asker, write, tally, workers=hands, window=plan.window)
-        with control.attached(engine.drain):
-            try:
-                async with shown(tally, asker.gate, wanted=plan.progress):
-                    await engine.run(feed)
-            except StopError as stop:
-                done = tally.skipped + tally.answered + tally.failed
-                error = _cause(stop)
-                raise error.advise(
-                    f"the job has stopped with {done} rows done; to go on: {plan.command}"
-                ) from error.__cause__
-            finally:
-                feed.stop()
-
-
-@asynccontextmanager
-async def _asking(plan: Plan, lm: LM, tally: Tally) -> AsyncIterator[Settler]:
-    if not plan.workers:
-        asker = Asker(lm, plan.concurrency, plan.limits, tally)
-        try:
-            yield asker
-        finally:
-            asker.close()
-        return
-    from .ray import RayAsker
-
-    actors = RayAsker(lm, plan.workers, plan.concurrency, plan.limits, tally)
+    # To keep actors busy, more rows are in hand than are asked: a chunk ends with its slowest row.
+    workers = plan.concurrency * 2 * plan.workers if plan.workers else plan.concurrency
+    reader = ReaderThread(rows, 2 * workers)
+    pipeline = Pipeline(reader, runner, write, counts, workers=workers, window=plan.window)
     try:
-        await actors.ready()
-        yield actors
+        with interrupts.draining(pipeline.interrupt):
+            async with shown(counts, runner.limit, wanted=plan.progress):
+                await pipeline.run()
+    except StopError as stop:
+        raise stop.reason.advise(
+            f"the job has stopped with {counts.in_output} rows done; to go on: {plan.command}"
+        ) from stop.reason.__cause__
     finally:
-        actors.close()
+        reader.stop()
 
 
 @contextmanager
-def _output(plan: Plan, source: Source, lm: LM) -> Iterator[tuple[Sink, Job | None]]:
-    """What writes a line, and the job, which knows what is done; None for a pipe."""
+def _output(plan: Plan, source: RowSource, lm: LM) -> Iterator[tuple[Write, Job | None]]:
+    """What writes an outcome, and the job, which knows what is done; None for a pipe."""
     if plan.to_stdout:
         path = plan.errors_path()
         errors = None if path is None else Journal(path)
         try:
-            yield _Pipe(errors), None
+            yield _Stdout(errors).write, None
         finally:
             if errors is not None:
                 errors.close()
@@ -269,26 +228,28 @@ def _output(plan: Plan, source: Source, lm: LM) -> Iterator[tuple[Sink, Job | No
         retry_errors=plan.retry_errors,
     )
     with job:
-        yield job.append, job
+        yield job.write, job
 
 
-class _Pipe:
-    """Stdout, which may make its writer wait; then the event loop goes on."""
+class _Stdout:
+    """Stdout, which may make its writer wait; the event loop goes on meanwhile."""
 
     def __init__(self, errors: Journal | None) -> None:
         self._errors = errors
         self._thread = Workers(1)
         self._turn = asyncio.Lock()
 
-    async def __call__(self, text: bytes) -> None:
-        if self._errors is not None and not is_success(text):
+    async def write(self, name: str, outcome: Outcome) -> None:
+        """Write what became of a row."""
+        text = output_line(name, outcome)
+        if self._errors is not None and isinstance(outcome, LMGatewayError):
             self._errors.append(text)
             return
         async with self._turn:
             if _takes_at_once(text):
                 os.write(1, text)
                 return
-            await outcome(self._thread.submit(partial(_write_stdout, text)))
+            await result_of(self._thread.submit(partial(_write_stdout, text)))
 
 
 def _takes_at_once(text: bytes) -> bool:
@@ -303,19 +264,13 @@ def _write_stdout(text: bytes) -> None:
         rest = rest[os.write(1, rest) :]
 
 
-def _undone(rows: Iterator[Row], job: Job | None, tally: Tally) -> Iterator[Row]:
+def _undone(rows: Iterator[Row], job: Job | None, counts: Counts) -> Iterator[Row]:
     is_done = job.is_done if job is not None and len(job.done.ids) else None
     for row in rows:
         if is_done is not None and is_done(row.id):
-            tally.skipped += 1
+            counts.skipped += 1
         else:
             yield row
-
-
-def _cause(stop: StopError) -> LMGatewayError:
-    error = stop.__cause__
-    assert isinstance(error, LMGatewayError)
-    return error
 
 
 def _completed(summary: Summary) -> Summary:

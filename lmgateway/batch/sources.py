@@ -1,4 +1,4 @@
-"""Sources: the input as a stream of raw rows, from JSON lines, CSV, Parquet, a pipe or Python."""
+"""Sources: raw rows, read from JSON lines, CSV, Parquet, a pipe or an iterable of Python."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .._guard.paths import absolute
 from ..errors import InputError, UnsupportedError, excerpt
 from .rows import BadLine, Raw
 
-__all__ = ["Input", "Source", "check_rows", "open_source"]
+__all__ = ["Input", "RowSource", "check_rows", "open_source"]
 
 Input: TypeAlias = "str | os.PathLike[str] | Iterable[Any]"
 """A file, ``"-"`` for stdin, or any iterable of prompts, message lists and dicts."""
 
 Check: TypeAlias = "Callable[[Sequence[str]], None]"
-"""What is told the columns of a table, and raises InputError for one that may not be there."""
+"""Is told the columns of a table, and raises InputError for one that may not be there."""
 
 LARGEST_CELL = 2**27
 _BOM = b"\xef\xbb\xbf"
@@ -41,14 +41,14 @@ FORMATS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RowSource:
     """Where rows come from.
 
     Attributes:
         name: The absolute path; "-" for stdin, "" for an iterable.
-        read: Begins to read it; once only for a pipe or an iterator.
-        total: How many rows it has, where that is known.
-        digest: Of the whole file; None for what can be read but once.
+        read: Begins to read the rows; a pipe or an iterator can be read only once.
+        total: The number of rows; None if it is not known.
+        digest: Of the whole file; None for a pipe or an iterable.
     """
 
     name: str
@@ -57,15 +57,17 @@ class Source:
     digest: str | None = None
 
 
-def open_source(given: Input, form: str | None = None, check: Check = lambda names: None) -> Source:
+def open_source(
+    given: Input, form: str | None = None, check: Check = lambda names: None
+) -> RowSource:
     """The source for a path, "-" or an iterable.
 
-    A file is read once from end to end here, to know it again and to count its rows.
+    A file is read once from end to end here, for its digest and the number of its rows.
 
     Args:
         given: What the user gave.
         form: ``jsonl``, ``csv``, ``tsv`` or ``parquet``, where the name does not say it.
-        check: Is told the columns of a table: here, or by what is read of a pipe.
+        check: Is told the columns of a table; of a pipe, when its first line is read.
 
     Raises:
         InputError: There is no such file, its form is not known, or it is not of that form.
@@ -73,26 +75,26 @@ def open_source(given: Input, form: str | None = None, check: Check = lambda nam
     """
     if not isinstance(given, (str, os.PathLike)):
         total = len(given) if isinstance(given, Sized) else None
-        return Source("", lambda: iter(given), total)
+        return RowSource("", lambda: iter(given), total)
     if given == "-":
         kind = _form("-", form or "jsonl")
-        return Source("-", lambda: _read_stdin(kind, check))
+        return RowSource("-", lambda: _read_stdin(kind, check))
     path = Path(absolute(given, "input"))
     if not os.path.isfile(path):
         raise InputError(f"there is no file {excerpt(str(path))}")
     kind = _form(path.suffix.lower(), form)
     if kind == "parquet":
         total = _survey_parquet(path, check)
-        return Source(str(path), lambda: _read_parquet(path), total, _digest(path))
+        return RowSource(str(path), lambda: _read_parquet(path), total, _digest(path))
     if kind == "jsonl":
         counted, hashed = _survey(path)
-        return Source(str(path), lambda: _read_lines(path.open("rb")), counted, hashed)
+        return RowSource(str(path), lambda: _read_lines(path.open("rb")), counted, hashed)
     total = sum(1 for _ in _open_table(path, kind, check))
-    return Source(str(path), lambda: _open_table(path, kind, check), total, _digest(path))
+    return RowSource(str(path), lambda: _open_table(path, kind, check), total, _digest(path))
 
 
 def check_rows(given: object) -> None:
-    """Refuse what is one row, or none at all, where many are wanted."""
+    """Raise InputError for what is one row, or no row, and no iterable of rows."""
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
         raise InputError(f"a batch takes an iterable of rows, not one {type(given).__name__}")
 
@@ -188,7 +190,7 @@ def _cells(file: IO[str], kind: str, name: str) -> Iterator[tuple[int, list[str]
 
 
 def _columns(header: list[str], name: str, check: Check) -> list[str]:
-    """The columns that a table's header names, checked; nameless ones at its end are none."""
+    """The checked columns of a table; empty cells at the end of its header are no columns."""
     columns = list(header)
     while columns and not columns[-1]:
         columns.pop()
@@ -210,7 +212,7 @@ def _checked(columns: list[str], name: str, check: Check) -> list[str]:
 
 
 def _cell(name: str, text: str | None) -> Any:
-    """A cell's value: a prompt is a text; anything else is JSON where it can be; "" is nothing."""
+    """The value of a cell: a text for a prompt, else JSON if it is any; None if it is empty."""
     if name in ("prompt", "custom_id", "system", "model") or text is None:
         return text or (text if name == "prompt" else None)
     try:
@@ -254,7 +256,7 @@ def _read_parquet(path: Path) -> Iterator[Raw]:
 
 
 def _without_gaps(value: Any) -> Any:
-    """A struct has every field of its type: what is null in it was not there."""
+    """A value without the nulls in its structs, which have every field of their type."""
     if isinstance(value, dict):
         return {k: _without_gaps(v) for k, v in value.items() if v is not None}
     return [_without_gaps(each) for each in value] if isinstance(value, list) else value

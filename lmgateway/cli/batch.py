@@ -142,7 +142,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """How far a batch is, whether it runs, and what goes on with it."""
-    from ..batch.state import status as read_status
+    from ..batch.job import status as read_status
 
     found = read_status(file)
     if as_json:

@@ -186,9 +186,9 @@ def _examine_base(lm: LM) -> Iterator[Finding]:
     if spec.filled is None or "api_base" not in spec.filled.variables:
         yield Finding(None, "host", "none: this provider has no base URL")
         return
-    base = spec.target.base_url
+    base = spec.endpoint.base_url
     if base is None:
-        yield _failed("base URL", spec.target.missing_base())
+        yield _failed("base URL", spec.endpoint.missing_base())
     else:
         yield Finding(True, "base URL", f"{base}, from {spec.filled.origins['api_base']}")
 
@@ -208,7 +208,7 @@ def _examine_secrets(lm: LM) -> Iterator[Finding]:
         if isinstance(value, MissingSecret):
             problem = value.missing()
         elif value is None and name == "api_key":
-            problem = spec.target.missing_key(HTTPRequest("GET", None, "/"))
+            problem = spec.endpoint.missing_key(HTTPRequest("GET", None, "/"))
         if problem is not None:
             yield _failed(name, problem)
         elif value is None:
@@ -254,7 +254,7 @@ def _judged(lm: LM, error: LMGatewayError) -> Finding:
     """What a failed call shows, and what to do."""
     filled = lm._spec.filled
     if isinstance(error, TransportError):
-        base = lm._spec.target.base_url
+        base = lm._spec.endpoint.base_url
         advice = f"see that a server runs at {base} and that this machine may reach it"
         return Finding(False, "host", error.message, advice)
     if isinstance(error, (AuthenticationError, PermissionDeniedError, MissingCredentialError)):

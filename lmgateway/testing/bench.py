@@ -12,7 +12,7 @@ from .._call import spec as specs
 from .._call.exchange import exchange
 from .._drive.cancel import Deadline
 from .._drive.loops import run
-from .._layers.call import Call, Scope
+from .._layers.call import Attempt, Call
 from .._plugins.registry import Plugin
 from ..lm import LM
 from ..types import (
@@ -121,19 +121,22 @@ class Bench:
     def hook(self, call: Mapping[str, Any], *, stream: bool = False) -> tuple[Any, LM]:
         """What the plugin's hook itself gives for a call: a flow, or a Completion."""
         lm = self.lm(Wire())
-        spec, request, _ = _prepare(lm, call, stream=stream)
-        return _hook(spec)(request), lm
+        spec, request, made = _prepare(lm, call, stream=stream)
+        return flows.hook_of(spec, made.kind)(request=request), lm
 
     def raw(self, recorded: RecordedCall) -> Any:
         """What the plugin returns for a recorded call, before the core looks at it."""
         wire = Wire(*recorded.answers())
         spec, request, call = _prepare(self.lm(wire), recorded.call, stream=recorded.stream)
-        scope = Scope(call, request, spec.target.base_url, spec.target.asker)
+        attempt = Attempt(call, request)
         try:
-            flow = exchange(_hook(spec), request, spec.target, scope, (wire.layer,))
-            return run(flow, wire, Deadline(60.0))
+            return run(
+                exchange(flows.hook_of(spec, call.kind), attempt, (wire.layer,)),
+                wire,
+                Deadline(60.0),
+            )
         finally:
-            scope.exit()
+            attempt.exit()
 
     def first(self, call: Mapping[str, Any], *, stream: bool = False) -> Any:
         """The first thing a call asks for, as JSON; the answer's texts if it asks for nothing.
@@ -168,16 +171,6 @@ def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[specs.Sp
     given = [keywords.pop(name, None) for name in ("prompt", "messages", "schema")]
     spec = specs.varied(lm._spec, keywords)
     return spec, *flows.prepare(spec, *given, stream=stream)
-
-
-def _hook(spec: specs.Spec) -> Callable[[Request], Any]:
-    hooks, values = spec.plugin.hook, spec.filled.values if spec.filled else None
-
-    def ask(request: Request) -> Any:
-        name = "lmgateway_stream" if request.stream else "lmgateway_complete"
-        return getattr(hooks, name)(request=request, settings=values)
-
-    return ask
 
 
 def _first_exchange(flow: Flow[Any]) -> HTTPRequest | Blocking | None:

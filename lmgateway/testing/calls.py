@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .._layers.call import Scope, Send
+from .._layers.call import Attempt, Send
 from .._store.exchange import Replay, kept_headers
 from .._store.recordings import append_line, from_json, to_json
 from ..errors import InputError, LMGatewayError
@@ -225,7 +225,7 @@ class _Tap:
     def __init__(self) -> None:
         self.exchanges: list[tuple[Exchange, Any]] = []
 
-    def layer(self, send: Send, scope: Scope) -> Send:
+    def layer(self, send: Send, attempt: Attempt) -> Send:
         def exchange(exchange: Exchange) -> Flow[Any]:
             outcome = yield from send(exchange)
             source = getattr(outcome, "source", None)

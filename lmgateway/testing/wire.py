@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .._layers.call import Scope, Send
+from .._layers.call import Attempt, Send
 from ..types import (
     Blocking,
     Exchange,
@@ -60,7 +60,7 @@ class Wire:
         self.asked: list[Exchange] = []
         self.sent: list[HTTPRequest] = []
 
-    def layer(self, send: Send, scope: Scope) -> Send:
+    def layer(self, send: Send, attempt: Attempt) -> Send:
         """The innermost effect layer: notes each exchange, and runs no Blocking."""
 
         def exchange(exchange: Exchange) -> Flow[Any]:
@@ -69,7 +69,7 @@ class Wire:
                 return (yield from send(exchange))
             answer = self._next()
             if isinstance(source := getattr(answer, "source", None), Pieces):
-                scope.on_exit(source.close)
+                attempt.on_exit(source.close)
             return answer
 
         return exchange

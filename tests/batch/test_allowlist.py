@@ -37,7 +37,7 @@ from lmgateway.batch import (
     process_batch,
     run,
 )
-from lmgateway.batch.ray import Answerer, _Worker
+from lmgateway.batch.ray import Answerer, _Actor
 from lmgateway.batch.rows import identified
 from lmgateway.types import (
     Completion,
@@ -227,9 +227,9 @@ def aprocessed(lm: LM, values: Mapping[str, Any], _: Path) -> Mapping[str, Outco
 
 def actors(lm: LM, values: Mapping[str, Any], _: Path) -> Mapping[str, Outcome]:
     async def main() -> dict[str, Outcome]:
-        worker = _Worker(lm, 10, Limits())
+        actor = _Actor(lm, 10, Limits())
         rows = list(identified(row(*each) for each in values.items()))
-        report = await worker.settle(rows)
+        report = await actor.run_rows(rows)
         return {
             name: said(outcome if isinstance(outcome, Exception) else None)
             for name, outcome in zip(values, report.outcomes, strict=True)

@@ -11,13 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lmgateway.batch import locks, status
-from lmgateway.batch.answers import (
-    answer_row,
-    error_row,
-    line,
-    read_row,
-)
+from lmgateway.batch import journal, status
+from lmgateway.batch.answers import output_line, read_row
 from lmgateway.batch.job import (
     Fingerprint,
     Job,
@@ -26,16 +21,21 @@ from lmgateway.batch.job import (
 )
 from lmgateway.batch.journal import Journal
 from lmgateway.errors import ConfigError, InputError
+from lmgateway.types import Completion
 
 PRINT = Fingerprint("input", "echo", "m", "settings", None)
 
 
+ANSWER: Completion = {"prompt": "p", "choices": [{"text": "t"}]}
+FAILURE = InputError("no")
+
+
 def good(name: str) -> bytes:
-    return line(answer_row(name, {"prompt": "p", "choices": [{"text": "t"}]}))
+    return output_line(name, ANSWER)
 
 
 def bad(name: str) -> bytes:
-    return line(error_row(name, InputError("no")))
+    return output_line(name, FAILURE)
 
 
 def opened(output: Path, fingerprint: Fingerprint = PRINT, *, retry_errors: bool = False) -> Job:
@@ -49,8 +49,8 @@ def output(tmp_path: Path) -> Path:
 
 def test_what_was_written_is_done_when_the_job_is_opened_again(output: Path) -> None:
     with opened(output) as job:
-        job.append(good("a"))
-        job.append(bad("ä\n\ud800"))
+        job.write("a", ANSWER)
+        job.write("ä\n\ud800", FAILURE)
     with opened(output) as job:
         assert [job.is_done(name) for name in ("a", "ä\n\ud800", "b")] == [True, True, False]
         assert (job.done.answers, job.done.errors) == (1, 1)
@@ -67,12 +67,12 @@ def test_what_was_written_is_done_when_the_job_is_opened_again(output: Path) -> 
 )
 def test_a_torn_tail_is_cut(output: Path, tail: bytes) -> None:
     with opened(output) as job:
-        job.append(good("a"))
+        job.write("a", ANSWER)
     with output.open("ab") as file:
         file.write(tail)
     with opened(output) as job:
         assert not job.is_done("b")
-        job.append(good("c"))
+        job.write("c", ANSWER)
     assert output.read_bytes() == good("a") + good("c")
 
 
@@ -141,7 +141,7 @@ def test_damage_in_the_middle_is_told_and_nothing_is_cut(
 @damages
 def test_damage_at_the_end_is_asked_again(output: Path, damage: bytes) -> None:
     with opened(output) as job:
-        job.append(good("a"))
+        job.write("a", ANSWER)
     with output.open("ab") as file:
         file.write(damage)
     with opened(output) as job:
@@ -154,9 +154,9 @@ def test_damage_at_the_end_is_asked_again(output: Path, damage: bytes) -> None:
 def test_an_id_that_became_another_rows_is_told(output: Path, which: str) -> None:
     fingerprint = replace(PRINT, errors=str(output.with_name("errors.jsonl")))
     with opened(output, fingerprint) as job:
-        job.append(good("a"))
-        job.append(good("b"))
-        job.append(bad("a") if which == "errors" else good("a"))
+        job.write("a", ANSWER)
+        job.write("b", ANSWER)
+        job.write("a", FAILURE if which == "errors" else ANSWER)
     with pytest.raises(ConfigError, match="has the custom_id 'a' of an earlier line"):
         opened(output, fingerprint)
 
@@ -212,7 +212,7 @@ def test_who_looks_at_a_job_keeps_nobody_off(output: Path, monkeypatch: pytest.M
         fcntl.flock(looking, fcntl.LOCK_SH)
         assert not read_job(output)["running"]
         # The look ends while the job waits for it.
-        monkeypatch.setattr(locks, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+        monkeypatch.setattr(journal, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
         with opened(output):
             assert read_job(output)["running"]
 
@@ -220,7 +220,7 @@ def test_who_looks_at_a_job_keeps_nobody_off(output: Path, monkeypatch: pytest.M
 def test_the_lock_of_a_killed_process_is_free(output: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path;"
-        "from test_job import *; job = opened(Path(sys.argv[1])); job.append(good('a'));"
+        "from test_job import *; job = opened(Path(sys.argv[1])); job.write('a', ANSWER);"
         "print('ready', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -250,8 +250,8 @@ def test_a_file_that_is_not_ours_is_refused_and_not_touched(output: Path, which:
 def test_errors_go_apart(output: Path) -> None:
     fingerprint = replace(PRINT, errors=str(output.with_name("errors.jsonl")))
     with opened(output, fingerprint) as job:
-        job.append(good("a"))
-        job.append(bad("b"))
+        job.write("a", ANSWER)
+        job.write("b", FAILURE)
     assert output.read_bytes() == good("a")
     assert output.with_name("errors.jsonl").read_bytes() == bad("b")
     with opened(output, fingerprint) as job:
@@ -260,8 +260,8 @@ def test_errors_go_apart(output: Path) -> None:
 
 def test_errors_are_taken_out_to_be_asked_again(output: Path) -> None:
     with opened(output) as job:
-        for text in (good("a"), bad("b"), good("c")):
-            job.append(text)
+        for name, outcome in (("a", ANSWER), ("b", FAILURE), ("c", ANSWER)):
+            job.write(name, outcome)
     with opened(output, retry_errors=True) as job:
         assert not job.is_done("b")
     assert output.read_bytes() == good("a") + good("c")
@@ -271,11 +271,11 @@ def test_what_is_asked_again_keeps_the_mode_and_the_link_of_its_file(output: Pat
     kept = output.with_name("kept.jsonl")
     output.symlink_to(kept)
     with opened(output) as job:
-        job.append(good("a"))
-        job.append(bad("b"))
+        job.write("a", ANSWER)
+        job.write("b", FAILURE)
     kept.chmod(0o600)
     with opened(output, retry_errors=True) as job:
-        job.append(good("b"))
+        job.write("b", ANSWER)
     assert output.is_symlink()
     assert kept.read_bytes() == good("a") + good("b")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600

@@ -27,7 +27,7 @@ keywords = {"model": "m", "api_base": url, "retries": 0}
 import ray
 ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
 if kill:
-    make = actors.RayAsker.__init__
+    make = actors.RayRunner.__init__
     def making(self, *arguments):
         make(self, *arguments)
         threading.Thread(target=killing, args=self.actors[:1]).start()
@@ -35,7 +35,7 @@ if kill:
         while not (os.path.exists(output) and os.path.getsize(output) > 50_000):
             time.sleep(0.01)
         ray.kill(actor, no_restart=False)
-    actors.RayAsker.__init__ = making
+    actors.RayRunner.__init__ = making
 plan = Plan(rows, output, "openai", concurrency=50, workers=workers, keywords=keywords)
 print("\nJSON", json.dumps({"seconds": conduct(plan).seconds}))
 """

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from lmgateway.batch.digests import Digests, digest
-from lmgateway.batch.rows import Row, identified
+from lmgateway.batch.rows import DigestCounter, Row, digest, identified
 from lmgateway.errors import InputError, UnsupportedError
 
 
@@ -138,7 +137,7 @@ def test_no_row_takes_the_id_of_another() -> None:
 
 
 def test_digests_count_like_a_counter() -> None:
-    chance, digests, counts = random.Random(1), Digests(), dict[bytes, int]()
+    chance, digests, counts = random.Random(1), DigestCounter(), dict[bytes, int]()
     for _ in range(30_000):
         key = digest(str(chance.randrange(20_000)))
         counts[key] = counts.get(key, 0) + 1
@@ -149,7 +148,7 @@ def test_digests_count_like_a_counter() -> None:
 
 
 def test_digests_take_little_memory() -> None:
-    digests = Digests()
+    digests = DigestCounter()
     for number in range(100_000):
         digests.add(digest(str(number)))
     assert sum(map(len, digests._shards)) < 35 * 100_000

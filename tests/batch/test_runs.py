@@ -24,16 +24,15 @@ from lmgateway._plugins.registry import plugin_from
 from lmgateway.batch import (
     aprocess_batch,
     arun,
-    asker,
     process_batch,
+    row_runner,
     run,
     status,
 )
-from lmgateway.batch.asker import Asker
-from lmgateway.batch.engine import Engine
-from lmgateway.batch.feed import Feed
+from lmgateway.batch.pipeline import Pipeline, ReaderThread
+from lmgateway.batch.progress import Counts
+from lmgateway.batch.row_runner import RetryPolicy, RowRunner
 from lmgateway.batch.rows import identified
-from lmgateway.batch.tally import Tally
 from lmgateway.errors import InputError
 from lmgateway.testing import ScriptedLM
 from lmgateway.types import (
@@ -64,12 +63,12 @@ def repeated(request: Request) -> str:
     return str(request.prompt)
 
 
-IMPATIENT = asker.Patience(backoff=0.02, longest=0.1)
+IMPATIENT = RetryPolicy(backoff=0.02, longest_backoff=0.1)
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asker, "PATIENCE", IMPATIENT)
+    monkeypatch.setattr(row_runner, "RETRY_POLICY", IMPATIENT)
 
 
 @pytest.fixture
@@ -212,7 +211,7 @@ def test_a_row_alone_that_finds_the_key_wrong_is_not_an_error_row(output: Path) 
 def test_a_service_that_is_down_stops_the_job_and_no_row_is_to_blame(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asker, "PATIENCE", replace(IMPATIENT, outage=0.2))
+    monkeypatch.setattr(row_runner, "RETRY_POLICY", replace(IMPATIENT, outage=0.2))
     with serve_chat("--chance", "1.0") as server:
         keywords = {"model": "m", "api_base": server.url, "retries": 0}
         with pytest.raises(errors.RateLimitError, match="0 rows done; to go on"):
@@ -242,17 +241,16 @@ def test_a_service_that_refuses_a_third_at_random_answers_every_row(
 def test_order_is_kept_where_writing_takes_time() -> None:
     written: list[str] = []
 
-    async def write(text: bytes) -> None:
-        name = json.loads(text)["custom_id"]
+    async def write(name: str, outcome: Any) -> None:
         for _ in range(int(name) % 7):
             await asyncio.sleep(0)
         written.append(name)
 
     async def main() -> None:
-        names, tally = [str(n) for n in range(100)], Tally()
-        settler = asker.Asker(lmgateway.get_lm("echo"), 20, Limits(), tally)
-        engine = Engine(settler, write, tally, workers=20, window=40)
-        await engine.run(Feed(identified(named(*names)), 50))
+        names, counts = [str(n) for n in range(100)], Counts()
+        runner = RowRunner(lmgateway.get_lm("echo"), 20, Limits(), counts)
+        reader = ReaderThread(identified(named(*names)), 50)
+        await Pipeline(reader, runner, write, counts, workers=20, window=40).run()
         assert written == names
 
     asyncio.run(main())
@@ -463,14 +461,16 @@ def test_process_batch_raises_what_concerns_all_rows() -> None:
 def test_a_job_that_stops_waits_for_no_end_of_a_pause() -> None:
     async def main() -> None:
         lm = ScriptedLM(lambda request: errors.RateLimitError("no", status=429, retry_after=500.0))
-        asking = Asker(lm, 4, Limits(), Tally())
-        rows = [asyncio.ensure_future(asking.settle(row)) for row in identified(named(*"abcdefgh"))]
-        for _ in range(50):  # one was refused, and the others stand at the gate
+        runner = RowRunner(lm, 4, Limits(), Counts())
+        rows = [
+            asyncio.ensure_future(runner.run_row(row)) for row in identified(named(*"abcdefgh"))
+        ]
+        for _ in range(50):  # one was refused, and the others wait for their turn
             await asyncio.sleep(0)
-        asking.drain()
+        runner.drain()
         assert await asyncio.wait_for(asyncio.gather(*rows), 10) == [None] * 8
         assert len(lm.requests) == 1
-        asking.close()
+        runner.close()
 
     asyncio.run(main())
 
@@ -493,20 +493,20 @@ def test_a_job_that_stops_waits_for_no_further_attempt_of_a_call(when: str) -> N
     async def main() -> None:
         provider = Refusing()
         lm = LM(specify("refusing", "m", {}, plugin_from(provider, name="refusing")))
-        asking = Asker(lm, 4, Limits(), Tally())
-        row = asyncio.ensure_future(asking.settle(next(identified(named("a")))))
+        runner = RowRunner(lm, 4, Limits(), Counts())
+        row = asyncio.ensure_future(runner.run_row(next(identified(named("a")))))
         while not provider.attempts:
             await asyncio.sleep(0)
         if when == "before":
-            asking.drain()
+            runner.drain()
         provider.attempts[0].set_result(None)
         for _ in range(50):  # it has been refused, and waits for 30 s
             await asyncio.sleep(0)
-        asking.drain()
+        runner.drain()
         assert await asyncio.wait_for(row, 10) is None
         assert len(provider.attempts) == 1
-        assert asking.gate.flying == 0
-        asking.close()
+        assert runner.limit.in_flight == 0
+        runner.close()
 
     asyncio.run(main())
 
@@ -515,18 +515,18 @@ def test_a_row_whose_job_stops_and_is_cancelled_is_cancelled() -> None:
     async def main() -> None:
         provider = Refusing()
         lm = LM(specify("refusing", "m", {}, plugin_from(provider, name="refusing")))
-        asking = Asker(lm, 4, Limits(), Tally())
-        row = asyncio.ensure_future(asking.settle(next(identified(named("a")))))
+        runner = RowRunner(lm, 4, Limits(), Counts())
+        row = asyncio.ensure_future(runner.run_row(next(identified(named("a")))))
         while not provider.attempts:
             await asyncio.sleep(0)
         provider.attempts[0].set_result(None)
         for _ in range(50):
             await asyncio.sleep(0)
-        asking.drain()
+        runner.drain()
         row.cancel()
         with pytest.raises(asyncio.CancelledError):
             await row
-        asking.close()
+        runner.close()
 
     asyncio.run(main())
 

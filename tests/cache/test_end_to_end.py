@@ -16,7 +16,7 @@ import pytest
 from support.fault_server import FaultServer, await_event, chunk, head, receive, reply, send
 
 from lmgateway import LM, get_lm
-from lmgateway._layers import singleflight as flight
+from lmgateway._layers import singleflight
 from lmgateway._store.recorder import record
 from lmgateway._store.settings import CacheSettings
 from lmgateway.errors import AuthenticationError, ConfigError, StreamInterruptedError
@@ -116,7 +116,7 @@ def test_thirty_two_threads_and_a_hundred_tasks_send_one_request() -> None:
             assert {future.result()[0] for future in futures} == {"yes"}
             assert tasks.result() == [["yes"]] * 100
         assert len(server.requests) == 1
-    assert not flight._flights
+    assert not singleflight.flights
 
 
 async def many(lm: LM) -> list[list[str]]:

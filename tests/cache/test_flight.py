@@ -26,7 +26,7 @@ from support.service import AsyncService, Where, World, embedded, says
 
 from lmgateway import LM, errors, get_lm
 from lmgateway._drive.loops import advance, run
-from lmgateway._layers import singleflight as flight
+from lmgateway._layers import singleflight
 from lmgateway.types import (
     Completion,
     Emit,
@@ -53,7 +53,7 @@ def together(world: World, count: int, answer: Any = None, **options: Any) -> li
 
 def waiting() -> int:
     """How many wait for a flight."""
-    return sum(len(one.future._done_callbacks) for one in list(flight._flights.values()))
+    return sum(len(one.future._done_callbacks) for one in list(singleflight.flights.values()))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -70,7 +70,7 @@ def test_a_hundred_equal_calls_at_once_send_one(world: World) -> None:
     assert len(world.service.requests) == 1
     assert sorted(answer["cached"] for answer in answers) == [False] + [True] * 99
     assert len({answer["choices"][0]["text"] for answer in answers}) == 1
-    assert not flight._flights
+    assert not singleflight.flights
 
 
 def test_followers_share_no_object(world: World) -> None:
@@ -94,7 +94,7 @@ def test_followers_of_blocking_work_share_no_object(world: World) -> None:
         leader = pool.submit(world.ask)
         assert begun.wait(10)
         follower = pool.submit(world.ask)
-        wait_for(lambda: waiting() >= 1 and len(flight._flights) == 1)
+        wait_for(lambda: waiting() >= 1 and len(singleflight.flights) == 1)
         gate.set()
     raw = follower.result()["raw"]
     assert raw == leader.result()["raw"] == outcome
@@ -390,44 +390,44 @@ def test_threads_and_loops_share_a_flight(world: World) -> None:
 
 
 def test_only_the_first_landing_counts() -> None:
-    led, leads = flight.join("key")
+    led, leads = singleflight.join("key")
     assert leads
-    led.land(flight.Landing(b"one"))
-    led.land(flight.NOTHING)
-    assert led.future.result() == flight.Landing(b"one")
-    again, leads = flight.join("key")
+    led.done(singleflight.Result(b"one"))
+    led.done(singleflight.NO_RESULT)
+    assert led.future.result() == singleflight.Result(b"one")
+    again, leads = singleflight.join("key")
     assert leads
-    led.land(flight.NOTHING)  # a late one must not end its successor
+    led.done(singleflight.NO_RESULT)  # a late one must not end its successor
     assert not again.future.done()
-    again.land(flight.NOTHING)
+    again.done(singleflight.NO_RESULT)
 
 
 @pytest.mark.parametrize("number", LINES)
 def test_the_collector_may_drop_a_leader_while_another_joins(number: int) -> None:
-    led, _ = flight.join("key")
-    joined: list[tuple[flight.Flight, bool]] = []
+    led, _ = singleflight.join("key")
+    joined: list[tuple[singleflight.Flight, bool]] = []
 
     def join() -> None:
-        with Collector(flight, number, lambda: led.land(flight.NOTHING)):
-            joined.append(flight.join("key"))
+        with Collector(singleflight, number, lambda: led.done(singleflight.NO_RESULT)):
+            joined.append(singleflight.join("key"))
 
     thread = threading.Thread(target=join, daemon=True)
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
-    led.land(flight.NOTHING)
+    led.done(singleflight.NO_RESULT)
     own, leads = joined[0]
     assert leads or own is led
-    own.land(flight.NOTHING)
-    assert not flight._flights
+    own.done(singleflight.NO_RESULT)
+    assert not singleflight.flights
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_waits_for_no_leader_of_its_parent() -> None:
-    led, _ = flight.join("key")
+    led, _ = singleflight.join("key")
     child = os.fork()
     if child == 0:
-        os._exit(0 if flight.join("key")[1] else 1)
-    led.land(flight.NOTHING)
+        os._exit(0 if singleflight.join("key")[1] else 1)
+    led.done(singleflight.NO_RESULT)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

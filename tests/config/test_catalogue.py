@@ -48,7 +48,7 @@ def test_a_row_is_a_provider(host: Host) -> None:
     spec = specify(f"{host.name}/some/model", None, {})
 
     assert (spec.selection.provider, spec.model) == (host.name, "some/model")
-    assert spec.target.base_url == host.api_base
+    assert spec.endpoint.base_url == host.api_base
 
 
 @pytest.mark.parametrize("host", LOCKED, ids=named)

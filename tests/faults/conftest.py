@@ -6,8 +6,8 @@ import pytest
 from faults.play import KEY
 from transports.checking import Authority
 
-from lmgateway._layers import retry as retrying
-from lmgateway._transports import pool
+from lmgateway._layers.retry import budgets
+from lmgateway._transports import leases
 from lmgateway._transports.protocols import TransportOptions
 
 
@@ -20,13 +20,13 @@ def _shared_pools() -> Iterator[None]:
     """Held from the first test to the last: a TLS context costs more than a test."""
     options = TransportOptions()
     held = [
-        pool.acquire_sync(options),
-        pool.acquire_async("aiohttp", options),
-        pool.acquire_async("threads", options),
+        leases.acquire_sync(options),
+        leases.acquire_async("aiohttp", options),
+        leases.acquire_async("threads", options),
     ]
     yield
     for transport in held:
-        pool.release(transport)
+        leases.release(transport)
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +37,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(autouse=True)
 def _quick_and_keyed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No wait before another attempt that nobody asked for, and the key in its variable."""
-    retrying._budgets.clear()
-    monkeypatch.setattr(retrying, "FIRST_BACKOFF", 0.0)
+    budgets.clear()
+    monkeypatch.setattr("lmgateway._layers.retry.FIRST_BACKOFF", 0.0)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec
 
+from lmgateway._call.endpoint import Endpoint
+from lmgateway._call.kinds import COMPLETE
 from lmgateway._drive.cancel import Deadline
 from lmgateway._layers.call import Call, Step
 from lmgateway.types import (
@@ -34,7 +36,9 @@ def awaited(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 
 
 def call_of(provider: str = "scripted", *, timeout: float | None = 60.0, **options: Any) -> Call:
-    return Call(provider, Options(timeout=timeout, **options), Deadline(timeout), host="host.test")
+    chosen = Options(timeout=timeout, **options)
+    endpoint = Endpoint(provider, "the test's provider", None, chosen)
+    return Call(COMPLETE, provider, chosen, endpoint, Deadline(timeout), host="host.test")
 
 
 def answer(text: str = "yes", **more: Any) -> Completion:

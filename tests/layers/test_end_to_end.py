@@ -27,11 +27,11 @@ from support.fault_server import (
 
 from lmgateway import get_lm
 from lmgateway._call import flow as flows
-from lmgateway._layers import limit as limiting
-from lmgateway._layers import retry as retrying
-from lmgateway._layers.limit import Limits, limit, limiter_for
+from lmgateway._layers.limit import Limits, limit, limiter_for, limiters
 from lmgateway._layers.observe import CallEvent, on_call
-from lmgateway._layers.permits import Place
+from lmgateway._layers.permits import Permit
+from lmgateway._layers.retry import budgets
+from lmgateway._transports.protocols import BodySource
 from lmgateway.errors import (
     ConnectionFailedError,
     InvalidRequestError,
@@ -108,9 +108,9 @@ COLOURS = [
 
 @pytest.fixture(autouse=True)
 def fresh_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    retrying._budgets.clear()
-    limiting._limiters.clear()
-    monkeypatch.setattr(retrying, "FIRST_BACKOFF", 0.01)
+    budgets.clear()
+    limiters.clear()
+    monkeypatch.setattr("lmgateway._layers.retry.FIRST_BACKOFF", 0.01)
 
 
 @pytest.fixture
@@ -341,10 +341,10 @@ def test_a_parameter_that_a_fallback_would_drop_passes_it_over() -> None:
 
 
 def flying(limits: Limits) -> int:
-    gate = limiter_for("openai", limits).gate
-    assert gate is not None
-    assert not gate._queue
-    return len(gate._flying)
+    semaphore = limiter_for("openai", limits).in_flight
+    assert semaphore is not None
+    assert not semaphore.queued
+    return len(semaphore.held)
 
 
 def test_threads_and_a_loop_never_have_more_at_the_server_than_the_limit() -> None:
@@ -485,15 +485,23 @@ def test_no_event_and_no_log_line_holds_the_key_or_the_prompt(
     assert "secret prompt" not in text
 
 
-def test_a_stream_that_is_closed_from_elsewhere_before_its_first_piece_asks_no_more() -> None:
+def test_a_stream_that_is_closed_from_elsewhere_before_its_first_piece_asks_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, read = threading.Event(), BodySource.read
+
+    def told(source: BodySource) -> Any:
+        reading.set()
+        return read(source)
+
+    monkeypatch.setattr(BodySource, "read", told)
     with FaultServer([receive(), send(OPEN), stall()]) as server, lm_at(server) as lm:
         stream = lm.stream("Hi")
         pieces: list[str] = []
         reader = threading.Thread(target=lambda: pieces.extend(stream))
         reader.start()
         server.await_requests(1)
-        while stream._call.source is None:
-            threading.Event().wait(0.005)
+        reading.wait(10)
         stream.close()
         reader.join(10)
         assert not reader.is_alive()
@@ -507,9 +515,9 @@ def waits_for_the_head(server: FaultServer, lm: Any) -> None:
 
 def waits_for_a_place(server: FaultServer, lm: Any) -> None:
     """Somebody else's call has the only one."""
-    gate = limiter_for("openai", ONE).gate
-    assert gate is not None
-    while not gate._queue:
+    semaphore = limiter_for("openai", ONE).in_flight
+    assert semaphore is not None
+    while not semaphore.queued:
         threading.Event().wait(0.005)
 
 
@@ -545,7 +553,7 @@ def test_a_stream_that_is_closed_from_elsewhere_ends_whatever_its_reader_waits_f
             server.await_hang_up()
         assert len(server.requests) == (other is None)
         if other is not None:
-            other.leave()
+            other.release()
     assert pieces == []
     assert flying(ONE) == 0
 
@@ -577,8 +585,24 @@ def test_an_async_stream_that_is_closed_from_elsewhere_ends_whatever_its_reader_
         if until is waits_for_the_head:
             server.await_hang_up()
         if other is not None:
-            other.leave()
+            other.release()
     assert flying(ONE) == 0
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "threads"])
+def test_an_async_stream_can_be_closed_from_another_loop(transport: str) -> None:
+    async def read(stream: Any) -> list[str]:
+        return [piece async for piece in stream]
+
+    with FaultServer([receive(), stall()]) as server, lm_at(server, transport=transport) as lm:
+        stream = lm.astream("Hi")
+        outcome: list[Any] = []
+        reader = threading.Thread(target=lambda: outcome.append(asyncio.run(read(stream))))
+        reader.start()
+        server.await_requests(1)
+        asyncio.run(stream.aclose())
+        reader.join(10)
+        assert outcome == [[]]
 
 
 def test_a_reader_who_is_cancelled_while_its_stream_is_closed_stays_cancelled() -> None:
@@ -595,8 +619,8 @@ def test_a_reader_who_is_cancelled_while_its_stream_is_closed_stays_cancelled() 
         asyncio.run(main(server, lm))
 
 
-def occupied(until: Any) -> Place | None:
+def occupied(until: Any) -> Permit | None:
     """The only place in flight, for somebody else; None if this test is about something else."""
-    gate = limiter_for("openai", ONE).gate
-    assert gate is not None
-    return gate.enter() if until is waits_for_a_place else None
+    semaphore = limiter_for("openai", ONE).in_flight
+    assert semaphore is not None
+    return semaphore.acquire() if until is waits_for_a_place else None

@@ -19,12 +19,12 @@ from lmgateway._layers.limit import Limits, limiter_for
 from lmgateway._layers.retry import budget_for
 
 limits = Limits(in_flight=1)
-place = limiter_for("p", limits).gate.enter()
+place = limiter_for("p", limits).in_flight.acquire()
 budget_for("p", None)._lock.acquire()
 child = os.fork()
 if not child:
-    granted = limiter_for("p", limits).gate.enter().granted
-    place.leave()
+    granted = limiter_for("p", limits).in_flight.acquire().granted
+    place.release()
     os._exit(0 if granted is None and budget_for("p", None).spend(5) else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -118,7 +118,7 @@ def test_a_child_finds_every_lock_free(tmp_path: Path) -> None:
     assert held >= {
         "lmgateway._config.files._lock",
         "lmgateway._config.provenance._lock",
-        "lmgateway._transports.leases.Connections._lock",
+        "lmgateway._transports.leases.Leases._lock",
         "lmgateway._records.history.History._lock",
         "lmgateway._layers.observe._lock",
         "lmgateway._plugins.registry._lock",
@@ -126,5 +126,5 @@ def test_a_child_finds_every_lock_free(tmp_path: Path) -> None:
         "lmgateway._store.recorder._lock",
         "lmgateway._store.recordings.Recording._lock",
         "lmgateway.testing.scripted._Script._lock",
-        "lmgateway._transports.pool._Shared.lock",
+        "lmgateway._transports.leases.Shared.lock",
     }

@@ -9,10 +9,9 @@ from contextlib import suppress
 import pytest
 from layers.flows import Pump, call_of
 
-from lmgateway._layers import limit as limiting
 from lmgateway._layers.call import Call, Step
 from lmgateway._layers.fallback import fallback
-from lmgateway._layers.limit import Limits, limit
+from lmgateway._layers.limit import Limits, limit, limiters
 from lmgateway._layers.observe import observe, on_call
 from lmgateway._layers.retry import retry
 from lmgateway.errors import ServerError
@@ -45,13 +44,13 @@ def watched(call: Call) -> Step:
 
 
 def limited(call: Call) -> Step:
-    from lmgateway._layers.call import Scope
+    from lmgateway._layers.call import Attempt
 
     def send(exchange: Exchange) -> Flow[Completion]:
         return (yield from failing(Request("m")))
 
     def step(request: Request) -> Flow[Completion]:
-        scope = Scope(call, request, None)
+        scope = Attempt(call, request)
         try:
             layer = limit(Limits(rpm=1e9, tpm=1e9, in_flight=1))
             completion: Completion = yield from layer(send, scope)(HTTPRequest("GET", "", "/"))
@@ -68,7 +67,7 @@ def test_a_failed_call_leaves_no_cycle(layer: Callable[[Call], Step]) -> None:
         with suppress(ServerError):
             Pump().run(layer(call_of())(Request("m", "Hi")))
 
-    limiting._limiters.clear()
+    limiters.clear()
     fail()
     gc.collect()
     gc.disable()

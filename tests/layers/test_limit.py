@@ -1,4 +1,4 @@
-"""Limits: what a flow waits for, in both colours, and that every place comes back."""
+"""Limits: what a flow waits for, sync and async, and that every permit comes back."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 from layers.flows import Pump, answer, awaited, call_of, notes
 from support.fault_server import FaultServer, reply
+from support.permits import held, queued
 
 from lmgateway import get_lm
 from lmgateway._drive.loops import arun, run
 from lmgateway._drive.workers import run_blocking
-from lmgateway._layers import limit as module
-from lmgateway._layers.call import Call, Scope, Send
+from lmgateway._layers.call import Attempt, Call, Send
 from lmgateway._layers.limit import (
     Limits,
     estimate,
     limit,
     limiter_for,
+    limiters,
 )
 from lmgateway.errors import ConnectionFailedError, InvalidSettingError, RequestTimeoutError
 from lmgateway.types import (
@@ -45,12 +46,9 @@ ANY: Any = None  # the transport of flows that send nothing over it
 
 @pytest.fixture(autouse=True)
 def fresh_limiters() -> Iterator[None]:
-    module._limiters.clear()
+    limiters.clear()
     yield
-    for limiter in module._limiters.values():  # whatever a test did, every place came back
-        if limiter.gate is not None:
-            assert not limiter.gate._flying
-            assert not limiter.gate._queue
+    assert not held() + queued()  # whatever a test did, every permit came back
 
 
 class Server:
@@ -80,7 +78,7 @@ def exchange_of(
     exchange: Exchange = POST,
 ) -> Flow[Any]:
     """One attempt that makes one exchange."""
-    scope = Scope(call or call_of(), request or Request("m", "Hi"), None)
+    scope = Attempt(call or call_of(), request or Request("m", "Hi"))
     try:
         return (yield from limit(limits)(send, scope)(exchange))
     finally:
@@ -103,15 +101,15 @@ async def auntil(condition: Callable[[], object]) -> None:
 
 
 def flying(limits: Limits) -> int:
-    gate = limiter_for("scripted", limits).gate
-    assert gate is not None
-    return len(gate._flying)
+    semaphore = limiter_for("scripted", limits).in_flight
+    assert semaphore is not None
+    return len(semaphore.held)
 
 
-def queued(limits: Limits) -> int:
-    gate = limiter_for("scripted", limits).gate
-    assert gate is not None
-    return len(gate._queue)
+def waiting(limits: Limits) -> int:
+    semaphore = limiter_for("scripted", limits).in_flight
+    assert semaphore is not None
+    return len(semaphore.queued)
 
 
 ONE = Limits(in_flight=1)
@@ -185,11 +183,11 @@ async def test_a_cancelled_task_leaves_the_queue() -> None:
     first = asyncio.create_task(arun(exchange_of(ONE, server, call=call), ANY, call.deadline))
     await auntil(lambda: server.answers)
     second = asyncio.create_task(arun(exchange_of(ONE, server, call=call), ANY, call.deadline))
-    await auntil(lambda: queued(ONE))
+    await auntil(lambda: waiting(ONE))
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second
-    assert queued(ONE) == 0
+    assert waiting(ONE) == 0
     server.answers[0].set_result(OK)
     assert await first == OK
 
@@ -201,9 +199,9 @@ async def test_a_task_that_is_cancelled_as_it_is_granted_a_place_gives_it_back()
         asyncio.create_task(arun(exchange_of(ONE, server, call=call), ANY, call.deadline))
         for _ in range(3)
     ]
-    await auntil(lambda: queued(ONE) == 2)
+    await auntil(lambda: waiting(ONE) == 2)
     server.answers[0].set_result(OK)
-    while queued(ONE) == 2:
+    while waiting(ONE) == 2:
         await asyncio.sleep(0)
     assert len(server.answers) == 1  # the second has been granted the place and does not know yet
     tasks[1].cancel()
@@ -217,9 +215,9 @@ def test_a_flow_that_is_closed_in_the_queue_leaves_it() -> None:
     server = Server()
     first, second = exchange_of(ONE, server), exchange_of(ONE, server)
     next(first), next(second)
-    assert (flying(ONE), queued(ONE)) == (1, 1)
+    assert (flying(ONE), waiting(ONE)) == (1, 1)
     second.close()
-    assert (flying(ONE), queued(ONE)) == (1, 0)
+    assert (flying(ONE), waiting(ONE)) == (1, 0)
     first.close()
 
 
@@ -228,7 +226,7 @@ def test_a_flow_that_is_dropped_gives_its_place_back() -> None:
     next(first), next(second)
     del first
     gc.collect()
-    assert (flying(ONE), queued(ONE)) == (1, 0)
+    assert (flying(ONE), waiting(ONE)) == (1, 0)
     second.close()
 
 
@@ -246,7 +244,7 @@ def test_the_deadline_holds_in_the_queue() -> None:
     ):
         pool.submit(wait).result(10)
     assert "waiting for one of the 1 places in flight" in notes(caught.value)
-    assert queued(ONE) == 0
+    assert waiting(ONE) == 0
     first.close()
 
 
@@ -317,7 +315,7 @@ class Pieces:
         self.closed += 1
 
 
-def streamed(pieces: Pieces, seen: list[int], reads: int, scope: Scope) -> Flow[None]:
+def streamed(pieces: Pieces, seen: list[int], reads: int, scope: Attempt) -> Flow[None]:
     """An attempt that reads a stream so many times; notes the places taken in between."""
 
     def send(exchange: Exchange) -> Flow[Any]:
@@ -348,14 +346,14 @@ def streamed(pieces: Pieces, seen: list[int], reads: int, scope: Scope) -> Flow[
 def test_a_stream_holds_its_place_until_it_is_over(reads: int, seen: list[int]) -> None:
     noted: list[int] = []
     pieces = Pieces()
-    Pump().run(streamed(pieces, noted, reads, Scope(call_of(), Request("m", "Hi"), None)))
+    Pump().run(streamed(pieces, noted, reads, Attempt(call_of(), Request("m", "Hi"))))
     assert noted == seen
     assert pieces.closed == (1 if reads == 1 else 0)
     assert flying(ONE) == 0
 
 
 def test_a_streams_place_belongs_to_its_reader() -> None:
-    scope = Scope(call_of(), Request("m", "Hi"), None)
+    scope = Attempt(call_of(), Request("m", "Hi"))
     flow = streamed(Pieces(), [], 1, scope)
 
     def send(exchange: Exchange) -> Flow[Any]:
@@ -375,7 +373,7 @@ def test_a_streams_place_belongs_to_its_reader() -> None:
 
 
 def test_an_answer_that_came_whole_holds_nothing() -> None:
-    scope = Scope(call_of(), Request("m", "Hi"), None)
+    scope = Attempt(call_of(), Request("m", "Hi"))
     for _ in range(2):  # a provider may make several exchanges in one attempt
         Pump().run(limit(ONE)(at_once, scope)(POST))
         assert flying(ONE) == 0
@@ -456,7 +454,7 @@ def test_work_that_had_not_begun_when_it_was_abandoned_never_runs() -> None:
 
 def test_streamed_work_may_begin_after_its_head_was_answered() -> None:
     kept: list[Blocking] = []
-    scope = Scope(call_of(), Request("m", "Hi"), None)
+    scope = Attempt(call_of(), Request("m", "Hi"))
 
     def head_first(exchange: Exchange) -> Flow[Any]:
         assert isinstance(exchange, Blocking)
@@ -516,7 +514,7 @@ def test_an_image_is_not_text() -> None:
     ],
 )
 def test_usage_corrects_the_estimate(usage: Any) -> None:
-    limits, scope = Limits(tpm=600), Scope(call_of(), Request("m", "x" * 400), None)
+    limits, scope = Limits(tpm=600), Attempt(call_of(), Request("m", "x" * 400))
     Pump().run(limit(limits)(at_once, scope)(POST))
     scope.commit(answer(usage=usage))
     assert sleeps(limits, 1) == pytest.approx([59.0], abs=0.5)
@@ -532,7 +530,7 @@ def test_usage_corrects_the_estimate(usage: Any) -> None:
     ],
 )
 def test_an_answer_that_tells_of_no_tokens_is_none_the_worse(outcome: Any) -> None:
-    limits, scope = Limits(tpm=600), Scope(call_of(), Request("m", "Hi"), None)
+    limits, scope = Limits(tpm=600), Attempt(call_of(), Request("m", "Hi"))
     Pump().run(limit(limits)(at_once, scope)(POST))
     scope.commit(outcome)
 
@@ -551,7 +549,7 @@ def test_texts_to_embed_count_before_they_are_sent() -> None:
 
 
 def test_an_answer_that_was_not_sent_for_corrects_nothing() -> None:
-    limits, scope = Limits(tpm=600), Scope(call_of(), Request("m", "Hi"), None)
+    limits, scope = Limits(tpm=600), Attempt(call_of(), Request("m", "Hi"))
     sleeps(limits, 1)
     limit(limits)(at_once, scope)
     scope.commit(answer(usage={"total_tokens": 600}))
@@ -576,9 +574,9 @@ def test_what_a_refused_call_had_reserved_is_given_back() -> None:
     for _ in range(5):
         with pytest.raises(RequestTimeoutError, match="tokens a minute"):
             Pump().run(exchange_of(limits, at_once, call=call_of(timeout=5.0)))
-    pace = limiter_for("scripted", limits).requests
-    assert pace is not None
-    assert pace.reserve(1, 1.5) != pytest.approx(2.0, abs=0.5)
+    rate = limiter_for("scripted", limits).requests
+    assert rate is not None
+    assert rate.reserve(1, 1.5) != pytest.approx(2.0, abs=0.5)
 
 
 def test_a_call_that_is_closed_while_it_sleeps_gives_its_turn_back() -> None:

@@ -1,4 +1,4 @@
-"""Gates and paces by themselves."""
+"""Semaphores and rate limiters by themselves."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from support.collector import LINES, Collector
 from lmgateway._layers import permits
 from lmgateway._layers.limit import Limiter, Limits
 from lmgateway._layers.permits import (
-    Gate,
-    Pace,
-    Place,
-    Slot,
+    Permit,
+    RateLimiter,
+    Reservation,
+    Semaphore,
 )
 
 
@@ -37,189 +37,189 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def seconds(pace: Pace, units: float = 1, patience: float = 1e9) -> float:
-    slot = pace.reserve(units, patience)
-    assert isinstance(slot, Slot)
-    return slot.seconds
+def seconds(rate: RateLimiter, units: float = 1, longest: float = 1e9) -> float:
+    reservation = rate.reserve(units, longest)
+    assert isinstance(reservation, Reservation)
+    return reservation.seconds
 
 
-# -- paces -------------------------------------------------------------------------------------
+# -- rates -------------------------------------------------------------------------------------
 
 
 def test_units_are_spread_evenly(clock: Clock) -> None:
-    pace = Pace(0.5, 0)
-    assert [seconds(pace) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
+    rate = RateLimiter(0.5, 0)
+    assert [seconds(rate) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
 
 
 def test_a_burst_leaves_at_once_and_then_the_pace_holds(clock: Clock) -> None:
-    pace = Pace(0.5, 2)
-    assert [seconds(pace) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
+    rate = RateLimiter(0.5, 2)
+    assert [seconds(rate) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
 
 
 def test_time_that_passed_unused_is_no_credit(clock: Clock) -> None:
-    pace = Pace(0.5, 1)
+    rate = RateLimiter(0.5, 1)
     clock.now += 3600
-    assert [seconds(pace) for _ in range(3)] == [0.0, 0.0, 0.5]
+    assert [seconds(rate) for _ in range(3)] == [0.0, 0.0, 0.5]
 
 
 def test_more_than_the_burst_is_let_through_and_paid_afterwards(clock: Clock) -> None:
-    pace = Pace(0.1, 10)
-    assert seconds(pace, 1000) == 0.0
-    assert seconds(pace, 1) == pytest.approx(99.0)
+    rate = RateLimiter(0.1, 10)
+    assert seconds(rate, 1000) == 0.0
+    assert seconds(rate, 1) == pytest.approx(99.0)
 
 
 def test_nothing_is_reserved_for_who_cannot_wait_so_long(clock: Clock) -> None:
-    pace = Pace(1.0, 0)
-    seconds(pace)
-    assert pace.reserve(1, patience=0.5) == pytest.approx(1.0)
-    assert seconds(pace) == pytest.approx(1.0)
+    rate = RateLimiter(1.0, 0)
+    seconds(rate)
+    assert rate.reserve(1, longest=0.5) == pytest.approx(1.0)
+    assert seconds(rate) == pytest.approx(1.0)
 
 
 def test_the_last_slot_can_be_given_back(clock: Clock) -> None:
-    pace = Pace(1.0, 0)
-    seconds(pace)
-    slot = pace.reserve(1, 10)
-    assert isinstance(slot, Slot)
-    slot.cancel()
-    assert seconds(pace) == pytest.approx(1.0)
+    rate = RateLimiter(1.0, 0)
+    seconds(rate)
+    reservation = rate.reserve(1, 10)
+    assert isinstance(reservation, Reservation)
+    reservation.cancel()
+    assert seconds(rate) == pytest.approx(1.0)
 
 
 def test_a_slot_before_others_is_not_given_back(clock: Clock) -> None:
-    pace = Pace(1.0, 0)
-    slot = pace.reserve(1, 10)
-    assert isinstance(slot, Slot)
-    seconds(pace)
-    slot.cancel()
-    assert seconds(pace) == pytest.approx(2.0)
+    rate = RateLimiter(1.0, 0)
+    reservation = rate.reserve(1, 10)
+    assert isinstance(reservation, Reservation)
+    seconds(rate)
+    reservation.cancel()
+    assert seconds(rate) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("units, due", [(5, 15.0), (-5, 5.0)])
 def test_a_correction_moves_what_comes_next(clock: Clock, units: float, due: float) -> None:
-    pace = Pace(1.0, 0)
-    seconds(pace, 10)
-    pace.correct(units)
-    assert seconds(pace) == pytest.approx(due)
+    rate = RateLimiter(1.0, 0)
+    seconds(rate, 10)
+    rate.correct(units)
+    assert seconds(rate) == pytest.approx(due)
 
 
 @pytest.mark.parametrize("rpm", [1, 7, 59, 61, 150, 600])
 def test_no_minute_sees_more_requests_than_the_limit(clock: Clock, rpm: int) -> None:
-    pace = Limiter("p", Limits(rpm=rpm)).requests
-    assert pace is not None
-    times = [seconds(pace) for _ in range(2 * rpm + 1)]
+    rate = Limiter("p", Limits(rpm=rpm)).requests
+    assert rate is not None
+    times = [seconds(rate) for _ in range(2 * rpm + 1)]
     assert all(late - early > 59.999 for early, late in zip(times, times[rpm:], strict=False))
     assert times[rpm] < 66  # and it is made good use of
 
 
-# -- gates -------------------------------------------------------------------------------------
+# -- permits -----------------------------------------------------------------------------------
 
 
-def granted(place: Place) -> bool:
-    return place.granted is None or place.granted.done()
+def granted(permit: Permit) -> bool:
+    return permit.granted is None or permit.granted.done()
 
 
 def test_a_gate_lets_in_as_many_as_it_has_places() -> None:
-    gate = Gate(2)
-    assert [granted(gate.enter()) for _ in range(4)] == [True, True, False, False]
+    semaphore = Semaphore(2)
+    assert [granted(semaphore.acquire()) for _ in range(4)] == [True, True, False, False]
 
 
 def test_a_place_is_handed_to_the_first_in_the_queue() -> None:
-    gate = Gate(1)
-    first, second, third = gate.enter(), gate.enter(), gate.enter()
-    first.leave()
+    semaphore = Semaphore(1)
+    first, second, third = semaphore.acquire(), semaphore.acquire(), semaphore.acquire()
+    first.release()
     assert (granted(second), granted(third)) == (True, False)
-    second.leave()
+    second.release()
     assert granted(third)
 
 
 def test_nobody_overtakes_the_queue() -> None:
-    gate = Gate(1)
-    first, waiting = gate.enter(), gate.enter()
-    first.leave()
+    semaphore = Semaphore(1)
+    first, waiting = semaphore.acquire(), semaphore.acquire()
+    first.release()
     assert granted(waiting)
-    assert not granted(gate.enter())
+    assert not granted(semaphore.acquire())
 
 
 def test_who_leaves_the_queue_is_passed_over() -> None:
-    gate = Gate(1)
-    first, second, third = gate.enter(), gate.enter(), gate.enter()
-    second.leave()
-    first.leave()
+    semaphore = Semaphore(1)
+    first, second, third = semaphore.acquire(), semaphore.acquire(), semaphore.acquire()
+    second.release()
+    first.release()
     assert granted(third)
 
 
 def test_who_was_granted_a_place_unseen_gives_it_back() -> None:
-    gate = Gate(1)
-    first, second, third = gate.enter(), gate.enter(), gate.enter()
-    first.leave()
-    second.leave()
+    semaphore = Semaphore(1)
+    first, second, third = semaphore.acquire(), semaphore.acquire(), semaphore.acquire()
+    first.release()
+    second.release()
     assert granted(third)
 
 
 def test_leaving_twice_frees_one_place() -> None:
-    gate = Gate(1)
-    first, second, third = gate.enter(), gate.enter(), gate.enter()
-    first.leave()
-    first.leave()
+    semaphore = Semaphore(1)
+    first, second, third = semaphore.acquire(), semaphore.acquire(), semaphore.acquire()
+    first.release()
+    first.release()
     assert (granted(second), granted(third)) == (True, False)
 
 
 @pytest.mark.parametrize("number", LINES)
 def test_the_collector_may_drop_one_while_another_enters(number: int) -> None:
-    """As in a finalizer that runs while this very thread is inside the gate."""
-    gate = Gate(1)
-    first, second = gate.enter(), gate.enter()
-    with Collector(permits, number, first.leave):
-        third = gate.enter()
-    first.leave()
+    """As in a finalizer that runs while this very thread is inside the semaphore."""
+    semaphore = Semaphore(1)
+    first, second = semaphore.acquire(), semaphore.acquire()
+    with Collector(permits, number, first.release):
+        third = semaphore.acquire()
+    first.release()
     assert (granted(second), granted(third)) == (True, False)
-    second.leave()
+    second.release()
     assert granted(third)
 
 
-def in_thread(action: Callable[[], Place]) -> Place:
+def in_thread(action: Callable[[], Permit]) -> Permit:
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(action).result()
 
 
 def test_a_wait_for_places_of_ones_own_thread_could_never_end() -> None:
-    gate = Gate(2)
-    gate.enter(), gate.enter()
-    assert gate.enter().owner == threading.get_ident()
-    assert in_thread(gate.enter).owner is None
+    semaphore = Semaphore(2)
+    semaphore.acquire(), semaphore.acquire()
+    assert semaphore.acquire().owner == threading.get_ident()
+    assert in_thread(semaphore.acquire).owner is None
 
 
 def test_a_wait_for_another_threads_place_can_end() -> None:
-    gate = Gate(2)
-    gate.enter(), in_thread(gate.enter)
-    assert gate.enter().owner is None
+    semaphore = Semaphore(2)
+    semaphore.acquire(), in_thread(semaphore.acquire)
+    assert semaphore.acquire().owner is None
 
 
 def test_ones_own_in_the_queue_before_count_for_they_come_first() -> None:
-    gate = Gate(1)
-    in_thread(gate.enter), gate.enter()
-    assert gate.enter().owner == threading.get_ident()
+    semaphore = Semaphore(1)
+    in_thread(semaphore.acquire), semaphore.acquire()
+    assert semaphore.acquire().owner == threading.get_ident()
 
 
 def test_threads_that_come_and_go_at_random_never_exceed_the_size_and_none_is_lost() -> None:
-    gate, size, inside, most = Gate(3), 3, 0, 0
+    semaphore, size, inside, most = Semaphore(3), 3, 0, 0
     lock = threading.Lock()
 
     def visit(seed: int) -> int:
         nonlocal inside, most
         random, visits = Random(seed), 0
         for _ in range(100):
-            place = gate.enter()
-            if place.granted is not None:
+            permit = semaphore.acquire()
+            if permit.granted is not None:
                 if random.random() < 0.2:  # gives up while it waits
-                    place.leave()
+                    permit.release()
                     continue
-                place.granted.result(30)
+                permit.granted.result(30)
             with lock:
                 inside += 1
                 most = max(most, inside)
             with lock:
                 inside -= 1
-            place.leave()
+            permit.release()
             visits += 1
         return visits
 
@@ -227,4 +227,4 @@ def test_threads_that_come_and_go_at_random_never_exceed_the_size_and_none_is_lo
         visits = sum(pool.map(visit, range(8)))
     assert visits > 0
     assert most <= size
-    assert all(granted(gate.enter()) for _ in range(size))
+    assert all(granted(semaphore.acquire()) for _ in range(size))

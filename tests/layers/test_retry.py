@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from layers.flows import Pump, Script, call_of, notes, run_step
 
-from lmgateway._layers import retry as module
-from lmgateway._layers.retry import RetryBudget, budget_for, retry
+from lmgateway._layers.retry import RetryBudget, budget_for, budgets, retry
 from lmgateway.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -30,7 +29,7 @@ from lmgateway.types import Request
 
 @pytest.fixture(autouse=True)
 def fresh_budgets() -> None:
-    module._budgets.clear()
+    budgets.clear()
 
 
 def marked(error: LMGatewayError, **attributes: Any) -> LMGatewayError:
@@ -113,7 +112,7 @@ def test_the_error_says_which_attempt_it_is_about_and_what_the_others_met() -> N
 
 
 def sleeps_of(error: Exception, *, retries: int = 2, timeout: float | None = 1000.0) -> list[float]:
-    module._budgets.clear()
+    budgets.clear()
     pump = Pump()
     step = retry(Script(error), call_of(retries=retries, timeout=timeout))
     with pytest.raises(type(error)):

@@ -26,13 +26,13 @@ from failing_server import answer_to
 
 from lmgateway import LMGatewayError, get_lm
 from lmgateway._drive.futures import start
-from lmgateway._layers import limit
-from lmgateway._layers import singleflight as flight
+from lmgateway._layers import singleflight
+from lmgateway._layers.limit import limiters
 from lmgateway._store import sqlite
-from lmgateway._transports import pool
+from lmgateway._transports import leases
 
 TIMEOUT = 20.0  # seconds for a call; it takes milliseconds
-PATIENCE = 10.0  # seconds until what other threads are at has ended
+DRAIN_SECONDS = 10.0  # until what other threads are at has ended
 LONGEST = 0.004  # seconds until an interrupt
 
 
@@ -49,7 +49,7 @@ class Checks:
 
     def state(self, lm: Any) -> None:
         """Note what has not come back in time."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + DRAIN_SECONDS
         while (left := taken()) and time.monotonic() < end:
             time.sleep(0.001)
         for what in left:
@@ -58,11 +58,11 @@ class Checks:
 
 def taken() -> list[str]:
     """What is in use at this moment."""
-    gates = [each.gate for each in list(limit._limiters.values())]
+    semaphores = [each.in_flight for each in list(limiters.values()) if each.in_flight]
     found = {
-        "a place in flight": any(gate is not None and gate._flying for gate in gates),
-        "a place in the queue": any(gate is not None and gate._queue for gate in gates),
-        "a flight": flight._flights,
+        "a place in flight": any(each.held for each in semaphores),
+        "a place in the queue": any(each.queued for each in semaphores),
+        "a flight": singleflight.flights,
         "a connection of the cache": any(store._out for store in list(sqlite._stores)),
     }
     return [what for what, there in found.items() if there]
@@ -145,7 +145,7 @@ def round_of(way: str, lm: Any, number: int, checks: Checks) -> None:
     while threads:
         thread = threads.pop()
         try:
-            thread.join(PATIENCE)
+            thread.join(DRAIN_SECONDS)
         except RuntimeError:  # it is about to begin, or never will
             time.sleep(0.1)
         checks.counts["HUNG: the other thread"] += thread.is_alive()
@@ -183,7 +183,7 @@ def main() -> int:
             number += 1
             round_of(random.choice(list(WAYS)), lm, number, checks)
     faulthandler.cancel_dump_traceback_later()
-    checks.counts["LOST: a pool"] += len(pool._shared.open)
+    checks.counts["LOST: a pool"] += len(leases.shared.open)
     server.communicate()
     counts = +checks.counts
     print(", ".join(f"{what} {often}" for what, often in counts.items()))

@@ -7,11 +7,13 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from pydantic import SecretStr
 
 from lmgateway._call.attempt import attempt
+from lmgateway._call.endpoint import Endpoint
+from lmgateway._call.kinds import COMPLETE
 from lmgateway._drive.cancel import Deadline
 from lmgateway._drive.loops import advance, arun, run
 from lmgateway._layers.call import Call, EffectLayer
@@ -160,7 +162,7 @@ class Where:
     def headers(self) -> Mapping[str, str]:
         return {}
 
-    def asker(self) -> str:
+    def identity(self) -> str:
         return "we"
 
     def missing_base(self) -> LMGatewayError:
@@ -188,8 +190,9 @@ class World:
         known = {name: options[name] for name in options if name in Options.__dataclass_fields__}
         params = {name: options[name] for name in options if name not in known}
         chosen = Options(**{"timeout": 30.0, **known})
-        call = Call(self.where.provider, chosen, Deadline(chosen.timeout))
-        step = attempt(self.provider, self.where, call, (self.layer,))
+        deadline, where = Deadline(chosen.timeout), cast(Endpoint, self.where)
+        call = Call(COMPLETE, where.provider, chosen, where, deadline)
+        step = attempt(self.provider, call, (self.layer,))
         self.last_call = call
         return step(Request("m", prompt, params=params, stream=stream)), call
 

@@ -16,6 +16,7 @@ import pytest
 import trustme
 from support.fault_server import FaultServer, Script, start_tls
 
+from lmgateway._transports.errors import host_of
 from lmgateway._transports.protocols import TransportOptions
 from lmgateway.errors import LMGatewayError
 from lmgateway.types import HTTPRequest
@@ -96,7 +97,7 @@ class Failure:
     Attributes:
         kind: Its class, exactly.
         retryable: As the error should say.
-        mentions: Parts of its message.
+        mentions: Parts of its message; "{server}" stands for the server's ``host:port``.
         within: Seconds after which it must have come, at most; None does not look.
     """
 
@@ -120,6 +121,7 @@ class Case:
         options: Of the transport.
         timeout: Seconds each exchange may take.
         certificate: Talk TLS, and shake hands with this certificate; "plain" does not shake.
+        proxied: The scheme of a service that is asked through the server, which is a proxy then.
     """
 
     id: str
@@ -131,6 +133,7 @@ class Case:
     options: TransportOptions = field(default_factory=TransportOptions)
     timeout: float = 20.0
     certificate: str | None = None
+    proxied: str | None = None
 
     def __str__(self) -> str:
         return self.id
@@ -147,10 +150,20 @@ def check(case: Case, open_client: OpenClient, authority: Authority) -> None:
         if case.certificate != "plain":
             shake = start_tls(authority.context(case.certificate))
             scripts = [[shake, *script] for script in scripts]
-    with FaultServer(*scripts) as server, open_client(options) as client:
+    with (
+        FaultServer(*scripts) as server,
+        pytest.MonkeyPatch.context() as environment,
+        open_client(options) as client,
+    ):
+        url = server.url if case.certificate is None else server.tls_url
+        if case.proxied is not None:
+            url = f"{case.proxied}://service.invalid"
+            for name in ("no_proxy", "NO_PROXY"):
+                environment.delenv(name, raising=False)
+            environment.setenv(f"{case.proxied}_proxy", f"http://me:pw@{server.host}")
         request = HTTPRequest(
             "POST",
-            server.url if case.certificate is None else server.tls_url,
+            url,
             "/v1/completions?secret=query",
             json={"prompt": PROMPT},
             headers={"Authorization": f"Bearer {KEY}"},
@@ -161,23 +174,24 @@ def check(case: Case, open_client: OpenClient, authority: Authority) -> None:
         if isinstance(case.expect, Answer):
             assert client.exchange(request, case.timeout) == case.expect
         else:
-            _check_failure(case.expect, lambda: client.exchange(request, case.timeout), server)
+            _check_failure(case.expect, lambda: client.exchange(request, case.timeout), server, url)
         if case.requests is not None:
             assert len(server.requests) == case.requests
 
 
-def _check_failure(failure: Failure, act: Callable[[], Answer], server: FaultServer) -> None:
+def _check_failure(
+    failure: Failure, act: Callable[[], Answer], server: FaultServer, url: str
+) -> None:
     began = monotonic()
     with pytest.raises(LMGatewayError) as caught:
         act()
     took, error = monotonic() - began, caught.value
     assert type(error) is failure.kind
     assert error.retryable is failure.retryable
-    assert error.host is not None
-    assert error.host.endswith(f":{server.port}")
+    assert error.host == host_of(url)
     message = str(error)
     for mention in failure.mentions:
-        assert mention in message
+        assert mention.replace("{server}", server.host) in message
     for secret in (KEY, PROMPT, "secret=query", "me:pw"):
         assert secret not in _printed(error)
     if failure.within is not None:

@@ -48,10 +48,14 @@ SSE = {"Content-Type": "text/event-stream"}
 CHUNKED = {"Transfer-Encoding": "chunked"}
 EVENTS = (b"data: one\n\n", b"data: two\n\n", b"data: [DONE]\n\n")
 
-LOST = Failure(ConnectionFailedError, retryable=True, within=SLACK)
+BROKE = "the connection broke before the response was complete"
+LOST = Failure(ConnectionFailedError, retryable=True, mentions=(BROKE,), within=SLACK)
 REFUSED = Failure(ConnectionFailedError, retryable=False, within=SLACK)
 LATE = Failure(
-    RequestTimeoutError, retryable=False, mentions=("0.6 s", "timeout"), within=0.6 + SLACK
+    RequestTimeoutError,
+    retryable=False,
+    mentions=("the timeout of 0.6 s ran out before the response was complete",),
+    within=0.6 + SLACK,
 )
 TOO_LARGE = Failure(ResponseFormatError, retryable=False, mentions=("max_body",))
 UNREADABLE = Failure(ResponseFormatError, retryable=False, mentions=("decompress",))
@@ -244,8 +248,10 @@ def _deadlines() -> list[Case]:
 
 def _other_limits() -> list[Case]:
     start, one = receive(), send(head(length=9), b"x")
-    idle = Failure(RequestTimeoutError, True, ("0.4 s", "idle_timeout"), 0.4 + SLACK)
-    unconnected = Failure(ConnectionFailedError, True, ("0.4 s", "connect_timeout"), 0.4 + SLACK)
+    idle_for = "nothing arrived for 0.4 s (idle_timeout)"
+    idle = Failure(RequestTimeoutError, True, (idle_for,), 0.4 + SLACK)
+    slow = "no connection within 0.4 s; check the network, or raise connect_timeout"
+    unconnected = Failure(ConnectionFailedError, True, (slow,), 0.4 + SLACK)
     short = TransportOptions(connect_timeout=0.4)
     return [
         Case("slow, but never idle", [[start, send(head(length=8)), drip(BODY, 0.1)]], OK,
@@ -377,6 +383,28 @@ def _tls() -> list[Case]:
     ]
 
 
+def _proxies() -> list[Case]:
+    def refuses(scheme: str, status: int, *, retryable: bool, says: str) -> Case:
+        return Case(
+            f"a proxy refuses {scheme} with {status}",
+            [[reply(b"", status)]],
+            Failure(ConnectionFailedError, retryable, (f"the proxy {{server}} {says}",), SLACK),
+            requests=1,
+            proxied=scheme,
+        )
+
+    password = "wants a user name and a password (407): put them into HTTPS_PROXY or HTTP_PROXY"
+    unconnected = "did not connect to the service: status"
+    return [
+        refuses("http", 407, retryable=False, says=password),
+        refuses("https", 407, retryable=False, says=password),
+        refuses("https", 403, retryable=False, says=f"{unconnected} 403"),
+        refuses("https", 503, retryable=True, says=f"{unconnected} 503"),
+        Case("a proxy resets", [[receive(), reset()]], LOST, proxied="https"),
+        Case("a proxy answers", [[reply(BODY)]], OK, requests=1, proxied="http"),
+    ]
+
+
 CASES: list[Case] = [
     *_whole(),
     *_broken_connections(),
@@ -388,4 +416,5 @@ CASES: list[Case] = [
     *_sizes_and_codings(),
     *_redirects(),
     *_tls(),
+    *_proxies(),
 ]

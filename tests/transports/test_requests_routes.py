@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,8 @@ from support.fault_server import (
     stall,
     start_tls,
 )
-from urllib3.util import ssl_
 
 from lmgateway._drive.cancel import Deadline
-from lmgateway._transports import targets
 from lmgateway._transports.aiohttp import AiohttpTransport
 from lmgateway._transports.protocols import TransportOptions
 from lmgateway._transports.requests import RequestsTransport
@@ -321,13 +320,13 @@ def test_verification_cannot_be_turned_off() -> None:
 def test_one_tls_context_serves_many_connections(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, make = [], ssl_.create_urllib3_context
+    made, make = [], ssl.create_default_context
 
-    def count() -> Any:
+    def count(**options: Any) -> Any:
         made.append(1)
-        return make()
+        return make(**options)
 
-    monkeypatch.setattr(targets, "create_urllib3_context", count)
+    monkeypatch.setattr(ssl, "create_default_context", count)
     transport = RequestsTransport(TransportOptions(verify=authority.bundle))
     with FaultServer([start_tls(authority.context("good")), reply()]) as server:
         for _ in range(3):

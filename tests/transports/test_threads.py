@@ -19,10 +19,11 @@ from support.fault_server import (
 )
 
 from lmgateway._drive.cancel import Deadline
+from lmgateway._drive.futures import result_of
 from lmgateway._drive.workers import Workers
 from lmgateway._transports.protocols import TransportOptions
 from lmgateway._transports.requests import RequestsTransport
-from lmgateway._transports.threads import ThreadedTransport, outcome
+from lmgateway._transports.threads import ThreadedTransport
 from lmgateway.errors import ConnectionFailedError, RequestTimeoutError
 from lmgateway.types import HTTPRequest, HTTPResponse
 from transports.awaiting import SSE, body_of, call, in_thread, post
@@ -232,8 +233,8 @@ def test_one_waiter_that_gives_up_leaves_the_future_to_the_others() -> None:
 
         future = Workers(1).submit(work)
         await in_thread(begun.wait, 10)
-        impatient = asyncio.create_task(outcome(future))
-        patient = asyncio.create_task(outcome(future))
+        impatient = asyncio.create_task(result_of(future))
+        patient = asyncio.create_task(result_of(future))
         await asyncio.sleep(0)
         impatient.cancel()
         with pytest.raises(asyncio.CancelledError):

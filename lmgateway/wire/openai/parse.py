@@ -9,12 +9,12 @@ was paid for is lost over it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from math import isfinite
 from typing import cast
 
+from ..._base.values import are_finite
 from ...errors import APIError, ContentFilteredError, ResponseFormatError
 from ...types import (
     JSON,
@@ -40,7 +40,6 @@ from .params import CHAT, Endpoint
 
 __all__ = ["malformed", "normalize", "parse", "parse_embeddings", "parse_models"]
 
-_LARGEST = sys.float_info.max
 
 _DETAILS = (
     ("cached_tokens", "prompt_tokens_details"),
@@ -277,7 +276,7 @@ def _vectors(raw: JSON, expected: int) -> list[list[float]]:
         vector = item.get("embedding")
         if type(index) is not int or not 0 <= index < expected or index in vectors:
             raise malformed(f"data[{position}].index", index, f"each number below {expected} once")
-        if type(vector) is not list or not vector or not all(map(_is_finite, vector)):
+        if type(vector) is not list or not vector or not are_finite(vector):
             raise malformed(f"data[{position}].embedding", vector, "a list of finite numbers")
         vectors[index] = vector
     if len(vectors) != expected or len(set(map(len, vectors.values()))) > 1:
@@ -287,11 +286,6 @@ def _vectors(raw: JSON, expected: int) -> list[list[float]]:
             else "data[].embedding in the answer holds vectors of different lengths"
         )
     return [vectors[index] for index in range(expected)]
-
-
-def _is_finite(value: JSON) -> bool:
-    kind = type(value)
-    return (kind is float and isfinite(value)) or (kind is int and -_LARGEST <= value <= _LARGEST)
 
 
 def parse_models(response: HTTPResponse) -> list[ModelCard]:

@@ -1,4 +1,4 @@
-"""What is checked and written before a request leaves."""
+"""What may be sent: the checks of method, headers and URL, and how a JSON body is written."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from .._base.values import on_fresh_stack
-from ..errors import ConfigError, InputError
+from ..errors import InputError
 
-__all__ = ["check_base_url", "check_headers", "check_method", "checked_proxy", "encode"]
+__all__ = ["check_base_url", "check_headers", "check_method", "encode"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ASCII = re.compile(r"[\t\x20-\x7e]*")
 _LATIN_1 = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
-#: The host of a proxy: a name in ASCII, or an address.
-_HOST = re.compile(r"[0-9a-z_.-]+|[0-9a-f.]*:[0-9a-f:.]*(%[\w.-]+)?", re.ASCII)
-
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def encode(document: Any) -> bytes:
-    """A JSON document in UTF-8; InputError, which does not quote it, if it is none."""
+    """A JSON document in UTF-8; raises InputError, which does not quote it, if it is not one."""
     try:
         try:
             return _encode(document).encode()
@@ -36,13 +33,13 @@ def encode(document: Any) -> bytes:
 
 
 def check_method(method: str) -> None:
-    """Raise InputError for what cannot be an HTTP method."""
+    """Raise InputError if this cannot be an HTTP method."""
     if not _TOKEN.fullmatch(method):
         raise InputError(f"{method[:40]!r} cannot be an HTTP method")
 
 
 def check_headers(headers: Mapping[str, str], *, latin_1: bool = False) -> None:
-    """Raise InputError for a header that HTTP cannot send; it does not quote the value.
+    """Raise InputError, which quotes no value, if HTTP cannot send one of these headers.
 
     Args:
         headers: By name.
@@ -62,7 +59,7 @@ def check_headers(headers: Mapping[str, str], *, latin_1: bool = False) -> None:
 
 
 def check_base_url(url: str) -> None:
-    """Raise InputError for a base URL that no request can be sent to."""
+    """Raise InputError if no request can be sent to this base URL."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -76,29 +73,3 @@ def check_base_url(url: str) -> None:
         raise InputError("a base URL may not hold a query or a fragment")
     if port == 0:
         raise InputError("a base URL may not name port 0")
-
-
-def checked_proxy(proxy: str) -> str:
-    """The URL of a proxy that the environment names.
-
-    Raises ConfigError, which does not quote it, for one through which nothing can be sent.
-    """
-    url = proxy.strip() if "://" in proxy else f"http://{proxy.strip()}"
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-        (host or "").encode("idna")
-        unquote(parts.netloc.rpartition("@")[0]).encode("latin-1")
-    except ValueError:
-        host = None
-    if not host or not _HOST.fullmatch(host) or not url.isprintable():
-        raise ConfigError(
-            "the proxy that the environment names is not a valid URL: "
-            "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
-        )
-    if parts.scheme not in ("http", "https"):
-        raise ConfigError(
-            f"the environment names a {parts.scheme} proxy, and only http and https proxies are "
-            "spoken: change HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or list the host in NO_PROXY"
-        )
-    return url

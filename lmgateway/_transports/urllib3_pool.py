@@ -1,34 +1,44 @@
-"""urllib3's connections and pools, held by a deadline and strict about the head of a response."""
+"""urllib3's pools and connections, made to keep a deadline, and the pool for each service."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import queue
 import re
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Iterator
-from io import BufferedReader, BytesIO, RawIOBase
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
+from requests.exceptions import RequestException
+from requests.utils import requote_uri
+from urllib3 import PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from .._drive.futures import start
-from .chunks import Chunks
-from .exchange import CONNECT, Exchange, current
+from ..errors import InputError
+from .checks import check_base_url
+from .errors import host_of
+from .http_client import StrictResponse
 from .silence import acknowledge, is_silent
-from .watchdog import Guard
+from .trust import proxy_for, tls_context
+from .watchdog import CONNECT, LONGEST_WAIT, Guard, InFlight, current
 
-__all__ = ["POOL_CLASSES", "HeadError"]
+__all__ = ["Target", "find_target"]
 
-HEAD_LIMIT = 256 * 1024
+IDLE_CONNECTIONS = 512
+"""Connections to one host that are kept for reuse; any number may be in use."""
+
 ONE_PACKET = 64 * 1024  # bytes; a larger body is not worth the copy
-CHUNKS_AT_ONCE = 16 * 1024  # bytes; if each chunk holds one, they are many small objects
-LONGEST_WAIT = 3600.0  # seconds; sockets and locks refuse to wait for centuries
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~:@!$&'()*+,;=?-]*")
 
 # A model may think for minutes without a byte, and routers on the way forget silent connections.
 KEEP_ALIVE = [
@@ -41,128 +51,12 @@ KEEP_ALIVE = [
 ]
 
 
-class HeadError(http.client.HTTPException):
-    """What came is not the head of an HTTP response that can be relied on."""
-
-
 class UnaskedError(ConnectionError):
-    """Something came on a kept connection before it was asked; nothing was sent on it."""
-
-
-class _Tap(RawIOBase):
-    """Where a response reads from, until it is shut: then only what is buffered is left to see."""
-
-    def __init__(self, sock: Any) -> None:
-        self._raw = sock.makefile("rb", buffering=0)
-        self.shut = False
-
-    def makefile(self, _mode: str) -> BufferedReader:
-        """What http.client asks a socket for."""
-        return BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        return None if self.shut else self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class StrictResponse(http.client.HTTPResponse):
-    """A response whose head must be whole, and must say in a known way where the body ends.
-
-    http.client takes the end of the connection for the end of the head, so that a server that
-    dies in the middle of its headers has sent "200 and an empty body"; and a header line that it
-    cannot read makes it forget all that follow, Content-Length among them.
-    """
-
-    _chunks: Chunks | None = None
-    _connection: Watched | None = None
-
-    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
-        self._tap = _Tap(sock)
-        super().__init__(self._tap, *args, **options)  # type: ignore[arg-type]
-
-    def begin(self, **options: Any) -> None:
-        """Read the head, and pass over those of interim responses."""
-        if self.headers is not None:
-            return
-        if current.exchange is not None:
-            self._connection = current.exchange.connection
-            current.exchange.began = bool(self.fp.peek(1))
-        stream, head = self.fp, self._read_head()
-        while re.match(rb"HTTP/1\.\d 1(?!01)", head):
-            head = self._read_head()
-        try:
-            self.fp = BytesIO(head)
-            super().begin(**options)
-        except http.client.HTTPException as error:
-            raise HeadError(f"its head cannot be read ({type(error).__name__})") from None
-        finally:
-            self.fp = stream
-        self._check_framing()
-
-    def _read_head(self) -> bytes:
-        lines: list[bytes] = []
-        size = 0
-        while size <= HEAD_LIMIT:
-            line = self.fp.readline(HEAD_LIMIT)
-            size += len(line)
-            if not line:
-                if lines:
-                    raise ConnectionAbortedError("closed in the middle of the headers")
-                raise http.client.RemoteDisconnected("closed before a response")
-            if not lines and not line.startswith(b"HTTP/"):
-                raise HeadError("what came is not HTTP")
-            lines.append(line)
-            if line in (b"\r\n", b"\n"):
-                return b"".join(lines)
-        raise HeadError(f"the headers are longer than {HEAD_LIMIT} bytes")
-
-    def _check_framing(self) -> None:
-        if self.headers.defects:
-            raise HeadError("a header line cannot be read")
-        coding = self.headers.get("transfer-encoding", "identity").strip().lower()
-        if coding not in ("chunked", "identity"):
-            raise HeadError("the transfer coding is neither chunked nor identity")
-        lengths = {length.strip() for length in self.headers.get_all("content-length", ())}
-        if len(lengths) > 1 or not all(x.isascii() and x.isdigit() for x in lengths):
-            raise HeadError("Content-Length is not one number")
-
-    def _read1_chunked(self, n: int) -> bytes:
-        """All that has come, of as many chunks; http.client would give one of them."""
-        if self._chunks is None:
-            self._chunks = Chunks(HEAD_LIMIT)
-        chunks = self._chunks
-        while not chunks.ended:
-            data = b"" if chunks.broken else self.fp.read1(min(n, CHUNKS_AT_ONCE))
-            if not data:
-                raise http.client.IncompleteRead(b"")
-            body = chunks.feed(data)
-            if chunks.ended:
-                self._close_conn()
-            if body:
-                return body
-        return b""
-
-    def _close_conn(self) -> None:
-        """Let go of the connection; with what came after the end it must not be used again."""
-        self._tap.shut = True
-        beyond = (self._chunks and self._chunks.beyond) or self.fp.peek(1)
-        if beyond and self._connection is not None:
-            self._connection.spoilt = True
-        super()._close_conn()  # type: ignore[misc]
-
-    def take_end(self) -> bool:
-        """Take the end of a chunked body; False if something else comes, or would have to."""
-        return self._chunks is not None and not self._read1_chunked(CHUNKS_AT_ONCE)
+    """Bytes came on a kept connection before the request, so that the request was not sent."""
 
 
 class Watched:
-    """What both kinds of connection add to urllib3's: a guard, and a dial tone within its limit."""
+    """What both kinds of connection add to urllib3's: they keep a deadline, and can be cut."""
 
     debuglevel = 0  # whatever http.client's own is set to: it would print the headers
 
@@ -175,16 +69,16 @@ class Watched:
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.exchange: Exchange | None = None
+        self.in_flight: InFlight | None = None
         self.guard = Guard(self.cut)
         self._socket: socket.socket | None = None  # what cut() shuts down
         self._unsent: list[bytes] | None = None  # what waits for the rest of the request
         self._used = False
-        self.spoilt = False  # something came on it that no request had asked for
+        self.spoilt = False
         self.asked_at = 0.0
 
     def cut(self) -> None:
-        """Shut the TCP connection down, under whoever is reading from it."""
+        """Shut the TCP connection down; a thread that reads from it wakes up."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 # Not SSLSocket's own method: it would turn the socket into a plain one, and
@@ -193,7 +87,7 @@ class Watched:
 
     @contextlib.contextmanager
     def unwaiting(self) -> Iterator[None]:
-        """Meanwhile, reading what is not there yet fails."""
+        """Within this, a read fails instead of waiting for bytes."""
         sock = self.sock
         assert sock is not None
         sock.settimeout(0.0)
@@ -203,34 +97,34 @@ class Watched:
             sock.settimeout(None)
 
     def connect(self) -> None:
-        """Connect, TLS and proxies included, within the limits of the exchange."""
-        exchange = current.exchange
-        assert exchange is not None
+        """Connect, through a proxy and with TLS where need be, within the limits of the request."""
+        in_flight = current.in_flight
+        assert in_flight is not None
         self._used = self.spoilt = False
-        exchange.take(self)
-        exchange.watch(CONNECT, exchange.connect_timeout)
+        in_flight.take(self)
+        in_flight.watch(CONNECT, in_flight.connect_timeout)
         try:
             super().connect()  # type: ignore[misc]
         finally:
-            exchange.settle()
+            in_flight.unwatch()
             duplicate, self._socket = self._socket, getattr(self.sock, "socket", self.sock)
             if duplicate is not None:
                 duplicate.close()
-        if exchange.expired:
-            raise TimeoutError(f"the {exchange.expired} limit ran out")
-        if exchange.aborted:  # perhaps before there was a socket to cut
+        if in_flight.expired:
+            raise TimeoutError(f"the {in_flight.expired} limit ran out")
+        if in_flight.aborted:  # perhaps before there was a socket to cut
             raise ConnectionAbortedError("given up while it was connected")
-        exchange.watch()
+        in_flight.watch()
 
     def _new_conn(self) -> socket.socket:
-        exchange = current.exchange
-        assert exchange is not None
-        expires_at = exchange.watch(CONNECT, exchange.connect_timeout)
+        in_flight = current.in_flight
+        assert in_flight is not None
+        expires_at = in_flight.watch(CONNECT, in_flight.connect_timeout)
         try:
             addresses = _resolve(self._dns_host, self.port, expires_at)
             sock = _dial(addresses, expires_at, [*(self.socket_options or ()), *KEEP_ALIVE])
         except TimeoutError:
-            exchange.expire()
+            in_flight.expire()
             raise
         # TLS takes the descriptor away from this object and gives it to one of its own, which
         # is not to be had before the handshake has ended: a duplicate reaches it meanwhile.
@@ -238,13 +132,13 @@ class Watched:
         return sock
 
     def request(self, *args: Any, **options: Any) -> None:
-        """Send a request, watched until the exchange lets go."""
-        exchange = current.exchange
-        assert exchange is not None
+        """Send a request; its limits hold until it lets go of the connection."""
+        in_flight = current.in_flight
+        assert in_flight is not None
         if self.sock is not None:  # else connect() is called from within
-            exchange.take(self)
-            exchange.reused = self._used
-            exchange.watch()
+            in_flight.take(self)
+            in_flight.reused = self._used
+            in_flight.watch()
         self._unsent = []
         self.asked_at = monotonic()
         try:
@@ -255,14 +149,14 @@ class Watched:
             self._used = True
 
     def putheader(self, header: Any, *values: Any) -> None:
-        """Add a header; what ours may hold has been looked at before, once for many calls."""
+        """Add a header. It is not checked here: ours are checked once for many calls."""
         if len(values) == 1 and isinstance(values[0], str):
             self._output(f"{header}: {values[0]}".encode("latin-1"))  # type: ignore[attr-defined]
         else:  # http.client's own
             super().putheader(header, *values)  # type: ignore[misc]
 
     def send(self, data: Any) -> None:
-        """Send; the head of a request waits for its body, to go out in one packet with it."""
+        """Send bytes; the head of a request waits for the body, and both go out in one packet."""
         if self._unsent is None:
             super().send(data)  # type: ignore[misc]
         else:
@@ -270,7 +164,7 @@ class Watched:
 
     @property
     def is_connected(self) -> bool:
-        """Whether it is open; urllib3 would look here already if it is silent, too."""
+        """Whether it is open. urllib3 also looks whether bytes came; ``_flush`` does that here."""
         return self.sock is not None
 
     def _flush(self) -> None:
@@ -292,7 +186,7 @@ class _TLSConnection(Watched, HTTPSConnection):
 
 
 def _resolve(host: str, port: int, expires_at: float) -> list[Any]:
-    """Look a host up in a thread of its own: nothing else can leave a resolver that hangs."""
+    """Look a host up, in a thread of its own: one that hangs cannot be left in another way."""
     host = host.strip("[]")
     with contextlib.suppress(socket.gaierror):
         return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
@@ -315,7 +209,7 @@ def _resolve(host: str, port: int, expires_at: float) -> list[Any]:
 
 
 def _dial(addresses: list[Any], expires_at: float, options: Any) -> socket.socket:
-    """Connect to the first address that answers; all but the last leave time for the next."""
+    """Connect to the first address that answers; each but the last gets half of the time left."""
     failure: OSError = OSError("the host name has no address")
     for number, (family, kind, protocol, _name, address) in enumerate(addresses, 1):
         remaining = expires_at - monotonic()
@@ -340,16 +234,16 @@ def _dial(addresses: list[Any], expires_at: float, options: Any) -> socket.socke
 
 
 class _Socket(socket.socket):
-    """A socket that is asked for the same timeout twice in every call."""
+    """A socket that passes a timeout on only if it changes; each call sets the same one twice."""
 
     def settimeout(self, value: float | None) -> None:
-        """Set it if it changes: each time the system is told, another thread takes over."""
+        """Set the timeout, in seconds. A system call lets another thread take over, so avoid it."""
         if value != self.gettimeout():
             super().settimeout(value)
 
 
 class _Stack:
-    """A LIFO queue without locks: the ends of a deque are atomic, and a fork leaves none locked."""
+    """A LIFO queue without a lock, which a fork could leave locked; a deque's ends are atomic."""
 
     def __init__(self, maxsize: int) -> None:
         self._maxsize = maxsize
@@ -377,15 +271,15 @@ class _WatchedPool:
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection = super()._get_conn(timeout)  # type: ignore[misc]
-        exchange = current.exchange
-        if exchange is not None and exchange.fresh:
+        in_flight = current.in_flight
+        if in_flight is not None and in_flight.fresh:
             connection.close()  # it opens anew when it is used
         return connection
 
     def _put_conn(self, conn: Any) -> None:
-        exchange = conn and conn.exchange
-        if exchange is not None:
-            exchange.let_go()
+        in_flight = conn and conn.in_flight
+        if in_flight is not None:
+            in_flight.let_go()
         if conn and conn.sock is not None:
             acknowledge(getattr(conn.sock, "socket", conn.sock), conn.asked_at)
         super()._put_conn(conn)  # type: ignore[misc]
@@ -401,5 +295,88 @@ class _TLSPool(_WatchedPool, HTTPSConnectionPool):
     QueueCls = _Stack  # type: ignore[assignment]  # all that urllib3 needs of a queue
 
 
-POOL_CLASSES = {"http": _PlainPool, "https": _TLSPool}
-"""For ``PoolManager.pool_classes_by_scheme``."""
+_POOL_CLASSES = {"http": _PlainPool, "https": _TLSPool}
+
+
+# -- services --------------------------------------------------------------------------------------
+
+
+class Target(NamedTuple):
+    """One service as it is reached from here, found once and then kept.
+
+    Attributes:
+        url: The base URL, quoted, without a trailing slash.
+        prefix: What its path contributes to the path of a request.
+        place: ``host:port``, for messages.
+        proxy: ``host:port`` of the proxy on the way there, or None.
+        in_full: Whether the request line names the whole URL, as a plain HTTP proxy wants it.
+        pool: Connections to it.
+    """
+
+    url: str
+    prefix: str
+    place: str
+    proxy: str | None
+    in_full: bool
+    pool: Any
+
+    def url_of(self, path: str) -> str:
+        """The URL of a path there."""
+        return self.url + _quoted(path)
+
+    def line_of(self, path: str) -> str:
+        """The same path as it goes into the request line."""
+        return (self.url if self.in_full else self.prefix) + _quoted(path)
+
+
+def _quoted(path: str) -> str:
+    """A path, perhaps with a query, in ASCII; what is quoted already stays as it is."""
+    return path if _PLAIN_PATH.fullmatch(path) else requote_uri(path).replace("#", "%23")
+
+
+def find_target(base_url: str, adapter: HTTPAdapter, context: ssl.SSLContext | None) -> Target:
+    """Find out how a base URL is reached; the environment's proxies are read now.
+
+    Args:
+        base_url: Scheme, host and perhaps a path.
+        adapter: It writes the headers for a proxy.
+        context: For TLS; None for a URL that does not need it.
+
+    Raises:
+        InputError: The URL cannot be reached by HTTP.
+        ConfigError: The environment names a proxy that cannot be used.
+    """
+    url = _canonical(base_url)
+    parts = urlsplit(url)
+    proxy = proxy_for(url)
+    manager = PoolManager(maxsize=IDLE_CONNECTIONS)
+    if proxy is not None:
+        secure = urlsplit(proxy).scheme == "https"
+        manager = ProxyManager(
+            proxy,
+            proxy_headers=adapter.proxy_headers(proxy),
+            proxy_ssl_context=(context or tls_context(verify=True)) if secure else None,
+            maxsize=IDLE_CONNECTIONS,
+        )
+    manager.pool_classes_by_scheme = _POOL_CLASSES
+    tls = {"ssl_context": context, "cert_reqs": "CERT_REQUIRED"} if context is not None else {}
+    return Target(
+        url=url,
+        prefix=parts.path.rstrip("/"),
+        place=host_of(url),
+        proxy=host_of(proxy) if proxy else None,
+        in_full=proxy is not None and parts.scheme == "http",
+        pool=manager.connection_from_host(parts.hostname, parts.port, parts.scheme, tls),
+    )
+
+
+def _canonical(base_url: str) -> str:
+    check_base_url(base_url)
+    prepared = PreparedRequest()
+    try:
+        # idna refuses a name with a part that is empty or too long.
+        (urlsplit(base_url).hostname or "").encode("idna")
+        prepared.prepare_url(base_url, None)
+    except (RequestException, ValueError):
+        raise InputError("the base URL is not a valid URL: check its host and port") from None
+    return (prepared.url or "").rstrip("/")

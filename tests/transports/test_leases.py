@@ -14,8 +14,8 @@ import pytest
 from support.collector import LINES, Collector
 
 from lmgateway._drive.cancel import Deadline
-from lmgateway._transports import pool
-from lmgateway._transports.pool import acquire_async, acquire_sync, release
+from lmgateway._transports import leases
+from lmgateway._transports.leases import acquire_async, acquire_sync, release
 from lmgateway._transports.protocols import TransportOptions
 from lmgateway.errors import ConfigError, ConnectionFailedError
 from lmgateway.types import HTTPRequest
@@ -57,7 +57,7 @@ def test_threads_are_chosen_where_aiohttp_is_not_installed() -> None:
         "import importlib.util as util\n"
         "find = util.find_spec\n"
         "util.find_spec = lambda name, *rest: None if name == 'aiohttp' else find(name, *rest)\n"
-        "from lmgateway._transports.pool import acquire_async, release\n"
+        "from lmgateway._transports.leases import acquire_async, release\n"
         "from lmgateway._transports.protocols import TransportOptions\n"
         "print(type(acquire_async(None, TransportOptions())).__name__)\n"
         "try: acquire_async('aiohttp', TransportOptions())\n"
@@ -102,18 +102,18 @@ def test_threads_hold_the_blocking_transport_that_they_share() -> None:
 
 
 @pytest.fixture
-def books(monkeypatch: pytest.MonkeyPatch) -> pool._Shared:
+def books(monkeypatch: pytest.MonkeyPatch) -> leases.Shared:
     gc.collect()  # so that nobody gives back to these books what is in the others
-    shared = pool._Shared()
-    monkeypatch.setattr(pool, "_shared", shared)
+    shared = leases.Shared()
+    monkeypatch.setattr(leases, "shared", shared)
     return shared
 
 
 @pytest.mark.loopback
 @pytest.mark.parametrize("number", LINES)
-def test_dropped_while_another_takes_it(number: int, books: pool._Shared) -> None:
+def test_dropped_while_another_takes_it(number: int, books: leases.Shared) -> None:
     dropped = acquire_sync(OPTIONS)
-    with Collector(pool, number, lambda: release(dropped)) as collector:
+    with Collector(leases, number, lambda: release(dropped)) as collector:
         taken = acquire_sync(OPTIONS)
     if not collector.called:
         release(dropped)
@@ -127,9 +127,9 @@ def test_dropped_while_another_takes_it(number: int, books: pool._Shared) -> Non
 
 @pytest.mark.loopback
 @pytest.mark.parametrize("number", LINES)
-def test_dropped_while_another_gives_it_back(number: int, books: pool._Shared) -> None:
+def test_dropped_while_another_gives_it_back(number: int, books: leases.Shared) -> None:
     dropped, given, kept = (acquire_sync(OPTIONS) for _ in range(3))
-    with Collector(pool, number, lambda: release(dropped)) as collector:
+    with Collector(leases, number, lambda: release(dropped)) as collector:
         release(given)
     if not collector.called:
         release(dropped)
@@ -142,9 +142,9 @@ def test_dropped_while_another_gives_it_back(number: int, books: pool._Shared) -
 
 @pytest.mark.loopback
 @pytest.mark.parametrize("number", LINES)
-def test_dropped_while_another_opens_the_threads(number: int, books: pool._Shared) -> None:
+def test_dropped_while_another_opens_the_threads(number: int, books: leases.Shared) -> None:
     dropped = acquire_sync(OPTIONS)
-    with Collector(pool, number, lambda: release(dropped)) as collector:
+    with Collector(leases, number, lambda: release(dropped)) as collector:
         threads = acquire_async("threads", OPTIONS)
     if not collector.called:
         release(dropped)
@@ -157,7 +157,7 @@ def test_dropped_while_another_opens_the_threads(number: int, books: pool._Share
     assert not books.open
 
 
-def test_giving_back_does_not_wait_for_who_opens_one(books: pool._Shared) -> None:
+def test_giving_back_does_not_wait_for_who_opens_one(books: leases.Shared) -> None:
     dropped = acquire_sync(OPTIONS)
     opening, going_on = threading.Event(), threading.Event()
 

@@ -1,10 +1,10 @@
-"""The connections under the native async transport: one pool an event loop."""
+"""aiohttp's connections, one pool for each event loop, and how a request goes over one."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -13,16 +13,21 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
+from aiohttp import BasicAuth, ClientRequest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.hdrs import HOST
 from aiohttp.http import HttpProcessingError
+from yarl import URL
 
+from .._drive.futures import result_of
 from .._drive.workers import Workers
 from ..types import HTTPRequest
-from . import faults
-from .destination import Destination
+from . import errors
+from .checks import check_base_url, check_headers, check_method, encode
+from .decoding import ACCEPT_ENCODING, Decoder, decoder_for
 from .silence import AT_LEAST, acknowledge, watch
-from .threads import outcome
+from .trust import proxy_for
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
 
-__all__ = ["Connector", "Reply"]
+__all__ = ["Connector", "Destination", "Reply"]
 
 KEEPALIVE_SECONDS = 60.0
 READ_BYTES = 64 * 1024
@@ -39,16 +44,19 @@ DESTINATIONS = 1024
 _PROBE = b"HTTP/1.1 100 probe\r\n\r\n"
 _BEGINNINGS = (b"H", b"HT", b"HTT", b"HTTP")
 
-_resolvers = Workers(32)
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": "lmgateway"}
+_OF_THE_BODY = ("content-type", "content-length", "transfer-encoding")
+_WITH_BODY = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 
+_resolvers = Workers(32)
 
 _LOST = (aiohttp.ServerDisconnectedError, OSError)
 
 
 class _Wire(ResponseHandler):
-    """aiohttp's end of a connection, which keeps count."""
+    """Our end of a connection: aiohttp's, which also notes what came outside of an answer."""
 
-    carried = 0  # requests, in all
+    carried = 0  # how many requests
     asked_at = 0.0  # when the last of them was sent
     latest: bytes | bytearray = b""  # what came last; b"" from an answer's end until more comes
     _is_readable: Callable[[], object] | None = None  # of the socket
@@ -60,17 +68,17 @@ class _Wire(ResponseHandler):
         super().data_received(data)
 
     def rest(self) -> None:
-        """Have no request from now on."""
+        """Note that the answer has ended, and no request is under way any more."""
         latest, self.latest = self.latest, b""
         self.torn = latest.rfind(b"HTTP/") > 0 or latest.endswith(_BEGINNINGS)
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing came after the last answer, so that what comes next is an answer.
+        """Whether nothing came after the last answer, so that the next bytes are an answer.
 
-        What came (a proxy's 408 before it closes, an answer twice) would pass for that of the next
-        request. A loop that was busy has not read it yet; what TLS has to say for itself it has
-        read by now, so that is not told apart.
+        Bytes that came unasked (a proxy's 408 before it closes, an answer sent twice) would pass
+        for the answer to the next request. A busy loop may not have read them yet, so the socket
+        is asked too; the loop has read TLS's own messages by now.
         """
         if self.latest or self.should_close or self.transport is None:
             return False
@@ -98,12 +106,70 @@ class _Wire(ResponseHandler):
             body.set_exception(aiohttp.ClientPayloadError("the body broke off"))
 
 
+class Destination:
+    """One URL: how the connections of one event loop reach it, and what goes there.
+
+    Attributes:
+        request: What aiohttp's connector asks for host, port, TLS and proxy. It is never sent.
+        proxy: ``host:port`` of the proxy on the way there, or None.
+
+    Raises:
+        InputError: The URL cannot be used.
+        ConfigError: The environment names a proxy that cannot be used.
+    """
+
+    __slots__ = ("_latest", "_own", "_target", "proxy", "request")
+
+    def __init__(self, request: HTTPRequest, loop: asyncio.AbstractEventLoop) -> None:
+        check_base_url(request.base_url or "")
+        url = URL(request.url)
+        proxy = proxy_for(request.url)
+        self.request = ClientRequest("GET", url, proxy=URL(proxy) if proxy else None, loop=loop)
+        self.proxy = None if proxy is None else errors.host_of(proxy)
+        direct = proxy is None or self.request.is_ssl()  # else the proxy must hear the whole URL
+        self._target = self.request.url.raw_path_qs if direct else str(self.request.url)
+        self._own = {"Host": self.request.headers[HOST]}
+        if not direct and (who := BasicAuth.from_url(URL(proxy or ""))) is not None:
+            self._own["Proxy-Authorization"] = who.encode()
+        self._latest: tuple[str, Mapping[str, str], bytes] | None = None
+
+    def message(self, request: HTTPRequest) -> bytes:
+        """The whole request as it goes over the wire.
+
+        Raises InputError for a method, a header or a body that cannot be sent.
+        """
+        head = self._head(request.method, request.headers)
+        if request.json is None:
+            # RFC 9110, 8.6: who sends none where one is expected says so.
+            silent = request.method in ("GET", "HEAD", "DELETE", "OPTIONS")
+            return head + (b"\r\n" if silent else b"Content-Length: 0\r\n\r\n")
+        body = encode(request.json)
+        return _WITH_BODY % (head, len(body), body)
+
+    def _head(self, method: str, headers: Mapping[str, str]) -> bytes:
+        """The request line and the headers, without those that describe the body."""
+        latest = self._latest
+        if latest is not None and latest[0] == method and latest[1] == headers:
+            return latest[2]  # nearly always: neither the key nor anything else has changed
+        check_method(method)
+        check_headers(headers)
+        fields = {
+            name.lower(): f"{name}: {value}"
+            for name, value in [*_HEADERS.items(), *self._own.items(), *headers.items()]
+            if name.lower() not in _OF_THE_BODY
+        }
+        lines = [f"{method} {self._target} HTTP/1.1", *fields.values()]
+        head = ("\r\n".join(lines) + "\r\n").encode("ascii")
+        self._latest = method, dict(headers), head
+        return head
+
+
 class Reply:
     """An answer whose body is still arriving on its connection.
 
     Attributes:
         status: HTTP status.
-        headers: They ignore case.
+        headers: By name; the case of a name does not matter.
         content: The body, as it comes.
     """
 
@@ -120,17 +186,22 @@ class Reply:
 
     @property
     def length(self) -> int | None:
-        """Bytes of the body where the service says so beforehand."""
+        """How many bytes the body has, by Content-Length; None without it."""
         length = self.headers.get("Content-Length")
         return None if length is None else int(length)
 
+    def decoder(self) -> Decoder | None:
+        """The decoder of the body; raises DecodingError for a coding that we do not know."""
+        coding = self.headers.get("Content-Encoding")
+        return None if coding is None else decoder_for(coding)
+
     @property
     def closed(self) -> bool:
-        """Whether the connection is in other hands."""
+        """Whether the connection was closed or given back."""
         return self._connection is None
 
     def close(self) -> None:
-        """Close the connection unless the body has come whole; who reads it is woken."""
+        """Close the connection unless the body is complete; a reader of the body wakes up."""
         connection, self._connection = self._connection, None
         if connection is not None:
             if self.content.exception() is None:
@@ -149,11 +220,11 @@ class Reply:
 
 
 class Connector(aiohttp.TCPConnector):
-    """The connections of one event loop, and one exchange on one of them.
+    """The connections of one event loop, each of which takes one request at a time.
 
-    What ``ClientSession``, ``ClientRequest`` and ``ClientResponse`` add to this (cookies,
-    redirects, .netrc, tracing, bodies of many kinds) is half of the time of a call, and nothing
-    that we want.
+    ``ClientSession``, ``ClientRequest`` and ``ClientResponse`` are not used: what they add
+    (cookies, redirects, .netrc, tracing, bodies of many kinds) takes half of the time of a call,
+    and we want none of it.
     """
 
     def __init__(
@@ -180,7 +251,7 @@ class Connector(aiohttp.TCPConnector):
             self.drop()
 
     def destination(self, request: HTTPRequest) -> Destination:
-        """Where a request goes; raises InputError or ConfigError where it cannot go."""
+        """The destination of a request; raises InputError or ConfigError if there is none."""
         url = request.url
         found = self._destinations.get(url)
         if found is None:
@@ -193,13 +264,13 @@ class Connector(aiohttp.TCPConnector):
     async def ask(self, destination: Destination, message: bytes, *, headless: bool) -> Reply:
         """Send a message and await the head of the answer.
 
-        Once more, and unseen, where the server closed a kept-alive connection while the request
-        was on its way.
+        If the server closed a kept connection while the request was on its way, the message is
+        sent once more, on another connection.
 
         Args:
             destination: Where to.
             message: The whole request.
-            headless: Whether the answer, as to HEAD, has no body.
+            headless: Whether the answer has no body, as that to HEAD.
 
         Raises:
             TimeoutError: No connection was made in time.
@@ -207,13 +278,13 @@ class Connector(aiohttp.TCPConnector):
         """
         connection, wire = await self._take(destination)
         try:
-            return await self._exchange(connection, wire, message, headless)
+            return await self._send(connection, wire, message, headless)
         except _LOST:
             if wire.carried == 1 or wire.latest:
                 raise
         # While this one failed, the loop heard of all others that the server had closed with it.
         connection, wire = await self._take(destination)
-        return await self._exchange(connection, wire, message, headless)
+        return await self._send(connection, wire, message, headless)
 
     async def _take(self, destination: Destination) -> tuple[Connection, _Wire]:
         while True:
@@ -223,7 +294,7 @@ class Connector(aiohttp.TCPConnector):
                 return connection, wire
             connection.close()
 
-    async def _exchange(
+    async def _send(
         self, connection: Connection, wire: _Wire, message: bytes, headless: bool
     ) -> Reply:
         wire.carried += 1
@@ -241,7 +312,7 @@ class Connector(aiohttp.TCPConnector):
             while True:
                 head, content = await wire.read()
                 if head.code == 101:
-                    raise faults.answered_garbage("status 101, which nobody asked for")
+                    raise errors.not_http("status 101, which nobody asked for")
                 if head.code >= 200:
                     return Reply(connection, head, content)
         except BaseException:
@@ -265,7 +336,7 @@ class Connector(aiohttp.TCPConnector):
             self._close()
 
     def retire(self) -> None:
-        """Close each connection when nobody uses it any more; in the thread of a living loop."""
+        """Close each connection once nobody uses it; call this in the thread of a running loop."""
         self._retired = True
         if not self._acquired:
             self.drop()
@@ -276,13 +347,13 @@ class Connector(aiohttp.TCPConnector):
         self._conns.clear()
 
     def drop(self) -> None:
-        """Close every connection; in the thread of a living loop."""
+        """Close every connection; call this in the thread of a running loop."""
         for protocol in self._protocols():
             protocol.abort()  # close() would wait for the end of TLS, which nobody wants to see
         self._close()
 
     def sever(self) -> None:
-        """Close every socket without the help of the loop, which is gone."""
+        """Close every socket without the loop, which was closed before."""
         self._shutdown = None
         for protocol in self._protocols():
             assert protocol.transport is not None
@@ -290,7 +361,7 @@ class Connector(aiohttp.TCPConnector):
         self._close()
 
     def _protocols(self) -> list[ResponseHandler]:
-        """All that are connected; aiohttp counts those that are connecting among the acquired."""
+        """All open connections; to aiohttp, one that is still connecting is acquired as well."""
         idle = [protocol for pool in self._conns.values() for protocol, _ in pool]
         return [each for each in [*idle, *self._acquired] if each.transport is not None]
 
@@ -308,7 +379,7 @@ def _sever(transport: asyncio.BaseTransport) -> None:
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up in daemon workers: one that hangs must not hold up the end of the loop."""
+    """Looks names up in daemon threads, so that one that hangs does not hold up the loop's end."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -333,7 +404,7 @@ class _Resolver(AbstractResolver):
                 proto=proto,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for found_family, proto, address, service in await outcome(_resolvers.submit(look_up))
+            for found_family, proto, address, service in await result_of(_resolvers.submit(look_up))
         ]
 
     async def close(self) -> None:

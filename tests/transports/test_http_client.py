@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmgateway._transports.chunks import Chunks
+from lmgateway._transports.http_client import Chunks
 
 
 def framed(pieces: list[bytes], trailer: bytes = b"") -> bytes:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lmgateway._records.transcript import render, show
+from lmgateway._records.history import render, show
 
 
 def entry(prompt: Any = "What is 1 + 1?", text: str = "2", **more: Any) -> dict[str, Any]:

@@ -122,6 +122,16 @@ def test_what_the_price_list_refuses_is_unknown(
             Decimal("0.00020925"),
             id="with tokens from the service's cache",
         ),
+        pytest.param(
+            {
+                "embeddings": [[0.5]],
+                "provider": "openai",
+                "model": "text-embedding-3-small",
+                "usage": {"prompt_tokens": 1000, "total_tokens": 1000},
+            },
+            Decimal("0.00002"),
+            id="of embeddings, which write nothing",
+        ),
     ],
 )
 def test_the_price_is_that_of_this_model_of_this_provider(

@@ -1,0 +1,153 @@
+"""The kinds of call, a row each: all that sets a completion, an embedding and a listing apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from .._base.values import are_finite
+from .._layers.call import Kind
+from ..errors import PluginContractError, ResponseFormatError
+from ..types import Completion, EmbedRequest, Request
+
+__all__ = ["COMPLETE", "EMBED", "MODELS", "STREAM"]
+
+
+def _completion(outcome: Any, request: Request, source: str) -> Completion:
+    """What a provider answered, checked, as a Completion of the user's own."""
+    if not isinstance(outcome, dict):
+        raise _wrong(source, type(outcome), 'a dict {"prompt": ..., "choices": [{"text": ...}]}')
+    choices = outcome.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise PluginContractError(
+            f'{source} returned {"no" if not choices else "a wrong"} "choices": '
+            'the contract wants a list of {"text": ...}, one or more'
+        )
+    for place, choice in enumerate(choices):
+        if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
+            raise PluginContractError(
+                f'{source} returned choices[{place}] without a "text" that is a string'
+            )
+    wanted = request.params.get("n") or 1
+    if len(choices) < wanted:
+        raise ResponseFormatError(f"{wanted} choices were asked for and {len(choices)} came")
+    asked = request.input
+    completion: Any = {"prompt": asked, **outcome}
+    completion["prompt"] = asked
+    completion["choices"] = [dict(choice) for choice in choices]
+    return completion  # type: ignore[no-any-return]
+
+
+def _embeddings(outcome: Any, request: EmbedRequest, source: str) -> dict[str, Any]:
+    """The vectors a provider answered, checked, as lists of the user's own."""
+    if not isinstance(outcome, dict):
+        raise _wrong(source, type(outcome), 'a dict {"embeddings": [[...], ...]}')
+    vectors = _listed(outcome.get("embeddings"))
+    if vectors is None:
+        raise PluginContractError(
+            f'{source} returned {"a wrong" if "embeddings" in outcome else "no"} "embeddings": '
+            "the contract wants a list of vectors, one for each text"
+        )
+    if len(vectors) != len(request.texts):
+        raise ResponseFormatError(
+            f"{len(request.texts)} texts were to be embedded and {len(vectors)} vectors came"
+        )
+    vectors = [
+        _vector(each, f"{source} returned embeddings[{n}]") for n, each in enumerate(vectors)
+    ]
+    if len(set(map(len, vectors))) > 1:
+        raise PluginContractError(f"{source} returned embeddings of different lengths")
+    return {**outcome, "embeddings": vectors}
+
+
+def _vector(raw: Any, what: str) -> list[float]:
+    vector = _listed(raw)
+    if not vector or not are_finite(vector):
+        raise PluginContractError(f"{what}, and the contract wants a list of finite numbers there")
+    return vector
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """A new list of what stands in a list, a tuple or an array; None for anything else."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    listed = value.tolist() if hasattr(value, "tolist") else None  # of numpy, say
+    return listed if isinstance(listed, list) else None
+
+
+def _listing(outcome: Any, request: Any, source: str) -> dict[str, Any]:
+    """The models that a provider listed, checked, below ``models``."""
+    if not isinstance(outcome, Sequence) or isinstance(outcome, (str, bytes)):
+        raise _wrong(source, type(outcome), 'a list of {"id": ...}')
+    for place, card in enumerate(outcome):
+        if not isinstance(card, dict) or not isinstance(card.get("id"), str):
+            raise PluginContractError(
+                f'{source} returned models[{place}] without an "id" that is a string'
+            )
+    return {"models": [dict(card) for card in outcome]}
+
+
+def _wrong(source: str, returned: type, wanted: str) -> PluginContractError:
+    return PluginContractError(
+        f"{source} returned {returned.__name__} where the contract wants {wanted}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelsRequest:
+    """The question which models there are; it has no input."""
+
+    model: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    stream: ClassVar[bool] = False
+    input: ClassVar[None] = None
+
+
+def _without_vectors(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of embeddings beside the vectors: those are large, and nobody reads them."""
+    told = {name: value for name, value in answer.items() if name != "embeddings"}
+    vectors = answer["embeddings"]
+    return {"embeddings": {**told, "vectors": len(vectors), "dimensions": len(vectors[0])}}
+
+
+#: An answer to a prompt or to messages.
+COMPLETE = Kind(
+    "complete",
+    "lmgateway_complete",
+    _completion,
+    Request,
+    kept=lambda completion: {"completion": completion},
+)
+
+#: The same, piece by piece.
+STREAM = replace(COMPLETE, hook="lmgateway_stream")
+
+#: Vectors of texts. Those of another model lie in another space, where nothing compares to them.
+#: They are shaped by what OpenAI, and by what vLLM, Cohere, Jina, NVIDIA and Voyage add to it.
+EMBED = Kind(
+    "embed",
+    "lmgateway_embed",
+    _embeddings,
+    EmbedRequest,
+    params=frozenset({
+        "add_special_tokens", "dimensions", "embedding_type", "embedding_types",
+        "encoding_format", "extra_body", "input_type", "late_chunking", "metadata", "normalized",
+        "output_dimension", "output_dtype", "priority", "task", "truncate",
+        "truncate_prompt_tokens", "truncation", "user",
+    }),
+    kept=_without_vectors,
+    fallbacks="same model",
+)  # fmt: skip
+
+#: The models that a service offers; another service offers others.
+MODELS = Kind(
+    "models",
+    "lmgateway_models",
+    _listing,
+    _ModelsRequest,
+    params=None,
+    fallbacks="none",
+    takes_request=False,
+)
