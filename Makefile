@@ -20,7 +20,7 @@ ARGS :=
 COMMIT := HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs venv test test-ray check faults fuzz soak format clean \
+.PHONY: help demo docs venv test test-ray check signatures faults fuzz soak format clean \
         bench bench-quick bench-against bench-batch bench-cache bench-dspy
 .DELETE_ON_ERROR:
 
@@ -39,11 +39,15 @@ test-ray: $(READY)  ## the tests that need Ray, which is large: installed when f
 	@$(PY) -c 'import ray.data' 2>/dev/null || $(PIP) 'ray[data]>=2.40'
 	@$(PY) -m pytest -m ray -rP $(ARGS)
 
-check: $(READY)  ## ruff, mypy --strict, import-linter
+check: $(READY)  ## ruff, mypy --strict, import-linter; mypy and pyright on what users write
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict $(SOURCES)
 	$(VENV)/bin/lint-imports --no-logo
+	$(PY) tests/typing/check.py
+
+signatures: $(READY)  ## write the signatures of LM anew from the table in _call/parameters.py
+	$(PY) tests/typing/signatures.py --write
 
 bench: $(READY)  ## what a call costs, beside bare HTTP clients and other gateways; into docs/
 	@$(PY) benchmarks/speed --page docs/reference/performance.md $(ARGS)

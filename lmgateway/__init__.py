@@ -8,35 +8,94 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import errors
-from .errors import *  # noqa: F403
+from .errors import (
+    APIError,
+    AuthenticationError,
+    CacheMissError,
+    ConfigError,
+    ConnectionFailedError,
+    ContentFilteredError,
+    ContextLengthError,
+    DuplicateProviderError,
+    InputError,
+    InvalidRequestError,
+    InvalidSettingError,
+    LMGatewayError,
+    MissingCredentialError,
+    NotFoundError,
+    PermissionDeniedError,
+    PluginContractError,
+    PluginError,
+    PluginLoadError,
+    PluginVersionError,
+    QuotaExceededError,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseFormatError,
+    ServerError,
+    StreamInterruptedError,
+    TransportError,
+    UnknownParameterError,
+    UnknownProviderError,
+    UnsupportedError,
+)
 
 if TYPE_CHECKING:
-    from ._layers.observe import CallEvent as CallEvent
-    from ._layers.observe import on_call as on_call
-    from ._plugins.registry import providers as providers
-    from ._records.usage import usage as usage
-    from ._store.recorder import record as record
-    from ._store.recorder import replay as replay
-    from .hookspecs import hookimpl as hookimpl
-    from .lm import LM as LM
-    from .lm import get_lm as get_lm
-
-_LAZY = {
-    "CallEvent": "_layers.observe",
-    "LM": "lm",
-    "get_lm": "lm",
-    "hookimpl": "hookspecs",
-    "on_call": "_layers.observe",
-    "providers": "_plugins.registry",
-    "record": "_store.recorder",
-    "replay": "_store.recorder",
-    "usage": "_records.usage",
-}
+    from . import batch as batch
+    from ._drive.streams import AStream, Stream
+    from ._layers.observe import CallEvent, Subscription, on_call
+    from ._plugins.registry import Installed, providers
+    from ._records.history import History
+    from ._records.usage import UsageTotals, usage
+    from ._store.recorder import record, replay
+    from .hookspecs import hookimpl
+    from .lm import LM, get_lm
+    from .types import UNSET, Completion, Delta, Embeddings, Message, ModelCard
 
 __all__ = [
     "LM",
+    "UNSET",
+    "APIError",
+    "AStream",
+    "AuthenticationError",
+    "CacheMissError",
     "CallEvent",
+    "Completion",
+    "ConfigError",
+    "ConnectionFailedError",
+    "ContentFilteredError",
+    "ContextLengthError",
+    "Delta",
+    "DuplicateProviderError",
+    "Embeddings",
+    "History",
+    "InputError",
+    "Installed",
+    "InvalidRequestError",
+    "InvalidSettingError",
+    "LMGatewayError",
+    "Message",
+    "MissingCredentialError",
+    "ModelCard",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PluginContractError",
+    "PluginError",
+    "PluginLoadError",
+    "PluginVersionError",
+    "QuotaExceededError",
+    "RateLimitError",
+    "RequestTimeoutError",
+    "ResponseFormatError",
+    "ServerError",
+    "Stream",
+    "StreamInterruptedError",
+    "Subscription",
+    "TransportError",
+    "UnknownParameterError",
+    "UnknownProviderError",
+    "UnsupportedError",
+    "UsageTotals",
     "get_lm",
     "hookimpl",
     "on_call",
@@ -45,7 +104,32 @@ __all__ = [
     "replay",
     "usage",
 ]
-__all__ += [name for name in errors.__all__ if name[0].isupper()]
+
+__version__ = "0.2.0"
+
+_LAZY = {
+    "LM": "lm",
+    "UNSET": "types",
+    "AStream": "_drive.streams",
+    "CallEvent": "_layers.observe",
+    "Completion": "types",
+    "Delta": "types",
+    "Embeddings": "types",
+    "History": "_records.history",
+    "Installed": "_plugins.registry",
+    "Message": "types",
+    "ModelCard": "types",
+    "Stream": "_drive.streams",
+    "Subscription": "_layers.observe",
+    "UsageTotals": "_records.usage",
+    "get_lm": "lm",
+    "hookimpl": "hookspecs",
+    "on_call": "_layers.observe",
+    "providers": "_plugins.registry",
+    "record": "_store.recorder",
+    "replay": "_store.recorder",
+    "usage": "_records.usage",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ._call import flow as flows
-from ._call import kinds
+from ._call import kinds, signatures
 from ._call import spec as specs
 from ._call.allowlist import check_row
 from ._call.exchange import complain
@@ -22,15 +22,7 @@ from ._drive.streams import (
 from ._guard.tracebacks import conceal, door
 from ._records.history import History, show
 from ._transports.leases import Leases, closed
-from .types import (
-    Completion,
-    Delta,
-    Embeddings,
-    Flow,
-    Message,
-    ModelCard,
-    Options,
-)
+from .types import UNSET, Completion, Embeddings, Flow, Messages, ModelCard, Options
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,11 +34,26 @@ if TYPE_CHECKING:
 
 __all__ = ["LM", "get_lm", "lm_from_state"]
 
-Messages = Sequence[Message | Mapping[str, Any]]
+Declared = TypeVar("Declared", bound=Callable[..., Any])
 
 
+def _shown_as(declared: Declared) -> Callable[[Callable[..., Any]], Declared]:
+    """Give a function the signature of another for whoever looks: a checker, an editor, inspect.
+
+    A call goes to the function itself; nothing stands in between.
+    """
+
+    def decorate(function: Any) -> Declared:
+        function.__wrapped__ = declared
+        named: Declared = function
+        return named
+
+    return decorate
+
+
+@_shown_as(signatures.get_lm)
 @door
-def get_lm(name: str | None = None, *, model: str | None = None, **keywords: Any) -> LM:
+def get_lm(name: str | None = None, model: str | None = None, **keywords: Any) -> LM:
     """Get a language model by name; no request is sent and nothing is opened.
 
     Args:
@@ -63,7 +70,7 @@ def get_lm(name: str | None = None, *, model: str | None = None, **keywords: Any
         InputError: A keyword that nobody knows, or a value that means nothing.
         ConfigError: The configuration is wrong. A missing key or base URL is no error yet.
     """
-    return LM(specs.resolve(name, model, keywords))
+    return LM(specs.resolve(name, model, _given(keywords)))
 
 
 class LM:
@@ -130,10 +137,14 @@ class LM:
 
     # -- one answer ----------------------------------------------------------------------------
 
+    @_shown_as(signatures.__call__)
     def __call__(
         self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
     ) -> list[str]:
-        """Answer a prompt or messages: the texts of the choices. See ``complete``."""
+        """Answer a prompt or messages with the texts of the choices.
+
+        Takes and raises what ``complete`` does.
+        """
         try:
             completion = self.complete(prompt, messages=messages, **keywords)
             return [choice["text"] for choice in completion["choices"]]
@@ -141,6 +152,7 @@ class LM:
             conceal(error)
             raise
 
+    @_shown_as(signatures.complete)
     def complete(
         self,
         prompt: str | None = None,
@@ -169,6 +181,7 @@ class LM:
             conceal(error)
             raise
 
+    @_shown_as(signatures.acall)
     async def acall(
         self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
     ) -> list[str]:
@@ -180,6 +193,7 @@ class LM:
             conceal(error)
             raise
 
+    @_shown_as(signatures.acomplete)
     async def acomplete(
         self,
         prompt: str | None = None,
@@ -198,43 +212,46 @@ class LM:
 
     # -- piece by piece ------------------------------------------------------------------------
 
-    @overload
-    def stream(
-        self, prompt: str | None = None, *, events: Literal[False] = False, **keywords: Any
-    ) -> Stream[str]: ...
-    @overload
-    def stream(
-        self, prompt: str | None = None, *, events: Literal[True], **keywords: Any
-    ) -> Stream[Delta]: ...
+    @_shown_as(signatures.stream)
     @door
-    def stream(self, prompt: str | None = None, *, events: bool = False, **keywords: Any) -> Any:
+    def stream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: Any = None,
+        events: bool = False,
+        **keywords: Any,
+    ) -> Stream[Any]:
         """Answer piece by piece: an iterator of texts, whose ``completion`` is the whole answer.
 
         With ``events=True`` the pieces are deltas, of every choice. Leave it early with
         ``close()`` or ``with``. ``messages=`` and all other keywords, and the errors, are those
         of ``complete``.
         """
-        flow, call = self._streaming(prompt, keywords)
+        flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
         show: Any = show_delta if events else show_text
-        return Stream(flow, self._connections.blocking(call), call, show)
+        return Stream(self._kept(flow), self._connections.blocking(call), call, show)
 
-    @overload
-    def astream(
-        self, prompt: str | None = None, *, events: Literal[False] = False, **keywords: Any
-    ) -> AStream[str]: ...
-    @overload
-    def astream(
-        self, prompt: str | None = None, *, events: Literal[True], **keywords: Any
-    ) -> AStream[Delta]: ...
+    @_shown_as(signatures.astream)
     @door
-    def astream(self, prompt: str | None = None, *, events: bool = False, **keywords: Any) -> Any:
+    def astream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: Any = None,
+        events: bool = False,
+        **keywords: Any,
+    ) -> AStream[Any]:
         """As ``stream``, for ``async for``."""
-        flow, call = self._streaming(prompt, keywords)
+        flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
         show: Any = show_delta if events else show_text
-        return AStream(flow, self._connections.awaiting(call), call, show)
+        return AStream(self._kept(flow), self._connections.awaiting(call), call, show)
 
     # -- many at once --------------------------------------------------------------------------
 
+    @_shown_as(signatures.batch)
     @door
     def batch(
         self,
@@ -272,6 +289,7 @@ class LM:
         )
         return work.run(self.complete)
 
+    @_shown_as(signatures.abatch)
     @door
     async def abatch(
         self,
@@ -296,6 +314,7 @@ class LM:
 
     # -- beside answers ------------------------------------------------------------------------
 
+    @_shown_as(signatures.preview)
     @door
     def preview(
         self,
@@ -317,6 +336,7 @@ class LM:
         request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
         return first_exchange(spec, call, request)
 
+    @_shown_as(signatures.models)
     @door
     def models(self, **keywords: Any) -> list[ModelCard]:
         """List the models that the service offers; takes core options and settings."""
@@ -324,6 +344,7 @@ class LM:
         answer = run(flow, self._connections.blocking(call), call.deadline)
         return answer["models"]  # type: ignore[no-any-return]
 
+    @_shown_as(signatures.amodels)
     @door
     async def amodels(self, **keywords: Any) -> list[ModelCard]:
         """As ``models``, awaited."""
@@ -331,6 +352,7 @@ class LM:
         answer = await arun(flow, self._connections.awaiting(call), call.deadline)
         return answer["models"]  # type: ignore[no-any-return]
 
+    @_shown_as(signatures.embed)
     @door
     def embed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
         """Embed texts: a vector for each, in their order.
@@ -345,6 +367,7 @@ class LM:
         flow, call = self._embedding(texts, params)
         return run(flow, self._connections.blocking(call), call.deadline)
 
+    @_shown_as(signatures.aembed)
     @door
     async def aembed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
         """As ``embed``, awaited."""
@@ -357,8 +380,9 @@ class LM:
 
     # -- its life ------------------------------------------------------------------------------
 
+    @_shown_as(signatures.copy)
     @door
-    def copy(self, **changes: Any) -> Self:
+    def copy(self, **changes: Any) -> LM:
         """An LM with some keywords changed; it has a history and connections of its own.
 
         Takes what ``get_lm`` takes, ``name`` and ``model`` included. With the name of another
@@ -366,7 +390,7 @@ class LM:
         credentials, host, headers, authorities, ``extra_body`` and settings.
         """
         self._check_open()
-        return type(self)(self._spec.with_(changes))
+        return type(self)(self._spec.with_(_given(changes)))
 
     def close(self) -> None:
         """Give the connections back; a closed LM raises when it is called."""
@@ -437,11 +461,6 @@ class LM:
         request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
         return flows.compose(spec, call, request, self._history), call
 
-    def _streaming(self, prompt: object, keywords: dict[str, Any]) -> tuple[Flow[Completion], Call]:
-        messages, schema = keywords.pop("messages", None), keywords.pop("schema", None)
-        flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
-        return self._kept(flow), call
-
     def _kept(self, flow: Flow[Completion]) -> Flow[Completion]:
         """Keep this LM until a stream's flow has ended, which may begin when nobody else does."""
         self._check_open()
@@ -458,6 +477,10 @@ class LM:
 
         self._check_open()
         return flows.ask(kinds.EMBED, self._spec, keywords, self._history, check_texts(texts))
+
+
+def _given(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in keywords.items() if value is not UNSET}
 
 
 def spec_of(lm: LM) -> Spec:

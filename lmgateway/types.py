@@ -11,25 +11,57 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, Protocol, TypeAlias, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    NotRequired,
+    Protocol,
+    TypeAlias,
+    overload,
+)
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, TypeVar
 
 if TYPE_CHECKING:
+    from types import UnionType
+    from typing import _SpecialForm
+
     from pydantic import SecretStr
+    from typing_extensions import TypeAliasType
 
 __all__ = [
-    "Auth", "Blocking", "Choice", "Completion", "Delta", "Effect", "EmbedRequest", "Embeddings",
-    "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info", "Message",
-    "ModelCard", "Options", "Read", "Request", "Sleep", "Source", "Usage", "Wait", "read",
-    "send",
+    "JSON", "UNSET", "Auth", "Blocking", "Choice", "Completion", "Delta", "Effect", "EmbedRequest",
+    "Embeddings", "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info",
+    "Message", "Messages", "ModelCard", "Options", "Read", "Request", "Schema", "Sleep", "Source",
+    "Unset", "Usage", "Wait", "read", "send",
 ]  # fmt: skip
 
 T = TypeVar("T")
+Parsed = TypeVar("Parsed", default=Any)  # what a schema makes of an answer
 JSON: TypeAlias = Any  # the one place where Any is the honest type: JSON from outside
 
 
 # -- what the user says and gets ---------------------------------------------------------------
+
+
+class Unset:
+    """The type of ``UNSET``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __reduce__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
+"""The default of a keyword that was not given. To give it is the same as not to give the keyword,
+while None takes a default away."""
 
 
 class Message(TypedDict):
@@ -42,6 +74,18 @@ class Message(TypedDict):
     tool_call_id: NotRequired[str]
 
 
+Messages: TypeAlias = "Sequence[Message | Mapping[str, Any]]"
+"""A conversation: a list or a tuple of turns."""
+
+Schema: TypeAlias = (
+    "type[Parsed] | UnionType | _SpecialForm | TypeAliasType | Mapping[str, Any] | None"
+)
+"""What an answer must fit: a type, or a JSON schema as a dict.
+
+A checker knows what a class or ``list[int]`` makes of the answer. Of ``A | B`` and other typing
+forms it knows nothing until it has PEP 747's TypeForm."""
+
+
 class Usage(TypedDict, total=False):
     """Tokens, as the service counted them; what it did not say is not there."""
 
@@ -52,8 +96,11 @@ class Usage(TypedDict, total=False):
     reasoning_tokens: int
 
 
-class Choice(TypedDict):
-    """One answer. ``text`` is always there, the rest where the service said it."""
+class Choice(TypedDict, Generic[Parsed]):
+    """One answer. ``text`` is always there, the rest where the service said it.
+
+    ``parsed`` is there when a ``schema`` was given; ``Choice[City]`` says that it is a City.
+    """
 
     text: str
     index: NotRequired[int]
@@ -62,18 +109,21 @@ class Choice(TypedDict):
     tool_calls: NotRequired[list[dict[str, JSON]]]
     reasoning: NotRequired[str]
     refusal: NotRequired[str]
-    parsed: NotRequired[Any]
+    parsed: NotRequired[Parsed]
 
 
-class Completion(TypedDict):
+class Completion(TypedDict, Generic[Parsed]):
     """The normalized answer of every provider: plain JSON, but for a choice's ``parsed``.
+
+    ``Completion[City]`` is the answer to a call with ``schema=City``; ``Completion`` alone says
+    nothing of ``parsed``.
 
     ``prompt`` is what the user gave, a string or messages, never a rendered template; ``choices``
     are ordered by index.
     """
 
     prompt: str | list[Message]
-    choices: list[Choice]
+    choices: list[Choice[Parsed]]
     model: NotRequired[str]
     usage: NotRequired[Usage]
     id: NotRequired[str]
@@ -280,11 +330,12 @@ class HTTPRequest:
 class Source(Protocol):
     """The body of a response that is still arriving.
 
-    ``read`` is a flow, so that a layer can wrap one source in another for both colours.
+    ``read`` is a flow, so that a layer can wrap one source in another, for sync and async.
     """
 
     def read(self) -> Flow[bytes]:
         """Return the next bytes, b"" at the end."""
+        ...
 
     def close(self) -> None:
         """Let go of the connection; never blocks, may be called twice."""

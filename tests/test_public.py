@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import lmgateway
+from lmgateway import errors
 
 HEAVY = ("requests", "pydantic", "jinja2", "rich", "typer", "sqlite3", "aiohttp", "asyncio")
 
@@ -30,3 +33,27 @@ def test_listing_providers_loads_nothing_heavy_and_no_plugin() -> None:
     # -S would hide site-packages, -I keeps the developer's own start-up files out.
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_importing_the_package_loads_its_errors_alone() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import lmgateway;"
+        "print(sorted(n for n in set(sys.modules) - before if n.startswith('lmgateway')))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    loaded = "['lmgateway', 'lmgateway._base', 'lmgateway._base.masking', 'lmgateway.errors']"
+    assert done.stdout.strip() == loaded, done.stdout + done.stderr
+
+
+def test_the_names_for_checkers_are_those_that_can_be_got() -> None:
+    """Of the imports that only a type checker makes, each has its place in the lazy table."""
+    tree = ast.parse(Path(lmgateway.__file__).read_text("utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom) and node.module]
+    shown = {alias.name: node.module for node in imports for alias in node.names}
+    assert shown == lmgateway._LAZY
+    assert set(lmgateway.__all__) == set(lmgateway._LAZY) | set(public_errors())
+
+
+def public_errors() -> list[str]:
+    return [name for name in errors.__all__ if name[0].isupper()]

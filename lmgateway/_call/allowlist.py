@@ -63,7 +63,7 @@ def check_name(name: object, plugin: Plugin, place: str) -> None:
         raise _refused(shown(name), name, place)
     try:
         if name not in plugin.info.params:
-            check_params({name: None}, plugin, _ASKED)
+            check_params({name: None}, plugin)
     except UnknownParameterError as error:
         raise UnknownParameterError(f"{place}: {error.message}") from None
 

@@ -6,16 +6,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from .._base.spelling import advise
 from .._config.names import Selection, plugin_of, reselect, select, select_for_object
 from .._config.provenance import Environment, Provenance
 from .._config.tables import OPTION_NAMES, wrong
 from .._layers.cache import cache
 from .._layers.call import EffectLayer
 from .._plugins.contract import Plugin
-from .._plugins.spelling import nearest
 from .._store.settings import CacheSettings
 from ..errors import InputError, UnknownParameterError
-from ..types import Options
+from ..types import UNSET, Options
 from . import validation
 from .endpoint import Endpoint, veiled
 
@@ -270,6 +270,8 @@ def _split(
     fields = plugin.settings.model_fields if plugin.settings is not None else {}
     told = _Keywords({}, {}, {}, None)
     for name, value in keywords.items():
+        if value is UNSET:
+            continue
         if name in OPTION_NAMES:
             told.options[name] = value
         elif name in fields:
@@ -281,8 +283,7 @@ def _split(
     if told.system is not None:
         _checked_system(told.system)
     given = {name: value for name, value in told.params.items() if value is not None}
-    others = [*OPTION_NAMES, *fields, "system", "model", "schema"]
-    validation.check_params(given, plugin, others, known)
+    validation.check_params(given, plugin, known)
     return told
 
 
@@ -326,8 +327,8 @@ def _check_setting(name: str, each: Provenance, plugin: Plugin) -> None:
                 each.place,
                 f"{name} is a generation parameter: write params = {{ {name} = ... }} in a model",
             )
-        known = [*fields, *OPTION_NAMES, *_OF_TABLES]
-        advice = nearest(name, known) or f"its settings are {', '.join(sorted(fields)) or 'none'}"
+        known = [*fields, *OPTION_NAMES, *_OF_TABLES, *plugin.info.params]
+        advice = advise(name, known) or f"its settings are {', '.join(sorted(fields)) or 'none'}"
         raise wrong(each.place, f"{plugin.name} has no setting {name!r}: {advice}")
     from .._config.settings import secret_fields
 

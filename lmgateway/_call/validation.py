@@ -1,4 +1,4 @@
-"""Input: every check of what the caller gave, made before any I/O."""
+"""Validation: every check of what the caller gave, made before any I/O."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from .._base.spelling import advise
 from .._base.values import flaw, shown
 from .._guard.paths import as_path, is_special
 from .._plugins.contract import Plugin
-from .._plugins.spelling import nearest
 from ..errors import InputError, UnknownParameterError, UnsupportedError
 from ..types import Message, Options, Request
 
@@ -121,6 +121,15 @@ def _stop(value: object) -> str | None:
     return None
 
 
+#: What one entry or the other takes, whoever is asked: for the nearest name.
+_KEYWORDS = (
+    *Options.__dataclass_fields__,
+    *("api_base", "api_key", "concurrency", "config", "events", "messages", "model", "progress"),
+    *("prompt", "return_exceptions", "schema", "system"),
+)
+#: So many names are told at most.
+_FEW = 12
+
 _VALUES: dict[str, Callable[[object], str | None]] = {
     "n": _count(1),
     "best_of": _count(1),
@@ -141,7 +150,6 @@ _VALUES: dict[str, Callable[[object], str | None]] = {
 def check_params(
     params: Mapping[str, Any],
     plugin: Plugin,
-    others: Sequence[str] = (),
     known: Collection[str] | None = None,
 ) -> None:
     """Refuse parameters that the provider does not send, and values that mean nothing.
@@ -149,25 +157,35 @@ def check_params(
     Args:
         params: Generation parameters by name.
         plugin: Whose Info says which are sent.
-        others: Further keywords that would have been understood, for the nearest name.
         known: What is taken in place of what Info says.
 
     Raises:
-        UnknownParameterError: A name that the provider does not know; the nearest is offered.
+        UnknownParameterError: A name that the provider does not know; what to use is offered.
         InputError: A value that no service takes.
     """
     taken = plugin.info.params if known is None else known
     for name, value in params.items():
         if name not in taken:
-            if name in ("prompt", "messages", "schema"):
-                raise UnknownParameterError(f"{name} belongs to a call: give it to complete(...)")
-            listed = ", ".join(sorted(taken)) or "none"
-            advice = nearest(name, [*taken, *others]) or f"it sends {listed}"
-            raise UnknownParameterError(f"{plugin.name} has no parameter {shown(name)}: {advice}")
+            raise UnknownParameterError(_unknown(name, plugin, taken))
         check_json(value, name)
         problem = _VALUES[name](value) if name in _VALUES else None
         if problem:
             raise InputError(f"{name} {problem}, not {shown(value)}")
+
+
+def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
+    """What to say of a keyword that nobody knows: what to use, and never a list of all."""
+    if name in ("prompt", "messages", "schema"):
+        return f"{name} belongs to a call: give it to complete(...)"
+    if name == "model":
+        return "the model belongs to the LM: use lm.copy(model=...)"
+    fields = plugin.settings.model_fields if plugin.settings is not None else ()
+    advice = advise(name, [*taken, *fields, *_KEYWORDS])
+    if not advice and "extra_body" in taken:
+        advice = f"extra_body={{{shown(name)}: ...}} sends it as it is"
+    elif not advice and len(taken) <= _FEW:
+        advice = f"it takes {', '.join(sorted(taken)) or 'none'}"
+    return f"{plugin.name} has no parameter {shown(name)}" + (f": {advice}" if advice else "")
 
 
 def check_capabilities(request: Request, plugin: Plugin) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
+from .._base.spelling import nearest
 from .._base.values import shown
 from .._plugins import registry
 from .._plugins.contract import Plugin
 from .._plugins.registry import is_installed
-from .._plugins.spelling import nearest
 from .._store.settings import SWITCH, says_off
 from ..errors import ConfigError, InputError, UnknownProviderError
 from .catalogue import Host, hosts

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .._plugins.spelling import nearest
+from .._base.spelling import advise
 from ..errors import ConfigError
 from ..types import Options
 from .files import Document
@@ -186,7 +186,7 @@ class _Reader:
         for name in given:
             if name not in known:
                 where = ".".join(keys) or "the file"
-                advice = nearest(name, known) or f"it may hold {', '.join(sorted(known))}"
+                advice = advise(name, known) or f"it may hold {', '.join(sorted(known))}"
                 raise self.wrong((*keys, name), f"{where} has an unknown key {name!r}: {advice}")
 
     def checked(

@@ -8,7 +8,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from .._guard.tracebacks import conceal
-from ..types import Completion, Delta, Emit, Flow
+from ..types import Completion, Delta, Emit, Flow, Parsed
 from .loops import Done, aadvance, advance
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def show_delta(emit: Emit) -> Delta:
     return Delta(delta) if isinstance(delta, str) else delta
 
 
-class _Reader(Generic[Piece]):
+class _Reader(Generic[Piece, Parsed]):
     """What both kinds of stream share: one flow, one reader, and a close from anywhere."""
 
     def __init__(
@@ -47,7 +47,7 @@ class _Reader(Generic[Piece]):
         self._closed = False
         self._reader: int | None = None  # the thread that waits for a piece
         #: The whole answer, once the stream has come to its end.
-        self.completion: Completion | None = None
+        self.completion: Completion[Parsed] | None = None
         call.deadline.pause()  # the clock runs while somebody waits for a piece
 
     def __repr__(self) -> str:
@@ -91,7 +91,7 @@ class _Reader(Generic[Piece]):
         return left
 
 
-class Stream(_Reader[Piece]):
+class Stream(_Reader[Piece, Parsed]):
     """An iterator over the pieces of an answer; a context manager that closes its connection.
 
     With n > 1 the pieces are those of choice 0; ``events=True`` gives the deltas of all choices.
@@ -139,7 +139,7 @@ class Stream(_Reader[Piece]):
         self._close()
 
 
-class AStream(_Reader[Piece]):
+class AStream(_Reader[Piece, Parsed]):
     """An asynchronous iterator over the pieces of an answer; otherwise as Stream."""
 
     _transport: AsyncTransport

@@ -11,6 +11,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._base.forks import renew_lock
+from .._base.spelling import handful, nearest, with_slash
 from .._base.values import shown
 from ..errors import DuplicateProviderError, PluginLoadError, UnknownProviderError
 from ..hookspecs import GROUP
@@ -22,7 +23,6 @@ from .distributions import (
     own_version,
     scan,
 )
-from .spelling import handful, nearest, with_slash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

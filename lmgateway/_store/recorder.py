@@ -95,7 +95,7 @@ class Replayer:
 
 @door
 @contextmanager
-def record(path: str | os.PathLike[str], *, fresh: bool = False) -> Iterator[Recorder]:
+def record(path: str | os.PathLike[str], *, fresh: bool = False) -> Iterator[object]:
     """Append every exchange answered inside the block to a file of JSON lines.
 
     What is appended was validated; a request the file holds already is not appended again. The
@@ -128,7 +128,7 @@ def record(path: str | os.PathLike[str], *, fresh: bool = False) -> Iterator[Rec
 
 @door
 @contextmanager
-def replay(path: str | os.PathLike[str]) -> Iterator[Replayer]:
+def replay(path: str | os.PathLike[str]) -> Iterator[object]:
     """Answer every exchange inside the block from a recording, and never from anywhere else.
 
     A request that is not recorded raises CacheMissError, which says what differs.

@@ -29,7 +29,7 @@ from .progress import Counts
 from .row_runner import RowRunner, StopError
 from .rows import Row, check_columns, identified
 
-__all__ = ["Answerer", "RayRunner", "start_actors"]
+__all__ = ["Answerer"]
 
 CHUNK = 16  # rows in one message to an actor
 CHUNK_SECONDS = 0.005  # to wait for a chunk to fill

@@ -65,11 +65,11 @@ class ProviderContract(
         xfails: Reasons by the name of a check, or by its id: ``"test_x[temperature]"``.
     """
 
-    provider: ClassVar[str]  # type: ignore[misc]
+    provider: ClassVar[str]
     model: ClassVar[str] = ""
     settings: ClassVar[Mapping[str, Any]] = {}
     recordings: ClassVar[str | os.PathLike[str] | Sequence[Any]] = ()
-    samples: ClassVar[Mapping[str, Sequence[Any]]] = {}  # type: ignore[misc]
+    samples: ClassVar[Mapping[str, Sequence[Any]]] = {}
     xfails: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:

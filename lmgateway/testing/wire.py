@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .._layers.call import Attempt, Send
+from .._transports.leases import HasOptions, Leases
 from ..types import (
     Blocking,
     Exchange,
@@ -17,7 +18,6 @@ from ..types import (
 
 if TYPE_CHECKING:
     from .._drive.cancel import Deadline
-    from .._layers.call import Call
     from .._transports.protocols import AsyncTransport, Transport
 
 __all__ = ["NoAnswerError", "Pieces", "Wire"]
@@ -98,11 +98,11 @@ class Wire(Leases):
 
     # -- in place of an LM's connections --------------------------------------------------------
 
-    def blocking(self, call: Call) -> Transport:
+    def blocking(self, call: HasOptions) -> Transport:
         """The wire itself, as a blocking transport."""
         return self
 
-    def awaiting(self, call: Call) -> AsyncTransport:
+    def awaiting(self, call: HasOptions) -> AsyncTransport:
         """The wire as an awaited transport."""
         return _Awaited(self)
 

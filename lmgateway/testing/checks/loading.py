@@ -6,7 +6,7 @@ import inspect
 import pickle
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -27,7 +27,7 @@ _CAPABILITIES = frozenset({"messages", "images", "system", "schema"})
 class LoadingChecks:
     """The entry point, the hooks' signatures, info and settings."""
 
-    provider: str
+    provider: ClassVar[str]
 
     def test_hooks_take_what_the_core_passes(self, module: ModuleType) -> None:
         """A misspelt hook or argument, or an argument with a default, would never be used."""

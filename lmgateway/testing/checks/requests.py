@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -51,7 +51,7 @@ _CAPABILITIES: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
 class RequestChecks:
     """What the provider sends for a call."""
 
-    samples: Mapping[str, Any]
+    samples: ClassVar[Mapping[str, Any]]
 
     @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
     def test_a_parameter_is_sent_or_refused(
