@@ -27,13 +27,7 @@ from lmgateway.errors import (
     UnsupportedError,
 )
 from lmgateway.testing import lm_from
-from lmgateway.types import (
-    Blocking,
-    EmbedRequest,
-    Flow,
-    Request,
-    send,
-)
+from lmgateway.types import Blocking, EmbedRequest, Flow, Request, send
 
 pytestmark = pytest.mark.loopback
 

@@ -10,14 +10,7 @@ from .._base.masking import MASK, masker, words
 from .._layers.call import Attempt, Call
 from .._store.exchange import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
-from ..types import (
-    JSON,
-    Blocking,
-    Flow,
-    HTTPRequest,
-    Request,
-    send,
-)
+from ..types import JSON, Blocking, Flow, HTTPRequest, Request, send
 from .attempt import complete_error
 from .exchange import credentials, exchange
 from .flow import hook_of
