@@ -1,4 +1,4 @@
-"""Every effect, in both colours, by flows that a provider could have written."""
+"""Every effect, sync and async, by flows that a provider could have written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lmgateway.types import (
 
 
 class Chunks:
-    """A body of given pieces, for both colours."""
+    """A body of given pieces, for both drivers."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = [*pieces, b""]

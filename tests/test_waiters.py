@@ -56,6 +56,11 @@ OPENED = EVENTS + event("y")
 CLOSED = event("es", finish_reason="stop") + chunk(b"data: [DONE]\n\n") + chunk(b"")
 
 
+def answered_after(go_on: threading.Event) -> list[Any]:
+    """What a server does with a request: it answers when it may."""
+    return [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
+
+
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     limiters.clear()
@@ -219,8 +224,9 @@ def test_what_a_task_of_the_loop_is_being_answered_is_asked_without_sharing(
     way: Way, transport: str, tmp_path: Path
 ) -> None:
     go_on = threading.Event()
-    held = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
-    with FaultServer(held, [reply(ANSWER, 200, JSON)] * 9, *[[reply(ANSWER, 200, JSON)]] * 8) as s:
+    with FaultServer(
+        answered_after(go_on), [reply(ANSWER, 200, JSON)] * 9, *[[reply(ANSWER, 200, JSON)]] * 8
+    ) as s:
 
         async def main() -> None:
             lm = model(s, transport, tmp_path)
@@ -305,8 +311,8 @@ def test_a_place_that_the_loop_is_to_have_before_is_not_waited_for(
 ) -> None:
     """Another thread has the only one, and a task of the loop is the next."""
     go_on = threading.Event()
-    script = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
-    with FaultServer([*script, reply(ANSWER, 200, JSON)], [reply(ANSWER, 200, JSON)]) as server:
+    again = reply(ANSWER, 200, JSON)
+    with FaultServer([*answered_after(go_on), again], [again]) as server:
 
         async def main() -> None:
             lm = model(server, transport, tmp_path, in_flight=1, cache=False)
@@ -332,8 +338,7 @@ def test_the_places_that_the_loop_does_not_hold_are_used(
     way: Way, transport: str, tmp_path: Path
 ) -> None:
     go_on = threading.Event()
-    held = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
-    with FaultServer(held, [reply(ANSWER, 200, JSON)] * 9) as server:
+    with FaultServer(answered_after(go_on), [reply(ANSWER, 200, JSON)] * 9) as server:
 
         async def main() -> None:
             lm = model(server, transport, tmp_path, in_flight=2, cache=False)
@@ -386,8 +391,8 @@ def test_a_loop_that_goes_on_is_waited_for(
     tmp_path: Path,
 ) -> None:
     go_on = threading.Event()
-    script = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
-    with FaultServer([*script, reply(ANSWER, 200, JSON)], [reply(ANSWER, 200, JSON)]) as server:
+    again = reply(ANSWER, 200, JSON)
+    with FaultServer([*answered_after(go_on), again], [again]) as server:
 
         async def main() -> None:
             lm = model(server, transport, tmp_path, **keywords)
@@ -413,8 +418,8 @@ def is_waited_for() -> bool:
 @pytest.mark.loopback
 def test_a_batch_that_blocks_a_loop_waits_for_the_place_of_another_thread(tmp_path: Path) -> None:
     go_on = threading.Event()
-    script = [receive(), await_event(go_on), send(head(200, JSON, length=len(ANSWER)) + ANSWER)]
-    with FaultServer([*script, reply(ANSWER, 200, JSON)], [reply(ANSWER, 200, JSON)]) as server:
+    again = reply(ANSWER, 200, JSON)
+    with FaultServer([*answered_after(go_on), again], [again]) as server:
 
         async def main() -> None:
             lm = model(server, "threads", tmp_path, in_flight=1, cache=False)

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from support.collector import LINES, Collector
 
 from lmgateway._drive.workers import Pipe, Workers, run_blocking
 from lmgateway.errors import PluginContractError, RequestTimeoutError
@@ -339,6 +340,25 @@ def test_a_waiting_worker_learns_that_nobody_listens() -> None:
     waiting = Workers(1).submit(lambda: pipe.push(b"2"))
     pipe.close()
     assert waiting.result(LONG) is False
+    assert pipe.push(b"3") is False
+
+
+@pytest.mark.parametrize("number", LINES)
+def test_the_collector_may_close_a_pipe_as_its_worker_is_about_to_wait(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = Pipe(limit=1)
+    pipe.push(b"1")
+    collector = Collector(sys.modules[Pipe.__module__], number, pipe.close)
+
+    def waits(changed: Future[None]) -> None:
+        if not collector.called:
+            pipe.close()
+        assert changed.done()
+
+    monkeypatch.setattr("lmgateway._drive.workers.wait", waits)
+    with collector:
+        pipe.push(b"2")
     assert pipe.push(b"3") is False
 
 

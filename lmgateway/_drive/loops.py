@@ -1,12 +1,13 @@
-"""Drivers: the only loops over effects, and the only code that blocks or awaits.
+"""Drivers: the loops that perform the effects of a flow, one that blocks and one that awaits.
 
-``advance`` and ``aadvance`` run a flow to its next Emit or to its end. Whatever goes wrong while
-an effect is performed, KeyboardInterrupt and CancelledError included, is thrown *into* the flow,
-so that every layer sees it and can clean up.
+``advance`` and ``aadvance`` run a flow to its next Emit or to its end. If something goes wrong
+while an effect is performed, it is thrown *into* the flow, so that every layer sees it and can
+clean up; KeyboardInterrupt and CancelledError as well.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -19,7 +20,7 @@ from .futures import LockFreeFuture, await_, stands_still, wait
 if TYPE_CHECKING:
     from .._transports.protocols import AsyncTransport, Transport
 
-__all__ = ["Done", "aadvance", "advance", "arun", "deadline_error", "run"]
+__all__ = ["Done", "aadvance", "advance", "arun", "run"]
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ async def arun(flow: Flow[T], transport: AsyncTransport, deadline: Deadline) -> 
 def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | Done[T]:
     """Run a flow to its next Emit or its end, blocking.
 
-    Raises Cancelled, the flow closed, when the deadline was cancelled meanwhile.
+    Raises Cancelled, and closes the flow, if the deadline was cancelled meanwhile.
     """
     resume: Any = flow.send
     value: Any = None
@@ -77,10 +78,10 @@ def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | D
                     deadline.on_cancel(effect.body.close)
                     value = effect.body.read(deadline)
                 elif kind is Wait:
-                    value = _wait(effect, deadline)
+                    value = _wait(effect.future, effect.timeout, effect.owner, deadline)
                 elif kind is Sleep:
                     value = None
-                    _sleep(effect, deadline)
+                    _wait(LockFreeFuture(), effect.seconds, None, deadline)
                 else:
                     raise _unknown(effect)
             except Exception as error:
@@ -120,10 +121,10 @@ async def aadvance(flow: Flow[T], transport: AsyncTransport, deadline: Deadline)
                     elif kind is Read:
                         value = await effect.body.read(deadline)
                     elif kind is Wait:
-                        value = await _await(effect, deadline)
+                        value = await _await(effect.future, effect.timeout, effect.owner, deadline)
                     elif kind is Sleep:
                         value = None
-                        await _asleep(effect, deadline)
+                        await _await(LockFreeFuture(), effect.seconds, None, deadline)
                     else:
                         raise _unknown(effect)
                 except Exception as error:
@@ -139,14 +140,6 @@ async def aadvance(flow: Flow[T], transport: AsyncTransport, deadline: Deadline)
             del value, resume
 
 
-def deadline_error(deadline: Deadline) -> RequestTimeoutError:
-    """The error for a call whose time is up."""
-    return RequestTimeoutError(
-        f"the call took longer than its timeout of {deadline.timeout:g} s; "
-        "give timeout= more seconds, or ask for less"
-    )
-
-
 def _unknown(effect: object) -> PluginContractError:
     return PluginContractError(
         f"a flow yielded {type(effect).__name__!r}, which is no effect: "
@@ -154,39 +147,28 @@ def _unknown(effect: object) -> PluginContractError:
     )
 
 
-def _sleep(effect: Sleep, deadline: Deadline) -> None:
-    seconds, is_deadline = _limit(effect.seconds, deadline)
-    wait(LockFreeFuture(), seconds, deadline.on_cancel)
-    if is_deadline and not deadline.cancelled:
-        raise deadline_error(deadline)
-
-
-async def _asleep(effect: Sleep, deadline: Deadline) -> None:
-    seconds, is_deadline = _limit(effect.seconds, deadline)
-    await await_(LockFreeFuture(), seconds)
-    if is_deadline:
-        raise deadline_error(deadline)
-
-
-def _wait(effect: Wait, deadline: Deadline) -> bool:
-    future = effect.future
-    if future.done() or stands_still(effect.owner, blocking=True):
+def _wait(
+    future: Future[Any], seconds: float | None, owner: int | None, deadline: Deadline
+) -> bool:
+    """Wait, within the deadline; see ``types.Wait``. Whoever sleeps waits for nobody's future."""
+    if future.done() or stands_still(owner, blocking=True):
         return future.done()
-    seconds, is_deadline = _limit(effect.timeout, deadline)
-    done = wait(future, seconds, deadline.on_cancel)
+    longest, is_deadline = _limit(seconds, deadline)
+    done = wait(future, longest, deadline.on_cancel)
     if is_deadline and not (done or deadline.cancelled):
-        raise deadline_error(deadline)
+        raise _expired(deadline)
     return done
 
 
-async def _await(effect: Wait, deadline: Deadline) -> bool:
-    future = effect.future
-    if future.done() or stands_still(effect.owner, blocking=False):
+async def _await(
+    future: Future[Any], seconds: float | None, owner: int | None, deadline: Deadline
+) -> bool:
+    if future.done() or stands_still(owner, blocking=False):
         return future.done()
-    seconds, is_deadline = _limit(effect.timeout, deadline)
-    done = await await_(future, seconds)
+    longest, is_deadline = _limit(seconds, deadline)
+    done = await await_(future, longest)
     if is_deadline and not done:
-        raise deadline_error(deadline)
+        raise _expired(deadline)
     return done
 
 
@@ -196,3 +178,10 @@ def _limit(seconds: float | None, deadline: Deadline) -> tuple[float | None, boo
     if seconds is not None and seconds <= remaining:
         return seconds, False
     return (None if remaining == inf else remaining), True
+
+
+def _expired(deadline: Deadline) -> RequestTimeoutError:
+    return RequestTimeoutError(
+        f"the call took longer than its timeout of {deadline.timeout:g} s; "
+        "give timeout= more seconds, or ask for less"
+    )

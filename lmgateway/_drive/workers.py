@@ -184,6 +184,7 @@ class Pipe:
         if not isinstance(piece, (bytes, bytearray, memoryview)):
             raise PluginContractError(f"push() takes bytes, not {type(piece).__name__}")
         while True:
+            changed = self._changed  # before the look, which a change may follow at once
             with self._lock:
                 if self._closed:
                     return False
@@ -193,7 +194,6 @@ class Pipe:
                         self._size += len(piece)
                         self._tell()
                     return True
-                changed = self._changed
             wait(changed)
 
     def end(self, work: Future[Any]) -> None:
@@ -205,12 +205,12 @@ class Pipe:
     def read(self) -> Flow[bytes]:
         """The bytes pushed since the last read, b"" at the end; raises what the worker raised."""
         while True:
+            changed = self._changed
             with self._lock:
                 if self._pieces:
                     return self._drain()
                 if self._ended or self._closed:
                     break
-                changed = self._changed
             yield Wait(changed)
         error, self._error = self._error, None
         if error is not None:
