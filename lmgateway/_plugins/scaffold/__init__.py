@@ -25,8 +25,8 @@ def write_plugin(name: str, folder: Path | None = None) -> Path:
             if it is empty.
 
     Raises:
-        InputError: The name cannot be a provider's, or is taken; the folder holds something already, or cannot
-            be written.
+        InputError: The name cannot be a provider's, or is taken; the folder holds something
+            already, or cannot be written.
     """
     if not _NAME.fullmatch(name):
         raise InputError(
