@@ -58,6 +58,13 @@ def module() -> ModuleType:
     return made
 
 
+class Static:
+    @staticmethod
+    @hookimpl
+    def lmgateway_complete(request: Request) -> Completion:
+        return {"prompt": request.input, "choices": [{"text": f"{request.model}!"}]}
+
+
 class Old(Plain):
     @hookimpl
     def lmgateway_info(self) -> Info:
@@ -84,6 +91,7 @@ class Unmarked:
         pytest.param(Plain(), id="an object"),
         pytest.param(module(), id="a module"),
         pytest.param(SimpleNamespace(lmgateway_complete=Plain().lmgateway_complete), id="a bag"),
+        pytest.param(Static, id="a class of static methods"),
     ],
 )
 def test_anything_with_hooks_becomes_an_lm(plugin: object) -> None:

@@ -6,6 +6,7 @@ import datetime
 import json
 import pickle
 import pickletools
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,17 @@ def test_a_model_of_pydantic_as_a_keyword_is_none_of_gets_business() -> None:
 
     with pytest.raises(InputError):
         get_lm("openai/m", extra_body={"schema": City})
+
+
+# -- errors ------------------------------------------------------------------------------------
+
+OLD = json.loads(Path(__file__).with_name("data").joinpath("errors-0.1.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_an_error_that_was_pickled_by_0_1_is_loaded(name: str) -> None:
+    error = pickle.loads(b64decode(OLD[name]))
+    assert type(error) is getattr(errors, name)
+    assert (error.provider, error.model) == ("acme", "m")
+    assert "a message" in str(error)
+    assert "do this" in str(error)

@@ -125,15 +125,16 @@ def _broken(source: str, name: str, what: str) -> PluginContractError:
 
 
 def _check_kind(module: Any, source: str, name: str) -> None:
-    """Refuse an object of a type that has no hooks."""
+    """Refuse an object that has no hooks by its type, and a class whose hooks want an instance."""
     kind = type(module)
     if inspect.isclass(module):
-        what = f"it is the class {module.__name__}: give an instance of it, {module.__name__}()"
+        hooks = (inspect.getattr_static(module, each) for each in dir(module) if _is_hook(each))
+        if any(map(inspect.isfunction, hooks)):
+            what = f"it is the class {module.__name__}: give an instance of it, {module.__name__}()"
+            raise _broken(source, name, what)
     elif kind.__module__ == "builtins" and not inspect.ismodule(module):
         what = f"it is of the type {kind.__name__}: give a module, or an object with hooks"
-    else:
-        return
-    raise _broken(source, name, what)
+        raise _broken(source, name, what)
 
 
 def _peek(module: Any) -> Any:
