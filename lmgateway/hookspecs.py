@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from .types import (
-        Completion,
-        Embeddings,
-        EmbedRequest,
-        Flow,
-        Info,
-        ModelCard,
-        Request,
-    )
+    from .types import Completion, Embeddings, EmbedRequest, Flow, Info, ModelCard, Request
 
 __all__ = [
     "API_VERSION",

@@ -13,12 +13,7 @@ from ._call.allowlist import check_row
 from ._call.exchange import complain
 from ._drive.gather import Batch, Input
 from ._drive.loops import arun, run
-from ._drive.streams import (
-    AStream,
-    Stream,
-    show_delta,
-    show_text,
-)
+from ._drive.streams import AStream, Stream, show_delta, show_text
 from ._guard.tracebacks import conceal, door
 from ._records.history import History, show
 from ._transports.leases import Leases, closed

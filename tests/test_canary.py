@@ -45,24 +45,10 @@ import lmgateway
 from lmgateway import LM, get_lm, hookimpl
 from lmgateway._drive.streams import AStream, Stream
 from lmgateway._guard.tracebacks import door
-from lmgateway.batch import (
-    aprocess_batch,
-    arun,
-    process_batch,
-    row_runner,
-    run,
-)
+from lmgateway.batch import aprocess_batch, arun, process_batch, row_runner, run
 from lmgateway.errors import LMGatewayError
 from lmgateway.testing import lm_from
-from lmgateway.types import (
-    Blocking,
-    EmbedRequest,
-    Emit,
-    Flow,
-    HTTPRequest,
-    Info,
-    Request,
-)
+from lmgateway.types import Blocking, EmbedRequest, Emit, Flow, HTTPRequest, Info, Request
 from lmgateway.types import send as ask
 
 pytestmark = pytest.mark.loopback

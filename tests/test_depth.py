@@ -16,19 +16,8 @@ import pytest
 from support.fault_server import FaultServer, receive, send
 
 import lmgateway
-from lmgateway import (
-    InputError,
-    LMGatewayError,
-    PluginError,
-    get_lm,
-)
-from lmgateway._base.values import (
-    DEPTH,
-    copied,
-    flaw,
-    is_deep,
-    shown,
-)
+from lmgateway import InputError, LMGatewayError, PluginError, get_lm
+from lmgateway._base.values import DEPTH, copied, flaw, is_deep, shown
 from lmgateway._records.history import render
 
 pytestmark = pytest.mark.loopback

@@ -12,25 +12,10 @@ from typing import Any
 import pytest
 
 from lmgateway._drive.cancel import Cancelled, CancelScope, Deadline
-from lmgateway._drive.loops import (
-    Done,
-    aadvance,
-    advance,
-    arun,
-    run,
-)
+from lmgateway._drive.loops import Done, aadvance, advance, arun, run
 from lmgateway._transports.protocols import BodySource
 from lmgateway.errors import PluginContractError, RequestTimeoutError
-from lmgateway.types import (
-    Emit,
-    Flow,
-    HTTPRequest,
-    HTTPResponse,
-    Sleep,
-    Wait,
-    read,
-    send,
-)
+from lmgateway.types import Emit, Flow, HTTPRequest, HTTPResponse, Sleep, Wait, read, send
 
 
 class Chunks:

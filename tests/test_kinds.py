@@ -16,10 +16,8 @@ from support.fault_server import FaultServer, receive, reply, stall
 import lmgateway
 from lmgateway import LM, CallEvent, get_lm, hookimpl, on_call, usage
 from lmgateway._call.kinds import COMPLETE, EMBED, MODELS
-from lmgateway._call.spec import specify
 from lmgateway._layers import limit as limiting
 from lmgateway._layers import retry as retrying
-from lmgateway._plugins.registry import plugin_from
 from lmgateway.errors import (
     LMGatewayError,
     PluginContractError,
@@ -28,13 +26,8 @@ from lmgateway.errors import (
     ServerError,
     UnsupportedError,
 )
-from lmgateway.types import (
-    Blocking,
-    EmbedRequest,
-    Flow,
-    Request,
-    send,
-)
+from lmgateway.testing import lm_from
+from lmgateway.types import Blocking, EmbedRequest, Flow, Request, send
 
 pytestmark = pytest.mark.loopback
 
@@ -493,8 +486,7 @@ class Embedding:
         return {"a", "b"}
 
     def lm(self, **options: Any) -> LM:
-        plugin = plugin_from(self, name="embedding")
-        return LM(specify("embedding", "m", {"retries": 0, **options}, plugin))
+        return lm_from(self, "embedding", model="m", retries=0, **options)
 
 
 def test_vectors_that_are_wrong_are_not_kept() -> None:

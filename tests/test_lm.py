@@ -11,25 +11,14 @@ import pydantic
 import pytest
 from support.fault_server import FaultServer, close, receive, reply
 
-from lmgateway import (
-    LM,
-    errors,
-    get_lm,
-    hookimpl,
-)
+from lmgateway import LM, errors, get_lm, hookimpl
 from lmgateway._call.flow import compose, prepare
 from lmgateway._drive.streams import AStream
 from lmgateway._transports import leases
 from lmgateway._transports.leases import Leases
 from lmgateway.lm import spec_of
 from lmgateway.testing import ScriptedLM, lm_from
-from lmgateway.types import (
-    Completion,
-    Delta,
-    Emit,
-    Flow,
-    HTTPRequest,
-)
+from lmgateway.types import Completion, Delta, Emit, Flow, HTTPRequest
 
 
 def test_calling_returns_the_texts() -> None:

@@ -9,18 +9,9 @@ from typing import Any
 import pytest
 
 import lmgateway
-from lmgateway import (
-    errors,
-    get_lm,
-    hookimpl,
-)
+from lmgateway import errors, get_lm, hookimpl
 from lmgateway.testing import ScriptedLM, lm_from
-from lmgateway.types import (
-    Completion,
-    Flow,
-    Request,
-    Sleep,
-)
+from lmgateway.types import Completion, Flow, Request, Sleep
 
 Run = Callable[..., list[Any]]
 

@@ -14,12 +14,7 @@ import pytest
 from lmgateway._base.masking import Plain, masker, words
 from lmgateway._call.spec import resolve
 from lmgateway._guard.tracebacks import masked
-from lmgateway.errors import (
-    ConfigError,
-    LMGatewayError,
-    api_error,
-    excerpt,
-)
+from lmgateway.errors import ConfigError, LMGatewayError, api_error, excerpt
 
 KEY = 'sk-live/ABCDEF+GHIJ=KLMN"OPQR\\STUV&0123456789-é'
 PLAIN = "sk-live-ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefghijklmnop"

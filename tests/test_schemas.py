@@ -18,12 +18,7 @@ import typing_extensions
 
 import lmgateway
 from lmgateway import LM, errors, get_lm
-from lmgateway.batch import (
-    aprocess_batch,
-    arun,
-    process_batch,
-    run,
-)
+from lmgateway.batch import aprocess_batch, arun, process_batch, run
 from lmgateway.testing import ScriptedLM
 
 

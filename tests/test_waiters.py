@@ -12,16 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fault_server import (
-    FaultServer,
-    await_event,
-    chunk,
-    head,
-    receive,
-    reply,
-    send,
-    stall,
-)
+from support.fault_server import FaultServer, await_event, chunk, head, receive, reply, send, stall
 from support.permits import held, queued
 
 import lmgateway

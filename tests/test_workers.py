@@ -16,13 +16,7 @@ from support.collector import LINES, Collector
 
 from lmgateway._drive.workers import Pipe, Workers, run_blocking
 from lmgateway.errors import PluginContractError, RequestTimeoutError
-from lmgateway.types import (
-    Blocking,
-    Flow,
-    HTTPResponse,
-    Wait,
-    read,
-)
+from lmgateway.types import Blocking, Flow, HTTPResponse, Wait, read
 
 LONG = 10.0
 

@@ -17,12 +17,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
-from .._layers.call import (
-    Attempt,
-    Call,
-    EffectLayer,
-    Send,
-)
+from .._layers.call import Attempt, Call, EffectLayer, Send
 from .._transports.checks import check_headers
 from ..errors import (
     OUT_OF_STACK,
@@ -32,17 +27,7 @@ from ..errors import (
     PluginError,
     excerpt,
 )
-from ..types import (
-    Blocking,
-    Delta,
-    Emit,
-    Exchange,
-    Flow,
-    HTTPRequest,
-    Read,
-    Sleep,
-    Wait,
-)
+from ..types import Blocking, Delta, Emit, Exchange, Flow, HTTPRequest, Read, Sleep, Wait
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint

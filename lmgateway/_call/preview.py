@@ -10,14 +10,7 @@ from .._base.masking import MASK, masker, words
 from .._layers.call import Attempt, Call
 from .._store.exchange import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
-from ..types import (
-    JSON,
-    Blocking,
-    Flow,
-    HTTPRequest,
-    Request,
-    send,
-)
+from ..types import JSON, Blocking, Flow, HTTPRequest, Request, send
 from .attempt import complete_error
 from .exchange import credentials, exchange
 from .flow import hook_of
@@ -65,22 +58,20 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
         base = f"<{variables.get('api_base', 'base URL')} not set>"
     try:
         proofs = credentials(request, endpoint)
+        shown = {name: _proof(value) for name, value in proofs.items()}
     except MissingCredentialError:
-        proofs = {"Authorization": "<no key>"}
-    else:
-        call.proofs = (proofs,)
+        proofs, shown = {}, {"Authorization": "<no key>"}
+    call.proofs = (proofs,)
     mask = masker([*endpoint.secrets(), *(each for v in proofs.values() for each in words(v))])
     secret = {name for name, value in spec.options.headers.items() if not isinstance(value, str)}
     headers = {**endpoint.headers(), **request.headers}
     for name, value in headers.items():
         hidden = name in secret or is_secret_header(name)
         headers[name] = MASK if hidden else str(value)
-    for name, value in proofs.items():
-        headers[name] = value if value == "<no key>" else _proof(value)
     described = {
         "method": request.method,
         "url": base.rstrip("/") + request.path,
-        "headers": headers,
+        "headers": {**headers, **shown},
         "json": request.json,
     }
     written = json.dumps(described, ensure_ascii=False)

@@ -22,16 +22,7 @@ if TYPE_CHECKING:
     from .._drive.streams import AStream, Stream
     from ..errors import LMGatewayError
     from ..lm import LM
-    from ..types import (
-        Completion,
-        Delta,
-        Embeddings,
-        Messages,
-        ModelCard,
-        Parsed,
-        Schema,
-        Unset,
-    )
+    from ..types import Completion, Delta, Embeddings, Messages, ModelCard, Parsed, Schema, Unset
 
 
 def get_lm(

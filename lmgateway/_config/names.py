@@ -18,13 +18,7 @@ from ..errors import ConfigError, InputError, UnknownProviderError
 from .catalogue import Host, hosts
 from .files import Document, find, read
 from .provenance import Environment, Provenance
-from .tables import (
-    NOTHING,
-    Config,
-    ModelTable,
-    build,
-    wrong,
-)
+from .tables import NOTHING, Config, ModelTable, build, wrong
 
 __all__ = ["Selection", "configuration", "default_name", "known_providers", "plugin_of"]
 __all__ += ["reselect", "select", "select_for_object"]

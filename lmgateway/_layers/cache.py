@@ -15,16 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from .._base.masking import holds_secret
 from .._base.values import shown
 from .._guard.paths import absolute
-from .._store.exchange import (
-    Key,
-    Replay,
-    decode,
-    describe,
-    encode,
-    identify,
-    kept_headers,
-    vary,
-)
+from .._store.exchange import Key, Replay, decode, describe, encode, identify, kept_headers, vary
 from .._store.recorder import recorders, replayer
 from .._store.recordings import Recording, open_recording, to_json
 from .._store.settings import SWITCH, CacheSettings, says_off
@@ -37,23 +28,9 @@ from ..errors import (
     RequestTimeoutError,
     ResponseFormatError,
 )
-from ..types import (
-    JSON,
-    Completion,
-    Exchange,
-    Flow,
-    HTTPRequest,
-    HTTPResponse,
-    Source,
-    Wait,
-)
+from ..types import JSON, Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Source, Wait
 from .call import Attempt, EffectLayer, Send
-from .singleflight import (
-    NO_RESULT,
-    Flight,
-    Result,
-    join,
-)
+from .singleflight import NO_RESULT, Flight, Result, join
 
 if TYPE_CHECKING:
     from .._store.disabled import DisabledStore

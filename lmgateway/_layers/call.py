@@ -17,12 +17,7 @@ from .._base.masking import Plain, words
 from .._drive.cancel import Deadline
 from .._store.exchange import is_secret_header
 from ..errors import LMGatewayError
-from ..types import (
-    Completion,
-    Exchange,
-    Flow,
-    Options,
-)
+from ..types import Completion, Exchange, Flow, Options
 
 if TYPE_CHECKING:
     from .._call.endpoint import Endpoint

@@ -15,15 +15,7 @@ from .._base.values import shown
 from .._drive.cancel import Deadline
 from .._drive.futures import LockFreeFuture
 from ..errors import InvalidSettingError, LMGatewayError, RequestTimeoutError
-from ..types import (
-    Blocking,
-    Completion,
-    Exchange,
-    Flow,
-    Sleep,
-    Source,
-    Wait,
-)
+from ..types import Blocking, Completion, Exchange, Flow, Sleep, Source, Wait
 from .call import Attempt, EffectLayer, Send
 from .permits import Permit, RateLimiter, Reservation, Semaphore
 

@@ -20,11 +20,7 @@ from .._base.masking import masker
 from .._base.values import shown
 from .._guard.tracebacks import conceal
 from ..errors import InputError
-from ..types import (
-    Flow,
-    Message,
-    Usage,
-)
+from ..types import Flow, Message, Usage
 from .call import Call, Step
 
 __all__ = ["CallEvent", "Subscription", "observe", "on_call"]

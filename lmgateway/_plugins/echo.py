@@ -6,15 +6,7 @@ import re
 from typing import cast
 
 from ..hookspecs import hookimpl
-from ..types import (
-    Choice,
-    Completion,
-    Emit,
-    Flow,
-    Info,
-    Message,
-    Request,
-)
+from ..types import Choice, Completion, Emit, Flow, Info, Message, Request
 
 __all__ = ["lmgateway_complete", "lmgateway_info", "lmgateway_stream"]
 

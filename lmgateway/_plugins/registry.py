@@ -16,13 +16,7 @@ from .._base.values import shown
 from ..errors import DuplicateProviderError, PluginLoadError, UnknownProviderError
 from ..hookspecs import GROUP
 from .contract import Plugin, plugin_from
-from .distributions import (
-    OWN,
-    Offer,
-    Offers,
-    own_version,
-    scan,
-)
+from .distributions import OWN, Offer, Offers, own_version, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

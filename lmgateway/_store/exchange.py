@@ -10,14 +10,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from ..types import (
-    JSON,
-    Exchange,
-    Flow,
-    Headers,
-    HTTPRequest,
-    HTTPResponse,
-)
+from ..types import JSON, Exchange, Flow, Headers, HTTPRequest, HTTPResponse
 
 __all__ = [
     "Key",

@@ -10,14 +10,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from ..errors import ConfigError
-from .schema import (
-    APPLICATION,
-    SCHEMA,
-    TROUBLE,
-    explain,
-    is_busy,
-    is_sound,
-)
+from .schema import APPLICATION, SCHEMA, TROUBLE, explain, is_busy, is_sound
 
 __all__ = ["Stats", "Verdict", "clear", "stats", "verify"]
 

@@ -29,13 +29,7 @@ from .._base.values import is_deep, on_fresh_stack
 from .._guard.paths import is_special
 from ..errors import ConfigError, InputError
 from ..types import JSON, HTTPResponse
-from .exchange import (
-    Replay,
-    identify,
-    is_head,
-    kept_headers,
-    write_json,
-)
+from .exchange import Replay, identify, is_head, kept_headers, write_json
 
 __all__ = ["Recording", "append_line", "from_json", "open_recording", "to_json"]
 

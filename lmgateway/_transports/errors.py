@@ -7,13 +7,7 @@ import ssl
 from urllib.parse import urljoin, urlsplit
 
 from .._drive.cancel import Deadline
-from ..errors import (
-    APIError,
-    ConnectionFailedError,
-    RequestTimeoutError,
-    api_error,
-    excerpt,
-)
+from ..errors import APIError, ConnectionFailedError, RequestTimeoutError, api_error, excerpt
 
 __all__ = [
     "broke",

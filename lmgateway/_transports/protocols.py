@@ -13,12 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .._drive.cancel import Deadline
-from ..types import (
-    Flow,
-    HTTPRequest,
-    HTTPResponse,
-    Read,
-)
+from ..types import Flow, HTTPRequest, HTTPResponse, Read
 
 __all__ = [
     "AsyncBody",

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LMGatewayError, UnsupportedError
-from .arguments import (
-    ConfigPath,
-    Model,
-    Params,
-    System,
-    open_lm,
-    read_prompt,
-    read_schema,
-)
+from .arguments import ConfigPath, Model, Params, System, open_lm, read_prompt, read_schema
 from .output import Printout, print_json, remark
 
 if TYPE_CHECKING:

@@ -11,13 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
-from .arguments import (
-    ConfigPath,
-    Model,
-    Params,
-    System,
-    open_lm,
-)
+from .arguments import ConfigPath, Model, Params, System, open_lm
 from .output import print_json, say
 
 __all__ = ["register"]

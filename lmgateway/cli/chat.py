@@ -8,27 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import (
-    ConfigError,
-    LMGatewayError,
-    PluginError,
-    UnsupportedError,
-)
-from .arguments import (
-    ConfigPath,
-    Model,
-    Params,
-    System,
-    open_lm,
-)
+from ..errors import ConfigError, LMGatewayError, PluginError, UnsupportedError
+from .arguments import ConfigPath, Model, Params, System, open_lm
 from .ask import stream_answer
-from .output import (
-    Printout,
-    leave_line,
-    remark,
-    report,
-    say,
-)
+from .output import Printout, leave_line, remark, report, say
 
 if TYPE_CHECKING:
     from ..lm import LM

@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .models import (
-    AsJSON,
-    ConfigPath,
-    Name,
-    open_anyhow,
-)
+from .models import AsJSON, ConfigPath, Name, open_anyhow
 from .output import print_json, print_table, say
 
 if TYPE_CHECKING:

@@ -23,12 +23,7 @@ from ..errors import (
     RateLimitError,
     TransportError,
 )
-from .models import (
-    AsJSON,
-    ConfigPath,
-    Name,
-    open_anyhow,
-)
+from .models import AsJSON, ConfigPath, Name, open_anyhow
 from .output import print_json, say
 
 if TYPE_CHECKING:

@@ -9,13 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..errors import (
-    ConfigError,
-    InputError,
-    LMGatewayError,
-    UnknownProviderError,
-    UnsupportedError,
-)
+from ..errors import ConfigError, InputError, LMGatewayError, UnknownProviderError, UnsupportedError
 
 if TYPE_CHECKING:
     from ..types import Completion

@@ -12,12 +12,7 @@ from dspy.clients.engines.base import validate_request
 from .._call.pickling import portable_arguments
 from ..lm import LM, get_lm, spec_of
 from .answers import Reply, response
-from .asking import (
-    CARRIED,
-    conversation,
-    one_text,
-    parameters,
-)
+from .asking import CARRIED, conversation, one_text, parameters
 from .failures import translated
 from .naming import label
 

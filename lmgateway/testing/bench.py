@@ -15,14 +15,7 @@ from .._drive.loops import run
 from .._layers.call import Attempt, Call
 from .._plugins.contract import Plugin
 from ..lm import LM, spec_of
-from ..types import (
-    Blocking,
-    Completion,
-    Delta,
-    Flow,
-    HTTPRequest,
-    Request,
-)
+from ..types import Blocking, Completion, Delta, Flow, HTTPRequest, Request
 from .calls import DEFAULT_PROMPT, RecordedCall, request_to_json
 from .wire import Wire
 

@@ -24,13 +24,7 @@ from .._store.exchange import Replay, kept_headers
 from .._store.recordings import append_line, from_json, to_json
 from ..errors import InputError, LMGatewayError
 from ..lm import LM, spec_of
-from ..types import (
-    JSON,
-    Exchange,
-    Flow,
-    HTTPRequest,
-    HTTPResponse,
-)
+from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
 from .wire import Pieces
 
 __all__ = ["DEFAULT_PROMPT", "RecordedCall", "read_calls", "record_call", "request_to_json"]

@@ -14,13 +14,7 @@ from .._plugins.contract import plugin_from
 from ..errors import LMGatewayError
 from ..hookspecs import hookimpl
 from ..lm import LM, spec_of
-from ..types import (
-    Completion,
-    Emit,
-    Flow,
-    Info,
-    Request,
-)
+from ..types import Completion, Emit, Flow, Info, Request
 
 __all__ = ["ScriptedLM"]
 

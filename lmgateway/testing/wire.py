@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._layers.call import Attempt, Send
 from .._transports.leases import HasOptions, Leases
-from ..types import (
-    Blocking,
-    Exchange,
-    Flow,
-    HTTPRequest,
-    HTTPResponse,
-)
+from ..types import Blocking, Exchange, Flow, HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
     from .._drive.cancel import Deadline

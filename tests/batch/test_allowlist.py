@@ -22,30 +22,15 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from lmgateway import (
-    LM,
-    errors,
-    get_lm,
-    hookimpl,
-)
+from lmgateway import LM, errors, get_lm, hookimpl
 from lmgateway._layers.limit import Limits
 from lmgateway._plugins.registry import installed, load
-from lmgateway.batch import (
-    aprocess_batch,
-    arun,
-    process_batch,
-    run,
-)
+from lmgateway.batch import aprocess_batch, arun, process_batch, run
 from lmgateway.batch.ray import Answerer, _Actor
 from lmgateway.batch.rows import identified
 from lmgateway.lm import spec_of
 from lmgateway.testing import lm_from
-from lmgateway.types import (
-    Completion,
-    Info,
-    Options,
-    Request,
-)
+from lmgateway.types import Completion, Info, Options, Request
 from lmgateway.wire.openai import params as openai_params
 
 pytestmark = pytest.mark.loopback

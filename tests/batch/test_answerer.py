@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from lmgateway import LM, errors, hookimpl
-from lmgateway._call.spec import specify
-from lmgateway._plugins.registry import plugin_from
 from lmgateway.batch import aprocess_batch, row_runner
 from lmgateway.batch.ray import Answerer
 from lmgateway.batch.row_runner import RetryPolicy
-from lmgateway.testing import ScriptedLM
+from lmgateway.testing import ScriptedLM, lm_from
 from lmgateway.types import Completion, Flow, Request, Wait
 
 
@@ -44,7 +42,7 @@ class Waiting:
 
 
 def lm_of(provider: Waiting) -> LM:
-    return LM(specify("waiting", "m", {}, plugin_from(provider, name="waiting")))
+    return lm_from(provider, "waiting", model="m")
 
 
 def test_a_batch_that_is_cancelled_leaves_the_others_alone() -> None:

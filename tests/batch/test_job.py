@@ -13,12 +13,7 @@ import pytest
 
 from lmgateway.batch import journal, status
 from lmgateway.batch.answers import output_line, read_row
-from lmgateway.batch.job import (
-    Fingerprint,
-    Job,
-    beside,
-    read_job,
-)
+from lmgateway.batch.job import Fingerprint, Job, beside, read_job
 from lmgateway.batch.journal import Journal
 from lmgateway.errors import ConfigError, InputError
 from lmgateway.types import Completion

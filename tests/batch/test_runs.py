@@ -19,26 +19,14 @@ from support.chat_server import serve_chat
 import lmgateway.batch
 from lmgateway import errors, hookimpl
 from lmgateway._layers.limit import Limits
-from lmgateway.batch import (
-    aprocess_batch,
-    arun,
-    process_batch,
-    row_runner,
-    run,
-    status,
-)
+from lmgateway.batch import aprocess_batch, arun, process_batch, row_runner, run, status
 from lmgateway.batch.pipeline import Pipeline, ReaderThread
 from lmgateway.batch.progress import Counts
 from lmgateway.batch.row_runner import RetryPolicy, RowRunner
 from lmgateway.batch.rows import identified
 from lmgateway.errors import InputError
 from lmgateway.testing import ScriptedLM, lm_from
-from lmgateway.types import (
-    Completion,
-    Flow,
-    Request,
-    Wait,
-)
+from lmgateway.types import Completion, Flow, Request, Wait
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -11,30 +11,14 @@ from typing import Any
 
 import pytest
 from support.collector import LINES, Collector
-from support.fault_server import (
-    FaultServer,
-    await_event,
-    head,
-    receive,
-    reply,
-    stall,
-)
-from support.fault_server import (
-    send as sends,
-)
+from support.fault_server import FaultServer, await_event, head, receive, reply, stall
+from support.fault_server import send as sends
 from support.service import AsyncService, Where, World, embedded, says
 
 from lmgateway import LM, errors, get_lm
 from lmgateway._drive.loops import advance, run
 from lmgateway._layers import singleflight
-from lmgateway.types import (
-    Completion,
-    Emit,
-    HTTPRequest,
-    HTTPResponse,
-    Request,
-    send,
-)
+from lmgateway.types import Completion, Emit, HTTPRequest, HTTPResponse, Request, send
 
 
 def together(world: World, count: int, answer: Any = None, **options: Any) -> list[Future[Any]]:

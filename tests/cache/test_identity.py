@@ -15,14 +15,7 @@ from lmgateway import errors
 from lmgateway._layers.cache import cache
 from lmgateway._store.exchange import describe, identify, is_secret_header
 from lmgateway._store.recorder import record, replay
-from lmgateway.types import (
-    Blocking,
-    Exchange,
-    Flow,
-    HTTPRequest,
-    Request,
-    send,
-)
+from lmgateway.types import Blocking, Exchange, Flow, HTTPRequest, Request, send
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}], "temperature": 0}
 PATH = "/chat/completions"

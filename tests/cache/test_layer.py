@@ -13,13 +13,7 @@ from lmgateway._layers import cache as cache_module
 from lmgateway._layers.cache import cache
 from lmgateway._store.settings import CacheSettings
 from lmgateway._store.sqlite import Store
-from lmgateway.types import (
-    Emit,
-    HTTPRequest,
-    HTTPResponse,
-    Request,
-    send,
-)
+from lmgateway.types import Emit, HTTPRequest, HTTPResponse, Request, send
 
 
 def test_the_second_answer_is_the_first_and_says_so(world: World) -> None:

@@ -21,14 +21,7 @@ from lmgateway._store.difference import nearest
 from lmgateway._store.recorder import record, replay
 from lmgateway._store.recordings import Recording, from_json, to_json
 from lmgateway._store.settings import CacheSettings
-from lmgateway.types import (
-    Blocking,
-    Flow,
-    HTTPRequest,
-    HTTPResponse,
-    Request,
-    send,
-)
+from lmgateway.types import Blocking, Flow, HTTPRequest, HTTPResponse, Request, send
 
 
 @pytest.fixture

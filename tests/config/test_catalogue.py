@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 import responses
 
-from lmgateway import (
-    AuthenticationError,
-    MissingCredentialError,
-    UnknownProviderError,
-    get_lm,
-)
+from lmgateway import AuthenticationError, MissingCredentialError, UnknownProviderError, get_lm
 from lmgateway._config import catalogue
 from lmgateway._config.catalogue import Host, hosts
 

@@ -13,12 +13,7 @@ from typing import Any
 import pytest
 from support.chat_server import ChatServer, serve_chat
 
-from lmgateway import (
-    ConfigError,
-    get_lm,
-    record,
-    replay,
-)
+from lmgateway import ConfigError, get_lm, record, replay
 from lmgateway._config.files import find, user_file
 from lmgateway._guard.paths import absolute
 from lmgateway._store.settings import CacheSettings

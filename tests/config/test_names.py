@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 from support.distributions import SitePackages
 
-from lmgateway import (
-    ConfigError,
-    InputError,
-    UnknownProviderError,
-    get_lm,
-)
+from lmgateway import ConfigError, InputError, UnknownProviderError, get_lm
 from lmgateway._config.names import select
 from lmgateway._plugins.registry import PUBLISHED
 from lmgateway.errors import PluginLoadError

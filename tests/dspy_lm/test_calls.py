@@ -15,12 +15,7 @@ from dspy import lm15
 from pydantic import BaseModel
 from support.distributions import SitePackages
 
-from lmgateway import (
-    InputError,
-    UnknownParameterError,
-    UnknownProviderError,
-    get_lm,
-)
+from lmgateway import InputError, UnknownParameterError, UnknownProviderError, get_lm
 from lmgateway.dspy import LM, Anyscale
 from lmgateway.testing import ScriptedLM
 

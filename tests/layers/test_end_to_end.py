@@ -13,16 +13,7 @@ from typing import Any
 import pytest
 from layers.flows import notes
 from support.distributions import SitePackages
-from support.fault_server import (
-    FaultServer,
-    chunk,
-    head,
-    receive,
-    reply,
-    reset,
-    send,
-    stall,
-)
+from support.fault_server import FaultServer, chunk, head, receive, reply, reset, send, stall
 
 from lmgateway import LM, get_lm
 from lmgateway._call import flow as flows

@@ -15,14 +15,7 @@ from lmgateway._layers.limit import Limits, limit, limiters
 from lmgateway._layers.observe import observe, on_call
 from lmgateway._layers.retry import retry
 from lmgateway.errors import ServerError
-from lmgateway.types import (
-    Completion,
-    Exchange,
-    Flow,
-    HTTPRequest,
-    Request,
-    Sleep,
-)
+from lmgateway.types import Completion, Exchange, Flow, HTTPRequest, Request, Sleep
 
 
 def failing(request: Request) -> Flow[Completion]:

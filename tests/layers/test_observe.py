@@ -25,13 +25,7 @@ from lmgateway._layers.fallback import fallback
 from lmgateway._layers.observe import CallEvent, observe, on_call
 from lmgateway._layers.retry import retry
 from lmgateway.errors import InvalidRequestError, LMGatewayError, ServerError
-from lmgateway.types import (
-    Completion,
-    Emit,
-    Flow,
-    Request,
-    Wait,
-)
+from lmgateway.types import Completion, Emit, Flow, Request, Wait
 
 ANY: Any = None
 

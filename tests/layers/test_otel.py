@@ -15,12 +15,7 @@ from lmgateway._drive.loops import arun
 from lmgateway._layers.call import Call
 from lmgateway._layers.observe import observe
 from lmgateway.errors import ServerError
-from lmgateway.types import (
-    Completion,
-    Emit,
-    Flow,
-    Request,
-)
+from lmgateway.types import Completion, Emit, Flow, Request
 
 pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
 

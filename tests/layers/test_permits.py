@@ -12,12 +12,7 @@ from support.collector import LINES, Collector
 
 from lmgateway._layers import permits
 from lmgateway._layers.limit import Limiter, Limits
-from lmgateway._layers.permits import (
-    Permit,
-    RateLimiter,
-    Reservation,
-    Semaphore,
-)
+from lmgateway._layers.permits import Permit, RateLimiter, Reservation, Semaphore
 
 
 class Clock:

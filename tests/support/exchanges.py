@@ -9,15 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmgateway.types import (
-    Delta,
-    Emit,
-    Flow,
-    HTTPRequest,
-    HTTPResponse,
-    Read,
-    Request,
-)
+from lmgateway.types import Delta, Emit, Flow, HTTPRequest, HTTPResponse, Read, Request
 
 DATA = Path(__file__).parent.parent / "data" / "wire"
 

@@ -29,12 +29,7 @@ from support.fault_server import (
 from lmgateway._drive.cancel import Deadline
 from lmgateway._transports.aiohttp import AiohttpTransport
 from lmgateway._transports.protocols import TransportOptions
-from lmgateway.errors import (
-    ConfigError,
-    ConnectionFailedError,
-    InputError,
-    RequestTimeoutError,
-)
+from lmgateway.errors import ConfigError, ConnectionFailedError, InputError, RequestTimeoutError
 from lmgateway.types import HTTPRequest, HTTPResponse
 from transports.awaiting import SSE, body_of, call, in_thread, post
 

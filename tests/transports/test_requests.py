@@ -13,19 +13,8 @@ from typing import Any, cast
 import pytest
 import requests
 import responses
-from support.fault_server import (
-    FaultServer,
-    chunk,
-    head,
-    receive,
-    reply,
-    reset,
-    send,
-    stall,
-)
-from support.fault_server import (
-    signal as tell,
-)
+from support.fault_server import FaultServer, chunk, head, receive, reply, reset, send, stall
+from support.fault_server import signal as tell
 
 from lmgateway._drive.cancel import Deadline
 from lmgateway._transports.protocols import Body, BodySource, TransportOptions

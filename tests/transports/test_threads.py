@@ -7,16 +7,7 @@ import threading
 import time
 
 import pytest
-from support.fault_server import (
-    FaultServer,
-    await_event,
-    chunk,
-    head,
-    receive,
-    reply,
-    send,
-    stall,
-)
+from support.fault_server import FaultServer, await_event, chunk, head, receive, reply, send, stall
 
 from lmgateway._drive.cancel import Deadline
 from lmgateway._drive.futures import result_of

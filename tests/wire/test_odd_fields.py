@@ -14,12 +14,7 @@ from support.exchanges import Pieces, exchanges, run
 from support.odd import ODD, assert_sound, each_field_odd, outcome, spell
 
 from lmgateway.types import HTTPResponse
-from lmgateway.wire.openai import (
-    CHAT,
-    TEXT,
-    parse,
-    read_stream,
-)
+from lmgateway.wire.openai import CHAT, TEXT, parse, read_stream
 
 ANSWERS = ["vllm/chat_n2", "rayserve/chat_tools_required", "llamacpp/chat_logprobs",
            "vllm/completion_logprobs"]  # fmt: skip

@@ -13,13 +13,7 @@ from support.exchanges import exchanges
 
 from lmgateway import errors
 from lmgateway.types import EmbedRequest, HTTPResponse, Request
-from lmgateway.wire.openai import (
-    CHAT,
-    TEXT,
-    parse,
-    parse_embeddings,
-    parse_models,
-)
+from lmgateway.wire.openai import CHAT, TEXT, parse, parse_embeddings, parse_models
 
 REQUEST = Request("m", prompt="hi")
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}

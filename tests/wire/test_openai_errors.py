@@ -13,13 +13,7 @@ from support.exchanges import run
 
 from lmgateway import errors
 from lmgateway.types import HTTPRequest, HTTPResponse, Request
-from lmgateway.wire.openai import (
-    CHAT,
-    check,
-    complete,
-    parse,
-    retry_after,
-)
+from lmgateway.wire.openai import CHAT, check, complete, parse, retry_after
 
 REQUEST = Request("m", prompt="hi")
 SECRET = "The launch code of the silo is 0000, tell nobody about it."

@@ -18,13 +18,7 @@ from lmgateway.errors import (
     ServerError,
 )
 from lmgateway.types import EmbedRequest
-from lmgateway.wire.openai import (
-    Service,
-    complete,
-    embed,
-    models,
-    stream,
-)
+from lmgateway.wire.openai import Service, complete, embed, models, stream
 
 RECORDED = {recorded.name: recorded for recorded in exchanges()}
 SERVICE = Service("http://service.example")

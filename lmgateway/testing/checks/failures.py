@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 
 from ... import errors
-from ...errors import (
-    APIError,
-    LMGatewayError,
-    error_class,
-    is_retryable_status,
-)
+from ...errors import APIError, LMGatewayError, error_class, is_retryable_status
 from ...types import HTTPResponse
 from ..bench import DEFAULT_CALL, Bench
 from ..calls import RecordedCall

@@ -8,12 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ...errors import (
-    ConfigError,
-    InputError,
-    PluginError,
-    UnsupportedError,
-)
+from ...errors import ConfigError, InputError, PluginError, UnsupportedError
 from ..bench import DEFAULT_CALL, Bench
 from ..samples import BESIDE, sample_values
 from ..wire import Wire

@@ -12,18 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ...errors import (
-    ConfigError,
-    InputError,
-    UnsupportedError,
-    excerpt,
-)
-from .conversation import (
-    find_tokens,
-    flatten,
-    plain,
-    with_reasoning,
-)
+from ...errors import ConfigError, InputError, UnsupportedError, excerpt
+from .conversation import find_tokens, flatten, plain, with_reasoning
 from .families import FAMILIES, Family, family_named
 
 __all__ = ["MAX_SOURCE", "Template", "find_control_tokens", "holds_bos", "render", "resolve"]

@@ -10,42 +10,11 @@
 
 from .arguments import write
 from .assembly import Assembly
-from .build import (
-    Service,
-    chat_request,
-    completion_request,
-    embed_request,
-    models_request,
-)
-from .faults import (
-    check,
-    error_in,
-    load,
-    request_id,
-    retry_after,
-)
-from .flows import (
-    complete,
-    embed,
-    models,
-    read_stream,
-    stream,
-)
-from .params import (
-    CHAT,
-    OPENAI,
-    TEXT,
-    VLLM,
-    Dialect,
-    Endpoint,
-    body_params,
-)
-from .parse import (
-    normalize,
-    parse,
-    parse_embeddings,
-    parse_models,
-)
+from .build import Service, chat_request, completion_request, embed_request, models_request
+from .faults import check, error_in, load, request_id, retry_after
+from .flows import complete, embed, models, read_stream, stream
+from .params import CHAT, OPENAI, TEXT, VLLM, Dialect, Endpoint, body_params
+from .parse import normalize, parse, parse_embeddings, parse_models
 
 __all__ = [
     "CHAT",

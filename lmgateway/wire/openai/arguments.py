@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ..._base.values import (
-    DEPTH,
-    flaw,
-    is_deep,
-    on_fresh_stack,
-)
+from ..._base.values import DEPTH, flaw, is_deep, on_fresh_stack
 from ...errors import ResponseFormatError
 from ...types import JSON
 from ..pieces import mend

@@ -8,22 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import InputError, UnsupportedError
-from ...types import (
-    JSON,
-    Auth,
-    EmbedRequest,
-    HTTPRequest,
-    Request,
-)
-from .params import (
-    CHAT,
-    OPENAI,
-    TEXT,
-    Dialect,
-    Endpoint,
-    body_params,
-    extra_body,
-)
+from ...types import JSON, Auth, EmbedRequest, HTTPRequest, Request
+from .params import CHAT, OPENAI, TEXT, Dialect, Endpoint, body_params, extra_body
 
 __all__ = [
     "Service",

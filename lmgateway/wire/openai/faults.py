@@ -16,12 +16,7 @@ from typing import Any
 
 from ..._base.masking import CUT
 from ..._base.values import on_fresh_stack
-from ...errors import (
-    APIError,
-    ResponseFormatError,
-    api_error,
-    excerpt,
-)
+from ...errors import APIError, ResponseFormatError, api_error, excerpt
 from ...types import HTTPResponse, Request
 from ..pieces import mend
 

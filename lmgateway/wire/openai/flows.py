@@ -29,20 +29,9 @@ from ...types import (
 from ..sse import Decoder, Event
 from .assembly import Assembly
 from .build import Service, embed_request, models_request
-from .faults import (
-    check,
-    error_in,
-    load,
-    request_id,
-)
+from .faults import check, error_in, load, request_id
 from .params import CHAT, TEXT, Endpoint
-from .parse import (
-    expected_choices,
-    normalize,
-    parse,
-    parse_embeddings,
-    parse_models,
-)
+from .parse import expected_choices, normalize, parse, parse_embeddings, parse_models
 
 __all__ = ["complete", "embed", "models", "read_stream", "stream"]
 

@@ -29,12 +29,7 @@ from ...types import (
 )
 from ..pieces import mend
 from .arguments import parse_arguments, write
-from .faults import (
-    check,
-    error_in,
-    load,
-    request_id,
-)
+from .faults import check, error_in, load, request_id
 from .logprobs import read_logprobs
 from .params import CHAT, Endpoint
 

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from lmgateway import hookimpl
-from lmgateway.types import (
-    Completion,
-    Flow,
-    Info,
-    ModelCard,
-    Request,
-    send,
-)
+from lmgateway.types import Completion, Flow, Info, ModelCard, Request, send
 from lmgateway.wire.openai import parse_models
 
 from .build import PARAMS, build, models_request

@@ -5,27 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from lmgateway.errors import (
-    APIError,
-    ContentFilteredError,
-    ResponseFormatError,
-    excerpt,
-)
-from lmgateway.types import (
-    JSON,
-    Choice,
-    Completion,
-    HTTPResponse,
-    Request,
-    Usage,
-)
-from lmgateway.wire.openai import (
-    check,
-    error_in,
-    load,
-    request_id,
-    write,
-)
+from lmgateway.errors import APIError, ContentFilteredError, ResponseFormatError, excerpt
+from lmgateway.types import JSON, Choice, Completion, HTTPResponse, Request, Usage
+from lmgateway.wire.openai import check, error_in, load, request_id, write
 from lmgateway.wire.pieces import mend
 
 __all__ = ["FINISH_REASONS", "normalize", "parse", "service_error"]

@@ -14,15 +14,7 @@ from lmgateway.errors import (
     StreamInterruptedError,
     StreamStalledError,
 )
-from lmgateway.types import (
-    JSON,
-    Completion,
-    Delta,
-    Emit,
-    Flow,
-    HTTPResponse,
-    Request,
-)
+from lmgateway.types import JSON, Completion, Delta, Emit, Flow, HTTPResponse, Request
 from lmgateway.wire.openai import check, load, request_id
 from lmgateway.wire.pieces import Pieces, mend
 from lmgateway.wire.sse import Decoder, Event

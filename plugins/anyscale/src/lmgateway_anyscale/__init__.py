@@ -7,15 +7,7 @@ are one line each on ``lmgateway.wire.openai``.
 from __future__ import annotations
 
 from lmgateway import hookimpl
-from lmgateway.types import (
-    Completion,
-    Embeddings,
-    EmbedRequest,
-    Flow,
-    Info,
-    ModelCard,
-    Request,
-)
+from lmgateway.types import Completion, Embeddings, EmbedRequest, Flow, Info, ModelCard, Request
 from lmgateway.wire import openai as wire
 
 from .endpoint import build, service

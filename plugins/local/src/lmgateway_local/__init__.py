@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmgateway import hookimpl
 from lmgateway.errors import InputError
-from lmgateway.types import (
-    Blocking,
-    Completion,
-    Flow,
-    HTTPRequest,
-    Info,
-    Request,
-    send,
-)
+from lmgateway.types import Blocking, Completion, Flow, HTTPRequest, Info, Request, send
 from lmgateway.wire.openai import (
     CHAT,
     TEXT,
