@@ -101,8 +101,8 @@ each_way = pytest.mark.parametrize("way", ["sync", "async"])
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    retrying._budgets.clear()
-    limiting._limiters.clear()
+    retrying.budgets.clear()
+    limiting.limiters.clear()
 
 
 @pytest.fixture
@@ -486,7 +486,7 @@ class Embedding:
         return {"a", "b"}
 
     def lm(self, **options: Any) -> LM:
-        return lm_from(self, "embedding", model="m", retries=0, **options)
+        return lm_from(self, "embedding", **{"model": "m", "retries": 0, **options})
 
 
 def test_vectors_that_are_wrong_are_not_kept() -> None:

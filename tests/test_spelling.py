@@ -115,8 +115,10 @@ def test_a_name_that_is_near_to_nothing_does_not_list_all_that_are_known(lm: LM)
 
 
 def test_few_names_are_told() -> None:
-    with pytest.raises(InputError, match="it takes max_tokens, n, seed, stop, temperature"):
+    with pytest.raises(InputError, match="it takes ") as caught:
         get_lm("echo", frobnicate=1)
+    for name in ("max_tokens", "n", "seed", "stop", "temperature"):
+        assert name in str(caught.value)
 
 
 def test_a_keyword_is_named_only_where_there_is_one() -> None:

@@ -9,7 +9,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from .._base.spelling import advise
+from .._base.spelling import advise, handful
 from .._base.values import flaw, shown
 from .._guard.paths import as_path, is_special
 from .._plugins.contract import Plugin
@@ -127,8 +127,6 @@ _KEYWORDS = (
     *("api_base", "api_key", "concurrency", "config", "events", "messages", "model", "progress"),
     *("prompt", "return_exceptions", "schema", "system"),
 )
-#: So many names are told at most.
-_FEW = 12
 
 _VALUES: dict[str, Callable[[object], str | None]] = {
     "n": _count(1),
@@ -183,9 +181,8 @@ def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
     advice = advise(name, [*taken, *fields, *_KEYWORDS])
     if not advice and "extra_body" in taken:
         advice = f"extra_body={{{shown(name)}: ...}} sends it as it is"
-    elif not advice and len(taken) <= _FEW:
-        advice = f"it takes {', '.join(sorted(taken)) or 'none'}"
-    return f"{plugin.name} has no parameter {shown(name)}" + (f": {advice}" if advice else "")
+    advice = advice or f"it takes {handful(name, taken) or 'none'}"
+    return f"{plugin.name} has no parameter {shown(name)}: {advice}"
 
 
 def check_capabilities(request: Request, plugin: Plugin) -> None:
