@@ -72,7 +72,7 @@ def ask(
     Raises InputError or UnsupportedError, before any I/O.
     """
     plain = replace(spec, params={}) if spec.params else spec
-    spec = plain.vary(keywords, _known(kind, plain))
+    spec = plain.vary(keywords, _known(kind, plain)) if keywords else plain
     if spec.system is not plain.system:
         raise InputError("system is for completions: put it into the texts")
     _check_hook(kind, spec)

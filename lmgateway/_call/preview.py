@@ -71,7 +71,7 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     described = {
         "method": request.method,
         "url": base.rstrip("/") + request.path,
-        "headers": {**headers, **shown},
+        "headers": headers | shown,
         "json": request.json,
     }
     written = json.dumps(described, ensure_ascii=False)
