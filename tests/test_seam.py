@@ -11,12 +11,7 @@ import pytest
 import lmgateway
 
 ROOT = Path(lmgateway.__file__).parent
-ROOMS = (
-    pytest.param("batch", marks=pytest.mark.xfail(reason="it is being rewritten", strict=False)),
-    "cli",
-    "dspy",
-    "testing",
-)
+ROOMS = ("batch", "cli", "dspy", "testing")
 
 #: Attributes of others that have no public name, each with its reason.
 EXEMPT = {
