@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from pydantic import BaseModel, SecretStr
@@ -112,6 +113,7 @@ def test_anything_with_hooks_becomes_an_lm(plugin: object) -> None:
         pytest.param(None, PluginContractError, "type NoneType", id="None"),
         pytest.param(print, PluginContractError, "type builtin_function", id="a function"),
         pytest.param("acme", PluginContractError, "give it to get_lm", id="a name"),
+        pytest.param(MagicMock(), PluginContractError, "no lmgateway_complete", id="a mock"),
         pytest.param(ScriptedLM("hi"), PluginContractError, "is an LM already", id="an LM"),
         pytest.param(Old(), PluginVersionError, "version 0", id="of another version"),
         pytest.param(Raising(), PluginLoadError, "raised LookupError", id="raises"),

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from .._base.masking import holds_secret
@@ -42,7 +42,7 @@ def to_json(spec: Spec) -> dict[str, Any]:
     arguments, left = portable_arguments(spec)
     return {
         "version": VERSION,
-        "selection": json.loads(json.dumps(selection.to_json(), default=str)),  # TOML has dates
+        "selection": json.loads(json.dumps(asdict(selection), default=str)),  # TOML has dates
         "arguments": arguments,
         "left_behind": left,
     }

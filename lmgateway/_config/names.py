@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -64,19 +64,9 @@ class Selection:
         settings = {name: each.value for name, each in self.settings.items()}
         return self.provider, self.plugin, self.key_variable, settings
 
-    def to_json(self) -> dict[str, Any]:
-        """As dicts and lists: a value with its provenance is ``[value, kind, place]``."""
-        found = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {
-            name: {key: list(each) for key, each in value.items()}
-            if isinstance(value, Mapping)
-            else value
-            for name, value in found.items()
-        }
-
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Selection:
-        """The selection that ``to_json`` wrote down."""
+        """The selection of a pickle, in which a provenance is ``[value, kind, place]``."""
         found: dict[str, Any] = {
             name: {key: Provenance(*each) for key, each in value.items()}
             if isinstance(value, Mapping)

@@ -174,7 +174,8 @@ def unknown(
         if name in models:
             parts.append(f"it names a model in {file}, so nothing follows it: get_lm({name!r})")
         else:
-            parts.append(with_slash(name, known) or nearest(name, [*known, *models]))
+            near = with_slash(name, known) or nearest(name, [*known, *models])
+            parts.append(near or "a model's name follows its provider's: 'openai/gpt-4o-mini'")
         parts.append(f"installed are: {handful(name, here) or 'none'}")
         if models:
             parts.append(f"models in {file}: {handful(name, models)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._base.values import shown
 from .._call.spec import Spec
 from .._guard.tracebacks import door
 from .._plugins.contract import plugin_from
@@ -44,12 +45,12 @@ def lm_from(plugin: object, name: str = "acme", *, model: str | None = None, **k
     """
     if not isinstance(name, str) or not name.strip() or "/" in name or not name.isprintable():
         raise InputError(
-            f"name must be a provider's name, one word without a '/', not {name!r:.80}"
+            f"name must be a provider's name, without a '/', not {shown(name)}"
             "; give the model as model="
         )
     if isinstance(plugin, LM):
         raise PluginContractError(f"{plugin!r} is an LM already: call it, or copy it")
     if isinstance(plugin, str):
-        raise PluginContractError(f"{plugin!r:.80} is a name: give it to get_lm")
+        raise PluginContractError(f"{shown(plugin)} is a name: give it to get_lm")
     loaded = plugin_from(plugin, name=name)
     return LM(Spec.of_object(loaded, model, keywords))

@@ -11,6 +11,7 @@ from types import FrameType
 import pytest
 
 from lmgateway import get_lm
+from lmgateway._call import validation
 
 Write = Callable[..., Path]
 
@@ -72,3 +73,21 @@ def test_get_lm_looks_for_dotenv_once(monkeypatch: pytest.MonkeyPatch) -> None:
     get_lm("openai/m")
 
     assert looks.count(str(Path.cwd() / ".env")) == 1
+
+
+def test_a_value_of_the_file_is_checked_once(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+
+    def noted(check: Callable[..., object]) -> Callable[..., object]:
+        def noting(values: dict[str, object], *rest: object) -> object:
+            checked.extend(values)
+            return check(values, *rest)
+
+        return noting
+
+    for name in ("check_params", "check_options"):
+        monkeypatch.setattr(validation, name, noted(getattr(validation, name)))
+    write(FILE)
+    get_lm("fast", retries=2, max_tokens=7)
+
+    assert sorted(checked) == ["max_tokens", "retries", "temperature", "timeout"]

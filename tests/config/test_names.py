@@ -180,7 +180,7 @@ MISSPELT = {
     "company|m": "before the model: 'company/m'",
     "fast/m": "it names a model in {path}, so nothing follows it: get_lm('fast')",
     "zzz/m": "models in {path}: ",
-    "gpt-4o-mini": "known as well: ",
+    "gpt-4o-mini": "a model's name follows its provider's: 'openai/gpt-4o-mini'",
 }
 
 
