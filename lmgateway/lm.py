@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from ._call import flow as flows
 from ._call import kinds, signatures
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["LM", "get_lm", "lm_from_state"]
 
 Declared = TypeVar("Declared", bound=Callable[..., Any])
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 
 
 def _shown_as(declared: Declared) -> Callable[[Callable[..., Any]], Declared]:
@@ -46,7 +48,20 @@ def _shown_as(declared: Declared) -> Callable[[Callable[..., Any]], Declared]:
     return decorate
 
 
-@_shown_as(signatures.get_lm)
+def _taking(
+    declared: Callable[Parameters, Any],
+) -> Callable[[Callable[..., Returned]], Callable[Parameters, Returned]]:
+    """As ``_shown_as``, but the function's own return type is shown: the other knows no LM."""
+
+    def decorate(function: Any) -> Callable[Parameters, Returned]:
+        declared.__annotations__["return"] = function.__annotations__["return"]
+        shown: Callable[Parameters, Returned] = _shown_as(declared)(function)
+        return shown
+
+    return decorate
+
+
+@_taking(signatures.get_lm)
 @door
 def get_lm(name: str | None = None, model: str | None = None, **keywords: Any) -> LM:
     """Get a language model by name; no request is sent and nothing is opened.
@@ -375,9 +390,9 @@ class LM:
 
     # -- its life ------------------------------------------------------------------------------
 
-    @_shown_as(signatures.copy)
+    @_taking(signatures.copy)
     @door
-    def copy(self, **changes: Any) -> LM:
+    def copy(self, **changes: Any) -> Self:
         """An LM with some keywords changed; it has a history and connections of its own.
 
         Takes what ``get_lm`` takes, ``name`` and ``model`` included. With the name of another

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .._drive.gather import Input
     from .._drive.streams import AStream, Stream
     from ..errors import LMGatewayError
-    from ..lm import LM
     from ..types import Completion, Delta, Embeddings, Messages, ModelCard, Parsed, Schema, Unset
 
 
@@ -54,7 +53,7 @@ def get_lm(
     response_format: Mapping[str, Any] | Unset | None = UNSET,
     reasoning_effort: str | Unset | None = UNSET, user: str | Unset | None = UNSET,
     extra_body: Mapping[str, Any] | Unset | None = UNSET, **params: Any,
-) -> LM:
+) -> Any:
     """Get a language model by name; no request is sent and nothing is opened.
 
     Args:
@@ -76,7 +75,7 @@ def get_lm(
 if TYPE_CHECKING:
     @overload
     def __call__(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
         idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
         cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
@@ -103,7 +102,7 @@ if TYPE_CHECKING:
     ) -> list[str]: ...
     @overload
     def __call__(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -131,7 +130,7 @@ if TYPE_CHECKING:
     ) -> list[str]: ...
 
 def __call__(
-    self: LM, prompt: str | None = None, *, messages: Messages | None = None,
+    self: Any, prompt: str | None = None, *, messages: Messages | None = None,
     schema: Schema[Any] = None, timeout: float | Unset | None = UNSET,
     connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
     retries: int | Unset = UNSET,
@@ -166,7 +165,7 @@ def __call__(
 if TYPE_CHECKING:
     @overload
     async def acall(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
         idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
         cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
@@ -193,7 +192,7 @@ if TYPE_CHECKING:
     ) -> list[str]: ...
     @overload
     async def acall(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -221,7 +220,7 @@ if TYPE_CHECKING:
     ) -> list[str]: ...
 
 async def acall(
-    self: LM, prompt: str | None = None, *, messages: Messages | None = None,
+    self: Any, prompt: str | None = None, *, messages: Messages | None = None,
     schema: Schema[Any] = None, timeout: float | Unset | None = UNSET,
     connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
     retries: int | Unset = UNSET,
@@ -253,7 +252,7 @@ async def acall(
 if TYPE_CHECKING:
     @overload
     def complete(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
         idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
         cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
@@ -280,7 +279,7 @@ if TYPE_CHECKING:
     ) -> Completion[Parsed]: ...
     @overload
     def complete(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -308,7 +307,7 @@ if TYPE_CHECKING:
     ) -> Completion[Parsed]: ...
 
 def complete(
-    self: LM, prompt: str | None = None, *, messages: Messages | None = None,
+    self: Any, prompt: str | None = None, *, messages: Messages | None = None,
     schema: Schema[Any] = None, timeout: float | Unset | None = UNSET,
     connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
     retries: int | Unset = UNSET,
@@ -352,7 +351,7 @@ def complete(
 if TYPE_CHECKING:
     @overload
     async def acomplete(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
         idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
         cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
@@ -379,7 +378,7 @@ if TYPE_CHECKING:
     ) -> Completion[Parsed]: ...
     @overload
     async def acomplete(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -407,7 +406,7 @@ if TYPE_CHECKING:
     ) -> Completion[Parsed]: ...
 
 async def acomplete(
-    self: LM, prompt: str | None = None, *, messages: Messages | None = None,
+    self: Any, prompt: str | None = None, *, messages: Messages | None = None,
     schema: Schema[Any] = None, timeout: float | Unset | None = UNSET,
     connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
     retries: int | Unset = UNSET,
@@ -439,7 +438,7 @@ async def acomplete(
 if TYPE_CHECKING:
     @overload
     def stream(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         events: Literal[False] = False, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -467,7 +466,7 @@ if TYPE_CHECKING:
     ) -> Stream[str, Parsed]: ...
     @overload
     def stream(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         events: Literal[True], timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -495,7 +494,7 @@ if TYPE_CHECKING:
     ) -> Stream[Delta, Parsed]: ...
     @overload
     def stream(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         events: bool, timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
         idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
         cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
@@ -522,7 +521,7 @@ if TYPE_CHECKING:
     ) -> Stream[str, Parsed] | Stream[Delta, Parsed]: ...
     @overload
     def stream(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, events: Literal[False] = False,
         timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
         idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
@@ -550,7 +549,7 @@ if TYPE_CHECKING:
     ) -> Stream[str, Parsed]: ...
     @overload
     def stream(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, events: Literal[True], timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -578,7 +577,7 @@ if TYPE_CHECKING:
     ) -> Stream[Delta, Parsed]: ...
     @overload
     def stream(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, events: bool, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -606,7 +605,7 @@ if TYPE_CHECKING:
     ) -> Stream[str, Parsed] | Stream[Delta, Parsed]: ...
 
 def stream(
-    self: LM, prompt: str | None = None, *, messages: Messages | None = None,
+    self: Any, prompt: str | None = None, *, messages: Messages | None = None,
     schema: Schema[Any] = None, events: bool = False, timeout: float | Unset | None = UNSET,
     connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
     retries: int | Unset = UNSET,
@@ -643,7 +642,7 @@ def stream(
 if TYPE_CHECKING:
     @overload
     def astream(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         events: Literal[False] = False, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -671,7 +670,7 @@ if TYPE_CHECKING:
     ) -> AStream[str, Parsed]: ...
     @overload
     def astream(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         events: Literal[True], timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -699,7 +698,7 @@ if TYPE_CHECKING:
     ) -> AStream[Delta, Parsed]: ...
     @overload
     def astream(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         events: bool, timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
         idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
         cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
@@ -726,7 +725,7 @@ if TYPE_CHECKING:
     ) -> AStream[str, Parsed] | AStream[Delta, Parsed]: ...
     @overload
     def astream(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, events: Literal[False] = False,
         timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
         idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
@@ -754,7 +753,7 @@ if TYPE_CHECKING:
     ) -> AStream[str, Parsed]: ...
     @overload
     def astream(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, events: Literal[True], timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -782,7 +781,7 @@ if TYPE_CHECKING:
     ) -> AStream[Delta, Parsed]: ...
     @overload
     def astream(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, events: bool, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -810,7 +809,7 @@ if TYPE_CHECKING:
     ) -> AStream[str, Parsed] | AStream[Delta, Parsed]: ...
 
 def astream(
-    self: LM, prompt: str | None = None, *, messages: Messages | None = None,
+    self: Any, prompt: str | None = None, *, messages: Messages | None = None,
     schema: Schema[Any] = None, events: bool = False, timeout: float | Unset | None = UNSET,
     connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
     retries: int | Unset = UNSET,
@@ -842,7 +841,7 @@ def astream(
 if TYPE_CHECKING:
     @overload
     def batch(
-        self: LM, inputs: Iterable[Input], *, concurrency: int = 100,
+        self: Any, inputs: Iterable[Input], *, concurrency: int = 100,
         return_exceptions: Literal[False] = False, progress: bool = False,
         schema: Schema[Parsed] = None, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
@@ -871,7 +870,7 @@ if TYPE_CHECKING:
     ) -> list[Completion[Parsed]]: ...
     @overload
     def batch(
-        self: LM, inputs: Iterable[Input], *, concurrency: int = 100, return_exceptions: bool,
+        self: Any, inputs: Iterable[Input], *, concurrency: int = 100, return_exceptions: bool,
         progress: bool = False, schema: Schema[Parsed] = None,
         timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
         idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
@@ -899,7 +898,7 @@ if TYPE_CHECKING:
     ) -> list[Completion[Parsed] | LMGatewayError]: ...
 
 def batch(
-    self: LM, inputs: Iterable[Input], *, concurrency: int = 100,
+    self: Any, inputs: Iterable[Input], *, concurrency: int = 100,
     return_exceptions: bool = False, progress: bool = False, schema: Schema[Any] = None,
     timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
     idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
@@ -946,7 +945,7 @@ def batch(
 if TYPE_CHECKING:
     @overload
     async def abatch(
-        self: LM, inputs: Iterable[Input], *, concurrency: int = 100,
+        self: Any, inputs: Iterable[Input], *, concurrency: int = 100,
         return_exceptions: Literal[False] = False, progress: bool = False,
         schema: Schema[Parsed] = None, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
@@ -975,7 +974,7 @@ if TYPE_CHECKING:
     ) -> list[Completion[Parsed]]: ...
     @overload
     async def abatch(
-        self: LM, inputs: Iterable[Input], *, concurrency: int = 100, return_exceptions: bool,
+        self: Any, inputs: Iterable[Input], *, concurrency: int = 100, return_exceptions: bool,
         progress: bool = False, schema: Schema[Parsed] = None,
         timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
         idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
@@ -1003,7 +1002,7 @@ if TYPE_CHECKING:
     ) -> list[Completion[Parsed] | LMGatewayError]: ...
 
 async def abatch(
-    self: LM, inputs: Iterable[Input], *, concurrency: int = 100,
+    self: Any, inputs: Iterable[Input], *, concurrency: int = 100,
     return_exceptions: bool = False, progress: bool = False, schema: Schema[Any] = None,
     timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
     idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
@@ -1035,7 +1034,7 @@ async def abatch(
 if TYPE_CHECKING:
     @overload
     def preview(
-        self: LM, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
+        self: Any, prompt: str, *, messages: None = None, schema: Schema[Parsed] = None,
         stream: bool = False, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -1063,7 +1062,7 @@ if TYPE_CHECKING:
     ) -> dict[str, Any]: ...
     @overload
     def preview(
-        self: LM, prompt: str | None = None, *, messages: Messages | None,
+        self: Any, prompt: str | None = None, *, messages: Messages | None,
         schema: Schema[Parsed] = None, stream: bool = False, timeout: float | Unset | None = UNSET,
         connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
         retries: int | Unset = UNSET,
@@ -1091,7 +1090,7 @@ if TYPE_CHECKING:
     ) -> dict[str, Any]: ...
 
 def preview(
-    self: LM, prompt: str | None = None, *, messages: Messages | None = None,
+    self: Any, prompt: str | None = None, *, messages: Messages | None = None,
     schema: Schema[Any] = None, stream: bool = False, timeout: float | Unset | None = UNSET,
     connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
     retries: int | Unset = UNSET,
@@ -1125,7 +1124,7 @@ def preview(
     raise NotImplementedError
 
 def models(
-    self: LM, *, timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
+    self: Any, *, timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
     idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
     cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
     sample: int | Unset = UNSET,
@@ -1138,7 +1137,7 @@ def models(
     raise NotImplementedError
 
 async def amodels(
-    self: LM, *, timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
+    self: Any, *, timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
     idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
     cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
     sample: int | Unset = UNSET,
@@ -1151,7 +1150,7 @@ async def amodels(
     raise NotImplementedError
 
 def embed(
-    self: LM, texts: str | Sequence[str], *, timeout: float | Unset | None = UNSET,
+    self: Any, texts: str | Sequence[str], *, timeout: float | Unset | None = UNSET,
     connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
     retries: int | Unset = UNSET,
     cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
@@ -1176,7 +1175,7 @@ def embed(
     raise NotImplementedError
 
 async def aembed(
-    self: LM, texts: str | Sequence[str], *, timeout: float | Unset | None = UNSET,
+    self: Any, texts: str | Sequence[str], *, timeout: float | Unset | None = UNSET,
     connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
     retries: int | Unset = UNSET,
     cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
@@ -1193,7 +1192,7 @@ async def aembed(
     raise NotImplementedError
 
 def copy(
-    self: LM, *, name: str | None = None, model: str | None = None,
+    self: Any, *, name: str | None = None, model: str | None = None,
     config: str | PathLike[str] | Unset | None = UNSET, api_base: str | Unset | None = UNSET,
     api_key: str | SecretStr | Unset | None = UNSET,
     headers: Mapping[str, str | SecretStr] | Unset | None = UNSET,
@@ -1221,7 +1220,7 @@ def copy(
     response_format: Mapping[str, Any] | Unset | None = UNSET,
     reasoning_effort: str | Unset | None = UNSET, user: str | Unset | None = UNSET,
     extra_body: Mapping[str, Any] | Unset | None = UNSET, **params: Any,
-) -> LM:
+) -> Any:
     """An LM with some keywords changed; it has a history and connections of its own.
 
     Takes what ``get_lm`` takes, ``name`` and ``model`` included. With the name of another

@@ -154,3 +154,11 @@ version: str = lmgateway.__version__
 with lmgateway.record("calls.jsonl"), lmgateway.replay(Path("calls.jsonl")):
     summary = lmgateway.batch.run("prompts.jsonl", "answers.jsonl", "echo")
     print(summary.answered)
+
+
+class Mine(LM):
+    pass
+
+
+def a_copy_is_of_the_same_class(mine: Mine) -> None:
+    assert_type(mine.copy(timeout=3), Mine)

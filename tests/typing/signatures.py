@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from .._drive.gather import Input
     from .._drive.streams import AStream, Stream
     from ..errors import LMGatewayError
-    from ..lm import LM
     from ..types import Completion, Delta, Embeddings, Messages, ModelCard, Parsed, Schema, Unset
 '''
 
@@ -127,7 +126,7 @@ TEXTS = Variant(("texts: str | Sequence[str]",))
 EMBED = ("CallOptions", "EmbedParameters")
 
 ENTRIES = (
-    _plain("get_lm", "LM", OF_AN_LM, Variant(NAME_AND_MODEL)),
+    _plain("get_lm", "Any", OF_AN_LM, Variant(NAME_AND_MODEL)),
     _asking("__call__", "list[str]"),
     _asking("acall", "list[str]", blocking=False),
     _asking("complete", "Completion[Parsed]"),
@@ -141,7 +140,7 @@ ENTRIES = (
     _plain("amodels", "list[ModelCard]", ("CallOptions",), Variant(), blocking=False),
     _plain("embed", "Embeddings", EMBED, TEXTS),
     _plain("aembed", "Embeddings", EMBED, TEXTS, blocking=False),
-    _plain("copy", "LM", OF_AN_LM, Variant((), NAME_AND_MODEL)),
+    _plain("copy", "Any", OF_AN_LM, Variant((), NAME_AND_MODEL)),
 )
 
 
@@ -199,7 +198,7 @@ def _merged(variants: tuple[Variant, ...], entry: Entry) -> Variant:
 
 
 def _function(entry: Entry, variant: Variant, keywords: list[str]) -> str:
-    first = [] if entry.name == "get_lm" else ["self: LM"]
+    first = [] if entry.name == "get_lm" else ["self: Any"]
     parameters = [*first, *variant.positional, "*", *variant.named, *keywords, "**params: Any"]
     lines = textwrap.wrap(
         ", ".join(each.replace(" ", "\0") for each in parameters),
