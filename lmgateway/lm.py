@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ._call.spec import Spec
-    from ._layers.call import Call, EffectLayer
+    from ._layers.context import Call, EffectLayer
 
 __all__ = ["LM", "get_lm", "lm_from_state"]
 

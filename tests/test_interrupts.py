@@ -23,7 +23,7 @@ from lmgateway import LM, get_lm, hookimpl
 from lmgateway._drive.futures import LockFreeFuture, start
 from lmgateway._drive.workers import Workers
 from lmgateway._layers import limit, singleflight
-from lmgateway._layers.call import Attempt
+from lmgateway._layers.context import Attempt
 from lmgateway._layers.limit import limiters
 from lmgateway._layers.permits import RateLimiter, Reservation, Semaphore
 from lmgateway._store.exchange import Key

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._guard.tracebacks import masked, redact
-from .._layers.call import Attempt, Call, EffectLayer, Step
+from .._layers.context import Attempt, Call, EffectLayer, Step
 from .._records.usage import account
 from ..errors import LMGatewayError
 from ..types import Flow

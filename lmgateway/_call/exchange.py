@@ -17,7 +17,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
-from .._layers.call import Attempt, Call, EffectLayer, Send
+from .._layers.context import Attempt, Call, EffectLayer, Send
 from .._transports.checks import check_headers
 from ..errors import (
     OUT_OF_STACK,

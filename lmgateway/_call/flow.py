@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from .._drive.cancel import Deadline
-from .._layers.call import Call, Kind, Step
+from .._layers.context import Call, Kind, Step
 from .._layers.fallback import Alternative, fallback
 from .._layers.observe import observe
 from .._layers.retry import retry

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from .._base.values import are_finite
-from .._layers.call import Kind
+from .._layers.context import Kind
 from ..errors import PluginContractError, ResponseFormatError
 from ..types import EmbedRequest, Request
 

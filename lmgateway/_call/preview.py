@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._base.masking import MASK, masker, words
-from .._layers.call import Attempt, Call
+from .._layers.context import Attempt, Call
 from .._store.exchange import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
 from ..types import JSON, Blocking, Flow, HTTPRequest, Request, send

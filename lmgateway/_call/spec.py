@@ -11,7 +11,7 @@ from .._config.names import Selection, plugin_of, reselect, select, select_for_o
 from .._config.provenance import Environment, Provenance
 from .._config.tables import OPTION_NAMES, wrong
 from .._layers.cache import cache
-from .._layers.call import EffectLayer
+from .._layers.context import EffectLayer
 from .._plugins.contract import Plugin
 from .._store.settings import CacheSettings
 from ..errors import InputError, UnknownParameterError

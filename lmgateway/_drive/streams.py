@@ -12,7 +12,7 @@ from ..types import Completion, Delta, Emit, Flow, Parsed
 from .loops import Done, aadvance, advance
 
 if TYPE_CHECKING:
-    from .._layers.call import Call
+    from .._layers.context import Call
     from .._transports.protocols import AsyncTransport, Transport
 
 __all__ = ["AStream", "Stream", "show_delta", "show_text"]

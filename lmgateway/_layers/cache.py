@@ -29,7 +29,7 @@ from ..errors import (
     ResponseFormatError,
 )
 from ..types import JSON, Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Source, Wait
-from .call import Attempt, EffectLayer, Send
+from .context import Attempt, EffectLayer, Send
 from .singleflight import NO_RESULT, Flight, Result, join
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from .._drive.cancel import Deadline
 from .._drive.futures import LockFreeFuture
 from ..errors import InvalidSettingError, LMGatewayError, RequestTimeoutError
 from ..types import Blocking, Completion, Exchange, Flow, Sleep, Source, Wait
-from .call import Attempt, EffectLayer, Send
+from .context import Attempt, EffectLayer, Send
 from .permits import Permit, RateLimiter, Reservation, Semaphore
 
 __all__ = ["Limiter", "Limits", "limit", "limiter_for", "limiters"]

@@ -21,7 +21,7 @@ from .._base.values import shown
 from .._guard.tracebacks import conceal
 from ..errors import InputError
 from ..types import Flow, Message, Usage
-from .call import Call, Step
+from .context import Call, Step
 
 __all__ = ["CallEvent", "Subscription", "observe", "on_call"]
 

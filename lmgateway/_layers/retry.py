@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError, InputError, LMGatewayError, RequestTimeoutError, UnsupportedError
 from ..types import Flow, Sleep
-from .call import Call, Step
+from .context import Call, Step
 
 __all__ = ["RetryBudget", "budget_for", "budgets", "retry"]
 

@@ -17,7 +17,7 @@ from ..errors import InputError, LMGatewayError
 from ..types import JSON, Flow
 
 if TYPE_CHECKING:
-    from .._layers.call import Kind
+    from .._layers.context import Kind
 
 __all__ = ["History", "remembered", "render", "show"]
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from .._call.allowlist import check_row
 from .._drive.cancel import Cancelled, Deadline
 from .._drive.gather import Outcome
-from .._layers.call import Attempt, EffectLayer, Send
+from .._layers.context import Attempt, EffectLayer, Send
 from .._layers.limit import Limiter, Limits, limit, limiter_for
 from ..errors import (
     APIError,

@@ -12,7 +12,7 @@ from .._call.exchange import exchange
 from .._call.spec import Spec
 from .._drive.cancel import Deadline
 from .._drive.loops import run
-from .._layers.call import Attempt, Call
+from .._layers.context import Attempt, Call
 from .._plugins.contract import Plugin
 from ..lm import LM, spec_of
 from ..types import Blocking, Completion, Delta, Flow, HTTPRequest, Request

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .._layers.call import Attempt, Send
+from .._layers.context import Attempt, Send
 from .._store.exchange import Replay, kept_headers
 from .._store.recordings import append_line, from_json, to_json
 from ..errors import InputError, LMGatewayError

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .._layers.call import Attempt, Send
+from .._layers.context import Attempt, Send
 from .._transports.leases import HasOptions, Leases
 from ..types import Blocking, Exchange, Flow, HTTPRequest, HTTPResponse
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from layers.flows import Pump, call_of
 
-from lmgateway._layers.call import Call, Step
+from lmgateway._layers.context import Call, Step
 from lmgateway._layers.fallback import fallback
 from lmgateway._layers.limit import Limits, limit, limiters
 from lmgateway._layers.observe import observe, on_call
@@ -37,7 +37,7 @@ def watched(call: Call) -> Step:
 
 
 def limited(call: Call) -> Step:
-    from lmgateway._layers.call import Attempt
+    from lmgateway._layers.context import Attempt
 
     def send(exchange: Exchange) -> Flow[Completion]:
         return (yield from failing(Request("m")))

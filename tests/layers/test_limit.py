@@ -19,7 +19,7 @@ from support.permits import held, queued
 from lmgateway import LM, get_lm
 from lmgateway._drive.loops import arun, run
 from lmgateway._drive.workers import run_blocking
-from lmgateway._layers.call import Attempt, Call, Send
+from lmgateway._layers.context import Attempt, Call, Send
 from lmgateway._layers.limit import Limits, estimate, limit, limiter_for, limiters
 from lmgateway.errors import ConnectionFailedError, InvalidSettingError, RequestTimeoutError
 from lmgateway.lm import spec_of

@@ -12,7 +12,7 @@ import pytest
 from layers.flows import Script, awaited, call_of, run_step
 
 from lmgateway._drive.loops import arun
-from lmgateway._layers.call import Call
+from lmgateway._layers.context import Call
 from lmgateway._layers.observe import observe
 from lmgateway.errors import ServerError
 from lmgateway.types import Completion, Emit, Flow, Request

@@ -16,7 +16,7 @@ from lmgateway._call.endpoint import Endpoint
 from lmgateway._call.kinds import COMPLETE
 from lmgateway._drive.cancel import Deadline
 from lmgateway._drive.loops import advance, arun, run
-from lmgateway._layers.call import Call, EffectLayer
+from lmgateway._layers.context import Call, EffectLayer
 from lmgateway._transports.protocols import BodySource
 from lmgateway.errors import (
     LMGatewayError,

@@ -1,4 +1,4 @@
-"""What the layers of one call share: the call, one attempt of it, and the types of layers.
+"""What the layers of one call share: the call, one attempt of it, the kinds' type, the layer types.
 
 *Step layers* see a request and its answer: observe > fallback > retry > the attempt.
 *Effect layers* see each exchange on its way out: the attempt > cache > limit > the wire.
