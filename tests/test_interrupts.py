@@ -26,7 +26,7 @@ from lmgateway._layers import limit, singleflight
 from lmgateway._layers.context import Attempt
 from lmgateway._layers.limit import limiters
 from lmgateway._layers.permits import RateLimiter, Reservation, Semaphore
-from lmgateway._store.exchange import Key
+from lmgateway._store.serialization import Key
 from lmgateway._store.sqlite import Store
 from lmgateway._transports import leases, watchdog
 from lmgateway._transports.leases import Leases

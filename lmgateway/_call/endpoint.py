@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._base.masking import Plain, masker, words
 from .._plugins.distributions import own_version
-from .._store.exchange import is_secret_header
+from .._store.serialization import is_secret_header
 from ..errors import (
     AuthenticationError,
     LMGatewayError,

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._base.masking import MASK, masker, words
 from .._layers.context import Attempt, Call
-from .._store.exchange import is_secret_header
+from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
 from ..types import JSON, Blocking, Flow, HTTPRequest, Request, send
 from .attempt import complete_error

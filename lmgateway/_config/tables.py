@@ -115,7 +115,7 @@ def holds_secret(name: str) -> bool:
 
     A name that is doubtful is allowed.
 
-    See ``store.exchange.is_secret_header`` for what is only hidden.
+    See ``_store.serialization.is_secret_header`` for what is only hidden.
     """
     return _SECRET.search(name) is not None
 

@@ -15,9 +15,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from .._base.masking import holds_secret
 from .._base.values import shown
 from .._guard.paths import absolute
-from .._store.exchange import Key, Replay, decode, describe, encode, identify, kept_headers, vary
 from .._store.recorder import recorders, replayer
 from .._store.recordings import Recording, open_recording, to_json
+from .._store.serialization import (
+    Key,
+    Replay,
+    decode,
+    describe,
+    encode,
+    identify,
+    stored_headers,
+    with_headers,
+)
 from .._store.settings import SWITCH, CacheSettings, says_off
 from ..errors import (
     CacheMissError,
@@ -146,7 +155,7 @@ class _Attempt:
         base = getattr(exchange, "base_url", None) or call.endpoint.base_url
         recorded = key = identify(request, base) if request is not None else None
         if key is not None and call.options.headers and isinstance(exchange, HTTPRequest):
-            key = vary(key, call.options.headers)
+            key = with_headers(key, call.options.headers)
         asked = _Asked(exchange, request, recorded, key)
         outcome = self._recall(asked, use)
         if outcome is not _MISSING:
@@ -287,7 +296,7 @@ class _Attempt:
         if isinstance(outcome, HTTPResponse):
             source = outcome.source
             body = b"".join(source.chunks) if isinstance(source, Replay) else outcome.body
-            told = [*more, kept_headers(outcome.headers), str(body, "utf-8", "replace")]
+            told = [*more, stored_headers(outcome.headers), str(body, "utf-8", "replace")]
         text = " ".join(each if isinstance(each, str) else repr(each) for each in told)
         return holds_secret(text, self._scope.call.all_secrets())
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .._base.masking import Plain, words
 from .._drive.cancel import Deadline
-from .._store.exchange import is_secret_header
+from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError
 from ..types import Completion, Exchange, Flow, Options
 

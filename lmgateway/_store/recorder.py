@@ -17,8 +17,8 @@ from .._guard.paths import absolute, is_special
 from .._guard.tracebacks import door
 from ..errors import CacheMissError, ConfigError
 from ..types import JSON
-from .exchange import Key, identify
 from .recordings import Recording, open_recording
+from .serialization import Key, identify
 
 __all__ = ["Recorder", "Replayer", "record", "recorders", "replay", "replayer"]
 

@@ -29,7 +29,7 @@ from .._base.values import is_deep, on_fresh_stack
 from .._guard.paths import is_special
 from ..errors import ConfigError, InputError
 from ..types import JSON, HTTPResponse
-from .exchange import Replay, identify, is_head, kept_headers, write_json
+from .serialization import Replay, identify, is_head, stored_headers, write_json
 
 __all__ = ["Recording", "append_line", "from_json", "open_recording", "to_json"]
 
@@ -236,7 +236,7 @@ def to_json(outcome: Any) -> dict[str, JSON]:
             kind = type(outcome).__name__
             raise InputError(f"what work in the process returned ({kind}) JSON does not give back")
         return {"value": outcome}
-    head: dict[str, JSON] = {"status": outcome.status, "headers": kept_headers(outcome.headers)}
+    head: dict[str, JSON] = {"status": outcome.status, "headers": stored_headers(outcome.headers)}
     if isinstance(outcome.source, Replay):
         return {**head, "chunks": _split_text(outcome.source.chunks)}
     try:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from .._layers.context import Attempt, Send
-from .._store.exchange import Replay, kept_headers
 from .._store.recordings import append_line, from_json, to_json
+from .._store.serialization import Replay, stored_headers
 from ..errors import InputError, LMGatewayError
 from ..lm import LM, spec_of
 from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
@@ -227,7 +227,7 @@ class _Tap:
                 self.exchanges.append((exchange, answer))
                 return answer
             kept = _Kept(source)
-            head = HTTPResponse(answer.status, kept_headers(answer.headers))
+            head = HTTPResponse(answer.status, stored_headers(answer.headers))
             self.exchanges.append((exchange, lambda: replace(head, source=Replay(kept.chunks))))
             return replace(answer, source=kept)
 

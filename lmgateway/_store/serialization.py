@@ -1,4 +1,4 @@
-"""Exchanges as data: the identity of a request, and responses to bytes and back."""
+"""Exchanges as data: a request as JSON and its key, a response as bytes and back."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = [
     "identify",
     "is_head",
     "is_secret_header",
-    "kept_headers",
     "shaping",
-    "vary",
+    "stored_headers",
+    "with_headers",
     "write_json",
 ]
 
@@ -89,11 +89,11 @@ def identify(description: Mapping[str, JSON], base_url: str | None = None) -> Ke
     return Key(sha256(SCHEMA + text.encode()).digest(), base)
 
 
-def vary(key: Key, headers: Mapping[str, Any]) -> Key:
+def with_headers(key: Key, headers: Mapping[str, Any]) -> Key:
     """The key for a request with these headers of the user's own."""
-    if not headers or not (told := shaping(headers)):
+    if not headers or not (meant := shaping(headers)):
         return key
-    digest = sha256(SCHEMA + key.request + _canonical(told).encode()).digest()
+    digest = sha256(SCHEMA + key.request + _canonical(meant).encode()).digest()
     return key._replace(request=digest)
 
 
@@ -125,8 +125,8 @@ def _digest_base(base_url: str | None) -> bytes | None:
     return None if base_url is None else sha256(base_url.rstrip("/").encode()).digest()[:16]
 
 
-def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The response headers that are stored; any other may hold a cookie or a token."""
+def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The response headers that cache and recordings store; others may hold a cookie or token."""
     return {
         name: value
         for name, value in headers.items()
@@ -143,7 +143,7 @@ def encode(outcome: Any) -> bytes | None:
     """
     head: dict[str, JSON]
     if isinstance(outcome, HTTPResponse):
-        head = {"status": outcome.status, "headers": kept_headers(outcome.headers)}
+        head = {"status": outcome.status, "headers": stored_headers(outcome.headers)}
         body: bytes | None = outcome.body
         if isinstance(outcome.source, Replay):
             head["chunks"] = [len(chunk) for chunk in outcome.source.chunks]
