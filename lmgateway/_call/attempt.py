@@ -12,7 +12,7 @@ from .._layers.context import Attempt, Call, EffectLayer, Step
 from .._records.usage import account
 from ..errors import LMGatewayError
 from ..types import Flow
-from .exchange import Hook, exchange
+from .hook import Hook, run_hook
 
 __all__ = ["attempt", "complete_error"]
 
@@ -27,7 +27,7 @@ def attempt(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> Step:
         while True:
             current = Attempt(call, request)
             try:
-                outcome = yield from exchange(hook, current, layers)
+                outcome = yield from run_hook(hook, current, layers)
                 answer = kind.normalize(outcome, request, endpoint.source)
                 answer.setdefault("model", request.model)
                 answer["provider"] = endpoint.provider

@@ -17,7 +17,7 @@ from ..errors import InputError, UnsupportedError
 from ..types import Flow, Request
 from . import validation
 from .attempt import attempt
-from .exchange import Hook
+from .hook import Hook
 from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
 from .spec import FIXED, OPTION_NAMES, Spec, resolve

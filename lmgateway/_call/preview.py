@@ -12,8 +12,8 @@ from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
 from ..types import JSON, Blocking, Flow, HTTPRequest, Request, send
 from .attempt import complete_error
-from .exchange import credentials, exchange
 from .flow import hook_of
+from .hook import credentials, run_hook
 from .spec import Spec
 
 __all__ = ["first_exchange"]
@@ -23,7 +23,7 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
     """Run the provider's flow to its first exchange, and describe that; nothing is sent."""
     attempt = Attempt(call, request)
     try:
-        first = _first(exchange(hook_of(spec, call.kind), attempt, [lambda *_: send]))
+        first = _first(run_hook(hook_of(spec, call.kind), attempt, [lambda *_: send]))
         if isinstance(first, HTTPRequest):
             return _described(spec, call, first)
         if not isinstance(first, Blocking):

@@ -94,7 +94,7 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
         own = scope.call.options.recordings
         files = (*_absolute(own), *shared) if own else shared
         usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
-        return _Attempt(send, scope, files, opened if usable else None).exchange
+        return _Attempt(send, scope, files, opened if usable else None).answer
 
     return layer
 
@@ -138,7 +138,7 @@ class _Attempt:
         self._sent = False
         self._leave: Callable[[], None] | None = None
 
-    def exchange(self, exchange: Exchange) -> Flow[Any]:
+    def answer(self, exchange: Exchange) -> Flow[Any]:
         """Answer one exchange, from what is stored or from the service."""
         if self._leave is not None:
             self._leave()  # or two providers of several steps might wait for each other
@@ -159,7 +159,7 @@ class _Attempt:
         asked = _Asked(exchange, request, recorded, key)
         outcome = self._recall(asked, use)
         if outcome is not _MISSING:
-            return self._answer(asked, outcome)
+            return self._answer_from_store(asked, outcome)
         if use == "only":
             raise CacheMissError(
                 "nothing is stored for this request, and cache='only' forbids to send it; ask "
@@ -232,7 +232,7 @@ class _Attempt:
         self._scope.on_failure(forget)
         return outcome
 
-    def _answer(self, asked: _Asked, outcome: Any) -> Any:
+    def _answer_from_store(self, asked: _Asked, outcome: Any) -> Any:
         """Return a stored response, and record it if a recorder runs."""
         if not self._sent:
             self._scope.call.cached = True
@@ -331,7 +331,7 @@ class _Attempt:
             outcome = decode(result.encoded)  # each call gets an object of its own
         if not result.stored and _is_good(outcome):
             self._scope.on_commit(lambda _: self._keep(asked, "share", outcome))
-        return self._answer(asked, outcome)
+        return self._answer_from_store(asked, outcome)
 
     def _lead(self, asked: _Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
         """Send the request for all calls that join, and give them the result."""
@@ -339,7 +339,7 @@ class _Attempt:
         outcome = self._look_up(store, asked.exchange, key, "share")
         if outcome is not _MISSING:
             flight.done()
-            return self._answer(asked, outcome)
+            return self._answer_from_store(asked, outcome)
         try:
             outcome = yield from self._forward(asked.exchange)
         except Exception as error:

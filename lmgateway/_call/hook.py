@@ -1,4 +1,4 @@
-"""The flow of one hook: the plugin's generator, whose exchanges pass the layers to the wire.
+"""How a plugin's hook is run: its generator, whose exchanges pass the layers to the wire.
 
 The order is: provider > effect layers (cache > limit) > wire. The provider yields an exchange, and
 the layers are called like one function. The innermost one fills in what only a request needs that
@@ -32,7 +32,7 @@ from ..types import Blocking, Delta, Emit, Exchange, Flow, HTTPRequest, Read, Sl
 if TYPE_CHECKING:
     from .endpoint import Endpoint
 
-__all__ = ["Hook", "complain", "credentials", "exchange", "fault", "host_of"]
+__all__ = ["Hook", "complain", "credentials", "fault", "host_of", "run_hook"]
 
 #: So many pieces of a stream are joined to one.
 PIECES = 1024
@@ -43,26 +43,26 @@ Hook: TypeAlias = Callable[..., Any]
 T = TypeVar("T")
 
 
-def exchange(hook: Hook, attempt: Attempt, layers: Sequence[EffectLayer] = ()) -> Flow[Any]:
+def run_hook(hook: Hook, attempt: Attempt, layers: Sequence[EffectLayer] = ()) -> Flow[Any]:
     """The flow of one hook, through the layers out to the wire; its value is unchecked."""
-    send: Send = partial(_wire, attempt)
+    send: Send = partial(_send_to_wire, attempt)
     for layer in reversed(layers):
         send = layer(send, attempt)
     try:
-        outcome = hook(request=attempt.request)
+        returned = hook(request=attempt.request)
     except LMGatewayError:
         raise
     except (Exception, SystemExit) as error:
         raise fault(error, attempt.call.endpoint) from error
-    if type(outcome) is GeneratorType or isinstance(outcome, Generator):
-        return _pump(outcome, send, attempt)
-    return _at_once(outcome)
+    if type(returned) is GeneratorType or isinstance(returned, Generator):
+        return _pump(returned, send, attempt)
+    return _at_once(returned)
 
 
-def _at_once(outcome: T) -> Flow[T]:
+def _at_once(returned: T) -> Flow[T]:
     """The flow of a hook that has nothing to ask for."""
     yield from ()
-    return outcome
+    return returned
 
 
 def _pump(flow: Flow[Any], send: Send, attempt: Attempt) -> Flow[Any]:
@@ -196,7 +196,7 @@ def _note(effect: Emit, attempt: Attempt) -> None:
         pieces[joined:] = ["".join(pieces[joined:])]
 
 
-def _wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
+def _send_to_wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
     """The innermost send: it fills in what a request needs only when it really goes out."""
     if isinstance(exchange, Blocking):
         from .._drive.workers import run_blocking
@@ -204,7 +204,7 @@ def _wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
         response = yield from run_blocking(exchange)
     else:
         call = attempt.call
-        request = _resolved(exchange, call)
+        request = _completed(exchange, call)
         call.host, call.path = host_of(request.base_url or ""), request.path
         try:
             response = yield request
@@ -218,7 +218,7 @@ def _wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
     return response
 
 
-def _resolved(request: HTTPRequest, call: Call) -> HTTPRequest:
+def _completed(request: HTTPRequest, call: Call) -> HTTPRequest:
     """The request as it is sent: with a base URL, credentials and all headers."""
     endpoint = call.endpoint
     base_url = request.base_url if request.base_url is not None else endpoint.base_url
