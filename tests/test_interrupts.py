@@ -363,11 +363,11 @@ def test_a_scope_goes_on_with_its_exits_where_it_was_cut_short() -> None:
             raise KeyboardInterrupt
 
     call = call_of()
-    scope = Attempt(call, Request("m"))
-    scope.on_exit(lambda: done.append("first"))
-    scope.on_exit(cut_short)
+    attempt = Attempt(call, Request("m"))
+    attempt.on_exit(lambda: done.append("first"))
+    attempt.on_exit(cut_short)
     with pytest.raises(KeyboardInterrupt):
-        scope.exit()
+        attempt.exit()
     call.leave()
     call.leave()
     assert done == ["cut", "cut", "first"]

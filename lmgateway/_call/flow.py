@@ -16,7 +16,7 @@ from .._records.history import History, remembered
 from ..errors import InputError, UnsupportedError
 from ..types import Flow, Request
 from . import validation
-from .attempt import attempt
+from .attempt import attempt_step
 from .hook import Hook
 from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
@@ -122,7 +122,7 @@ def _check_hook(kind: Kind, spec: Spec) -> None:
 
 def _provider(spec: Spec, call: Call) -> Step:
     """The step that asks one provider, as often as its retries allow."""
-    return retry(attempt(hook_of(spec, call.kind), call, spec.layers), call)
+    return retry(attempt_step(hook_of(spec, call.kind), call, spec.layers), call)
 
 
 def _alternative(name: str, failed: Spec, call: Call) -> Alternative:

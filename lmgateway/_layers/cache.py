@@ -90,11 +90,11 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
                 store = disabled_store()
         return store
 
-    def layer(send: Send, scope: Attempt) -> Send:
-        own = scope.call.options.recordings
+    def layer(send: Send, attempt: Attempt) -> Send:
+        own = attempt.call.options.recordings
         files = (*_absolute(own), *shared) if own else shared
         usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
-        return _Attempt(send, scope, files, opened if usable else None).answer
+        return _CachedAttempt(send, attempt, files, opened if usable else None).answer
 
     return layer
 
@@ -119,20 +119,20 @@ class _Asked(NamedTuple):
     key: Key | None
 
 
-class _Attempt:
+class _CachedAttempt:
     """The cache's part in one attempt."""
 
-    __slots__ = ("_files", "_leave", "_open", "_scope", "_send", "_sent")
+    __slots__ = ("_attempt", "_files", "_leave", "_open", "_send", "_sent")
 
     def __init__(
         self,
         send: Send,
-        scope: Attempt,
+        attempt: Attempt,
         files: Sequence[str],
         opened: Callable[[], AnyStore] | None,
     ) -> None:
         self._send = send
-        self._scope = scope
+        self._attempt = attempt
         self._files = files
         self._open = opened
         self._sent = False
@@ -145,12 +145,12 @@ class _Attempt:
         use = self._use(exchange)
         if use is None and not self._files and not recorders() and replayer() is None:
             self._sent = True
-            self._scope.call.cached = False
+            self._attempt.call.cached = False
             return self._send(exchange)  # it is neither looked up nor stored
         return self._answer_or_ask(exchange, use)
 
     def _answer_or_ask(self, exchange: Exchange, use: Use | None) -> Flow[Any]:
-        call = self._scope.call
+        call = self._attempt.call
         request = describe(exchange, provider=call.provider, sample=call.options.sample)
         base = getattr(exchange, "base_url", None) or call.endpoint.base_url
         recorded = key = identify(request, base) if request is not None else None
@@ -166,16 +166,16 @@ class _Attempt:
                 "once without, or check that prompt, model, parameters and sample are the same"
             )
         # No call waits for a stream, whose reader may pause for any time.
-        streamed = exchange.stream or self._scope.request.stream
+        streamed = exchange.stream or self._attempt.request.stream
         if use == "share" and key is not None and self._open is not None and not streamed:
             return (yield from self._share(asked, self._open(), key))
         return (yield from self._ask(asked, use))
 
     def _use(self, exchange: Exchange) -> Use | None:
         """How this exchange uses the cache; None if it does not."""
-        wanted = self._scope.call.options.cache
+        wanted = self._attempt.call.options.cache
         if wanted is None:
-            wanted = _is_repeatable(exchange, self._scope.request.params)
+            wanted = _is_repeatable(exchange, self._attempt.request.params)
         if wanted is False:
             return None
         if wanted == "only":
@@ -215,7 +215,7 @@ class _Attempt:
         if value is None:
             return _MISSING
         try:
-            outcome = decode(value, self._scope.call.options.max_body + HEAD)
+            outcome = decode(value, self._attempt.call.options.max_body + HEAD)
             if type(outcome) is not HTTPResponse and isinstance(exchange, HTTPRequest):
                 raise ValueError("the outcome of another kind of exchange")
         except ValueError:
@@ -229,22 +229,22 @@ class _Attempt:
             store.invalidate(key)
             return True
 
-        self._scope.on_failure(forget)
+        self._attempt.on_failure(forget)
         return outcome
 
     def _answer_from_store(self, asked: _Asked, outcome: Any) -> Any:
         """Return a stored response, and record it if a recorder runs."""
         if not self._sent:
-            self._scope.call.cached = True
+            self._attempt.call.cached = True
         if recorders():
-            self._scope.on_commit(lambda _: self._record(asked, outcome))
+            self._attempt.on_commit(lambda _: self._record(asked, outcome))
         return outcome
 
     # -- what must be sent ---------------------------------------------------------------------
 
     def _forward(self, exchange: Exchange) -> Flow[Any]:
         self._sent = True
-        self._scope.call.cached = False
+        self._attempt.call.cached = False
         return (yield from self._send(exchange))
 
     def _ask(self, asked: _Asked, use: Use | None) -> Flow[Any]:
@@ -254,7 +254,7 @@ class _Attempt:
             return outcome
         source = getattr(outcome, "source", None)
         if source is None:
-            self._scope.on_commit(lambda _: self._keep(asked, use, outcome))
+            self._attempt.on_commit(lambda _: self._keep(asked, use, outcome))
             return outcome
         tee = _Tee(source)
 
@@ -265,7 +265,7 @@ class _Attempt:
             whole = HTTPResponse(outcome.status, outcome.headers, source=Replay(tee.chunks))
             self._keep(asked, use, whole)
 
-        self._scope.on_commit(keep)
+        self._attempt.on_commit(keep)
         return HTTPResponse(outcome.status, outcome.headers, source=tee)
 
     def _keep(self, asked: _Asked, use: Use | None, outcome: Any) -> None:
@@ -298,7 +298,7 @@ class _Attempt:
             body = b"".join(source.chunks) if isinstance(source, Replay) else outcome.body
             told = [*more, stored_headers(outcome.headers), str(body, "utf-8", "replace")]
         text = " ".join(each if isinstance(each, str) else repr(each) for each in told)
-        return holds_secret(text, self._scope.call.all_secrets())
+        return holds_secret(text, self._attempt.call.all_secrets())
 
     # -- single-flight -------------------------------------------------------------------------
 
@@ -306,10 +306,10 @@ class _Attempt:
         """Send the request, unless the same request is under way; then wait for its response."""
         # Only among calls of one account: a failure, unlike an answer, concerns the account.
         headers = frozenset(getattr(asked.exchange, "headers", {}).items())
-        asker = hash((self._scope.call.endpoint.identity(), headers))
+        asker = hash((self._attempt.call.endpoint.identity(), headers))
         while True:
             # Registered before the first step, so that no flight outlives its leader.
-            flight, leads = join((store.file, key, asker), self._scope.on_exit)
+            flight, leads = join((store.file, key, asker), self._attempt.on_exit)
             if leads:
                 self._leave = flight.done
                 return (yield from self._lead(asked, store, key, flight))
@@ -330,7 +330,7 @@ class _Attempt:
         if not isinstance(outcome, HTTPResponse) and result.encoded is not None:
             outcome = decode(result.encoded)  # each call gets an object of its own
         if not result.stored and _is_good(outcome):
-            self._scope.on_commit(lambda _: self._keep(asked, "share", outcome))
+            self._attempt.on_commit(lambda _: self._keep(asked, "share", outcome))
         return self._answer_from_store(asked, outcome)
 
     def _lead(self, asked: _Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
@@ -351,21 +351,21 @@ class _Attempt:
         result = flight.result = Result(outcome, encode(outcome))
         if result.encoded is None:
             flight.done(Result(alone=True))
-            self._scope.on_commit(lambda _: self._record(asked, outcome))
+            self._attempt.on_commit(lambda _: self._record(asked, outcome))
             return outcome
 
         def commit(_: Completion) -> None:
             self._keep(asked, "share", outcome)
             flight.done(result._replace(stored=True))
 
-        self._scope.on_commit(commit)
+        self._attempt.on_commit(commit)
         return outcome
 
     def _judge(self, error: Exception) -> Result:
         """The result for the calls that wait, when the leading call fails."""
         if isinstance(error, ConfigError) or not isinstance(error, LMGatewayError):
             return Result(alone=True)
-        if isinstance(error, RequestTimeoutError) and self._scope.call.deadline.expired:
+        if isinstance(error, RequestTimeoutError) and self._attempt.call.deadline.expired:
             return NO_RESULT
         return Result(error=error)
 

@@ -68,7 +68,7 @@ class Call:
         options: The core options, those of the call merged over those of the LM.
         endpoint: Where its requests go and as whom.
         deadline: Shared by all attempts, waits and fallbacks of the call.
-        attempt: How many attempts have begun.
+        attempts: How many attempts have begun.
         emitted: How many pieces have been handed to the user.
         started: ``time.monotonic()`` at the beginning.
         first_piece: ``time.monotonic()`` of the first piece.
@@ -78,7 +78,7 @@ class Call:
             none was sent.
         path: The path of that request.
         cached: Whether the last attempt was answered by the cache or a recording.
-        current: The attempt that is under way, until it has exited.
+        current_attempt: The attempt that is under way, until it has exited.
     """
 
     kind: Kind
@@ -86,7 +86,7 @@ class Call:
     options: Options
     endpoint: Endpoint = field(repr=False)
     deadline: Deadline
-    attempt: int = 0
+    attempts: int = 0
     emitted: int = 0
     started: float = field(default_factory=monotonic)
     first_piece: float | None = None
@@ -95,7 +95,7 @@ class Call:
     host: str | None = None
     path: str | None = None
     cached: bool = False
-    current: Attempt | None = None
+    current_attempt: Attempt | None = None
 
     def all_secrets(self) -> Iterator[str]:
         """All that must be shown nowhere: configured secrets, and tokens made for this call."""
@@ -107,8 +107,8 @@ class Call:
 
     def leave(self) -> None:
         """Release what an attempt still holds because Ctrl-C cut its own exit short."""
-        if self.current is not None:
-            self.current.exit()
+        if self.current_attempt is not None:
+            self.current_attempt.exit()
 
 
 class Attempt:
@@ -132,7 +132,7 @@ class Attempt:
         self._commits: list[Callable[[Any], None]] = []
         self._exits: list[Callable[[], None]] = []
         self._failures: list[Callable[[LMGatewayError], bool]] = []
-        call.current = self
+        call.current_attempt = self
 
     def on_commit(self, action: Callable[[Any], None]) -> None:
         """Run with the answer once that has been validated, before the exits."""
@@ -179,7 +179,7 @@ class Attempt:
                 self.exit()
                 raise
             exits.pop()
-        self.call.current = None
+        self.call.current_attempt = None
 
 
 Send: TypeAlias = Callable[[Exchange], Flow[Any]]

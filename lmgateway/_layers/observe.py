@@ -208,7 +208,7 @@ def _event(
     shared: dict[str, Any] = {
         "model": request.model,
         "duration": monotonic() - call.started,
-        "attempts": call.attempt,
+        "attempts": call.attempts,
         "kind": call.kind.name,
         "streamed": request.stream,
         "host": call.host,

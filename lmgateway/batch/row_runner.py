@@ -216,11 +216,11 @@ class RowRunner:
         finally:
             self._backing_off.pop(_this_task(), None)
 
-    def _note_backoff(self, send: Send, scope: Attempt) -> Send:
+    def _note_backoff(self, send: Send, attempt: Attempt) -> Send:
         """The layer that knows which calls wait between a failed attempt and the next."""
         self._backing_off.pop(_this_task(), None)
-        if not scope.call.options.fallbacks:  # else another model may be asked meanwhile
-            scope.on_failure(partial(self._back_off, scope.call.deadline))
+        if not attempt.call.options.fallbacks:  # else another model may be asked meanwhile
+            attempt.on_failure(partial(self._back_off, attempt.call.deadline))
         return send
 
     def _back_off(self, deadline: Deadline, _: LMGatewayError) -> bool:
@@ -304,7 +304,7 @@ def _this_task() -> asyncio.Task[Any]:
 def _watch(adaptive: AdaptiveLimit, counts: Counts) -> EffectLayer:
     """The innermost layer: it sees every attempt, and cuts the limit at once."""
 
-    def layer(send: Send, scope: Attempt) -> Send:
+    def layer(send: Send, attempt: Attempt) -> Send:
         def watched(exchange: Exchange) -> Flow[Any]:
             counts.attempts += 1
             began = monotonic()

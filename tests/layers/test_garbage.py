@@ -43,13 +43,13 @@ def limited(call: Call) -> Step:
         return (yield from failing(Request("m")))
 
     def step(request: Request) -> Flow[Completion]:
-        scope = Attempt(call, request)
+        attempt = Attempt(call, request)
         try:
             layer = limit(Limits(rpm=1e9, tpm=1e9, in_flight=1))
-            completion: Completion = yield from layer(send, scope)(HTTPRequest("GET", "", "/"))
+            completion: Completion = yield from layer(send, attempt)(HTTPRequest("GET", "", "/"))
             return completion
         finally:
-            scope.exit()
+            attempt.exit()
 
     return step
 

@@ -86,7 +86,7 @@ def whole(request: Request) -> Flow[Completion]:
 
 def call_at(host: str | None = "host.test:8000", path: str | None = "/chat/completions") -> Call:
     call = call_of("mistral")
-    call.host, call.path, call.attempt = host, path, 2
+    call.host, call.path, call.attempts = host, path, 2
     return call
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
-from lmgateway._call.attempt import attempt
+from lmgateway._call.attempt import attempt_step
 from lmgateway._call.endpoint import Endpoint
 from lmgateway._call.kinds import COMPLETE
 from lmgateway._drive.cancel import Deadline
@@ -192,7 +192,7 @@ class World:
         chosen = Options(**{"timeout": 30.0, **known})
         deadline, where = Deadline(chosen.timeout), cast(Endpoint, self.where)
         call = Call(COMPLETE, where.provider, chosen, where, deadline)
-        step = attempt(self.provider, call, (self.layer,))
+        step = attempt_step(self.provider, call, (self.layer,))
         self.last_call = call
         return step(Request("m", prompt, params=params, stream=stream)), call
 
