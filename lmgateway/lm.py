@@ -65,7 +65,7 @@ def get_lm(name: str | None = None, model: str | None = None, **keywords: Any) -
         InputError: A keyword that nobody knows, or a value that means nothing.
         ConfigError: The configuration is wrong. A missing key or base URL is no error yet.
     """
-    return LM(specs.resolve(name, model, _given(keywords)))
+    return LM(specs.resolve(name, model, _without_unset(keywords)))
 
 
 class LM:
@@ -94,8 +94,8 @@ class LM:
         set_(self, "_connections", connections)
         set_(self, "_closed", False)
         set_(self, "_history", History(spec.options.history) if history is None else history)
-        told = spec if tells_plugin else None
-        set_(self, "_finalizer", weakref.finalize(self, _let_go, told, connections))
+        to_tell = spec if tells_plugin else None
+        set_(self, "_finalizer", weakref.finalize(self, _let_go, to_tell, connections))
         self._finalizer.atexit = False
 
     # -- what it is ----------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class LM:
         """
         flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
         show: Any = show_delta if events else show_text
-        return Stream(self._kept(flow), self._connections.blocking(call), call, show)
+        return Stream(self._holding_self(flow), self._connections.blocking(call), call, show)
 
     @_shown_as(signatures.astream)
     @door
@@ -242,7 +242,7 @@ class LM:
         """As ``stream``, for ``async for``."""
         flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
         show: Any = show_delta if events else show_text
-        return AStream(self._kept(flow), self._connections.awaiting(call), call, show)
+        return AStream(self._holding_self(flow), self._connections.awaiting(call), call, show)
 
     # -- many at once --------------------------------------------------------------------------
 
@@ -385,7 +385,7 @@ class LM:
         credentials, host, headers, authorities, ``extra_body`` and settings.
         """
         self._check_open()
-        return type(self)(self._spec.with_(_given(changes)))
+        return type(self)(self._spec.with_(_without_unset(changes)))
 
     def close(self) -> None:
         """Give the connections back; a closed LM raises when it is called."""
@@ -456,7 +456,7 @@ class LM:
         request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
         return flows.compose(spec, call, request, self._history), call
 
-    def _kept(self, flow: Flow[Completion]) -> Flow[Completion]:
+    def _holding_self(self, flow: Flow[Completion]) -> Flow[Completion]:
         """Keep this LM until a stream's flow has ended, which may begin when nobody else does."""
         self._check_open()
         return (yield from flow)
@@ -474,7 +474,7 @@ class LM:
         return flows.ask(kinds.EMBED, self._spec, keywords, self._history, check_texts(texts))
 
 
-def _given(keywords: Mapping[str, Any]) -> dict[str, Any]:
+def _without_unset(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in keywords.items() if value is not UNSET}
 
 

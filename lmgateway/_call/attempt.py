@@ -35,7 +35,7 @@ def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> 
                 if call.parse is not None:
                     call.parse(answer)
                 attempt.commit(answer)
-                if kind.kept is not None:
+                if kind.history_entry is not None:
                     account(answer)
                 return answer
             except LMGatewayError as error:

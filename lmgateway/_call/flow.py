@@ -90,7 +90,7 @@ def compose(spec: Spec, call: Call, request: Any, history: History) -> Flow[Any]
         others = [_alternative(name, spec, call) for name in spec.options.fallbacks]
         step = fallback(step, call, others)
     flow = observe(step, call)(request)
-    if not history.limit or call.kind.kept is None:
+    if not history.limit or call.kind.history_entry is None:
         return flow
     return remembered(flow, call.kind, request, history)
 

@@ -111,9 +111,9 @@ class _ModelsRequest:
 
 def _without_vectors(answer: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of embeddings beside the vectors: those are large, and nobody reads them."""
-    told = {name: value for name, value in answer.items() if name != "embeddings"}
+    others = {name: value for name, value in answer.items() if name != "embeddings"}
     vectors = answer["embeddings"]
-    return {"embeddings": {**told, "vectors": len(vectors), "dimensions": len(vectors[0])}}
+    return {"embeddings": {**others, "vectors": len(vectors), "dimensions": len(vectors[0])}}
 
 
 #: An answer to a prompt or to messages.
@@ -122,7 +122,7 @@ COMPLETE = Kind(
     "lmgateway_complete",
     _completion,
     Request,
-    kept=lambda completion: {"completion": completion},
+    history_entry=lambda completion: {"completion": completion},
 )
 
 #: The same, piece by piece.
@@ -141,7 +141,7 @@ EMBED = Kind(
         "output_dimension", "output_dtype", "priority", "task", "truncate",
         "truncate_prompt_tokens", "truncation", "user",
     }),
-    kept=_without_vectors,
+    history_entry=_without_vectors,
     fallbacks="same model",
 )  # fmt: skip
 

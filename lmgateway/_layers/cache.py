@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cache"]
 
-# A stream's pieces are held in memory until its end; past this many bytes it is not kept.
+# A stream's pieces are held in memory until its end; past this many bytes it is not stored.
 STREAM_CAP = 8 * 1024 * 1024
 
 # Bytes that are stored beside a body: its status, headers and the lengths of its pieces.
@@ -254,21 +254,21 @@ class _CachedAttempt:
             return outcome
         source = getattr(outcome, "source", None)
         if source is None:
-            self._attempt.on_commit(lambda _: self._keep(asked, use, outcome))
+            self._attempt.on_commit(lambda _: self._store_and_record(asked, use, outcome))
             return outcome
         tee = _Tee(source)
 
-        def keep(_: Completion) -> None:
+        def commit(_: Completion) -> None:
             if tee.chunks is None:
                 _miss(f"a stream is longer than {STREAM_CAP // 1024**2} MiB")
                 return
             whole = HTTPResponse(outcome.status, outcome.headers, source=Replay(tee.chunks))
-            self._keep(asked, use, whole)
+            self._store_and_record(asked, use, whole)
 
-        self._attempt.on_commit(keep)
+        self._attempt.on_commit(commit)
         return HTTPResponse(outcome.status, outcome.headers, source=tee)
 
-    def _keep(self, asked: _Asked, use: Use | None, outcome: Any) -> None:
+    def _store_and_record(self, asked: _Asked, use: Use | None, outcome: Any) -> None:
         if use and self._open is not None and asked.key is not None:
             value = None if self._repeats_secret(outcome) else encode(outcome)
             if value is not None:
@@ -292,12 +292,12 @@ class _CachedAttempt:
 
     def _repeats_secret(self, outcome: Any, *more: Any) -> bool:
         """Whether a secret is in what would be stored: a service may repeat what it was sent."""
-        told = [*more, outcome]
+        parts = [*more, outcome]
         if isinstance(outcome, HTTPResponse):
             source = outcome.source
             body = b"".join(source.chunks) if isinstance(source, Replay) else outcome.body
-            told = [*more, stored_headers(outcome.headers), str(body, "utf-8", "replace")]
-        text = " ".join(each if isinstance(each, str) else repr(each) for each in told)
+            parts = [*more, stored_headers(outcome.headers), str(body, "utf-8", "replace")]
+        text = " ".join(each if isinstance(each, str) else repr(each) for each in parts)
         return holds_secret(text, self._attempt.call.all_secrets())
 
     # -- single-flight -------------------------------------------------------------------------
@@ -330,7 +330,7 @@ class _CachedAttempt:
         if not isinstance(outcome, HTTPResponse) and result.encoded is not None:
             outcome = decode(result.encoded)  # each call gets an object of its own
         if not result.stored and _is_good(outcome):
-            self._attempt.on_commit(lambda _: self._keep(asked, "share", outcome))
+            self._attempt.on_commit(lambda _: self._store_and_record(asked, "share", outcome))
         return self._answer_from_store(asked, outcome)
 
     def _lead(self, asked: _Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
@@ -355,7 +355,7 @@ class _CachedAttempt:
             return outcome
 
         def commit(_: Completion) -> None:
-            self._keep(asked, "share", outcome)
+            self._store_and_record(asked, "share", outcome)
             flight.done(result._replace(stored=True))
 
         self._attempt.on_commit(commit)

@@ -39,8 +39,8 @@ class Kind:
             messages. Returns a new dict, or raises PluginContractError or ResponseFormatError.
         request: Makes the request: of the model, what the user gave, parameters and timeout.
         params: Parameters that it has beside those of the plugin's Info; None if it has none.
-        kept: What the history keeps of an answer, by name; None if it is no answer of a model:
-            then neither the history nor ``usage()`` know it.
+        history_entry: What the history keeps of an answer, by name; None if it is no answer of a
+            model: then neither the history nor ``usage()`` know it.
         fallbacks: Which of the LM's fallbacks may answer in its place: ``any``, those with the
             ``same model``, or ``none``. Those that are given to the call itself always may.
         takes_request: Whether the hook is given the request, and not the settings alone.
@@ -51,7 +51,7 @@ class Kind:
     normalize: Callable[[Any, Any, str], Any]
     request: Callable[..., Any]
     params: frozenset[str] | None = frozenset()
-    kept: Callable[[Any], Mapping[str, Any]] | None = None
+    history_entry: Callable[[Any], Mapping[str, Any]] | None = None
     fallbacks: Literal["any", "same model", "none"] = "any"
     takes_request: bool = True
 

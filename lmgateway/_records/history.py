@@ -45,9 +45,9 @@ class History(Sequence[dict[str, Any]]):
     def append(self, entry: dict[str, Any]) -> None:
         """Keep a copy of an entry, dropping the oldest if it is one too many."""
         if self.limit:
-            kept = copied(entry)
+            entry = copied(entry)
             with self._lock:
-                self._entries.append(kept)
+                self._entries.append(entry)
 
     def clear(self) -> None:
         """Forget all."""
@@ -88,7 +88,8 @@ def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> F
         raise
     finally:
         if answer is not None or problem is not None:
-            kept = kind.kept(answer) if answer is not None and kind.kept is not None else {}
+            entry = kind.history_entry
+            answered = entry(answer) if answer is not None and entry is not None else {}
             history.append(
                 {
                     "kind": kind.name,
@@ -98,7 +99,7 @@ def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> F
                     "error": problem,
                     "seconds": time.monotonic() - began,
                     "time": moment,
-                    **kept,
+                    **answered,
                 }
             )
 
