@@ -54,7 +54,7 @@ SOAK = Path(__file__).with_name("soak") / "interrupts.py"
 _CORE = Path(lmgateway.__file__).parent
 STRUCK = {
     *map(str, (_CORE / "_layers").glob("*.py")),
-    *(str(_CORE / "_call" / f"{name}.py") for name in ("attempt", "exchange")),
+    *(str(_CORE / "_call" / f"{name}.py") for name in ("attempt", "hook")),
     *(str(_CORE / "_drive" / f"{name}.py") for name in ("futures", "loops", "streams")),
 }
 PLACES = 1500  # instructions at which a call is struck, of all that it runs

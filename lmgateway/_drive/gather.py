@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .._base.values import shown
 from .._guard.tracebacks import conceal
 from ..errors import InputError, LMGatewayError, UnsupportedError
-from .futures import pause, start, waiting
+from .futures import start, wait_for_item, waiting
 
 if TYPE_CHECKING:
     from ..types import Completion
@@ -82,7 +82,7 @@ def in_threads(
     with waiting() as context:
         try:
             for _ in range(_start(count, context, run, name)):
-                while not pause(ended, _LOOK):
+                while not wait_for_item(ended, _LOOK):
                     continue
         except BaseException:
             stop()

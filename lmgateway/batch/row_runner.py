@@ -278,7 +278,7 @@ class RowRunner:
             self._stop(error)
         asked = error.retry_after if isinstance(error, APIError) else None
         if asked is not None and 0 < asked < LONGEST_PAUSE:
-            self.limit.pause(asked)
+            self.limit.hold_back(asked)
             return asked
         longest = min(policy.longest_backoff, policy.backoff * 2.0 ** min(tries.calls, 10))
         return longest * uniform(0.25, 0.5)
