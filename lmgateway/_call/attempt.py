@@ -27,8 +27,8 @@ def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> 
         while True:
             attempt = Attempt(call, request)
             try:
-                outcome = yield from run_hook(hook, attempt, layers)
-                answer = kind.normalize(outcome, request, endpoint.source)
+                returned = yield from run_hook(hook, attempt, layers)
+                answer = kind.normalize(returned, request, endpoint.source)
                 answer.setdefault("model", request.model)
                 answer["provider"] = endpoint.provider
                 answer["cached"] = call.cached

@@ -14,11 +14,11 @@ from ..types import EmbedRequest, Request
 __all__ = ["COMPLETE", "EMBED", "MODELS", "STREAM"]
 
 
-def _completion(outcome: Any, request: Request, source: str) -> dict[str, Any]:
+def _completion(returned: Any, request: Request, source: str) -> dict[str, Any]:
     """What a provider answered, checked, as a Completion of the user's own."""
-    if not isinstance(outcome, dict):
-        raise _wrong(source, type(outcome), 'a dict {"prompt": ..., "choices": [{"text": ...}]}')
-    choices = outcome.get("choices")
+    if not isinstance(returned, dict):
+        raise _wrong(source, type(returned), 'a dict {"prompt": ..., "choices": [{"text": ...}]}')
+    choices = returned.get("choices")
     if not isinstance(choices, list) or not choices:
         raise PluginContractError(
             f'{source} returned {"no" if not choices else "a wrong"} "choices": '
@@ -33,20 +33,20 @@ def _completion(outcome: Any, request: Request, source: str) -> dict[str, Any]:
     if len(choices) < wanted:
         raise ResponseFormatError(f"{wanted} choices were asked for and {len(choices)} came")
     asked = request.input
-    completion = {"prompt": asked, **outcome}
+    completion = {"prompt": asked, **returned}
     completion["prompt"] = asked
     completion["choices"] = [dict(choice) for choice in choices]
     return completion
 
 
-def _embeddings(outcome: Any, request: EmbedRequest, source: str) -> dict[str, Any]:
+def _embeddings(returned: Any, request: EmbedRequest, source: str) -> dict[str, Any]:
     """The vectors a provider answered, checked, as lists of the user's own."""
-    if not isinstance(outcome, dict):
-        raise _wrong(source, type(outcome), 'a dict {"embeddings": [[...], ...]}')
-    vectors = _listed(outcome.get("embeddings"))
+    if not isinstance(returned, dict):
+        raise _wrong(source, type(returned), 'a dict {"embeddings": [[...], ...]}')
+    vectors = _listed(returned.get("embeddings"))
     if vectors is None:
         raise PluginContractError(
-            f'{source} returned {"a wrong" if "embeddings" in outcome else "no"} "embeddings": '
+            f'{source} returned {"a wrong" if "embeddings" in returned else "no"} "embeddings": '
             "the contract wants a list of vectors, one for each text"
         )
     if len(vectors) != len(request.texts):
@@ -64,7 +64,7 @@ def _embeddings(outcome: Any, request: EmbedRequest, source: str) -> dict[str, A
             )
     if len(set(map(len, vectors))) > 1:
         raise PluginContractError(f"{source} returned embeddings of different lengths")
-    return {**outcome, "embeddings": vectors}
+    return {**returned, "embeddings": vectors}
 
 
 def _listed(value: Any) -> list[Any] | None:
@@ -80,16 +80,16 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _listing(outcome: Any, request: Any, source: str) -> dict[str, Any]:
+def _listing(returned: Any, request: Any, source: str) -> dict[str, Any]:
     """The models that a provider listed, checked, below ``models``."""
-    if not isinstance(outcome, Sequence) or isinstance(outcome, (str, bytes)):
-        raise _wrong(source, type(outcome), 'a list of {"id": ...}')
-    for place, card in enumerate(outcome):
+    if not isinstance(returned, Sequence) or isinstance(returned, (str, bytes)):
+        raise _wrong(source, type(returned), 'a list of {"id": ...}')
+    for place, card in enumerate(returned):
         if not isinstance(card, dict) or not isinstance(card.get("id"), str):
             raise PluginContractError(
                 f'{source} returned models[{place}] without an "id" that is a string'
             )
-    return {"models": [dict(card) for card in outcome]}
+    return {"models": [dict(card) for card in returned]}
 
 
 def _wrong(source: str, returned: type, wanted: str) -> PluginContractError:

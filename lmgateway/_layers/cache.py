@@ -157,9 +157,9 @@ class _CachedAttempt:
         if key is not None and call.options.headers and isinstance(exchange, HTTPRequest):
             key = with_headers(key, call.options.headers)
         asked = _Asked(exchange, request, recorded, key)
-        outcome = self._recall(asked, use)
-        if outcome is not _MISSING:
-            return self._answer_from_store(asked, outcome)
+        response = self._recall(asked, use)
+        if response is not _MISSING:
+            return self._answer_from_store(asked, response)
         if use == "only":
             raise CacheMissError(
                 "nothing is stored for this request, and cache='only' forbids to send it; ask "
@@ -197,9 +197,9 @@ class _CachedAttempt:
             return _MISSING
         if self._files or recorders():
             for recording in self._recordings(use):
-                outcome = recording.find(asked.recorded.request)
-                if outcome is not None:
-                    return outcome
+                response = recording.find(asked.recorded.request)
+                if response is not None:
+                    return response
         if self._open is not None and (use == "share" or use == "only"):
             return self._look_up(self._open(), asked.exchange, asked.key, use)
         return _MISSING
@@ -215,9 +215,9 @@ class _CachedAttempt:
         if value is None:
             return _MISSING
         try:
-            outcome = decode(value, self._attempt.call.options.max_body + HEAD)
-            if type(outcome) is not HTTPResponse and isinstance(exchange, HTTPRequest):
-                raise ValueError("the outcome of another kind of exchange")
+            response = decode(value, self._attempt.call.options.max_body + HEAD)
+            if type(response) is not HTTPResponse and isinstance(exchange, HTTPRequest):
+                raise ValueError("the response of another kind of exchange")
         except ValueError:
             store.report_foreign(key)
             return _MISSING
@@ -230,15 +230,15 @@ class _CachedAttempt:
             return True
 
         self._attempt.on_failure(forget)
-        return outcome
+        return response
 
-    def _answer_from_store(self, asked: _Asked, outcome: Any) -> Any:
+    def _answer_from_store(self, asked: _Asked, response: Any) -> Any:
         """Return a stored response, and record it if a recorder runs."""
         if not self._sent:
             self._attempt.call.cached = True
         if recorders():
-            self._attempt.on_commit(lambda _: self._record(asked, outcome))
-        return outcome
+            self._attempt.on_commit(lambda _: self._record(asked, response))
+        return response
 
     # -- what must be sent ---------------------------------------------------------------------
 
@@ -249,54 +249,54 @@ class _CachedAttempt:
 
     def _ask(self, asked: _Asked, use: Use | None) -> Flow[Any]:
         """Send the request, and store the response once it is validated."""
-        outcome = yield from self._forward(asked.exchange)
-        if asked.key is None or not (use or recorders()) or not _is_good(outcome):
-            return outcome
-        source = getattr(outcome, "source", None)
+        response = yield from self._forward(asked.exchange)
+        if asked.key is None or not (use or recorders()) or not _is_good(response):
+            return response
+        source = getattr(response, "source", None)
         if source is None:
-            self._attempt.on_commit(lambda _: self._store_and_record(asked, use, outcome))
-            return outcome
+            self._attempt.on_commit(lambda _: self._store_and_record(asked, use, response))
+            return response
         tee = _Tee(source)
 
         def commit(_: Completion) -> None:
             if tee.chunks is None:
                 _miss(f"a stream is longer than {STREAM_CAP // 1024**2} MiB")
                 return
-            whole = HTTPResponse(outcome.status, outcome.headers, source=Replay(tee.chunks))
+            whole = HTTPResponse(response.status, response.headers, source=Replay(tee.chunks))
             self._store_and_record(asked, use, whole)
 
         self._attempt.on_commit(commit)
-        return HTTPResponse(outcome.status, outcome.headers, source=tee)
+        return HTTPResponse(response.status, response.headers, source=tee)
 
-    def _store_and_record(self, asked: _Asked, use: Use | None, outcome: Any) -> None:
+    def _store_and_record(self, asked: _Asked, use: Use | None, response: Any) -> None:
         if use and self._open is not None and asked.key is not None:
-            value = None if self._repeats_secret(outcome) else encode(outcome)
+            value = None if self._repeats_secret(response) else encode(response)
             if value is not None:
                 self._open().put(asked.key, value)
-        self._record(asked, outcome)
+        self._record(asked, response)
 
-    def _record(self, asked: _Asked, outcome: Any) -> None:
+    def _record(self, asked: _Asked, response: Any) -> None:
         active = recorders()
         if not active or asked.request is None:
             return
-        if self._repeats_secret(outcome, asked.request):
+        if self._repeats_secret(response, asked.request):
             _miss("a key or a token stands in what was asked or answered")
             return
         try:
-            response = to_json(outcome)
+            written = to_json(response)
         except InputError as error:
             _miss(str(error))
             return
         for recorder in active:
-            recorder.append(asked.request, response)
+            recorder.append(asked.request, written)
 
-    def _repeats_secret(self, outcome: Any, *more: Any) -> bool:
+    def _repeats_secret(self, response: Any, *more: Any) -> bool:
         """Whether a secret is in what would be stored: a service may repeat what it was sent."""
-        parts = [*more, outcome]
-        if isinstance(outcome, HTTPResponse):
-            source = outcome.source
-            body = b"".join(source.chunks) if isinstance(source, Replay) else outcome.body
-            parts = [*more, stored_headers(outcome.headers), str(body, "utf-8", "replace")]
+        parts = [*more, response]
+        if isinstance(response, HTTPResponse):
+            source = response.source
+            body = b"".join(source.chunks) if isinstance(source, Replay) else response.body
+            parts = [*more, stored_headers(response.headers), str(body, "utf-8", "replace")]
         text = " ".join(each if isinstance(each, str) else repr(each) for each in parts)
         return holds_secret(text, self._attempt.call.all_secrets())
 
@@ -326,40 +326,40 @@ class _CachedAttempt:
             raise copy(result.error)
         if result.alone:
             return (yield from self._ask(asked, "share"))
-        outcome = result.answer
-        if not isinstance(outcome, HTTPResponse) and result.encoded is not None:
-            outcome = decode(result.encoded)  # each call gets an object of its own
-        if not result.stored and _is_good(outcome):
-            self._attempt.on_commit(lambda _: self._store_and_record(asked, "share", outcome))
-        return self._answer_from_store(asked, outcome)
+        response = result.answer
+        if not isinstance(response, HTTPResponse) and result.encoded is not None:
+            response = decode(result.encoded)  # each call gets an object of its own
+        if not result.stored and _is_good(response):
+            self._attempt.on_commit(lambda _: self._store_and_record(asked, "share", response))
+        return self._answer_from_store(asked, response)
 
     def _lead(self, asked: _Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
         """Send the request for all calls that join, and give them the result."""
         # It may have been stored since this call looked first.
-        outcome = self._look_up(store, asked.exchange, key, "share")
-        if outcome is not _MISSING:
+        response = self._look_up(store, asked.exchange, key, "share")
+        if response is not _MISSING:
             flight.done()
-            return self._answer_from_store(asked, outcome)
+            return self._answer_from_store(asked, response)
         try:
-            outcome = yield from self._forward(asked.exchange)
+            response = yield from self._forward(asked.exchange)
         except Exception as error:
             flight.done(self._judge(error))
             raise
-        if not _is_good(outcome):
-            flight.done(Result(outcome, alone=outcome.status in _OF_THE_KEY))
-            return outcome
-        result = flight.result = Result(outcome, encode(outcome))
+        if not _is_good(response):
+            flight.done(Result(response, alone=response.status in _OF_THE_KEY))
+            return response
+        result = flight.result = Result(response, encode(response))
         if result.encoded is None:
             flight.done(Result(alone=True))
-            self._attempt.on_commit(lambda _: self._record(asked, outcome))
-            return outcome
+            self._attempt.on_commit(lambda _: self._record(asked, response))
+            return response
 
         def commit(_: Completion) -> None:
-            self._store_and_record(asked, "share", outcome)
+            self._store_and_record(asked, "share", response)
             flight.done(result._replace(stored=True))
 
         self._attempt.on_commit(commit)
-        return outcome
+        return response
 
     def _judge(self, error: Exception) -> Result:
         """The result for the calls that wait, when the leading call fails."""
@@ -404,8 +404,8 @@ def _is_repeatable(exchange: Exchange, params: Mapping[str, Any]) -> bool:
     return isinstance(body, dict) and (body.get("temperature") == 0 or body.get("seed") is not None)
 
 
-def _is_good(outcome: Any) -> bool:
-    return not isinstance(outcome, HTTPResponse) or 200 <= outcome.status <= 299
+def _is_good(response: Any) -> bool:
+    return not isinstance(response, HTTPResponse) or 200 <= response.status <= 299
 
 
 def _miss(reason: str) -> None:

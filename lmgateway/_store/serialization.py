@@ -134,26 +134,26 @@ def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def encode(outcome: Any) -> bytes | None:
+def encode(response: Any) -> bytes | None:
     """The response of an exchange as bytes; None if it cannot be stored.
 
     Args:
-        outcome: An HTTPResponse that came whole or whose source is a Replay, bytes, or JSON that
+        response: An HTTPResponse that came whole or whose source is a Replay, bytes, or JSON that
             survives being written and read.
     """
     head: dict[str, JSON]
-    if isinstance(outcome, HTTPResponse):
-        head = {"status": outcome.status, "headers": stored_headers(outcome.headers)}
-        body: bytes | None = outcome.body
-        if isinstance(outcome.source, Replay):
-            head["chunks"] = [len(chunk) for chunk in outcome.source.chunks]
-            body = b"".join(outcome.source.chunks)
-        elif outcome.source is not None:
+    if isinstance(response, HTTPResponse):
+        head = {"status": response.status, "headers": stored_headers(response.headers)}
+        body: bytes | None = response.body
+        if isinstance(response.source, Replay):
+            head["chunks"] = [len(chunk) for chunk in response.source.chunks]
+            body = b"".join(response.source.chunks)
+        elif response.source is not None:
             return None
-    elif isinstance(outcome, bytes):
-        head, body = {"kind": "bytes"}, outcome
+    elif isinstance(response, bytes):
+        head, body = {"kind": "bytes"}, response
     else:
-        head, body = {"kind": "json"}, write_json(outcome)
+        head, body = {"kind": "json"}, write_json(response)
     if body is None:
         return None
     payload = json.dumps(head, separators=(",", ":")).encode() + b"\n" + body
@@ -162,13 +162,13 @@ def encode(outcome: Any) -> bytes | None:
     return _COMPRESSED + zlib.compress(payload, 1)
 
 
-def write_json(outcome: Any) -> bytes | None:
+def write_json(response: Any) -> bytes | None:
     """A return value as JSON; None if reading it back gives another value."""
-    if outcome is None:  # no answer
+    if response is None:  # no answer
         return None
     try:
-        text = json.dumps(outcome, allow_nan=False)
-        return text.encode() if json.loads(text) == outcome else None
+        text = json.dumps(response, allow_nan=False)
+        return text.encode() if json.loads(text) == response else None
     except (TypeError, ValueError, RecursionError):
         return None
 

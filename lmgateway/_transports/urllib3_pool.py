@@ -190,22 +190,22 @@ def _resolve(host: str, port: int, expires_at: float) -> list[Any]:
     host = host.strip("[]")
     with contextlib.suppress(socket.gaierror):
         return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
-    outcome: list[Any] = []
+    found: list[Any] = []
 
     def look_up() -> None:
         try:
-            outcome.append(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+            found.append(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
         except BaseException as error:
-            outcome.append(error)
+            found.append(error)
 
     thread = threading.Thread(target=look_up, name="lmgateway-resolver", daemon=True)
     start(thread)
     thread.join(min(max(expires_at - monotonic(), 0.0), LONGEST_WAIT))
-    if not outcome:
+    if not found:
         raise TimeoutError("the host name was not resolved in time")
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return list(outcome[0])
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return list(found[0])
 
 
 def _dial(addresses: list[Any], expires_at: float, options: Any) -> socket.socket:

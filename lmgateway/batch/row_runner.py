@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from .._call.allowlist import check_row
 from .._drive.cancel import Cancelled, Deadline
-from .._drive.gather import Outcome
+from .._drive.gather import Reply
 from .._layers.context import Attempt, EffectLayer, Send
 from .._layers.limit import Limiter, Limits, limit, limiter_for
 from ..errors import (
@@ -151,8 +151,8 @@ class RowRunner:
         for deadline in self._backing_off.values():
             deadline.cancel()
 
-    async def run_row(self, row: Row) -> Outcome | None:
-        """Ask a row until there is an outcome; None if it was not asked since the job stops.
+    async def run_row(self, row: Row) -> Reply | None:
+        """Ask a row until there is a reply; None if it was not asked since the job stops.
 
         Raises StopError if the job cannot go on; the row was not answered then.
         """
