@@ -28,7 +28,7 @@ def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> 
             attempt = Attempt(call, request)
             try:
                 returned = yield from run_hook(hook, attempt, layers)
-                answer = kind.normalize(returned, request, endpoint.source)
+                answer = kind.normalize(returned, request, endpoint.described)
                 answer.setdefault("model", request.model)
                 answer["provider"] = endpoint.provider
                 answer["cached"] = call.cached

@@ -71,21 +71,21 @@ class Endpoint:
 
     Attributes:
         provider: The provider's name.
-        source: What to name in an error about the plugin: its distribution and version.
+        described: How messages name the plugin: with its distribution and version.
     """
 
-    __slots__ = ("_filled", "_left", "_options", "provider", "source")
+    __slots__ = ("_filled", "_left", "_options", "described", "provider")
 
     def __init__(
         self,
         provider: str,
-        source: str,
+        described: str,
         filled: ResolvedSettings | None,
         options: Options,
         left: tuple[str, ...] = (),
     ) -> None:
         self.provider = provider
-        self.source = source
+        self.described = described
         self._filled = filled
         self._options = options
         self._left = left
@@ -127,7 +127,7 @@ class Endpoint:
     def missing_base(self) -> LMGatewayError:
         """The error for a request that must be sent but has no base URL."""
         if self._filled is None or "api_base" not in self._filled.variables:
-            return MissingCredentialError(f"{self.source} sent a request without a base URL")
+            return MissingCredentialError(f"{self.described} sent a request without a base URL")
         return MissingCredentialError(
             f"{self.provider} needs a base URL: set {self._filled.variables['api_base']}, "
             f"or give api_base=; looked in {self._filled.looked_in}"
@@ -142,7 +142,7 @@ class Endpoint:
         if headers & _PROOFS or not needs_key(request.base_url or self.base_url or ""):
             return None
         if self._filled is None or "api_key" not in self._filled.variables:
-            return MissingCredentialError(f"{self.source} sent a request without a key")
+            return MissingCredentialError(f"{self.described} sent a request without a key")
         variable, looked_in = self._filled.variables["api_key"], self._filled.looked_in
         return MissingCredentialError(missing_key(self.provider, variable, looked_in))
 

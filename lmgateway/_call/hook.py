@@ -129,20 +129,20 @@ def complain(error: BaseException, endpoint: Endpoint, secrets: Iterable[str], w
 def fault(error: BaseException, endpoint: Endpoint, when: str = "while it answered") -> PluginError:
     """The error to raise in place of one that a plugin must not raise."""
     if isinstance(error, RecursionError):
-        return PluginError(f"{endpoint.source} raised RecursionError {when}: {OUT_OF_STACK}")
+        return PluginError(f"{endpoint.described} raised RecursionError {when}: {OUT_OF_STACK}")
     try:
         said = excerpt(str(error))
     except Exception:  # a class of its own, which is faulty as well
         said = "its message cannot be read"
     return PluginError(
-        f"{endpoint.source} raised {type(error).__name__} {when}: {said}; "
+        f"{endpoint.described} raised {type(error).__name__} {when}: {said}; "
         "this is a fault of the plugin"
     )
 
 
 def _no_effect(effect: object, endpoint: Endpoint) -> PluginContractError:
     return PluginContractError(
-        f"{endpoint.source} yielded a {type(effect).__name__}, which is no effect: "
+        f"{endpoint.described} yielded a {type(effect).__name__}, which is no effect: "
         "yield from send(...), read(...), or yield Emit(...)"
     )
 
@@ -176,7 +176,7 @@ def _are_texts(headers: Mapping[Any, Any]) -> bool:
 
 def _unsound(effect: object, endpoint: Endpoint) -> PluginContractError:
     return PluginContractError(
-        f"{endpoint.source} yielded a {type(effect).__name__} with a wrong value in it: "
+        f"{endpoint.described} yielded a {type(effect).__name__} with a wrong value in it: "
         "lmgateway.types says what each effect holds"
     )
 
@@ -286,7 +286,7 @@ def _no_proofs(proofs: Any, endpoint: Endpoint) -> PluginContractError:
     else:
         what = f"a {type(proofs).__name__}"
     return PluginContractError(
-        f"{endpoint.source} gave as auth {what}: the contract wants a SecretStr, or a function "
+        f"{endpoint.described} gave as auth {what}: the contract wants a SecretStr, or a function "
         'that returns headers such as {"Authorization": "Bearer ..."}'
     )
 

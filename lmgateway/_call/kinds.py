@@ -14,20 +14,20 @@ from ..types import EmbedRequest, Request
 __all__ = ["COMPLETE", "EMBED", "MODELS", "STREAM"]
 
 
-def _completion(returned: Any, request: Request, source: str) -> dict[str, Any]:
+def _completion(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
     """What a provider answered, checked, as a Completion of the user's own."""
     if not isinstance(returned, dict):
-        raise _wrong(source, type(returned), 'a dict {"prompt": ..., "choices": [{"text": ...}]}')
+        raise _wrong(plugin, type(returned), 'a dict {"prompt": ..., "choices": [{"text": ...}]}')
     choices = returned.get("choices")
     if not isinstance(choices, list) or not choices:
         raise PluginContractError(
-            f'{source} returned {"no" if not choices else "a wrong"} "choices": '
+            f'{plugin} returned {"no" if not choices else "a wrong"} "choices": '
             'the contract wants a list of {"text": ...}, one or more'
         )
     for place, choice in enumerate(choices):
         if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
             raise PluginContractError(
-                f'{source} returned choices[{place}] without a "text" that is a string'
+                f'{plugin} returned choices[{place}] without a "text" that is a string'
             )
     wanted = request.params.get("n") or 1
     if len(choices) < wanted:
@@ -39,14 +39,14 @@ def _completion(returned: Any, request: Request, source: str) -> dict[str, Any]:
     return completion
 
 
-def _embeddings(returned: Any, request: EmbedRequest, source: str) -> dict[str, Any]:
+def _embeddings(returned: Any, request: EmbedRequest, plugin: str) -> dict[str, Any]:
     """The vectors a provider answered, checked, as lists of the user's own."""
     if not isinstance(returned, dict):
-        raise _wrong(source, type(returned), 'a dict {"embeddings": [[...], ...]}')
+        raise _wrong(plugin, type(returned), 'a dict {"embeddings": [[...], ...]}')
     vectors = _listed(returned.get("embeddings"))
     if vectors is None:
         raise PluginContractError(
-            f'{source} returned {"a wrong" if "embeddings" in returned else "no"} "embeddings": '
+            f'{plugin} returned {"a wrong" if "embeddings" in returned else "no"} "embeddings": '
             "the contract wants a list of vectors, one for each text"
         )
     if len(vectors) != len(request.texts):
@@ -59,11 +59,11 @@ def _embeddings(returned: Any, request: EmbedRequest, source: str) -> dict[str, 
             vectors[place] = vector = [_plain(each) for each in vector]
         if not vector or not are_finite(vector):
             raise PluginContractError(
-                f"{source} returned embeddings[{place}] as it should not be: the contract wants "
+                f"{plugin} returned embeddings[{place}] as it should not be: the contract wants "
                 "a list of finite numbers there"
             )
     if len(set(map(len, vectors))) > 1:
-        raise PluginContractError(f"{source} returned embeddings of different lengths")
+        raise PluginContractError(f"{plugin} returned embeddings of different lengths")
     return {**returned, "embeddings": vectors}
 
 
@@ -80,21 +80,21 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _listing(returned: Any, request: Any, source: str) -> dict[str, Any]:
+def _listing(returned: Any, request: Any, plugin: str) -> dict[str, Any]:
     """The models that a provider listed, checked, below ``models``."""
     if not isinstance(returned, Sequence) or isinstance(returned, (str, bytes)):
-        raise _wrong(source, type(returned), 'a list of {"id": ...}')
+        raise _wrong(plugin, type(returned), 'a list of {"id": ...}')
     for place, card in enumerate(returned):
         if not isinstance(card, dict) or not isinstance(card.get("id"), str):
             raise PluginContractError(
-                f'{source} returned models[{place}] without an "id" that is a string'
+                f'{plugin} returned models[{place}] without an "id" that is a string'
             )
     return {"models": [dict(card) for card in returned]}
 
 
-def _wrong(source: str, returned: type, wanted: str) -> PluginContractError:
+def _wrong(plugin: str, returned: type, wanted: str) -> PluginContractError:
     return PluginContractError(
-        f"{source} returned {returned.__name__} where the contract wants {wanted}"
+        f"{plugin} returned {returned.__name__} where the contract wants {wanted}"
     )
 
 

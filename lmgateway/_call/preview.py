@@ -27,7 +27,7 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
         if isinstance(first, HTTPRequest):
             return _described(spec, call, first)
         if not isinstance(first, Blocking):
-            call.kind.normalize(first, request, call.endpoint.source)
+            call.kind.normalize(first, request, call.endpoint.described)
             return {"answers": "without an exchange"}
     except LMGatewayError as error:
         complete_error(error, attempt)

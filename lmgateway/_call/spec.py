@@ -161,8 +161,8 @@ class Spec:
     @property
     def endpoint(self) -> Endpoint:
         """Where its requests go and as whom."""
-        provider, source = self.selection.provider, self.plugin.source
-        return Endpoint(provider, source, self.settings, self.options, self.left_behind)
+        provider, described = self.selection.provider, self.plugin.described
+        return Endpoint(provider, described, self.settings, self.options, self.left_behind)
 
     def vary(self, keywords: Mapping[str, Any], known: Collection[str] | None = None) -> Spec:
         """The configuration with the keywords of one call laid over it.

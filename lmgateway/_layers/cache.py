@@ -326,7 +326,7 @@ class _CachedAttempt:
             raise copy(result.error)
         if result.alone:
             return (yield from self._ask(asked, "share"))
-        response = result.answer
+        response = result.response
         if not isinstance(response, HTTPResponse) and result.encoded is not None:
             response = decode(result.encoded)  # each call gets an object of its own
         if not result.stored and _is_good(response):

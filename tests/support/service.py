@@ -154,7 +154,7 @@ class Where:
 
     base_url: str | None = BASE
     provider: str = "one"
-    source: str = "the test's provider"
+    described: str = "the test's provider"
 
     def secrets(self) -> tuple[str, ...]:
         return (CANARY,)
