@@ -32,7 +32,7 @@ from ..types import Blocking, Delta, Emit, Exchange, Flow, HTTPRequest, Read, Sl
 if TYPE_CHECKING:
     from .endpoint import Endpoint
 
-__all__ = ["Hook", "complain", "credentials", "fault", "host_of", "run_hook"]
+__all__ = ["Hook", "complain", "credentials", "fault", "netloc_of", "run_hook"]
 
 #: So many pieces of a stream are joined to one.
 PIECES = 1024
@@ -205,7 +205,7 @@ def _send_to_wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
     else:
         call = attempt.call
         request = _completed(exchange, call)
-        call.host, call.path = host_of(request.base_url or ""), request.path
+        call.host, call.path = netloc_of(request.base_url or ""), request.path
         try:
             response = yield request
         except InputError:
@@ -223,7 +223,7 @@ def _completed(request: HTTPRequest, call: Call) -> HTTPRequest:
     endpoint = call.endpoint
     base_url = request.base_url if request.base_url is not None else endpoint.base_url
     if not base_url:
-        raise endpoint.missing_base()
+        raise endpoint.missing_base_error()
     proofs = credentials(request, endpoint)
     if proofs:
         call.proofs = (*call.proofs, proofs)
@@ -246,7 +246,7 @@ def credentials(request: HTTPRequest, endpoint: Endpoint) -> Mapping[str, str]:
     """
     auth = request.auth
     if auth is None:
-        if (problem := endpoint.missing_key(request)) is not None:
+        if (problem := endpoint.missing_key_error(request)) is not None:
             raise problem
         return {}
     try:
@@ -292,6 +292,6 @@ def _no_proofs(proofs: Any, endpoint: Endpoint) -> PluginContractError:
 
 
 @lru_cache(maxsize=256)
-def host_of(url: str) -> str:
+def netloc_of(url: str) -> str:
     """``host[:port]`` of a URL, without user information."""
     return urlsplit(url).netloc.rpartition("@")[2]

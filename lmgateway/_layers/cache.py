@@ -54,7 +54,7 @@ STREAM_CAP = 8 * 1024 * 1024
 HEAD = 1024 * 1024
 
 # Statuses that concern the key: a call that waits may have a better one.
-_OF_THE_KEY = frozenset({401, 402, 403})
+_KEY_STATUSES = frozenset({401, 402, 403})
 
 _MISSING: Any = object()
 
@@ -346,7 +346,7 @@ class _CachedAttempt:
             flight.done(self._judge(error))
             raise
         if not _is_good(response):
-            flight.done(Result(response, alone=response.status in _OF_THE_KEY))
+            flight.done(Result(response, alone=response.status in _KEY_STATUSES))
             return response
         result = flight.result = Result(response, encode(response))
         if result.encoded is None:

@@ -25,7 +25,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from .._drive.futures import start
 from ..errors import InputError
 from .checks import check_base_url
-from .errors import host_of
+from .errors import host_and_port
 from .http_client import StrictResponse
 from .silence import acknowledge, is_silent
 from .trust import proxy_for, tls_context
@@ -363,8 +363,8 @@ def find_target(base_url: str, adapter: HTTPAdapter, context: ssl.SSLContext | N
     return Target(
         url=url,
         prefix=parts.path.rstrip("/"),
-        place=host_of(url),
-        proxy=host_of(proxy) if proxy else None,
+        place=host_and_port(url),
+        proxy=host_and_port(proxy) if proxy else None,
         in_full=proxy is not None and parts.scheme == "http",
         pool=manager.connection_from_host(parts.hostname, parts.port, parts.scheme, tls),
     )

@@ -165,10 +165,10 @@ class Where:
     def identity(self) -> str:
         return "we"
 
-    def missing_base(self) -> LMGatewayError:
+    def missing_base_error(self) -> LMGatewayError:
         return MissingCredentialError("set ONE_API_BASE")
 
-    def missing_key(self, request: HTTPRequest) -> None: ...
+    def missing_key_error(self, request: HTTPRequest) -> None: ...
 
     def explain(self, error: LMGatewayError) -> None: ...
 
