@@ -67,11 +67,18 @@ class RetryPolicy:
     Attributes:
         consecutive_failures: The job stops after so many calls in a row that fail for reasons
             that concern every row (a wrong key, a spent quota, a missing model).
-        tries: A row fails after so many calls while other rows are answered.
-        overloads: The same, where the service says that it is overloaded.
-        outage: The job stops after so many seconds without any answer.
-        backoff: Seconds before the second call for a row; the wait doubles with each call.
-        longest_backoff: Seconds up to which the wait doubles.
+            The row waits between half of ``backoff`` and all of it before its next call.
+        tries: A row fails after so many failed calls. After the first, only those count between
+            which another row was answered: while none is, the service is down.
+        overloads: The same, in place of ``tries``, where the status of the last failure says that
+            the service is overloaded (429, 503 or 529).
+        outage: The job stops after so many seconds without any answer, as soon as a row has been
+            asked ``tries`` times.
+        backoff: Seconds, doubled with each call for the row. The row waits for a random part of
+            them, from 25 % to 50 %, before it is asked again.
+        longest_backoff: Seconds beyond which they are not doubled; so the longest wait is half of
+            it. Where the service itself says how long to wait (``retry_after``), no row is asked
+            for so long, which may be up to LONGEST_PAUSE.
     """
 
     consecutive_failures: int = 5
