@@ -127,7 +127,11 @@ class LM:
 
     @property
     def history(self) -> History:
-        """The last calls, oldest first, as copies."""
+        """The last calls, oldest first, as copies.
+
+        Each is a dict: ``kind``, ``prompt``, ``params``, ``completion`` or ``embeddings``,
+        ``error``, ``seconds`` and ``time``.
+        """
         return self._history
 
     # -- one answer ----------------------------------------------------------------------------

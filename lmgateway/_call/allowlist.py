@@ -1,4 +1,4 @@
-"""The allow-list: a row of data says what is asked, and never how it is asked or of whom."""
+"""Which keywords a row of data may hold: it says what is asked, never how or of whom."""
 
 from __future__ import annotations
 

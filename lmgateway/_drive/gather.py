@@ -1,4 +1,7 @@
-"""Many calls at once: workers, in threads or in tasks, that take inputs one by one."""
+"""Many calls at once: the workers, in threads or in tasks, that ``LM.batch`` and ``abatch`` run.
+
+The batches of files are in ``lmgateway.batch``, which uses the workers from here.
+"""
 
 from __future__ import annotations
 

@@ -25,11 +25,17 @@ __all__ = ["History", "remembered", "render", "show"]
 class History(Sequence[dict[str, Any]]):
     """The last calls, oldest first; bounded and safe to use from many threads.
 
-    Each entry is a dict: ``kind`` (``complete`` or ``embed``), ``prompt`` (of ``embed``: the list
-    of texts), ``params``, ``completion`` (None after an error), ``error`` (None or the error's
-    text), ``seconds`` and ``time`` (seconds since the epoch). An entry of ``embed`` that was
-    answered has ``embeddings`` instead of a completion: how many ``vectors`` of how many
-    ``dimensions`` came, and all that was told beside them. The vectors are not kept.
+    Each entry is a dict with these fields:
+
+    - ``kind``: ``complete`` (streams too) or ``embed``
+    - ``prompt``: a text, a list of messages, or, of ``embed``, the list of texts
+    - ``params``: the generation parameters, by name
+    - ``completion``: the Completion; None after an error, and of ``embed``
+    - ``error``: the error's text, or None
+    - ``seconds``: how long the call took
+    - ``time``: when it began, in seconds since the epoch
+    - ``embeddings``: of an ``embed`` that was answered: how many ``vectors`` of how many
+      ``dimensions`` came, and all else that the service said. The vectors are not kept.
     """
 
     def __init__(self, limit: int) -> None:
