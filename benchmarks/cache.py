@@ -96,7 +96,7 @@ def lmgateway_look_up(folder: str) -> Contender:
     """The cache's own part: key, row, digest, response; and json.loads, as the floor has it."""
     from pathlib import Path
 
-    from lmgateway._store.exchange import decode, describe, encode, identify
+    from lmgateway._store.serialization import decode, describe, encode, identify
     from lmgateway._store.sqlite import Store
     from lmgateway.types import HTTPRequest, HTTPResponse
 

@@ -90,12 +90,12 @@ def measure(lms: dict[str, object], rounds: int, calls: int) -> dict[str, list[t
     with asyncio.Runner() as runner:
         for _ in range(rounds):
             for name, lm in lms.items():
-                for colour, step in (("sync", _sync), ("async", _async)):
+                for mode, step in (("sync", _sync), ("async", _async)):
                     began = process_time(), perf_counter()
                     step(lm, calls, runner)
                     ended = process_time(), perf_counter()
                     spent = [(e - b) / calls * 1e6 for b, e in zip(began, ended, strict=True)]
-                    found.setdefault(f"{name} {colour}", []).append(tuple(spent))
+                    found.setdefault(f"{name} {mode}", []).append(tuple(spent))
     return found
 
 
@@ -141,10 +141,10 @@ def main() -> None:
     }
     for name, (cpu, wall) in middle.items():
         print(f"{name:<18}{cpu:>8.0f}{wall:>8.0f}")
-    for colour in ("sync", "async"):
-        ours, theirs = middle[f"lmgateway {colour}"], middle[f"dspy.LM {colour}"]
+    for mode in ("sync", "async"):
+        ours, theirs = middle[f"lmgateway {mode}"], middle[f"dspy.LM {mode}"]
         ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
-        print(f"{'ratio ' + colour:<18}{ratios[0]:>8.2f}{ratios[1]:>8.2f}")
+        print(f"{'ratio ' + mode:<18}{ratios[0]:>8.2f}{ratios[1]:>8.2f}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from ._call import flow as flows
 from ._call import kinds, signatures
 from ._call import spec as specs
 from ._call.allowlist import check_row
-from ._call.exchange import complain
+from ._call.hook import complain
 from ._drive.gather import Batch, Input
 from ._drive.loops import arun, run
 from ._drive.streams import AStream, Stream, show_delta, show_text
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ._call.spec import Spec
-    from ._layers.call import Call, EffectLayer
+    from ._layers.context import Call, EffectLayer
 
 __all__ = ["LM", "get_lm", "lm_from_state"]
 
@@ -80,7 +80,7 @@ def get_lm(name: str | None = None, model: str | None = None, **keywords: Any) -
         InputError: A keyword that nobody knows, or a value that means nothing.
         ConfigError: The configuration is wrong. A missing key or base URL is no error yet.
     """
-    return LM(specs.resolve(name, model, _given(keywords)))
+    return LM(specs.resolve(name, model, _without_unset(keywords)))
 
 
 class LM:
@@ -109,8 +109,8 @@ class LM:
         set_(self, "_connections", connections)
         set_(self, "_closed", False)
         set_(self, "_history", History(spec.options.history) if history is None else history)
-        told = spec if tells_plugin else None
-        set_(self, "_finalizer", weakref.finalize(self, _let_go, told, connections))
+        to_tell = spec if tells_plugin else None
+        set_(self, "_finalizer", weakref.finalize(self, _let_go, to_tell, connections))
         self._finalizer.atexit = False
 
     # -- what it is ----------------------------------------------------------------------------
@@ -142,7 +142,11 @@ class LM:
 
     @property
     def history(self) -> History:
-        """The last calls, oldest first, as copies."""
+        """The last calls, oldest first, as copies.
+
+        Each is a dict: ``kind``, ``prompt``, ``params``, ``completion`` or ``embeddings``,
+        ``error``, ``seconds`` and ``time``.
+        """
         return self._history
 
     # -- one answer ----------------------------------------------------------------------------
@@ -241,7 +245,7 @@ class LM:
         """
         flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
         show: Any = show_delta if events else show_text
-        return Stream(self._kept(flow), self._connections.blocking(call), call, show)
+        return Stream(self._holding_self(flow), self._connections.blocking(call), call, show)
 
     @_shown_as(signatures.astream)
     @door
@@ -257,7 +261,7 @@ class LM:
         """As ``stream``, for ``async for``."""
         flow, call = self._flow(prompt, messages, schema, keywords, stream=True)
         show: Any = show_delta if events else show_text
-        return AStream(self._kept(flow), self._connections.awaiting(call), call, show)
+        return AStream(self._holding_self(flow), self._connections.awaiting(call), call, show)
 
     # -- many at once --------------------------------------------------------------------------
 
@@ -400,7 +404,7 @@ class LM:
         credentials, host, headers, authorities, ``extra_body`` and settings.
         """
         self._check_open()
-        return type(self)(self._spec.with_(_given(changes)))
+        return type(self)(self._spec.with_(_without_unset(changes)))
 
     def close(self) -> None:
         """Give the connections back; a closed LM raises when it is called."""
@@ -471,7 +475,7 @@ class LM:
         request, call = flows.prepare(spec, prompt, messages, schema, stream=stream)
         return flows.compose(spec, call, request, self._history), call
 
-    def _kept(self, flow: Flow[Completion]) -> Flow[Completion]:
+    def _holding_self(self, flow: Flow[Completion]) -> Flow[Completion]:
         """Keep this LM until a stream's flow has ended, which may begin when nobody else does."""
         self._check_open()
         return (yield from flow)
@@ -489,7 +493,7 @@ class LM:
         return flows.ask(kinds.EMBED, self._spec, keywords, self._history, check_texts(texts))
 
 
-def _given(keywords: Mapping[str, Any]) -> dict[str, Any]:
+def _without_unset(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in keywords.items() if value is not UNSET}
 
 

@@ -432,7 +432,8 @@ def test_an_error_that_nobody_explains_shows_nothing(
 INSIDE = (os.path.dirname(lmgateway.__file__), "urllib3", "http/client", "requests")
 #: What an event loop runs beside its tasks, and what only tidies up.
 OUTSIDE = re.compile(
-    r"tracebacks|connector|watchdog|close|release|exit|settle|let_go|carry|cancel|pause|abort|put|del"
+    r"tracebacks|connector|watchdog|close|release|exit|settle|let_go|carry|cancel|stop_clock"
+    r"|wait_for_item|abort|put|del"
 )
 
 

@@ -438,13 +438,13 @@ def test_a_part_of_a_call_that_is_interrupted_ends_with_its_own_error() -> None:
     assert asyncio.run(main()) == 0
 
 
-def test_the_clock_of_a_deadline_stands_while_it_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_of_a_deadline_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("lmgateway._drive.cancel.monotonic", lambda: now[0])
     deadline = Deadline(10)
-    deadline.pause()
+    deadline.stop_clock()
     now[0] += 60
     assert deadline.remaining() == 10
-    deadline.resume()
+    deadline.start_clock()
     now[0] += 4
     assert deadline.remaining() == 6

@@ -23,10 +23,10 @@ from lmgateway import LM, get_lm, hookimpl
 from lmgateway._drive.futures import LockFreeFuture, start
 from lmgateway._drive.workers import Workers
 from lmgateway._layers import limit, singleflight
-from lmgateway._layers.call import Attempt
+from lmgateway._layers.context import Attempt
 from lmgateway._layers.limit import limiters
 from lmgateway._layers.permits import RateLimiter, Reservation, Semaphore
-from lmgateway._store.exchange import Key
+from lmgateway._store.serialization import Key
 from lmgateway._store.sqlite import Store
 from lmgateway._transports import leases, watchdog
 from lmgateway._transports.leases import Leases
@@ -54,7 +54,7 @@ SOAK = Path(__file__).with_name("soak") / "interrupts.py"
 _CORE = Path(lmgateway.__file__).parent
 STRUCK = {
     *map(str, (_CORE / "_layers").glob("*.py")),
-    *(str(_CORE / "_call" / f"{name}.py") for name in ("attempt", "exchange")),
+    *(str(_CORE / "_call" / f"{name}.py") for name in ("attempt", "hook")),
     *(str(_CORE / "_drive" / f"{name}.py") for name in ("futures", "loops", "streams")),
 }
 PLACES = 1500  # instructions at which a call is struck, of all that it runs
@@ -363,11 +363,11 @@ def test_a_scope_goes_on_with_its_exits_where_it_was_cut_short() -> None:
             raise KeyboardInterrupt
 
     call = call_of()
-    scope = Attempt(call, Request("m"))
-    scope.on_exit(lambda: done.append("first"))
-    scope.on_exit(cut_short)
+    attempt = Attempt(call, Request("m"))
+    attempt.on_exit(lambda: done.append("first"))
+    attempt.on_exit(cut_short)
     with pytest.raises(KeyboardInterrupt):
-        scope.exit()
+        attempt.exit()
     call.leave()
     call.leave()
     assert done == ["cut", "cut", "first"]

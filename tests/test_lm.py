@@ -36,7 +36,7 @@ def test_complete_returns_the_normalized_dict() -> None:
     }
 
 
-def test_all_colours_say_the_same() -> None:
+def test_sync_and_async_say_the_same() -> None:
     lm = get_lm("echo")
     messages = [{"role": "user", "content": "one two"}]
 
@@ -278,15 +278,15 @@ data: [DONE]
 
 
 @pytest.mark.loopback
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_a_stream_keeps_its_lm_and_no_longer(colour: str) -> None:
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_stream_keeps_its_lm_and_no_longer(mode: str) -> None:
     """A stream may begin when nobody else holds the LM: what it takes is given back."""
     before = held()
     answer = [reply(EVENTS, headers={"Content-Type": "text/event-stream"})]
     with FaultServer(answer, answer) as server:
         for _ in range(2):
             lm = get_lm("openai", model="m", api_base=f"{server.url}/v1", api_key="k", cache=False)
-            if colour == "sync":
+            if mode == "sync":
                 stream = lm.stream("Hi")
                 del lm
                 assert "".join(stream) == "Paris."

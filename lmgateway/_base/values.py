@@ -157,20 +157,20 @@ def on_fresh_stack(act: Callable[[Given], Made], given: Given) -> Made:
     from concurrent.futures import Future
     from threading import Thread
 
-    outcome: Future[Made] = Future()
+    future: Future[Made] = Future()
 
     def work() -> None:
         try:
-            outcome.set_result(act(given))
+            future.set_result(act(given))
         except Exception as error:
-            outcome.set_exception(error)
+            future.set_exception(error)
 
     thread = Thread(target=work, name="lmgateway-fresh-stack", daemon=True)
     try:
         thread.start()
     except RuntimeError as error:  # the system gives no thread
         raise RecursionError(str(error)) from None
-    return outcome.result()
+    return future.result()
 
 
 def shown(value: object, length: int = 80) -> str:

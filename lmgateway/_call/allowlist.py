@@ -1,4 +1,4 @@
-"""The allow-list: a row of data says what is asked, and never how it is asked or of whom."""
+"""Which keywords a row of data may hold: it says what is asked, never how or of whom."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._base.values import shown
-from .._config.tables import holds_secret
+from .._config.tables import is_secret_name
 from .._plugins.contract import RESERVED, Plugin
 from ..errors import InputError, LMGatewayError, UnknownParameterError
 from .validation import check_params
@@ -88,7 +88,7 @@ def _check_schema(schema: object, place: str, *, types: bool) -> None:
 
 
 def _refused(said: str, name: str, place: str) -> LMGatewayError:
-    if holds_secret(name):
+    if is_secret_name(name):
         how = "set its variable in the environment, or give it to get_lm"
     else:
         how = _INSTEAD.get(name, f"give it there, as {name}=... or --param {name}=...")

@@ -8,47 +8,47 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._guard.tracebacks import masked, redact
-from .._layers.call import Attempt, Call, EffectLayer, Step
+from .._layers.context import Attempt, Call, EffectLayer, Step
 from .._records.usage import account
 from ..errors import LMGatewayError
 from ..types import Flow
-from .exchange import Hook, exchange
+from .hook import Hook, run_hook
 
-__all__ = ["attempt", "complete_error"]
+__all__ = ["attempt_step", "complete_error"]
 
 
-def attempt(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> Step:
+def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> Step:
     """The innermost step: one attempt to have a provider answer a request of any kind."""
     kind, endpoint = call.kind, call.endpoint
 
     def step(request: Any) -> Flow[Any]:
-        if call.attempt > 1 and request.timeout is not None:
+        if call.attempts > 1 and request.timeout is not None:
             request = dataclasses.replace(request, timeout=call.deadline.remaining())
         while True:
-            current = Attempt(call, request)
+            attempt = Attempt(call, request)
             try:
-                outcome = yield from exchange(hook, current, layers)
-                answer = kind.normalize(outcome, request, endpoint.source)
+                returned = yield from run_hook(hook, attempt, layers)
+                answer = kind.normalize(returned, request, endpoint.described)
                 answer.setdefault("model", request.model)
                 answer["provider"] = endpoint.provider
                 answer["cached"] = call.cached
                 if call.parse is not None:
                     call.parse(answer)
-                current.commit(answer)
-                if kind.kept is not None:
+                attempt.commit(answer)
+                if kind.history_entry is not None:
                     account(answer)
                 return answer
             except LMGatewayError as error:
-                if current.fail(error) and not call.emitted:
+                if attempt.fail(error) and not call.emitted:
                     continue  # it was about a stored answer, which is not found any more
-                complete_error(error, current)
+                complete_error(error, attempt)
                 raise
             except BaseException as error:  # of our own making, or a library's: not explained
                 if (clean := masked(error, call.all_secrets())) is not error:
                     raise clean from None
                 raise
             finally:
-                current.exit()
+                attempt.exit()
 
     return step
 

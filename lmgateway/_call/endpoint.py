@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._base.masking import Plain, masker, words
 from .._plugins.distributions import own_version
-from .._store.exchange import is_secret_header
+from .._store.serialization import is_secret_header
 from ..errors import (
     AuthenticationError,
     LMGatewayError,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "user_agent", "veiled"]
 
 
-_OF_THE_KEY = (AuthenticationError, MissingCredentialError, PermissionDeniedError)
+_KEY_ERRORS = (AuthenticationError, MissingCredentialError, PermissionDeniedError)
 #: Headers that say who sends a request.
 _PROOFS = frozenset({"authorization", "api-key", "x-api-key"})
 #: What a header's value begins with whose rest is a secret.
@@ -71,21 +71,21 @@ class Endpoint:
 
     Attributes:
         provider: The provider's name.
-        source: What to name in an error about the plugin: its distribution and version.
+        described: How messages name the plugin: with its distribution and version.
     """
 
-    __slots__ = ("_filled", "_left", "_options", "provider", "source")
+    __slots__ = ("_filled", "_left", "_options", "described", "provider")
 
     def __init__(
         self,
         provider: str,
-        source: str,
+        described: str,
         filled: ResolvedSettings | None,
         options: Options,
         left: tuple[str, ...] = (),
     ) -> None:
         self.provider = provider
-        self.source = source
+        self.described = described
         self._filled = filled
         self._options = options
         self._left = left
@@ -124,27 +124,27 @@ class Endpoint:
             headers[name] = value if isinstance(value, str) else value.get_secret_value()
         return headers
 
-    def missing_base(self) -> LMGatewayError:
+    def missing_base_error(self) -> LMGatewayError:
         """The error for a request that must be sent but has no base URL."""
         if self._filled is None or "api_base" not in self._filled.variables:
-            return MissingCredentialError(f"{self.source} sent a request without a base URL")
+            return MissingCredentialError(f"{self.described} sent a request without a base URL")
         return MissingCredentialError(
             f"{self.provider} needs a base URL: set {self._filled.variables['api_base']}, "
             f"or give api_base=; looked in {self._filled.looked_in}"
         )
 
-    def missing_key(self, request: HTTPRequest) -> LMGatewayError | None:
+    def missing_key_error(self, request: HTTPRequest) -> LMGatewayError | None:
         """The error for a request without a key, if its host answers only those with one."""
         from .._config.catalogue import needs_key
-        from .._config.settings import missing_key
+        from .._config.settings import missing_key_message
 
         headers = {name.lower() for name in (*self._options.headers, *request.headers)}
         if headers & _PROOFS or not needs_key(request.base_url or self.base_url or ""):
             return None
         if self._filled is None or "api_key" not in self._filled.variables:
-            return MissingCredentialError(f"{self.source} sent a request without a key")
+            return MissingCredentialError(f"{self.described} sent a request without a key")
         variable, looked_in = self._filled.variables["api_key"], self._filled.looked_in
-        return MissingCredentialError(missing_key(self.provider, variable, looked_in))
+        return MissingCredentialError(missing_key_message(self.provider, variable, looked_in))
 
     def explain(self, error: LMGatewayError) -> None:
         """Add to an error what the user can do about it."""
@@ -161,7 +161,7 @@ class Endpoint:
                 error.advise(
                     f"set {variable}, or give api_key=; looked in {self._filled.looked_in}"
                 )
-        if self._left and isinstance(error, _OF_THE_KEY):
+        if self._left and isinstance(error, _KEY_ERRORS):
             error.advise(
                 f"the {' and the '.join(self._left)} that this LM had stayed behind when it was "
                 "pickled or sent to another process: set them there"

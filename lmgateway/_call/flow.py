@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from .._drive.cancel import Deadline
-from .._layers.call import Call, Kind, Step
+from .._layers.context import Call, Kind, Step
 from .._layers.fallback import Alternative, fallback
 from .._layers.observe import observe
 from .._layers.retry import retry
@@ -16,8 +16,8 @@ from .._records.history import History, remembered
 from ..errors import InputError, UnsupportedError
 from ..types import Flow, Request
 from . import validation
-from .attempt import attempt
-from .exchange import Hook
+from .attempt import attempt_step
+from .hook import Hook
 from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
 from .spec import FIXED, OPTION_NAMES, Spec, resolve
@@ -90,7 +90,7 @@ def compose(spec: Spec, call: Call, request: Any, history: History) -> Flow[Any]
         others = [_alternative(name, spec, call) for name in spec.options.fallbacks]
         step = fallback(step, call, others)
     flow = observe(step, call)(request)
-    if not history.limit or call.kind.kept is None:
+    if not history.limit or call.kind.history_entry is None:
         return flow
     return remembered(flow, call.kind, request, history)
 
@@ -122,7 +122,7 @@ def _check_hook(kind: Kind, spec: Spec) -> None:
 
 def _provider(spec: Spec, call: Call) -> Step:
     """The step that asks one provider, as often as its retries allow."""
-    return retry(attempt(hook_of(spec, call.kind), call, spec.layers), call)
+    return retry(attempt_step(hook_of(spec, call.kind), call, spec.layers), call)
 
 
 def _alternative(name: str, failed: Spec, call: Call) -> Alternative:

@@ -7,46 +7,46 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from .._base.values import are_finite
-from .._layers.call import Kind
+from .._layers.context import Kind
 from ..errors import PluginContractError, ResponseFormatError
 from ..types import EmbedRequest, Request
 
 __all__ = ["COMPLETE", "EMBED", "MODELS", "STREAM"]
 
 
-def _completion(outcome: Any, request: Request, source: str) -> dict[str, Any]:
+def _completion(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
     """What a provider answered, checked, as a Completion of the user's own."""
-    if not isinstance(outcome, dict):
-        raise _wrong(source, type(outcome), 'a dict {"prompt": ..., "choices": [{"text": ...}]}')
-    choices = outcome.get("choices")
+    if not isinstance(returned, dict):
+        raise _wrong(plugin, type(returned), 'a dict {"prompt": ..., "choices": [{"text": ...}]}')
+    choices = returned.get("choices")
     if not isinstance(choices, list) or not choices:
         raise PluginContractError(
-            f'{source} returned {"no" if not choices else "a wrong"} "choices": '
+            f'{plugin} returned {"no" if not choices else "a wrong"} "choices": '
             'the contract wants a list of {"text": ...}, one or more'
         )
     for place, choice in enumerate(choices):
         if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
             raise PluginContractError(
-                f'{source} returned choices[{place}] without a "text" that is a string'
+                f'{plugin} returned choices[{place}] without a "text" that is a string'
             )
     wanted = request.params.get("n") or 1
     if len(choices) < wanted:
         raise ResponseFormatError(f"{wanted} choices were asked for and {len(choices)} came")
     asked = request.input
-    completion = {"prompt": asked, **outcome}
+    completion = {"prompt": asked, **returned}
     completion["prompt"] = asked
     completion["choices"] = [dict(choice) for choice in choices]
     return completion
 
 
-def _embeddings(outcome: Any, request: EmbedRequest, source: str) -> dict[str, Any]:
+def _embeddings(returned: Any, request: EmbedRequest, plugin: str) -> dict[str, Any]:
     """The vectors a provider answered, checked, as lists of the user's own."""
-    if not isinstance(outcome, dict):
-        raise _wrong(source, type(outcome), 'a dict {"embeddings": [[...], ...]}')
-    vectors = _listed(outcome.get("embeddings"))
+    if not isinstance(returned, dict):
+        raise _wrong(plugin, type(returned), 'a dict {"embeddings": [[...], ...]}')
+    vectors = _listed(returned.get("embeddings"))
     if vectors is None:
         raise PluginContractError(
-            f'{source} returned {"a wrong" if "embeddings" in outcome else "no"} "embeddings": '
+            f'{plugin} returned {"a wrong" if "embeddings" in returned else "no"} "embeddings": '
             "the contract wants a list of vectors, one for each text"
         )
     if len(vectors) != len(request.texts):
@@ -59,12 +59,12 @@ def _embeddings(outcome: Any, request: EmbedRequest, source: str) -> dict[str, A
             vectors[place] = vector = [_plain(each) for each in vector]
         if not vector or not are_finite(vector):
             raise PluginContractError(
-                f"{source} returned embeddings[{place}] as it should not be: the contract wants "
+                f"{plugin} returned embeddings[{place}] as it should not be: the contract wants "
                 "a list of finite numbers there"
             )
     if len(set(map(len, vectors))) > 1:
-        raise PluginContractError(f"{source} returned embeddings of different lengths")
-    return {**outcome, "embeddings": vectors}
+        raise PluginContractError(f"{plugin} returned embeddings of different lengths")
+    return {**returned, "embeddings": vectors}
 
 
 def _listed(value: Any) -> list[Any] | None:
@@ -80,21 +80,21 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _listing(outcome: Any, request: Any, source: str) -> dict[str, Any]:
+def _listing(returned: Any, request: Any, plugin: str) -> dict[str, Any]:
     """The models that a provider listed, checked, below ``models``."""
-    if not isinstance(outcome, Sequence) or isinstance(outcome, (str, bytes)):
-        raise _wrong(source, type(outcome), 'a list of {"id": ...}')
-    for place, card in enumerate(outcome):
+    if not isinstance(returned, Sequence) or isinstance(returned, (str, bytes)):
+        raise _wrong(plugin, type(returned), 'a list of {"id": ...}')
+    for place, card in enumerate(returned):
         if not isinstance(card, dict) or not isinstance(card.get("id"), str):
             raise PluginContractError(
-                f'{source} returned models[{place}] without an "id" that is a string'
+                f'{plugin} returned models[{place}] without an "id" that is a string'
             )
-    return {"models": [dict(card) for card in outcome]}
+    return {"models": [dict(card) for card in returned]}
 
 
-def _wrong(source: str, returned: type, wanted: str) -> PluginContractError:
+def _wrong(plugin: str, returned: type, wanted: str) -> PluginContractError:
     return PluginContractError(
-        f"{source} returned {returned.__name__} where the contract wants {wanted}"
+        f"{plugin} returned {returned.__name__} where the contract wants {wanted}"
     )
 
 
@@ -111,9 +111,9 @@ class _ModelsRequest:
 
 def _without_vectors(answer: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of embeddings beside the vectors: those are large, and nobody reads them."""
-    told = {name: value for name, value in answer.items() if name != "embeddings"}
+    others = {name: value for name, value in answer.items() if name != "embeddings"}
     vectors = answer["embeddings"]
-    return {"embeddings": {**told, "vectors": len(vectors), "dimensions": len(vectors[0])}}
+    return {"embeddings": {**others, "vectors": len(vectors), "dimensions": len(vectors[0])}}
 
 
 #: An answer to a prompt or to messages.
@@ -122,7 +122,7 @@ COMPLETE = Kind(
     "lmgateway_complete",
     _completion,
     Request,
-    kept=lambda completion: {"completion": completion},
+    history_entry=lambda completion: {"completion": completion},
 )
 
 #: The same, piece by piece.
@@ -141,7 +141,7 @@ EMBED = Kind(
         "output_dimension", "output_dtype", "priority", "task", "truncate",
         "truncate_prompt_tokens", "truncation", "user",
     }),
-    kept=_without_vectors,
+    history_entry=_without_vectors,
     fallbacks="same model",
 )  # fmt: skip
 

@@ -30,7 +30,7 @@ def to_json(spec: Spec) -> dict[str, Any]:
     """
     if not spec.plugin.installed:
         raise InputError(
-            f"an LM of {spec.plugin.source} cannot be pickled: the plugin was handed over as an "
+            f"an LM of {spec.plugin.described} cannot be pickled: the plugin was handed over as an "
             "object, which another process cannot find by its name; make the LM there"
         )
     selection = spec.selection

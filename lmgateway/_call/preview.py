@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._base.masking import MASK, masker, words
-from .._layers.call import Attempt, Call
-from .._store.exchange import is_secret_header
+from .._layers.context import Attempt, Call
+from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
 from ..types import JSON, Blocking, Flow, HTTPRequest, Request, send
 from .attempt import complete_error
-from .exchange import credentials, exchange
 from .flow import hook_of
+from .hook import credentials, run_hook
 from .spec import Spec
 
 __all__ = ["first_exchange"]
@@ -23,11 +23,11 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
     """Run the provider's flow to its first exchange, and describe that; nothing is sent."""
     attempt = Attempt(call, request)
     try:
-        first = _first(exchange(hook_of(spec, call.kind), attempt, [lambda *_: send]))
+        first = _first(run_hook(hook_of(spec, call.kind), attempt, [lambda *_: send]))
         if isinstance(first, HTTPRequest):
             return _described(spec, call, first)
         if not isinstance(first, Blocking):
-            call.kind.normalize(first, request, call.endpoint.source)
+            call.kind.normalize(first, request, call.endpoint.described)
             return {"answers": "without an exchange"}
     except LMGatewayError as error:
         complete_error(error, attempt)

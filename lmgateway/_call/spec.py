@@ -11,7 +11,7 @@ from .._config.names import Selection, plugin_of, reselect, select, select_for_o
 from .._config.provenance import Environment, Provenance
 from .._config.tables import OPTION_NAMES, wrong
 from .._layers.cache import cache
-from .._layers.call import EffectLayer
+from .._layers.context import EffectLayer
 from .._plugins.contract import Plugin
 from .._store.settings import CacheSettings
 from ..errors import InputError, UnknownParameterError
@@ -113,16 +113,16 @@ class Spec:
             ConfigError: The same in the configuration file, with its line.
         """
         plugin = plugin or plugin_of(selection)
-        options, params, system = _said_by_file(selection, plugin)
-        told = _split(_given(arguments), plugin)
-        if told.options:
-            options = validation.check_options(told.options, options)
+        options, params, system = _from_file(selection, plugin)
+        by_kind = _split(_without_none(arguments), plugin)
+        if by_kind.options:
+            options = validation.check_options(by_kind.options, options)
         settings = None
         if plugin.settings is not None:
             from .._config.settings import resolve_settings
 
             environment = environment or Environment()
-            settings = resolve_settings(plugin.settings, selection, told.settings, environment)
+            settings = resolve_settings(plugin.settings, selection, by_kind.settings, environment)
             arguments = _veiled(arguments, plugin)
         if options.headers:
             headers = veiled(options.headers, settings.secrets() if settings is not None else ())
@@ -132,8 +132,8 @@ class Spec:
         model = selection.model or plugin.info.default_model or ""
         if model or needs_model:
             model = validation.check_model(model, selection.provider)
-        params |= {name: value for name, value in told.params.items() if value is not None}
-        system = system if told.system is None else told.system
+        params |= {name: value for name, value in by_kind.params.items() if value is not None}
+        system = system if by_kind.system is None else by_kind.system
         layers = _layers(selection)
         return cls(
             selection, plugin, model, options, settings, params, system, dict(arguments), layers
@@ -152,7 +152,7 @@ class Spec:
     @property
     def given(self) -> Mapping[str, Any]:
         """The arguments without each None that only means "not given"."""
-        return _given(self.arguments)
+        return _without_none(self.arguments)
 
     def with_layers(self, *layers: EffectLayer) -> Spec:
         """The same configuration with further layers, next to the wire."""
@@ -161,8 +161,8 @@ class Spec:
     @property
     def endpoint(self) -> Endpoint:
         """Where its requests go and as whom."""
-        provider, source = self.selection.provider, self.plugin.source
-        return Endpoint(provider, source, self.settings, self.options, self.left_behind)
+        provider, described = self.selection.provider, self.plugin.described
+        return Endpoint(provider, described, self.settings, self.options, self.left_behind)
 
     def vary(self, keywords: Mapping[str, Any], known: Collection[str] | None = None) -> Spec:
         """The configuration with the keywords of one call laid over it.
@@ -178,22 +178,22 @@ class Spec:
         fixed = sorted(FIXED & keywords.keys())
         if fixed:
             raise InputError(f"{fixed[0]} belongs to the LM: give it to get_lm, or to lm.copy(...)")
-        told = _split(keywords, self.plugin, known)
+        by_kind = _split(keywords, self.plugin, known)
         settings = self.settings
-        if told.settings and settings is not None:
-            settings = settings.changed(told.settings)
-        params = {**self.params, **told.params}
+        if by_kind.settings and settings is not None:
+            settings = settings.changed(by_kind.settings)
+        params = {**self.params, **by_kind.params}
         options, arguments = self.options, self.arguments
-        if told.options:
-            options = validation.check_options(told.options, options)
-            arguments = {**arguments, **told.options}
+        if by_kind.options:
+            options = validation.check_options(by_kind.options, options)
+            arguments = {**arguments, **by_kind.options}
         return replace(
             self,
             options=options,
             arguments=arguments,
             settings=settings,
             params={name: value for name, value in params.items() if value is not None},
-            system=self.system if told.system is None else told.system,
+            system=self.system if by_kind.system is None else by_kind.system,
         )
 
     def with_(self, changes: Mapping[str, Any]) -> Spec:
@@ -268,32 +268,31 @@ def _split(
 ) -> _Keywords:
     """Split keywords by kind, and check parameters; ``known`` takes the place of Info's params."""
     fields = plugin.settings.model_fields if plugin.settings is not None else {}
-    told = _Keywords({}, {}, {}, None)
+    by_kind = _Keywords({}, {}, {}, None)
     for name, value in keywords.items():
         if value is UNSET:
             continue
         if name in OPTION_NAMES:
-            told.options[name] = value
+            by_kind.options[name] = value
         elif name in fields:
-            told.settings[name] = value
+            by_kind.settings[name] = value
         elif name == "system":
-            told.system = value
+            by_kind.system = value
         else:
-            told.params[name] = value
-    if told.system is not None:
-        _checked_system(told.system)
-    given = {name: value for name, value in told.params.items() if value is not None}
-    validation.check_params(given, plugin, known)
-    return told
+            by_kind.params[name] = value
+    if by_kind.system is not None:
+        _checked_system(by_kind.system)
+    params = {name: value for name, value in by_kind.params.items() if value is not None}
+    validation.check_params(params, plugin, known)
+    return by_kind
 
 
-def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments without each None that only means "not given", and without ``config``."""
     return {k: v for k, v in arguments.items() if (v is not None or k in _NONE) and k != "config"}
 
 
-def _said_by_file(
-    selection: Selection, plugin: Plugin
-) -> tuple[Options, dict[str, Any], str | None]:
+def _from_file(selection: Selection, plugin: Plugin) -> tuple[Options, dict[str, Any], str | None]:
     """Options, parameters and system text of the file, each value checked once.
 
     Raises ConfigError, with file and line, for what the plugin does not know or cannot use.

@@ -9,9 +9,13 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ..errors import ConfigError
 from .provenance import Provenance
 
 __all__ = ["Host", "hosts", "needs_key"]
+
+#: The keys without which a row is of no use; the file's first lines name the others.
+_REQUIRED = ("title", "api_base", "needs_key", "page", "read")
 
 
 class Host(NamedTuple):
@@ -50,7 +54,10 @@ class Host(NamedTuple):
 
 @cache
 def hosts() -> Mapping[str, Host]:
-    """The rows by name. Where the file is missing, there are none, and a warning says so."""
+    """The rows by name. Where the file is missing, there are none, and a warning says so.
+
+    Raises ConfigError for a row that lacks a required key.
+    """
     import tomllib
 
     path = os.path.join(os.path.dirname(__file__), "catalogue.toml")
@@ -68,6 +75,8 @@ def hosts() -> Mapping[str, Host]:
 
 
 def _host(name: str, row: dict[str, Any]) -> Host:
+    if missing := [key for key in _REQUIRED if key not in row]:
+        raise ConfigError(f"catalogue.toml: the row [{name}] lacks {', '.join(missing)}")
     return Host(
         name,
         row.pop("title"),

@@ -17,7 +17,13 @@ from .provenance import ARGUMENT, DEFAULT, Environment, Provenance
 if TYPE_CHECKING:
     from .names import Selection
 
-__all__ = ["MissingSecret", "ResolvedSettings", "is_quoted", "missing_key", "resolve_settings"]
+__all__ = [
+    "MissingSecret",
+    "ResolvedSettings",
+    "is_quoted",
+    "missing_key_message",
+    "resolve_settings",
+]
 __all__ += ["secret_fields", "secrets_in", "variable_for"]
 
 
@@ -163,7 +169,9 @@ def resolve_settings(
         variables = {**variables, "api_key": named}
     looked_in = environment.looked_in()
     gaps = {
-        name: MissingSecret(missing_key(selection.provider, variables[name], looked_in, name))
+        name: MissingSecret(
+            missing_key_message(selection.provider, variables[name], looked_in, name)
+        )
         for name in secrets
         if name not in found and (name in _required(model) or _needs(name, selection, found))
     }
@@ -181,7 +189,7 @@ def _needs(name: str, selection: Selection, found: Mapping[str, Provenance]) -> 
     return name == "api_key" and selection.needs_key and at_home
 
 
-def missing_key(provider: str, variable: str, looked_in: str, name: str = "api_key") -> str:
+def missing_key_message(provider: str, variable: str, looked_in: str, name: str = "api_key") -> str:
     """The message for a key that is needed and missing."""
     return f"{provider} needs a key: set {variable}, or give {name}=; looked in {looked_in}"
 

@@ -18,7 +18,7 @@ __all__ = [
     "ModelTable",
     "ProviderTable",
     "build",
-    "holds_secret",
+    "is_secret_name",
     "wrong",
 ]
 
@@ -110,12 +110,12 @@ def wrong(place: str, what: str) -> ConfigError:
     return ConfigError(f"{place}: {what}")
 
 
-def holds_secret(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
     """Whether a setting or header of that name holds a secret, which must not stand in a file.
 
     A name that is doubtful is allowed.
 
-    See ``store.exchange.is_secret_header`` for what is only hidden.
+    See ``_store.serialization.is_secret_header`` for what is only hidden.
     """
     return _SECRET.search(name) is not None
 
@@ -266,13 +266,13 @@ class _Reader:
         section, name, key = keys
         if key == "headers" and isinstance(value, Mapping):
             for header in value:
-                if holds_secret(header):
+                if is_secret_name(header):
                     raise self.wrong(
                         (*keys, header),
                         f"the header {header} must not stand in a file: give it in the program, "
                         "get_lm(..., headers={...}); it is not shown",
                     )
-        if not holds_secret(key):
+        if not is_secret_name(key):
             return
         variable = f"{name.upper().replace('-', '_')}_API_KEY"
         table = f" in [providers.{name}]" if section == "providers" else " in its provider's table"

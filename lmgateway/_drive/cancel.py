@@ -91,14 +91,14 @@ class CancelScope:
 class Deadline(CancelScope):
     """The cancel scope of a whole call, with the time that everything in the call shares.
 
-    The clock stands still between ``pause()`` and ``resume()``: while the user looks at a piece
-    of a stream, the gateway does not spend the user's time.
+    The clock stands still between ``stop_clock()`` and ``start_clock()``: while the user looks
+    at a piece of a stream, the gateway does not spend the user's time.
 
     Args:
         timeout: Seconds; None for no end.
     """
 
-    __slots__ = ("_paused_at", "_wake", "expires_at", "timeout")
+    __slots__ = ("_stopped_at", "_wake", "expires_at", "timeout")
 
     def __init__(self, timeout: float | None) -> None:
         self.cancelled = self._interrupted = False  # as in a scope's own, which takes longer
@@ -106,7 +106,7 @@ class Deadline(CancelScope):
         self.timeout = timeout
         #: On the clock of ``time.monotonic()``; infinity without a timeout.
         self.expires_at: float = inf if timeout is None else monotonic() + timeout
-        self._paused_at: float | None = None
+        self._stopped_at: float | None = None
         self._wake: Callable[[], None] | None = None
 
     def cancel(self) -> None:
@@ -123,7 +123,7 @@ class Deadline(CancelScope):
 
     def remaining(self) -> float:
         """Seconds left, never negative; infinity without a timeout."""
-        now = self._paused_at if self._paused_at is not None else monotonic()
+        now = self._stopped_at if self._stopped_at is not None else monotonic()
         return max(0.0, self.expires_at - now)
 
     @property
@@ -131,13 +131,13 @@ class Deadline(CancelScope):
         """Whether the time is up."""
         return self.remaining() <= 0.0
 
-    def pause(self) -> None:
+    def stop_clock(self) -> None:
         """Stop the clock."""
-        if self._paused_at is None:
-            self._paused_at = monotonic()
+        if self._stopped_at is None:
+            self._stopped_at = monotonic()
 
-    def resume(self) -> None:
+    def start_clock(self) -> None:
         """Let the clock go on where it stood."""
-        if self._paused_at is not None:
-            self.expires_at += monotonic() - self._paused_at
-            self._paused_at = None
+        if self._stopped_at is not None:
+            self.expires_at += monotonic() - self._stopped_at
+            self._stopped_at = None

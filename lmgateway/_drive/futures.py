@@ -6,7 +6,7 @@ thread that needs it waits for ever. So where the main thread may wait, it waits
 
 A thread that waits for threads of ours, as ``LM.batch`` does, gives them a context that says so
 (``waiting``). Code that runs there must not wait for what only the waiting thread could bring
-(``stands_still``), because the two would wait for each other.
+(``would_deadlock``), because the two would wait for each other.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any, TypeVar
 __all__ = [
     "LockFreeFuture",
     "await_",
-    "pause",
     "result_of",
-    "stands_still",
     "start",
     "wait",
+    "wait_for_item",
     "waiters",
     "waiting",
+    "would_deadlock",
 ]
 
 T = TypeVar("T")
@@ -138,7 +138,7 @@ def wait(
     woken: SimpleQueue[object] = SimpleQueue()
     future.add_done_callback(woken.put)
     on_cancel(lambda: woken.put(None))
-    pause(woken, seconds)
+    wait_for_item(woken, seconds)
     return future.done()
 
 
@@ -190,7 +190,7 @@ async def result_of(future: Future[T], seconds: float | None = None) -> T:
     return future.result()
 
 
-def pause(woken: SimpleQueue[object], seconds: float | None) -> bool:
+def wait_for_item(woken: SimpleQueue[object], seconds: float | None) -> bool:
     """Wait until something is put there, or so many seconds; whether something was."""
     try:
         woken.get(timeout=None if seconds is None else min(seconds, TIMEOUT_MAX))
@@ -244,7 +244,7 @@ def waiters() -> tuple[int, ...]:
     return tuple(each.thread for each in _chain.get() if each.waits)
 
 
-def stands_still(thread: int | None, *, blocking: bool) -> bool:
+def would_deadlock(thread: int | None, *, blocking: bool) -> bool:
     """Whether a thread could do nothing while the running code waits.
 
     Args:

@@ -1,4 +1,7 @@
-"""Many calls at once: workers, in threads or in tasks, that take inputs one by one."""
+"""Many calls at once: the workers, in threads or in tasks, that ``LM.batch`` and ``abatch`` run.
+
+The batches of files are in ``lmgateway.batch``, which uses the workers from here.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .._base.values import shown
 from .._guard.tracebacks import conceal
 from ..errors import InputError, LMGatewayError, UnsupportedError
-from .futures import pause, start, waiting
+from .futures import start, wait_for_item, waiting
 
 if TYPE_CHECKING:
     from ..types import Completion
 
-__all__ = ["Batch", "Input", "Outcome", "check_concurrency", "in_tasks", "in_threads"]
+__all__ = ["Batch", "Input", "Reply", "check_concurrency", "in_tasks", "in_threads"]
 
 Input: TypeAlias = "str | list[Any] | Mapping[str, Any]"
 """A prompt, a conversation, or a dict that says what to ask; see ``LM.batch``."""
 
-Outcome: TypeAlias = "Completion | LMGatewayError"
+Reply: TypeAlias = "Completion | LMGatewayError"
 """What became of an input or of a row: its answer, or why there is none."""
 
 Check: TypeAlias = Callable[[Mapping[Any, Any], str], None]
@@ -82,7 +85,7 @@ def in_threads(
     with waiting() as context:
         try:
             for _ in range(_start(count, context, run, name)):
-                while not pause(ended, _LOOK):
+                while not wait_for_item(ended, _LOOK):
                     continue
         except BaseException:
             stop()
@@ -148,7 +151,7 @@ class Batch:
         keywords: As for ``LM.complete``, for every input that does not say otherwise.
         check: Refuses a dict that says more than what to ask.
         concurrency: How many workers at most.
-        return_exceptions: Whether an LMGatewayError is an outcome; else it ends the batch.
+        return_exceptions: Whether an LMGatewayError is a reply; else it ends the batch.
         progress: Whether a bar is shown.
     """
 
@@ -171,46 +174,46 @@ class Batch:
         total = len(inputs) if isinstance(inputs, Sized) else None
         self._workers = min(concurrency, MOST if total is None else total)
         self._bar: AbstractContextManager[object] = nullcontext()
-        self._report: Callable[[Outcome], None] = lambda outcome: None
+        self._report: Callable[[Reply], None] = lambda reply: None
         if progress:
             self._bar, self._report = _bar(total)
         self._waiting: Iterator[tuple[int, Input]] = iter(enumerate(inputs))
         self._keywords = keywords
         self._check = check
         self._keep_errors = return_exceptions
-        self._outcomes: dict[int, Outcome] = {}
+        self._replies: dict[int, Reply] = {}
         self._stopped = False
         self._lock = threading.Lock()
 
-    def run(self, complete: Callable[..., Completion]) -> list[Outcome]:
-        """Answer the inputs in threads; the outcomes in the order of the inputs."""
+    def run(self, complete: Callable[..., Completion]) -> list[Reply]:
+        """Answer the inputs in threads; the replies in the order of the inputs."""
 
         def work() -> None:
             for place, given in iter(self._take, None):
                 try:
-                    outcome: Outcome = complete(**self._arguments(place, given))
+                    reply: Reply = complete(**self._arguments(place, given))
                 except LMGatewayError as error:
                     if not self._keep_errors:
                         raise
-                    outcome = error
-                self._put(place, outcome)
+                    reply = error
+                self._put(place, reply)
 
         with self._bar:
             in_threads(self._workers, work, self._stop)
         return self._in_order()
 
-    async def arun(self, complete: Callable[..., Coroutine[Any, Any, Completion]]) -> list[Outcome]:
+    async def arun(self, complete: Callable[..., Coroutine[Any, Any, Completion]]) -> list[Reply]:
         """As ``run``, in tasks."""
 
         async def work() -> None:
             for place, given in iter(self._take, None):
                 try:
-                    outcome: Outcome = await complete(**self._arguments(place, given))
+                    reply: Reply = await complete(**self._arguments(place, given))
                 except LMGatewayError as error:
                     if not self._keep_errors:
                         raise
-                    outcome = error
-                self._put(place, outcome)
+                    reply = error
+                self._put(place, reply)
 
         with self._bar:
             await in_tasks(self._workers, work, self._stop)
@@ -219,8 +222,8 @@ class Batch:
     def _stop(self) -> None:
         self._stopped = True
 
-    def _in_order(self) -> list[Outcome]:
-        return [self._outcomes[place] for place in range(len(self._outcomes))]
+    def _in_order(self) -> list[Reply]:
+        return [self._replies[place] for place in range(len(self._replies))]
 
     def _take(self) -> tuple[int, Input] | None:
         """The next input and its place; None when there is nothing left to do."""
@@ -251,15 +254,15 @@ class Batch:
             f"not {type(given).__name__}"
         )
 
-    def _put(self, place: int, outcome: Outcome) -> None:
-        if isinstance(outcome, LMGatewayError):
-            conceal(outcome)  # the frame that caught it holds the input, and all keywords
-        self._outcomes[place] = outcome
-        self._report(outcome)
+    def _put(self, place: int, reply: Reply) -> None:
+        if isinstance(reply, LMGatewayError):
+            conceal(reply)  # the frame that caught it holds the input, and all keywords
+        self._replies[place] = reply
+        self._report(reply)
 
 
-def _bar(total: int | None) -> tuple[AbstractContextManager[object], Callable[[Outcome], None]]:
-    """A bar on the terminal or in the notebook, and what tells it of an outcome."""
+def _bar(total: int | None) -> tuple[AbstractContextManager[object], Callable[[Reply], None]]:
+    """A bar on the terminal or in the notebook, and what tells it of a reply."""
     try:
         from rich.progress import (
             BarColumn,
@@ -284,12 +287,12 @@ def _bar(total: int | None) -> tuple[AbstractContextManager[object], Callable[[O
     counts: dict[str, Any] = {"tokens": 0, "errors": 0}
     lock = threading.Lock()
 
-    def report(outcome: Outcome) -> None:
+    def report(reply: Reply) -> None:
         with lock:
-            if isinstance(outcome, LMGatewayError):
+            if isinstance(reply, LMGatewayError):
                 counts["errors"] += 1
             else:
-                tokens = (outcome.get("usage") or {}).get("total_tokens")
+                tokens = (reply.get("usage") or {}).get("total_tokens")
                 counts["tokens"] += tokens if isinstance(tokens, int) else 0
             bar.update(task, advance=1, rate=bar.tasks[0].speed or 0.0, **counts)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..errors import PluginContractError, RequestTimeoutError
 from ..types import Emit, Flow, HTTPRequest, Read, Sleep, Wait
 from .cancel import Cancelled, Deadline
-from .futures import LockFreeFuture, await_, stands_still, wait
+from .futures import LockFreeFuture, await_, wait, would_deadlock
 
 if TYPE_CHECKING:
     from .._transports.protocols import AsyncTransport, Transport
@@ -151,7 +151,7 @@ def _wait(
     future: Future[Any], seconds: float | None, owner: int | None, deadline: Deadline
 ) -> bool:
     """Wait, within the deadline; see ``types.Wait``. Whoever sleeps waits for nobody's future."""
-    if future.done() or stands_still(owner, blocking=True):
+    if future.done() or would_deadlock(owner, blocking=True):
         return future.done()
     longest, is_deadline = _limit(seconds, deadline)
     done = wait(future, longest, deadline.on_cancel)
@@ -163,7 +163,7 @@ def _wait(
 async def _await(
     future: Future[Any], seconds: float | None, owner: int | None, deadline: Deadline
 ) -> bool:
-    if future.done() or stands_still(owner, blocking=False):
+    if future.done() or would_deadlock(owner, blocking=False):
         return future.done()
     longest, is_deadline = _limit(seconds, deadline)
     done = await await_(future, longest)

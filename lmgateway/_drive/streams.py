@@ -12,7 +12,7 @@ from ..types import Completion, Delta, Emit, Flow, Parsed
 from .loops import Done, aadvance, advance
 
 if TYPE_CHECKING:
-    from .._layers.call import Call
+    from .._layers.context import Call
     from .._transports.protocols import AsyncTransport, Transport
 
 __all__ = ["AStream", "Stream", "show_delta", "show_text"]
@@ -48,7 +48,7 @@ class _Reader(Generic[Piece, Parsed]):
         self._reader: int | None = None  # the thread that waits for a piece
         #: The whole answer, once the stream has come to its end.
         self.completion: Completion[Parsed] | None = None
-        call.deadline.pause()  # the clock runs while somebody waits for a piece
+        call.deadline.stop_clock()  # the clock runs while somebody waits for a piece
 
     def __repr__(self) -> str:
         state = "ended" if self.completion else "closed" if self._closed else "open"
@@ -108,11 +108,11 @@ class Stream(_Reader[Piece, Parsed]):
         try:
             self._reader = get_ident()
             while not self._closed:
-                deadline.resume()
+                deadline.start_clock()
                 try:
                     event = advance(self._flow, self._transport, deadline)
                 finally:
-                    deadline.pause()
+                    deadline.stop_clock()
                 piece = self._accept(event)
                 if piece:
                     return piece
@@ -152,11 +152,11 @@ class AStream(_Reader[Piece, Parsed]):
         try:
             self._reader = get_ident()
             while not self._closed:
-                deadline.resume()
+                deadline.start_clock()
                 try:
                     event = await aadvance(self._flow, self._transport, deadline)
                 finally:
-                    deadline.pause()
+                    deadline.stop_clock()
                 piece = self._accept(event)
                 if piece:
                     return piece

@@ -30,9 +30,9 @@ def conceal(error: BaseException) -> None:
     error keeps no frames, since its message says what happened; nor does a cancellation. Any
     other error, and one of a plugin, keeps the file and line of each frame.
     """
-    told = isinstance(error, LMGatewayError) and not isinstance(error, PluginError)
+    explained = isinstance(error, LMGatewayError) and not isinstance(error, PluginError)
     for link in _links(error, sys._getframe(1)):
-        link.__traceback__ = None if told or _says_all(link) else _blank(link.__traceback__)
+        link.__traceback__ = None if explained or _says_all(link) else _blank(link.__traceback__)
         vars(link).pop("running", None)  # a thread's future, and in it that thread's frames
 
 

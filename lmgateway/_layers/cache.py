@@ -15,9 +15,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from .._base.masking import holds_secret
 from .._base.values import shown
 from .._guard.paths import absolute
-from .._store.exchange import Key, Replay, decode, describe, encode, identify, kept_headers, vary
 from .._store.recorder import recorders, replayer
 from .._store.recordings import Recording, open_recording, to_json
+from .._store.serialization import (
+    Key,
+    Replay,
+    decode,
+    describe,
+    encode,
+    identify,
+    stored_headers,
+    with_headers,
+)
 from .._store.settings import SWITCH, CacheSettings, says_off
 from ..errors import (
     CacheMissError,
@@ -29,7 +38,7 @@ from ..errors import (
     ResponseFormatError,
 )
 from ..types import JSON, Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Source, Wait
-from .call import Attempt, EffectLayer, Send
+from .context import Attempt, EffectLayer, Send
 from .singleflight import NO_RESULT, Flight, Result, join
 
 if TYPE_CHECKING:
@@ -38,14 +47,14 @@ if TYPE_CHECKING:
 
 __all__ = ["cache"]
 
-# A stream's pieces are held in memory until its end; past this many bytes it is not kept.
+# A stream's pieces are held in memory until its end; past this many bytes it is not stored.
 STREAM_CAP = 8 * 1024 * 1024
 
 # Bytes that are stored beside a body: its status, headers and the lengths of its pieces.
 HEAD = 1024 * 1024
 
 # Statuses that concern the key: a call that waits may have a better one.
-_OF_THE_KEY = frozenset({401, 402, 403})
+_KEY_STATUSES = frozenset({401, 402, 403})
 
 _MISSING: Any = object()
 
@@ -81,11 +90,11 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
                 store = disabled_store()
         return store
 
-    def layer(send: Send, scope: Attempt) -> Send:
-        own = scope.call.options.recordings
+    def layer(send: Send, attempt: Attempt) -> Send:
+        own = attempt.call.options.recordings
         files = (*_absolute(own), *shared) if own else shared
         usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
-        return _Attempt(send, scope, files, opened if usable else None).exchange
+        return _CachedAttempt(send, attempt, files, opened if usable else None).answer
 
     return layer
 
@@ -110,63 +119,63 @@ class _Asked(NamedTuple):
     key: Key | None
 
 
-class _Attempt:
+class _CachedAttempt:
     """The cache's part in one attempt."""
 
-    __slots__ = ("_files", "_leave", "_open", "_scope", "_send", "_sent")
+    __slots__ = ("_attempt", "_files", "_leave", "_open", "_send", "_sent")
 
     def __init__(
         self,
         send: Send,
-        scope: Attempt,
+        attempt: Attempt,
         files: Sequence[str],
         opened: Callable[[], AnyStore] | None,
     ) -> None:
         self._send = send
-        self._scope = scope
+        self._attempt = attempt
         self._files = files
         self._open = opened
         self._sent = False
         self._leave: Callable[[], None] | None = None
 
-    def exchange(self, exchange: Exchange) -> Flow[Any]:
+    def answer(self, exchange: Exchange) -> Flow[Any]:
         """Answer one exchange, from what is stored or from the service."""
         if self._leave is not None:
             self._leave()  # or two providers of several steps might wait for each other
         use = self._use(exchange)
         if use is None and not self._files and not recorders() and replayer() is None:
             self._sent = True
-            self._scope.call.cached = False
+            self._attempt.call.cached = False
             return self._send(exchange)  # it is neither looked up nor stored
         return self._answer_or_ask(exchange, use)
 
     def _answer_or_ask(self, exchange: Exchange, use: Use | None) -> Flow[Any]:
-        call = self._scope.call
+        call = self._attempt.call
         request = describe(exchange, provider=call.provider, sample=call.options.sample)
         base = getattr(exchange, "base_url", None) or call.endpoint.base_url
         recorded = key = identify(request, base) if request is not None else None
         if key is not None and call.options.headers and isinstance(exchange, HTTPRequest):
-            key = vary(key, call.options.headers)
+            key = with_headers(key, call.options.headers)
         asked = _Asked(exchange, request, recorded, key)
-        outcome = self._recall(asked, use)
-        if outcome is not _MISSING:
-            return self._answer(asked, outcome)
+        response = self._recall(asked, use)
+        if response is not _MISSING:
+            return self._answer_from_store(asked, response)
         if use == "only":
             raise CacheMissError(
                 "nothing is stored for this request, and cache='only' forbids to send it; ask "
                 "once without, or check that prompt, model, parameters and sample are the same"
             )
         # No call waits for a stream, whose reader may pause for any time.
-        streamed = exchange.stream or self._scope.request.stream
+        streamed = exchange.stream or self._attempt.request.stream
         if use == "share" and key is not None and self._open is not None and not streamed:
             return (yield from self._share(asked, self._open(), key))
         return (yield from self._ask(asked, use))
 
     def _use(self, exchange: Exchange) -> Use | None:
         """How this exchange uses the cache; None if it does not."""
-        wanted = self._scope.call.options.cache
+        wanted = self._attempt.call.options.cache
         if wanted is None:
-            wanted = _is_repeatable(exchange, self._scope.request.params)
+            wanted = _is_repeatable(exchange, self._attempt.request.params)
         if wanted is False:
             return None
         if wanted == "only":
@@ -188,9 +197,9 @@ class _Attempt:
             return _MISSING
         if self._files or recorders():
             for recording in self._recordings(use):
-                outcome = recording.find(asked.recorded.request)
-                if outcome is not None:
-                    return outcome
+                response = recording.find(asked.recorded.request)
+                if response is not None:
+                    return response
         if self._open is not None and (use == "share" or use == "only"):
             return self._look_up(self._open(), asked.exchange, asked.key, use)
         return _MISSING
@@ -206,9 +215,9 @@ class _Attempt:
         if value is None:
             return _MISSING
         try:
-            outcome = decode(value, self._scope.call.options.max_body + HEAD)
-            if type(outcome) is not HTTPResponse and isinstance(exchange, HTTPRequest):
-                raise ValueError("the outcome of another kind of exchange")
+            response = decode(value, self._attempt.call.options.max_body + HEAD)
+            if type(response) is not HTTPResponse and isinstance(exchange, HTTPRequest):
+                raise ValueError("the response of another kind of exchange")
         except ValueError:
             store.report_foreign(key)
             return _MISSING
@@ -220,76 +229,76 @@ class _Attempt:
             store.invalidate(key)
             return True
 
-        self._scope.on_failure(forget)
-        return outcome
+        self._attempt.on_failure(forget)
+        return response
 
-    def _answer(self, asked: _Asked, outcome: Any) -> Any:
+    def _answer_from_store(self, asked: _Asked, response: Any) -> Any:
         """Return a stored response, and record it if a recorder runs."""
         if not self._sent:
-            self._scope.call.cached = True
+            self._attempt.call.cached = True
         if recorders():
-            self._scope.on_commit(lambda _: self._record(asked, outcome))
-        return outcome
+            self._attempt.on_commit(lambda _: self._record(asked, response))
+        return response
 
     # -- what must be sent ---------------------------------------------------------------------
 
     def _forward(self, exchange: Exchange) -> Flow[Any]:
         self._sent = True
-        self._scope.call.cached = False
+        self._attempt.call.cached = False
         return (yield from self._send(exchange))
 
     def _ask(self, asked: _Asked, use: Use | None) -> Flow[Any]:
         """Send the request, and store the response once it is validated."""
-        outcome = yield from self._forward(asked.exchange)
-        if asked.key is None or not (use or recorders()) or not _is_good(outcome):
-            return outcome
-        source = getattr(outcome, "source", None)
+        response = yield from self._forward(asked.exchange)
+        if asked.key is None or not (use or recorders()) or not _is_good(response):
+            return response
+        source = getattr(response, "source", None)
         if source is None:
-            self._scope.on_commit(lambda _: self._keep(asked, use, outcome))
-            return outcome
+            self._attempt.on_commit(lambda _: self._store_and_record(asked, use, response))
+            return response
         tee = _Tee(source)
 
-        def keep(_: Completion) -> None:
+        def commit(_: Completion) -> None:
             if tee.chunks is None:
                 _miss(f"a stream is longer than {STREAM_CAP // 1024**2} MiB")
                 return
-            whole = HTTPResponse(outcome.status, outcome.headers, source=Replay(tee.chunks))
-            self._keep(asked, use, whole)
+            whole = HTTPResponse(response.status, response.headers, source=Replay(tee.chunks))
+            self._store_and_record(asked, use, whole)
 
-        self._scope.on_commit(keep)
-        return HTTPResponse(outcome.status, outcome.headers, source=tee)
+        self._attempt.on_commit(commit)
+        return HTTPResponse(response.status, response.headers, source=tee)
 
-    def _keep(self, asked: _Asked, use: Use | None, outcome: Any) -> None:
+    def _store_and_record(self, asked: _Asked, use: Use | None, response: Any) -> None:
         if use and self._open is not None and asked.key is not None:
-            value = None if self._repeats_secret(outcome) else encode(outcome)
+            value = None if self._repeats_secret(response) else encode(response)
             if value is not None:
                 self._open().put(asked.key, value)
-        self._record(asked, outcome)
+        self._record(asked, response)
 
-    def _record(self, asked: _Asked, outcome: Any) -> None:
+    def _record(self, asked: _Asked, response: Any) -> None:
         active = recorders()
         if not active or asked.request is None:
             return
-        if self._repeats_secret(outcome, asked.request):
+        if self._repeats_secret(response, asked.request):
             _miss("a key or a token stands in what was asked or answered")
             return
         try:
-            response = to_json(outcome)
+            written = to_json(response)
         except InputError as error:
             _miss(str(error))
             return
         for recorder in active:
-            recorder.append(asked.request, response)
+            recorder.append(asked.request, written)
 
-    def _repeats_secret(self, outcome: Any, *more: Any) -> bool:
+    def _repeats_secret(self, response: Any, *more: Any) -> bool:
         """Whether a secret is in what would be stored: a service may repeat what it was sent."""
-        told = [*more, outcome]
-        if isinstance(outcome, HTTPResponse):
-            source = outcome.source
-            body = b"".join(source.chunks) if isinstance(source, Replay) else outcome.body
-            told = [*more, kept_headers(outcome.headers), str(body, "utf-8", "replace")]
-        text = " ".join(each if isinstance(each, str) else repr(each) for each in told)
-        return holds_secret(text, self._scope.call.all_secrets())
+        parts = [*more, response]
+        if isinstance(response, HTTPResponse):
+            source = response.source
+            body = b"".join(source.chunks) if isinstance(source, Replay) else response.body
+            parts = [*more, stored_headers(response.headers), str(body, "utf-8", "replace")]
+        text = " ".join(each if isinstance(each, str) else repr(each) for each in parts)
+        return holds_secret(text, self._attempt.call.all_secrets())
 
     # -- single-flight -------------------------------------------------------------------------
 
@@ -297,10 +306,10 @@ class _Attempt:
         """Send the request, unless the same request is under way; then wait for its response."""
         # Only among calls of one account: a failure, unlike an answer, concerns the account.
         headers = frozenset(getattr(asked.exchange, "headers", {}).items())
-        asker = hash((self._scope.call.endpoint.identity(), headers))
+        asker = hash((self._attempt.call.endpoint.identity(), headers))
         while True:
             # Registered before the first step, so that no flight outlives its leader.
-            flight, leads = join((store.file, key, asker), self._scope.on_exit)
+            flight, leads = join((store.file, key, asker), self._attempt.on_exit)
             if leads:
                 self._leave = flight.done
                 return (yield from self._lead(asked, store, key, flight))
@@ -317,46 +326,46 @@ class _Attempt:
             raise copy(result.error)
         if result.alone:
             return (yield from self._ask(asked, "share"))
-        outcome = result.answer
-        if not isinstance(outcome, HTTPResponse) and result.encoded is not None:
-            outcome = decode(result.encoded)  # each call gets an object of its own
-        if not result.stored and _is_good(outcome):
-            self._scope.on_commit(lambda _: self._keep(asked, "share", outcome))
-        return self._answer(asked, outcome)
+        response = result.response
+        if not isinstance(response, HTTPResponse) and result.encoded is not None:
+            response = decode(result.encoded)  # each call gets an object of its own
+        if not result.stored and _is_good(response):
+            self._attempt.on_commit(lambda _: self._store_and_record(asked, "share", response))
+        return self._answer_from_store(asked, response)
 
     def _lead(self, asked: _Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
         """Send the request for all calls that join, and give them the result."""
         # It may have been stored since this call looked first.
-        outcome = self._look_up(store, asked.exchange, key, "share")
-        if outcome is not _MISSING:
+        response = self._look_up(store, asked.exchange, key, "share")
+        if response is not _MISSING:
             flight.done()
-            return self._answer(asked, outcome)
+            return self._answer_from_store(asked, response)
         try:
-            outcome = yield from self._forward(asked.exchange)
+            response = yield from self._forward(asked.exchange)
         except Exception as error:
             flight.done(self._judge(error))
             raise
-        if not _is_good(outcome):
-            flight.done(Result(outcome, alone=outcome.status in _OF_THE_KEY))
-            return outcome
-        result = flight.result = Result(outcome, encode(outcome))
+        if not _is_good(response):
+            flight.done(Result(response, alone=response.status in _KEY_STATUSES))
+            return response
+        result = flight.result = Result(response, encode(response))
         if result.encoded is None:
             flight.done(Result(alone=True))
-            self._scope.on_commit(lambda _: self._record(asked, outcome))
-            return outcome
+            self._attempt.on_commit(lambda _: self._record(asked, response))
+            return response
 
         def commit(_: Completion) -> None:
-            self._keep(asked, "share", outcome)
+            self._store_and_record(asked, "share", response)
             flight.done(result._replace(stored=True))
 
-        self._scope.on_commit(commit)
-        return outcome
+        self._attempt.on_commit(commit)
+        return response
 
     def _judge(self, error: Exception) -> Result:
         """The result for the calls that wait, when the leading call fails."""
         if isinstance(error, ConfigError) or not isinstance(error, LMGatewayError):
             return Result(alone=True)
-        if isinstance(error, RequestTimeoutError) and self._scope.call.deadline.expired:
+        if isinstance(error, RequestTimeoutError) and self._attempt.call.deadline.expired:
             return NO_RESULT
         return Result(error=error)
 
@@ -395,8 +404,8 @@ def _is_repeatable(exchange: Exchange, params: Mapping[str, Any]) -> bool:
     return isinstance(body, dict) and (body.get("temperature") == 0 or body.get("seed") is not None)
 
 
-def _is_good(outcome: Any) -> bool:
-    return not isinstance(outcome, HTTPResponse) or 200 <= outcome.status <= 299
+def _is_good(response: Any) -> bool:
+    return not isinstance(response, HTTPResponse) or 200 <= response.status <= 299
 
 
 def _miss(reason: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import LMGatewayError, PluginError, QuotaExceededError
 from ..types import Flow
-from .call import Call, Step
+from .context import Call, Step
 
 __all__ = ["Alternative", "fallback"]
 

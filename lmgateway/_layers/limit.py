@@ -16,7 +16,7 @@ from .._drive.cancel import Deadline
 from .._drive.futures import LockFreeFuture
 from ..errors import InvalidSettingError, LMGatewayError, RequestTimeoutError
 from ..types import Blocking, Completion, Exchange, Flow, Sleep, Source, Wait
-from .call import Attempt, EffectLayer, Send
+from .context import Attempt, EffectLayer, Send
 from .permits import Permit, RateLimiter, Reservation, Semaphore
 
 __all__ = ["Limiter", "Limits", "limit", "limiter_for", "limiters"]
@@ -61,9 +61,9 @@ class Limits:
 def limit(limits: Limits) -> EffectLayer:
     """The layer that holds an attempt's exchanges to these limits."""
 
-    def layer(send: Send, scope: Attempt) -> Send:
-        limiter = limiter_for(scope.call.provider, limits)
-        return _Limited(limiter, send, scope)
+    def layer(send: Send, attempt: Attempt) -> Send:
+        limiter = limiter_for(attempt.call.provider, limits)
+        return _Limited(limiter, send, attempt)
 
     return layer
 
@@ -112,15 +112,15 @@ class Limiter:
 class _Limited:
     """A send that waits for its turn first."""
 
-    __slots__ = ("charged", "limiter", "scope", "send")
+    __slots__ = ("attempt", "charged", "limiter", "send")
 
-    def __init__(self, limiter: Limiter, send: Send, scope: Attempt) -> None:
+    def __init__(self, limiter: Limiter, send: Send, attempt: Attempt) -> None:
         self.limiter = limiter
         self.send = send
-        self.scope = scope
+        self.attempt = attempt
         self.charged = 0
         if limiter.tokens is not None:
-            scope.on_commit(self._correct)
+            attempt.on_commit(self._correct)
 
     def __call__(self, exchange: Exchange) -> Flow[Any]:
         permit = self._permit()
@@ -157,7 +157,7 @@ class _Limited:
         permit = Permit(semaphore)
         # Before it is acquired, or Ctrl-C might come in between; and before anything is sent, so
         # that it runs after the connection was closed.
-        self.scope.on_exit(permit.release)
+        self.attempt.on_exit(permit.release)
         permit.acquire()
         return permit
 
@@ -178,14 +178,14 @@ class _Limited:
 
     def _keep_rates(self) -> Flow[None]:
         """Wait until both rates allow it; give back what was reserved if that fails."""
-        limiter, deadline = self.limiter, self.scope.call.deadline
+        limiter, deadline = self.limiter, self.attempt.call.deadline
         reserved: list[Reservation] = []
         try:
             if limiter.requests is not None:
                 rpm = limiter.limits.rpm
                 _reserve(limiter.requests, 1, deadline, f"{rpm:g} requests", reserved)
             if limiter.tokens is not None:
-                tpm, units = limiter.limits.tpm, estimate(self.scope.request)
+                tpm, units = limiter.limits.tpm, estimate(self.attempt.request)
                 _reserve(limiter.tokens, units, deadline, f"{tpm:g} tokens", reserved)
                 self.charged += units
             seconds = max((each.seconds for each in reserved), default=0.0)

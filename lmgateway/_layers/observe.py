@@ -21,7 +21,7 @@ from .._base.values import shown
 from .._guard.tracebacks import conceal
 from ..errors import InputError
 from ..types import Flow, Message, Usage
-from .call import Call, Step
+from .context import Call, Step
 
 __all__ = ["CallEvent", "Subscription", "observe", "on_call"]
 
@@ -208,7 +208,7 @@ def _event(
     shared: dict[str, Any] = {
         "model": request.model,
         "duration": monotonic() - call.started,
-        "attempts": call.attempt,
+        "attempts": call.attempts,
         "kind": call.kind.name,
         "streamed": request.stream,
         "host": call.host,
@@ -227,7 +227,7 @@ def _event(
         )
     mask = masker(call.all_secrets())  # a service may repeat what it was sent
 
-    def told(value: Any) -> Any:
+    def safe(value: Any) -> Any:
         return mask(value) if isinstance(value, str) else value
 
     return CallEvent(
@@ -235,11 +235,11 @@ def _event(
         outcome="ok",
         cached=bool(answer.get("cached")),
         endpoint=_endpoint(answer.get("endpoint") or call.path),
-        response_model=told(answer.get("model")),
-        response_id=told(answer.get("id")),
-        request_id=told(answer.get("request_id")),
+        response_model=safe(answer.get("model")),
+        response_id=safe(answer.get("id")),
+        request_id=safe(answer.get("request_id")),
         usage=answer.get("usage") or Usage(),
-        finish_reasons=tuple(told(each.get("finish_reason")) for each in answer.get("choices", ())),
+        finish_reasons=tuple(safe(each.get("finish_reason")) for each in answer.get("choices", ())),
         fallback_from=tuple(
             {name: value for name, value in failure.items() if name != "message"}
             for failure in answer.get("fallback_from", ())

@@ -39,15 +39,15 @@ class RateLimiter:
         self._latest = Move(-inf)
 
     def reserve(
-        self, units: float, longest: float, kept: list[Reservation] | None = None
+        self, units: float, longest: float, reserved: list[Reservation] | None = None
     ) -> Reservation | float:
         """Reserve units; or return in how many seconds they are due, if that is too late.
 
         Args:
             units: How many.
             longest: The longest wait in seconds.
-            kept: A list that gets the reservation before it counts, so that it can be given back
-                whatever happens then.
+            reserved: A list that gets the reservation before it counts, so that it can be given
+                back whatever happens then.
         """
         now = monotonic()
         while True:
@@ -57,12 +57,12 @@ class RateLimiter:
                 return start - now
             due = max(now, latest.due) + units * self.interval
             reservation = Reservation(due, start - now, latest.due)
-            if kept is not None:
-                kept.append(reservation)
+            if reserved is not None:
+                reserved.append(reservation)
             if latest.precede(reservation):
                 return reservation
-            if kept is not None:
-                kept.pop()
+            if reserved is not None:
+                reserved.pop()
 
     def correct(self, units: float) -> None:
         """Count units that were not reserved, or take back (less than 0) some that were."""

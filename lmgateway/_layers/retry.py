@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError, InputError, LMGatewayError, RequestTimeoutError, UnsupportedError
 from ..types import Flow, Sleep
-from .call import Call, Step
+from .context import Call, Step
 
 __all__ = ["RetryBudget", "budget_for", "budgets", "retry"]
 
@@ -37,28 +37,28 @@ def retry(step: Step, call: Call) -> Step:
 
     def attempts(request: Any) -> Flow[Any]:
         allowed = call.options.retries + 1
-        limited = cost = attempt = 0
+        limited = cost = number = 0
         history: list[str] = []
         while True:
-            attempt += 1
-            call.attempt += 1
+            number += 1
+            call.attempts += 1
             try:
                 answer = yield from step(request)
             except LMGatewayError as error:
                 if not isinstance(error, (ConfigError, InputError, UnsupportedError)):
-                    error.locate(attempt=attempt, attempts=allowed)
+                    error.locate(attempt=number, attempts=allowed)
                 limited += error.max_retries is not None
                 seconds = None
-                if attempt < allowed and _worthwhile(error, limited):
-                    seconds = _delay(error, call, attempt)
+                if number < allowed and _worthwhile(error, limited):
+                    seconds = _delay(error, call, number)
                 if seconds is not None:
                     cost = _pay(error, call)
                 if seconds is None or not cost:
                     for note in history:
                         error.add_note(note)
                     raise
-                history.append(f"attempt {attempt} failed: {type(error).__name__}: {error.message}")
-                _log(error, call, attempt, seconds)
+                history.append(f"attempt {number} failed: {type(error).__name__}: {error.message}")
+                _log(error, call, number, seconds)
             else:
                 if not call.cached:
                     _refund(call, cost)
@@ -74,7 +74,7 @@ def _worthwhile(error: LMGatewayError, limited: int) -> bool:
     return error.retryable and (error.max_retries is None or limited <= error.max_retries)
 
 
-def _delay(error: LMGatewayError, call: Call, attempt: int) -> float | None:
+def _delay(error: LMGatewayError, call: Call, number: int) -> float | None:
     """Seconds to wait before the next attempt, or None if it would be too late."""
     asked: float | None = getattr(error, "retry_after", None)
     if asked is not None and isfinite(asked) and asked >= 0.0:
@@ -87,7 +87,7 @@ def _delay(error: LMGatewayError, call: Call, attempt: int) -> float | None:
         seconds = asked
     else:
         # Full jitter: callers that failed together do not come back together.
-        ceiling = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(attempt - 1, 10))
+        ceiling = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(number - 1, 10))
         seconds = uniform(0.0, ceiling)
     remaining = call.deadline.remaining()
     if seconds >= remaining:
@@ -99,11 +99,11 @@ def _delay(error: LMGatewayError, call: Call, attempt: int) -> float | None:
     return seconds
 
 
-def _log(error: LMGatewayError, call: Call, attempt: int, seconds: float) -> None:
+def _log(error: LMGatewayError, call: Call, number: int, seconds: float) -> None:
     logger.info(
         "%s: attempt %d failed with %s%s, the next begins in %.3g s",
         call.host or call.provider,
-        attempt,
+        number,
         type(error).__name__,
         f" (status {status})" if (status := getattr(error, "status", 0)) else "",
         seconds,

@@ -18,15 +18,15 @@ class Result(NamedTuple):
     """What a leader leaves to its followers.
 
     Attributes:
-        answer: What the exchange brought; shared only where nobody can change it.
-        encoded: The answer as bytes, where it is worth keeping.
+        response: What the exchange brought; shared only where nobody can change it.
+        encoded: The response as bytes, where it can be stored.
         stored: Whether a completion made of it was validated, and given to the cache.
         error: The typed error that the exchange failed with.
         alone: It may concern the leader alone, as a wrong key does: each follower sends for
             itself.
     """
 
-    answer: Any = None
+    response: Any = None
     encoded: bytes | None = None
     stored: bool = False
     error: LMGatewayError | None = None

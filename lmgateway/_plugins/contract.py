@@ -28,7 +28,7 @@ class Plugin:
 
     Attributes:
         name: The entry point's name.
-        source: The distribution and its version, for messages.
+        described: How messages name it: with its distribution and version, where it has them.
         hook: The plugin's hooks; calling one that is not implemented returns None.
         info: What it said it can do.
         settings: The pydantic model of its settings, None if it has none.
@@ -37,7 +37,7 @@ class Plugin:
     """
 
     name: str
-    source: str
+    described: str
     hook: Any = field(repr=False)
     info: Info
     settings: type[BaseModel] | None
@@ -46,14 +46,14 @@ class Plugin:
 
 
 def plugin_from(
-    module: Any, *, name: str, source: str | None = None, installed: bool = False
+    module: Any, *, name: str, described: str | None = None, installed: bool = False
 ) -> Plugin:
     """Check a module, or any object with marked hooks, against the contract.
 
     Args:
         module: What holds the functions marked ``@hookimpl``.
         name: The provider's name.
-        source: How to name it in messages.
+        described: How messages name it.
         installed: Whether another process can find it by its name.
 
     Raises:
@@ -61,39 +61,39 @@ def plugin_from(
         PluginVersionError: It was written for another version of the contract.
         PluginLoadError: It raised while it was asked for its info and settings.
     """
-    source = source or f"plugin {name!r}"
-    _check_kind(module, source, name)
+    described = described or f"plugin {name!r}"
+    _check_kind(module, described, name)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     try:
         manager.register(module, name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        _check_version(_peek(module), source, name)
+        _check_version(_peek(module), described, name)
         raise PluginContractError(
-            f"{source} breaks the plugin contract: {error}", provider=name
+            f"{described} breaks the plugin contract: {error}", provider=name
         ) from error
     try:
         info = manager.hook.lmgateway_info() or Info()
         settings = manager.hook.lmgateway_settings()
     except (Exception, SystemExit) as error:
         raise PluginLoadError(
-            f"{source} raised {type(error).__name__} while it was asked for its info and "
+            f"{described} raised {type(error).__name__} while it was asked for its info and "
             f"settings: {error}",
             provider=name,
         ) from error
     if not isinstance(info, Info):
-        raise _broken(source, name, f"lmgateway_info returned {type(info).__name__}, not Info")
-    _check_version(info, source, name)
-    _check_info(info, source, name)
+        raise _broken(described, name, f"lmgateway_info returned {type(info).__name__}, not Info")
+    _check_version(info, described, name)
+    _check_info(info, described, name)
     hooks = frozenset(caller.name for caller in (manager.get_hookcallers(module) or ()))
     if "lmgateway_complete" not in hooks:
         raise _broken(
-            source, name, "it has no lmgateway_complete; is the function marked with @hookimpl?"
+            described, name, "it has no lmgateway_complete; is the function marked with @hookimpl?"
         )
-    _check_arguments(manager, source, name)
-    _check_settings(settings, info, source, name)
-    return Plugin(name, source, _direct(manager), info, settings, hooks, installed)
+    _check_arguments(manager, described, name)
+    _check_settings(settings, info, described, name)
+    return Plugin(name, described, _direct(manager), info, settings, hooks, installed)
 
 
 def _direct(manager: pluggy.PluginManager) -> SimpleNamespace:
@@ -120,21 +120,21 @@ def _callable(caller: pluggy.HookCaller) -> Callable[..., Any]:
     return lambda **arguments: function(**{name: arguments[name] for name in wanted})
 
 
-def _broken(source: str, name: str, what: str) -> PluginContractError:
-    return PluginContractError(f"{source} breaks the plugin contract: {what}", provider=name)
+def _broken(described: str, name: str, what: str) -> PluginContractError:
+    return PluginContractError(f"{described} breaks the plugin contract: {what}", provider=name)
 
 
-def _check_kind(module: Any, source: str, name: str) -> None:
+def _check_kind(module: Any, described: str, name: str) -> None:
     """Refuse an object that has no hooks by its type, and a class whose hooks want an instance."""
     kind = type(module)
     if inspect.isclass(module):
         hooks = (inspect.getattr_static(module, each) for each in dir(module) if _is_hook(each))
         if any(map(inspect.isfunction, hooks)):
             what = f"it is the class {module.__name__}: give an instance of it, {module.__name__}()"
-            raise _broken(source, name, what)
+            raise _broken(described, name, what)
     elif kind.__module__ == "builtins" and not inspect.ismodule(module):
         what = f"it is of the type {kind.__name__}: give a module, or an object with hooks"
-        raise _broken(source, name, what)
+        raise _broken(described, name, what)
 
 
 def _peek(module: Any) -> Any:
@@ -145,22 +145,22 @@ def _peek(module: Any) -> Any:
         return None
 
 
-def _check_version(info: Any, source: str, name: str) -> None:
+def _check_version(info: Any, described: str, name: str) -> None:
     api = getattr(info, "api", hookspecs.API_VERSION)
     if isinstance(api, bool) or not isinstance(api, int):
-        raise _broken(source, name, f"Info.api must be an int, not {type(api).__name__}")
+        raise _broken(described, name, f"Info.api must be an int, not {type(api).__name__}")
     if api == hookspecs.API_VERSION:
         return
     newer = api > hookspecs.API_VERSION
     raise PluginVersionError(
-        f"{source} was written for version {api} of the plugin API, and this lmgateway speaks "
+        f"{described} was written for version {api} of the plugin API, and this lmgateway speaks "
         f"version {hookspecs.API_VERSION}: "
         + (f"pip install -U {OWN}" if newer else "install a newer version of the plugin"),
         provider=name,
     )
 
 
-def _check_info(info: Info, source: str, name: str) -> None:
+def _check_info(info: Info, described: str, name: str) -> None:
     """Refuse fields of a wrong type: in a str, ``"top" in "top_p"`` would be true."""
     for field_name in ("capabilities", "params"):
         value = getattr(info, field_name)
@@ -170,21 +170,21 @@ def _check_info(info: Info, source: str, name: str) -> None:
             what = f"and {odd[0]!r:.40} in it is none"
         else:
             continue
-        raise _broken(source, name, f"Info.{field_name} must be a frozenset of str, {what}")
+        raise _broken(described, name, f"Info.{field_name} must be a frozenset of str, {what}")
     model = info.default_model
     if not (model is None or isinstance(model, str)):
         kind = type(model).__name__
-        raise _broken(source, name, f"Info.default_model must be a str or None, not {kind}")
+        raise _broken(described, name, f"Info.default_model must be a str or None, not {kind}")
 
 
-def _check_arguments(manager: pluggy.PluginManager, source: str, name: str) -> None:
+def _check_arguments(manager: pluggy.PluginManager, described: str, name: str) -> None:
     """Refuse an argument that pluggy never passes: one that is not by name, or has a default."""
     for caller in manager.get_hookcallers(manager.get_plugin(name)) or ():
         for impl in caller.get_hookimpls():
             for argument in inspect.signature(impl.function).parameters.values():
                 if argument.kind in (argument.POSITIONAL_ONLY, argument.KEYWORD_ONLY):
                     raise _broken(
-                        source,
+                        described,
                         name,
                         f"the argument {argument.name!r} of {caller.name} is "
                         f"{argument.kind.description} and would never be passed: "
@@ -192,25 +192,25 @@ def _check_arguments(manager: pluggy.PluginManager, source: str, name: str) -> N
                     )
                 if argument.default is not argument.empty:
                     raise _broken(
-                        source,
+                        described,
                         name,
                         f"the argument {argument.name!r} of {caller.name} has a default and "
                         "would never be passed: remove the default",
                     )
 
 
-def _check_settings(settings: Any, info: Info, source: str, name: str) -> None:
+def _check_settings(settings: Any, info: Info, described: str, name: str) -> None:
     if settings is None:
         return
     from pydantic import BaseModel
 
     if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
-        raise _broken(source, name, "lmgateway_settings must return a subclass of BaseModel")
+        raise _broken(described, name, "lmgateway_settings must return a subclass of BaseModel")
     taken = RESERVED | info.params
     shadowing = sorted(set(settings.model_fields) & taken)
     if shadowing:
         raise _broken(
-            source,
+            described,
             name,
             f"its setting {shadowing[0]!r} shadows a keyword of the core or a generation "
             "parameter: rename it",

@@ -186,16 +186,16 @@ def unknown(
 
 
 def _load(row: Installed, point: EntryPoint) -> Plugin:
-    source = f"plugin {row.name!r} of {row.distribution} {row.version}"
+    described = f"plugin {row.name!r} of {row.distribution} {row.version}"
     try:
         module = _imported(point)
     except (Exception, SystemExit) as error:
         raise PluginLoadError(
-            f"{source} does not import: {type(error).__name__}: {error}; "
+            f"{described} does not import: {type(error).__name__}: {error}; "
             f"mend or reinstall {row.distribution}",
             provider=row.name,
         ) from error
-    return plugin_from(module, name=row.name, source=source, installed=True)
+    return plugin_from(module, name=row.name, described=described, installed=True)
 
 
 def _imported(point: EntryPoint) -> Any:

@@ -17,7 +17,7 @@ from ..errors import InputError, LMGatewayError
 from ..types import JSON, Flow
 
 if TYPE_CHECKING:
-    from .._layers.call import Kind
+    from .._layers.context import Kind
 
 __all__ = ["History", "remembered", "render", "show"]
 
@@ -25,11 +25,17 @@ __all__ = ["History", "remembered", "render", "show"]
 class History(Sequence[dict[str, Any]]):
     """The last calls, oldest first; bounded and safe to use from many threads.
 
-    Each entry is a dict: ``kind`` (``complete`` or ``embed``), ``prompt`` (of ``embed``: the list
-    of texts), ``params``, ``completion`` (None after an error), ``error`` (None or the error's
-    text), ``seconds`` and ``time`` (seconds since the epoch). An entry of ``embed`` that was
-    answered has ``embeddings`` instead of a completion: how many ``vectors`` of how many
-    ``dimensions`` came, and all that was told beside them. The vectors are not kept.
+    Each entry is a dict with these fields:
+
+    - ``kind``: ``complete`` (streams too) or ``embed``
+    - ``prompt``: a text, a list of messages, or, of ``embed``, the list of texts
+    - ``params``: the generation parameters, by name
+    - ``completion``: the Completion; None after an error, and of ``embed``
+    - ``error``: the error's text, or None
+    - ``seconds``: how long the call took
+    - ``time``: when it began, in seconds since the epoch
+    - ``embeddings``: of an ``embed`` that was answered: how many ``vectors`` of how many
+      ``dimensions`` came, and all else that the service said. The vectors are not kept.
     """
 
     def __init__(self, limit: int) -> None:
@@ -45,9 +51,9 @@ class History(Sequence[dict[str, Any]]):
     def append(self, entry: dict[str, Any]) -> None:
         """Keep a copy of an entry, dropping the oldest if it is one too many."""
         if self.limit:
-            kept = copied(entry)
+            entry = copied(entry)
             with self._lock:
-                self._entries.append(kept)
+                self._entries.append(entry)
 
     def clear(self) -> None:
         """Forget all."""
@@ -88,7 +94,8 @@ def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> F
         raise
     finally:
         if answer is not None or problem is not None:
-            kept = kind.kept(answer) if answer is not None and kind.kept is not None else {}
+            entry = kind.history_entry
+            answered = entry(answer) if answer is not None and entry is not None else {}
             history.append(
                 {
                     "kind": kind.name,
@@ -98,7 +105,7 @@ def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> F
                     "error": problem,
                     "seconds": time.monotonic() - began,
                     "time": moment,
-                    **kept,
+                    **answered,
                 }
             )
 

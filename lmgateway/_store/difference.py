@@ -13,7 +13,7 @@ from ..types import JSON
 
 __all__ = ["nearest"]
 
-SHOWN = 3  # differences told
+SHOWN = 3  # differences that a message names
 AROUND = 30  # characters of a long text shown from where it differs
 _ABSENT: Any = object()
 
@@ -32,10 +32,10 @@ def nearest(asked: Mapping[str, JSON], recorded: Sequence[Mapping[str, JSON]]) -
         ((number, _compare(dict(_leaves(one)), leaves)) for number, one in enumerate(recorded, 1)),
         key=lambda candidate: len(candidate[1]),
     )
-    told = "; ".join(differences[:SHOWN])
+    text = "; ".join(differences[:SHOWN])
     if len(differences) > SHOWN:
-        told += f"; and {len(differences) - SHOWN} more"
-    return f"the nearest, number {number} of {len(recorded)}, differs: {told}"
+        text += f"; and {len(differences) - SHOWN} more"
+    return f"the nearest, number {number} of {len(recorded)}, differs: {text}"
 
 
 def _leaves(value: JSON, place: str = "") -> Iterator[tuple[str, JSON]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .settings import warn
 
 if TYPE_CHECKING:
-    from .exchange import Key
+    from .serialization import Key
 
 __all__ = ["DisabledStore", "disabled_store"]
 

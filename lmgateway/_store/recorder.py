@@ -17,8 +17,8 @@ from .._guard.paths import absolute, is_special
 from .._guard.tracebacks import door
 from ..errors import CacheMissError, ConfigError
 from ..types import JSON
-from .exchange import Key, identify
 from .recordings import Recording, open_recording
+from .serialization import Key, identify
 
 __all__ = ["Recorder", "Replayer", "record", "recorders", "replay", "replayer"]
 
@@ -78,19 +78,19 @@ class Replayer:
         self.recording = Recording(path)
 
     def answer(self, key: Key | None, request: Mapping[str, JSON] | None) -> Any:
-        """The recorded outcome. Raises CacheMissError that says what differs."""
+        """The recorded response. Raises CacheMissError that says what differs."""
         path = self.recording.path
         if key is None or request is None:
             raise CacheMissError(f"only {path} may answer here, and this exchange has no identity")
-        outcome = self.recording.find(key.request)
-        if outcome is None:
+        response = self.recording.find(key.request)
+        if response is None:
             from .difference import nearest
 
             raise CacheMissError(
                 f"this request is not in {path}: {nearest(request, self.recording.requests())}; "
                 "record it again if the change is meant"
             )
-        return outcome
+        return response
 
 
 @door

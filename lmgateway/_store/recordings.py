@@ -29,7 +29,7 @@ from .._base.values import is_deep, on_fresh_stack
 from .._guard.paths import is_special
 from ..errors import ConfigError, InputError
 from ..types import JSON, HTTPResponse
-from .exchange import Replay, identify, is_head, kept_headers, write_json
+from .serialization import Replay, identify, is_head, stored_headers, write_json
 
 __all__ = ["Recording", "append_line", "from_json", "open_recording", "to_json"]
 
@@ -177,10 +177,10 @@ def _parse(line: bytes) -> tuple[bytes, Any, dict[str, JSON]] | None:
 
 def _read_entry(line: bytes) -> tuple[bytes, Any, dict[str, JSON]] | None:
     entry = json.loads(line)
-    request, outcome = entry["request"], from_json(entry["response"])
+    request, response = entry["request"], from_json(entry["response"])
     key = identify(request)
-    in_place = isinstance(outcome, HTTPResponse) or "blocking" in request
-    return (key.request, outcome, request) if key is not None and in_place else None
+    in_place = isinstance(response, HTTPResponse) or "blocking" in request
+    return (key.request, response, request) if key is not None and in_place else None
 
 
 def _read(file: IO[bytes], place: tuple[int, int]) -> bytes:
@@ -220,32 +220,32 @@ def open_recording(path: str) -> Recording:
     return Recording(path)
 
 
-def to_json(outcome: Any) -> dict[str, JSON]:
-    """The outcome of an exchange as JSON for people to read; ``from_json`` reads it back.
+def to_json(response: Any) -> dict[str, JSON]:
+    """The response of an exchange as JSON for people to read; ``from_json`` reads it back.
 
     Args:
-        outcome: What ``encode`` takes as well.
+        response: What ``encode`` takes as well.
 
     Raises:
         InputError: It is something else.
     """
-    if isinstance(outcome, bytes):
-        return _bytes_to_json(outcome)
-    if not isinstance(outcome, HTTPResponse):
-        if write_json(outcome) is None:
-            kind = type(outcome).__name__
+    if isinstance(response, bytes):
+        return _bytes_to_json(response)
+    if not isinstance(response, HTTPResponse):
+        if write_json(response) is None:
+            kind = type(response).__name__
             raise InputError(f"what work in the process returned ({kind}) JSON does not give back")
-        return {"value": outcome}
-    head: dict[str, JSON] = {"status": outcome.status, "headers": kept_headers(outcome.headers)}
-    if isinstance(outcome.source, Replay):
-        return {**head, "chunks": _split_text(outcome.source.chunks)}
+        return {"value": response}
+    head: dict[str, JSON] = {"status": response.status, "headers": stored_headers(response.headers)}
+    if isinstance(response.source, Replay):
+        return {**head, "chunks": _split_text(response.source.chunks)}
     try:
-        body = json.loads(outcome.body, parse_constant=_refuse)
+        body = json.loads(response.body, parse_constant=_refuse)
         json.dumps(body, allow_nan=False)  # 1e999 reads as infinity
         readable = not is_deep(body)  # or the line could be written, and not read
     except (ValueError, RecursionError):
         readable = False
-    return {**head, **({"json": body} if readable else _bytes_to_json(outcome.body))}
+    return {**head, **({"json": body} if readable else _bytes_to_json(response.body))}
 
 
 def from_json(response: Mapping[str, JSON]) -> Any:

@@ -26,7 +26,6 @@ from time import monotonic, sleep, time
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from .exchange import Key
 from .maintenance import Maintenance
 from .ownership import check_owner, make_private
 from .schema import (
@@ -44,6 +43,7 @@ from .schema import (
     is_sound,
     seal,
 )
+from .serialization import Key
 from .settings import warn
 
 __all__ = ["Store", "open_store"]

@@ -189,7 +189,7 @@ class _Body:
             self.close()
             raise
         self.close()
-        raise failure.locate(host=errors.host_of(self._request.url))
+        raise failure.locate(host=errors.host_and_port(self._request.url))
 
     async def _next(self, deadline: Deadline) -> bytes:
         while True:
@@ -267,7 +267,7 @@ _ERRORS = (LMGatewayError, aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 def _explained(error: Exception, request: HTTPRequest, proxy: str | None = None) -> LMGatewayError:
-    place = errors.host_of(request.url)
+    place = errors.host_and_port(request.url)
     failure = error if isinstance(error, LMGatewayError) else _failure(error, place, proxy)
     return failure.locate(host=place)
 

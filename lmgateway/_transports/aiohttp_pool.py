@@ -44,7 +44,7 @@ DESTINATIONS = 1024
 _PROBE = b"HTTP/1.1 100 probe\r\n\r\n"
 _BEGINNINGS = (b"H", b"HT", b"HTT", b"HTTP")
 
-_HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": "lmgateway"}
+_AIOHTTP_HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": "lmgateway"}
 _OF_THE_BODY = ("content-type", "content-length", "transfer-encoding")
 _WITH_BODY = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 
@@ -125,7 +125,7 @@ class Destination:
         url = URL(request.url)
         proxy = proxy_for(request.url)
         self.request = ClientRequest("GET", url, proxy=URL(proxy) if proxy else None, loop=loop)
-        self.proxy = None if proxy is None else errors.host_of(proxy)
+        self.proxy = None if proxy is None else errors.host_and_port(proxy)
         direct = proxy is None or self.request.is_ssl()  # else the proxy must hear the whole URL
         self._target = self.request.url.raw_path_qs if direct else str(self.request.url)
         self._own = {"Host": self.request.headers[HOST]}
@@ -155,7 +155,7 @@ class Destination:
         check_headers(headers)
         fields = {
             name.lower(): f"{name}: {value}"
-            for name, value in [*_HEADERS.items(), *self._own.items(), *headers.items()]
+            for name, value in [*_AIOHTTP_HEADERS.items(), *self._own.items(), *headers.items()]
             if name.lower() not in _OF_THE_BODY
         }
         lines = [f"{method} {self._target} HTTP/1.1", *fields.values()]

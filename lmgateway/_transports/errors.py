@@ -11,7 +11,7 @@ from ..errors import APIError, ConnectionFailedError, RequestTimeoutError, api_e
 
 __all__ = [
     "broke",
-    "host_of",
+    "host_and_port",
     "not_http",
     "permanent",
     "proxy_refused",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-def host_of(url: str) -> str:
+def host_and_port(url: str) -> str:
     """``host:port`` of a URL, without user information; "" where there is none."""
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""http.client's response, made strict about its head and quick with its chunks."""
+"""The response class of the blocking transport: http.client's, stricter and quicker."""
 
 from __future__ import annotations
 

@@ -36,7 +36,11 @@ from .watchdog import IDLE, InFlight, set_current
 __all__ = ["RequestsTransport"]
 
 TARGETS = 1024  # services whose pools are kept
-_HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "Connection": "keep-alive"}
+_BLOCKING_HEADERS = {
+    "Accept": "*/*",
+    "Accept-Encoding": ACCEPT_ENCODING,
+    "Connection": "keep-alive",
+}
 
 
 class _Prepared(PreparedRequest):
@@ -335,7 +339,7 @@ def _decompressed(raw: Any, in_flight: InFlight, idle_timeout: float | None) -> 
 def _checked(given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
     """Our headers and the given ones; raises InputError for one that cannot be sent."""
     check_headers(given, latin_1=True)
-    headers = CaseInsensitiveDict(_HEADERS)
+    headers = CaseInsensitiveDict(_BLOCKING_HEADERS)
     headers.update(given)
     return headers
 

@@ -25,7 +25,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from .._drive.futures import start
 from ..errors import InputError
 from .checks import check_base_url
-from .errors import host_of
+from .errors import host_and_port
 from .http_client import StrictResponse
 from .silence import acknowledge, is_silent
 from .trust import proxy_for, tls_context
@@ -190,22 +190,22 @@ def _resolve(host: str, port: int, expires_at: float) -> list[Any]:
     host = host.strip("[]")
     with contextlib.suppress(socket.gaierror):
         return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
-    outcome: list[Any] = []
+    found: list[Any] = []
 
     def look_up() -> None:
         try:
-            outcome.append(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+            found.append(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
         except BaseException as error:
-            outcome.append(error)
+            found.append(error)
 
     thread = threading.Thread(target=look_up, name="lmgateway-resolver", daemon=True)
     start(thread)
     thread.join(min(max(expires_at - monotonic(), 0.0), LONGEST_WAIT))
-    if not outcome:
+    if not found:
         raise TimeoutError("the host name was not resolved in time")
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return list(outcome[0])
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return list(found[0])
 
 
 def _dial(addresses: list[Any], expires_at: float, options: Any) -> socket.socket:
@@ -363,8 +363,8 @@ def find_target(base_url: str, adapter: HTTPAdapter, context: ssl.SSLContext | N
     return Target(
         url=url,
         prefix=parts.path.rstrip("/"),
-        place=host_of(url),
-        proxy=host_of(proxy) if proxy else None,
+        place=host_and_port(url),
+        proxy=host_and_port(proxy) if proxy else None,
         in_full=proxy is not None and parts.scheme == "http",
         pool=manager.connection_from_host(parts.hostname, parts.port, parts.scheme, tls),
     )

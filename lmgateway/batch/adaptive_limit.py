@@ -25,7 +25,7 @@ class AdaptiveLimit:
 
     Args:
         maximum: The most that the limit may ever be.
-        stopping: Ends a pause when it is set.
+        stopping: Ends what holds calls back when it is set.
 
     Attributes:
         limit: How many calls may be in flight now.
@@ -39,12 +39,12 @@ class AdaptiveLimit:
         self._stopping = stopping or asyncio.Event()
         self._doubling = True
         self._cut_at = 0.0
-        self._paused_until = 0.0
+        self._held_back_until = 0.0
         self._queue: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> None:
-        """Wait until one more call may begin, first come, first served, and no pause is left."""
-        while (seconds := self._paused_until - monotonic()) > 0 and not self._stopping.is_set():
+        """Wait until one more call may begin, first come, first served, and none is held back."""
+        while (seconds := self._held_back_until - monotonic()) > 0 and not self._stopping.is_set():
             await rest(self._stopping, seconds)
         if self.in_flight < int(self.limit) and not self._queue:
             self.in_flight += 1
@@ -80,9 +80,9 @@ class AdaptiveLimit:
             self._doubling = False
             self._cut_at = monotonic()
 
-    def pause(self, seconds: float) -> None:
+    def hold_back(self, seconds: float) -> None:
         """Let no call begin for so many seconds, as the service asked."""
-        self._paused_until = max(self._paused_until, monotonic() + seconds)
+        self._held_back_until = max(self._held_back_until, monotonic() + seconds)
 
 
 async def rest(stopping: asyncio.Event, seconds: float) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .._drive.gather import Outcome
+from .._drive.gather import Reply
 from ..errors import LMGatewayError
 from ..types import Choice, Completion
 
@@ -16,19 +16,19 @@ _ROW = {"custom_id", "response", "error"}
 _decode = json.JSONDecoder().decode
 
 
-def output_line(name: str, outcome: Outcome) -> bytes:
+def output_line(name: str, reply: Reply) -> bytes:
     """The line of the output for what became of the row with this ``custom_id``."""
-    return _encode(output_row(name, outcome)).encode() + b"\n"
+    return _encode(output_row(name, reply)).encode() + b"\n"
 
 
-def output_row(name: str, outcome: Outcome) -> dict[str, Any]:
+def output_row(name: str, reply: Reply) -> dict[str, Any]:
     """The row of the output for what became of the row with this ``custom_id``."""
-    if isinstance(outcome, LMGatewayError):
-        return {"custom_id": name, "response": None, "error": _error(outcome)}
+    if isinstance(reply, LMGatewayError):
+        return {"custom_id": name, "response": None, "error": _error(reply)}
     response = {
         "status_code": 200,
-        "request_id": outcome.get("request_id"),
-        "body": _body(outcome),
+        "request_id": reply.get("request_id"),
+        "body": _body(reply),
     }
     return {"custom_id": name, "response": response, "error": None}
 

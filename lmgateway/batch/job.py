@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import copymode
 from typing import Any, Self, TypeGuard
 
-from .._drive.gather import Outcome
+from .._drive.gather import Reply
 from .._guard.paths import absolute
 from ..errors import ConfigError, InputError, LMGatewayError
 from .answers import output_line
@@ -125,10 +125,10 @@ class Job:
         """Whether a row is in the output already."""
         return digest(name) in self.done.ids
 
-    def write(self, name: str, outcome: Outcome) -> None:
+    def write(self, name: str, reply: Reply) -> None:
         """Write what became of a row to the file for it; raises OSError."""
-        journal = self._errors if isinstance(outcome, LMGatewayError) else self._answers
-        journal.append(output_line(name, outcome))
+        journal = self._errors if isinstance(reply, LMGatewayError) else self._answers
+        journal.append(output_line(name, reply))
 
     def check_complete(self, skipped: int) -> None:
         """Raise ConfigError if the output held rows, when the job began, that the input has not.

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from threading import Condition, Thread
 from typing import Any, Protocol, TypeAlias
 
-from .._drive.gather import Outcome, in_tasks
+from .._drive.gather import Reply, in_tasks
 from .adaptive_limit import AdaptiveLimit
 from .answers import output_row
 from .progress import Counts
@@ -18,7 +18,7 @@ from .rows import Row
 
 __all__ = ["Pipeline", "ReaderThread", "Runner", "Write", "run_rows"]
 
-Write: TypeAlias = "Callable[[str, Outcome], Awaitable[None] | None]"
+Write: TypeAlias = "Callable[[str, Reply], Awaitable[None] | None]"
 """Writes what became of the row with this id; raises OSError."""
 
 
@@ -29,7 +29,7 @@ class Runner(Protocol):
     def limit(self) -> AdaptiveLimit | None:
         """How many calls may be in flight, for the figures; None where there are several limits."""
 
-    async def run_row(self, row: Row) -> Outcome | None:
+    async def run_row(self, row: Row) -> Reply | None:
         """See ``RowRunner.run_row``."""
 
     def drain(self) -> None:
@@ -55,11 +55,11 @@ class Pipeline:
     Args:
         reader: Where the rows come from.
         runner: Who asks a row.
-        write: Is told the outcomes in the order in which they come, or of the rows.
+        write: Is told the replies in the order in which they come, or of the rows.
         counts: Where rows are counted.
         workers: Rows in hand at the same time.
         window: To keep the order of the rows: how many rows the last one may be ahead of the
-            first without an outcome; None writes each outcome as it comes.
+            first without a reply; None writes each reply as it comes.
     """
 
     def __init__(
@@ -108,30 +108,30 @@ class Pipeline:
             place, self._taken = self._taken, self._taken + 1
             if self._order is not None:
                 await self._order.enter(place)
-            outcome = await self._runner.run_row(row)
-            if outcome is None:
+            reply = await self._runner.run_row(row)
+            if reply is None:
                 return
             if self._order is None:
-                await self._put(row.id, outcome)
+                await self._put(row.id, reply)
             else:
-                self._order.keep(place, row.id, outcome)
+                self._order.keep(place, row.id, reply)
                 for kept in self._order.due():
                     await self._put(*kept)
 
-    async def _put(self, name: str, outcome: Outcome) -> None:
-        written = self._write(name, outcome)
+    async def _put(self, name: str, reply: Reply) -> None:
+        written = self._write(name, reply)
         if written is not None:
             await written
-        self._counts.add(outcome)
+        self._counts.add(reply)
 
 
 class _Order:
-    """Outcomes that wait for those of the rows before them, within a window."""
+    """Replies that wait for those of the rows before them, within a window."""
 
     def __init__(self, window: int) -> None:
         self._window = window
         self._next = 0
-        self._kept: dict[int, tuple[str, Outcome]] = {}
+        self._kept: dict[int, tuple[str, Reply]] = {}
         self._moved = asyncio.Event()
         self._stopped = False
 
@@ -141,14 +141,14 @@ class _Order:
             self._moved.clear()
             await self._moved.wait()
 
-    def keep(self, place: int, name: str, outcome: Outcome) -> None:
-        """Keep an outcome until its turn."""
-        self._kept[place] = name, outcome
+    def keep(self, place: int, name: str, reply: Reply) -> None:
+        """Keep a reply until its turn."""
+        self._kept[place] = name, reply
 
-    def due(self) -> Iterator[tuple[str, Outcome]]:
-        """Take the outcomes whose turn it is, in their order.
+    def due(self) -> Iterator[tuple[str, Reply]]:
+        """Take the replies whose turn it is, in their order.
 
-        The turn passes on when an outcome has been written, so only one worker finds any.
+        The turn passes on when a reply has been written, so only one worker finds any.
         """
         while self._next in self._kept:
             yield self._kept.pop(self._next)
@@ -173,7 +173,7 @@ async def run_rows(runner: Runner, rows: list[Row], workers: int) -> list[dict[s
     pipeline = Pipeline(
         _Listed(rows),
         runner,
-        lambda name, outcome: results.append(output_row(name, outcome)),
+        lambda name, reply: results.append(output_row(name, reply)),
         Counts(),
         workers=min(workers, len(rows)),
         window=len(rows),

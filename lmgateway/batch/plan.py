@@ -25,7 +25,7 @@ __all__ = ["Plan"]
 #: Calls in flight, or actors: each is a task or a process, before any of them has asked.
 MOST = 100_000
 
-#: How many rows, for each call in flight, a row may be ahead of the first without an outcome.
+#: How many rows, for each call in flight, a row may be ahead of the first without a reply.
 WINDOW = 8
 
 

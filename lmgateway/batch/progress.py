@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from time import monotonic
 from typing import Any
 
-from .._drive.gather import Outcome
+from .._drive.gather import Reply
 from .._records.usage import price
 from ..errors import LMGatewayError
 from ..types import Completion
@@ -83,19 +83,19 @@ class Counts:
     _priced: bool = field(default_factory=lambda: find_spec("genai_prices") is not None)
     _unpriced: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, reply: Reply) -> None:
         """Count a row that was written."""
-        if isinstance(outcome, LMGatewayError):
-            self.errors[type(outcome).__name__] += 1
+        if isinstance(reply, LMGatewayError):
+            self.errors[type(reply).__name__] += 1
             return
         self.answered += 1
-        usage = outcome.get("usage") or {}
+        usage = reply.get("usage") or {}
         self.prompt_tokens += usage.get("prompt_tokens") or 0
         self.completion_tokens += usage.get("completion_tokens") or 0
-        if outcome.get("cached"):
+        if reply.get("cached"):
             self.cached += 1
         elif self._priced:
-            self._pay(outcome)
+            self._pay(reply)
 
     def _pay(self, completion: Completion) -> None:
         who = (completion.get("provider", ""), completion.get("model", ""))

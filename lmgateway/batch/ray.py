@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from .._drive.gather import Outcome
+from .._drive.gather import Reply
 from .._layers.limit import Limits
 from ..errors import LMGatewayError, UnsupportedError
 from ..lm import LM, get_lm, spec_of
@@ -129,13 +129,13 @@ class _Report:
     """What an actor made of a chunk of rows.
 
     Attributes:
-        outcomes: Of each row; None of one that was not asked.
+        replies: Of each row; None of one that was not asked.
         attempts: Requests that were sent since the last report.
         rejections: How many of them the service refused.
         stop: Why the job cannot go on; None if it can.
     """
 
-    outcomes: list[Outcome | None]
+    replies: list[Reply | None]
     attempts: int
     rejections: int
     stop: LMGatewayError | None = None
@@ -151,16 +151,16 @@ class _Actor:
     async def run_rows(self, rows: list[Row]) -> _Report:
         results = await asyncio.gather(*map(self._runner.run_row, rows), return_exceptions=True)
         stop = None
-        outcomes: list[Outcome | None] = []
+        replies: list[Reply | None] = []
         for result in results:
             if isinstance(result, StopError):
                 stop, result = result.reason, None
             elif isinstance(result, BaseException) and not isinstance(result, LMGatewayError):
                 raise result
-            outcomes.append(result)
+            replies.append(result)
         attempts, self._counts.attempts = self._counts.attempts, 0
         rejections, self._counts.rejections = self._counts.rejections, 0
-        return _Report(outcomes, attempts, rejections, stop)
+        return _Report(replies, attempts, rejections, stop)
 
     async def ready(self) -> None:
         """It has started."""
@@ -225,7 +225,7 @@ class RayRunner:
         self._ray = ray
         self._counts = counts
         self._load = [0] * workers
-        self._waiting: list[tuple[Row, asyncio.Future[Outcome | None]]] = []
+        self._waiting: list[tuple[Row, asyncio.Future[Reply | None]]] = []
         self._tasks: set[asyncio.Future[None]] = set()
 
     def close(self) -> None:
@@ -233,19 +233,19 @@ class RayRunner:
         for actor in self.actors:
             self._ray.kill(actor)
 
-    async def run_row(self, row: Row) -> Outcome | None:
+    async def run_row(self, row: Row) -> Reply | None:
         """See ``RowRunner.run_row``."""
         if row.fault is not None:
             return row.fault
         if self.stopping.is_set():
             return None
-        outcome: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((row, outcome))
+        reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((row, reply))
         if len(self._waiting) >= CHUNK:
             self._flush()
         elif len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(CHUNK_SECONDS, self._flush)
-        return await outcome
+        return await reply
 
     def drain(self) -> None:
         """Have the actors begin no further call."""
@@ -260,7 +260,7 @@ class RayRunner:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _send(self, chunk: list[tuple[Row, asyncio.Future[Outcome | None]]]) -> None:
+    async def _send(self, chunk: list[tuple[Row, asyncio.Future[Reply | None]]]) -> None:
         number = self._load.index(min(self._load))
         self._load[number] += len(chunk)
         try:
@@ -274,10 +274,10 @@ class RayRunner:
             self._load[number] -= len(chunk)
         self._counts.attempts += report.attempts
         self._counts.rejections += report.rejections
-        for (_, waiting), outcome in zip(chunk, report.outcomes, strict=True):
+        for (_, waiting), reply in zip(chunk, report.replies, strict=True):
             if waiting.done():
                 continue
-            if outcome is None and report.stop is not None:
+            if reply is None and report.stop is not None:
                 waiting.set_exception(StopError(report.stop))
             else:
-                waiting.set_result(outcome)
+                waiting.set_result(reply)

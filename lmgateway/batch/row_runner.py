@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from .._call.allowlist import check_row
 from .._drive.cancel import Cancelled, Deadline
-from .._drive.gather import Outcome
-from .._layers.call import Attempt, EffectLayer, Send
+from .._drive.gather import Reply
+from .._layers.context import Attempt, EffectLayer, Send
 from .._layers.limit import Limiter, Limits, limit, limiter_for
 from ..errors import (
     APIError,
@@ -67,11 +67,18 @@ class RetryPolicy:
     Attributes:
         consecutive_failures: The job stops after so many calls in a row that fail for reasons
             that concern every row (a wrong key, a spent quota, a missing model).
-        tries: A row fails after so many calls while other rows are answered.
-        overloads: The same, where the service says that it is overloaded.
-        outage: The job stops after so many seconds without any answer.
-        backoff: Seconds before the second call for a row; the wait doubles with each call.
-        longest_backoff: Seconds up to which the wait doubles.
+            The row waits between half of ``backoff`` and all of it before its next call.
+        tries: A row fails after so many failed calls. After the first, only those count between
+            which another row was answered: while none is, the service is down.
+        overloads: The same, in place of ``tries``, where the status of the last failure says that
+            the service is overloaded (429, 503 or 529).
+        outage: The job stops after so many seconds without any answer, as soon as a row has been
+            asked ``tries`` times.
+        backoff: Seconds, doubled with each call for the row. The row waits for a random part of
+            them, from 25 % to 50 %, before it is asked again.
+        longest_backoff: Seconds beyond which they are not doubled; so the longest wait is half of
+            it. Where the service itself says how long to wait (``retry_after``), no row is asked
+            for so long, which may be up to LONGEST_PAUSE.
     """
 
     consecutive_failures: int = 5
@@ -151,8 +158,8 @@ class RowRunner:
         for deadline in self._backing_off.values():
             deadline.cancel()
 
-    async def run_row(self, row: Row) -> Outcome | None:
-        """Ask a row until there is an outcome; None if it was not asked since the job stops.
+    async def run_row(self, row: Row) -> Reply | None:
+        """Ask a row until there is a reply; None if it was not asked since the job stops.
 
         Raises StopError if the job cannot go on; the row was not answered then.
         """
@@ -216,11 +223,11 @@ class RowRunner:
         finally:
             self._backing_off.pop(_this_task(), None)
 
-    def _note_backoff(self, send: Send, scope: Attempt) -> Send:
+    def _note_backoff(self, send: Send, attempt: Attempt) -> Send:
         """The layer that knows which calls wait between a failed attempt and the next."""
         self._backing_off.pop(_this_task(), None)
-        if not scope.call.options.fallbacks:  # else another model may be asked meanwhile
-            scope.on_failure(partial(self._back_off, scope.call.deadline))
+        if not attempt.call.options.fallbacks:  # else another model may be asked meanwhile
+            attempt.on_failure(partial(self._back_off, attempt.call.deadline))
         return send
 
     def _back_off(self, deadline: Deadline, _: LMGatewayError) -> bool:
@@ -278,7 +285,7 @@ class RowRunner:
             self._stop(error)
         asked = error.retry_after if isinstance(error, APIError) else None
         if asked is not None and 0 < asked < LONGEST_PAUSE:
-            self.limit.pause(asked)
+            self.limit.hold_back(asked)
             return asked
         longest = min(policy.longest_backoff, policy.backoff * 2.0 ** min(tries.calls, 10))
         return longest * uniform(0.25, 0.5)
@@ -304,7 +311,7 @@ def _this_task() -> asyncio.Task[Any]:
 def _watch(adaptive: AdaptiveLimit, counts: Counts) -> EffectLayer:
     """The innermost layer: it sees every attempt, and cuts the limit at once."""
 
-    def layer(send: Send, scope: Attempt) -> Send:
+    def layer(send: Send, attempt: Attempt) -> Send:
         def watched(exchange: Exchange) -> Flow[Any]:
             counts.attempts += 1
             began = monotonic()

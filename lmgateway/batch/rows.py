@@ -118,7 +118,7 @@ def _interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]
         return None, Row("", {"messages": raw})
     if not isinstance(raw, Mapping):
         raise InputError(f"a row must be a prompt, messages or an object, not {_kind(raw)}")
-    fields = _given(raw, ignore)
+    fields = _used_fields(raw, ignore)
     name = _custom_id(fields)
     fields.pop("custom_id", None)
     raw_endpoint = False
@@ -127,7 +127,7 @@ def _interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]
         body = fields["body"]
         if not isinstance(body, Mapping):
             raise InputError(f'"body" must be an object, not {_kind(body)}')
-        fields = _given(body, ignore)
+        fields = _used_fields(body, ignore)
     if ("prompt" in fields) == ("messages" in fields):
         both = "both" if "prompt" in fields else "neither"
         raise InputError(f'a row has "prompt" or "messages": this one has {both}')
@@ -137,7 +137,7 @@ def _interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]
     return name, Row("", fields, model, raw_endpoint)
 
 
-def _given(raw: Mapping[str, Any], ignore: Collection[str]) -> dict[str, Any]:
+def _used_fields(raw: Mapping[str, Any], ignore: Collection[str]) -> dict[str, Any]:
     """The fields that have a value and are not to be ignored."""
     return {name: raw[name] for name in raw if name not in ignore and raw[name] is not None}
 

@@ -30,7 +30,7 @@ from .rows import Row, check_columns, identified
 from .sources import Input, RowSource, check_rows, open_source
 
 if TYPE_CHECKING:
-    from .._drive.gather import Outcome
+    from .._drive.gather import Reply
     from ..lm import LM
 
 __all__ = ["aprocess_batch", "arun", "conduct", "process_batch", "run"]
@@ -210,7 +210,7 @@ async def _ask(
 
 @contextmanager
 def _output(plan: Plan, source: RowSource, lm: LM) -> Iterator[tuple[Write, Job | None]]:
-    """What writes an outcome, and the job, which knows what is done; None for a pipe."""
+    """What writes a reply, and the job, which knows what is done; None for a pipe."""
     if plan.to_stdout:
         path = plan.errors_path()
         errors = None if path is None else Journal(path)
@@ -239,10 +239,10 @@ class _Stdout:
         self._thread = Workers(1)
         self._turn = asyncio.Lock()
 
-    async def write(self, name: str, outcome: Outcome) -> None:
+    async def write(self, name: str, reply: Reply) -> None:
         """Write what became of a row."""
-        text = output_line(name, outcome)
-        if self._errors is not None and isinstance(outcome, LMGatewayError):
+        text = output_line(name, reply)
+        if self._errors is not None and isinstance(reply, LMGatewayError):
             self._errors.append(text)
             return
         async with self._turn:

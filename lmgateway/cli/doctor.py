@@ -185,7 +185,7 @@ def _examine_base(spec: Spec) -> Iterator[Finding]:
         return
     base = spec.endpoint.base_url
     if base is None:
-        yield _failed("base URL", spec.endpoint.missing_base())
+        yield _failed("base URL", spec.endpoint.missing_base_error())
     else:
         yield Finding(True, "base URL", f"{base}, from {spec.settings.provenance['api_base']}")
 
@@ -204,7 +204,7 @@ def _examine_secrets(spec: Spec) -> Iterator[Finding]:
         if isinstance(value, MissingSecret):
             problem = value.missing()
         elif value is None and name == "api_key":
-            problem = spec.endpoint.missing_key(HTTPRequest("GET", None, "/"))
+            problem = spec.endpoint.missing_key_error(HTTPRequest("GET", None, "/"))
         if problem is not None:
             yield _failed(name, problem)
         elif value is None:

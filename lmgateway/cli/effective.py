@@ -49,7 +49,7 @@ def effective(lm: LM) -> list[Row]:
 def _names(spec: Spec) -> Iterator[Row]:
     values = {
         "provider": spec.selection.provider,
-        "plugin": spec.plugin.source,
+        "plugin": spec.plugin.described,
         "model": spec.model,
     }
     for name, value in values.items():

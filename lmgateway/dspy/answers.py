@@ -12,7 +12,7 @@ from dspy import lm15
 from .._base.values import is_deep
 from ..types import Choice, Completion, Delta
 
-__all__ = ["Reply", "response"]
+__all__ = ["StreamEvents", "response"]
 
 _REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_call"}
 _REASONS |= {"function_call": "tool_call", "content_filter": "content_filter"}
@@ -43,7 +43,7 @@ def response(completion: Completion, model: str) -> lm15.Response:
     )
 
 
-class Reply:
+class StreamEvents:
     """An answer that arrives piece by piece, as DSPy's events.
 
     Tool calls come whole, at the end: their fragments are put together by then.

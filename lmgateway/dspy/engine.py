@@ -11,7 +11,7 @@ from dspy.clients.engines.base import validate_request
 
 from .._call.pickling import portable_arguments
 from ..lm import LM, get_lm, spec_of
-from .answers import Reply, response
+from .answers import StreamEvents, response
 from .asking import CARRIED, conversation, one_text, parameters
 from .failures import translated
 from .naming import label
@@ -130,13 +130,13 @@ class Engine(_EngineBase):
         if not self._streams:
             yield from lm15.response_to_events(self.complete(request))
             return
-        arguments, reply = self._arguments(request), Reply(self.lm.model)
+        arguments, events = self._arguments(request), StreamEvents(self.lm.model)
         with translated(), self.lm.stream(events=True, **arguments) as stream:
-            yield reply.begin()
+            yield events.begin()
             for delta in stream:
-                yield from reply.pieces(delta)
+                yield from events.pieces(delta)
             assert stream.completion is not None
-            yield from reply.end(stream.completion)
+            yield from events.end(stream.completion)
 
     def close(self) -> None:
         """Close the LM."""
@@ -158,15 +158,15 @@ class AsyncEngine(_EngineBase):
             for event in lm15.response_to_events(await self.complete(request)):
                 yield event
             return
-        arguments, reply = self._arguments(request), Reply(self.lm.model)
+        arguments, events = self._arguments(request), StreamEvents(self.lm.model)
         with translated():
             async with self.lm.astream(events=True, **arguments) as stream:
-                yield reply.begin()
+                yield events.begin()
                 async for delta in stream:
-                    for event in reply.pieces(delta):
+                    for event in events.pieces(delta):
                         yield event
                 assert stream.completion is not None
-                for last in reply.end(stream.completion):
+                for last in events.end(stream.completion):
                     yield last
 
     async def aclose(self) -> None:

@@ -6,7 +6,7 @@ import json
 from hashlib import sha256
 from typing import Any
 
-from .._store.exchange import shaping as shaping_headers
+from .._store.serialization import shaping as shaping_headers
 from ..lm import LM, spec_of
 from .asking import CARRIED
 

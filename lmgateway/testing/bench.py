@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._call import flow as flows
-from .._call.exchange import exchange
+from .._call.hook import run_hook
 from .._call.spec import Spec
 from .._drive.cancel import Deadline
 from .._drive.loops import run
-from .._layers.call import Attempt, Call
+from .._layers.context import Attempt, Call
 from .._plugins.contract import Plugin
 from ..lm import LM, spec_of
 from ..types import Blocking, Completion, Delta, Flow, HTTPRequest, Request
@@ -121,7 +121,7 @@ class Bench:
         attempt = Attempt(call, request)
         try:
             return run(
-                exchange(flows.hook_of(spec, call.kind), attempt, (wire.layer,)),
+                run_hook(flows.hook_of(spec, call.kind), attempt, (wire.layer,)),
                 wire,
                 Deadline(60.0),
             )

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .._layers.call import Attempt, Send
-from .._store.exchange import Replay, kept_headers
+from .._layers.context import Attempt, Send
 from .._store.recordings import append_line, from_json, to_json
+from .._store.serialization import Replay, stored_headers
 from ..errors import InputError, LMGatewayError
 from ..lm import LM, spec_of
 from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
@@ -220,22 +220,22 @@ class _Tap:
         self.exchanges: list[tuple[Exchange, Any]] = []
 
     def layer(self, send: Send, attempt: Attempt) -> Send:
-        def exchange(exchange: Exchange) -> Flow[Any]:
-            answer = yield from send(exchange)
-            source = getattr(answer, "source", None)
+        def answer(exchange: Exchange) -> Flow[Any]:
+            response = yield from send(exchange)
+            source = getattr(response, "source", None)
             if source is None:
-                self.exchanges.append((exchange, answer))
-                return answer
-            kept = _Kept(source)
-            head = HTTPResponse(answer.status, kept_headers(answer.headers))
-            self.exchanges.append((exchange, lambda: replace(head, source=Replay(kept.chunks))))
-            return replace(answer, source=kept)
+                self.exchanges.append((exchange, response))
+                return response
+            copying = _CopyingSource(source)
+            head = HTTPResponse(response.status, stored_headers(response.headers))
+            self.exchanges.append((exchange, lambda: replace(head, source=Replay(copying.chunks))))
+            return replace(response, source=copying)
 
-        return exchange
+        return answer
 
 
-class _Kept:
-    """A source that reads from another one and keeps what it read."""
+class _CopyingSource:
+    """A source that reads from another one and keeps a copy of what it read."""
 
     def __init__(self, source: Any) -> None:
         self._source = source

@@ -107,7 +107,7 @@ class ScriptedLM(LM):
 
     def __init__(self, script: Script, *, model: str = "scripted", **keywords: Any) -> None:
         double = _Script(script)
-        plugin = plugin_from(double, name="scripted", source="ScriptedLM")
+        plugin = plugin_from(double, name="scripted", described="ScriptedLM")
         # No cache unless it is asked for: every call takes the next answer of the script.
         keywords = {"cache": False, **keywords}
         super().__init__(Spec.of_object(plugin, model, keywords))

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .._layers.call import Attempt, Send
+from .._layers.context import Attempt, Send
 from .._transports.leases import HasOptions, Leases
 from ..types import Blocking, Exchange, Flow, HTTPRequest, HTTPResponse
 
@@ -58,16 +58,16 @@ class Wire(Leases):
     def layer(self, send: Send, attempt: Attempt) -> Send:
         """The innermost effect layer: it keeps each exchange, and does not run any Blocking."""
 
-        def exchange(exchange: Exchange) -> Flow[Any]:
+        def answer(exchange: Exchange) -> Flow[Any]:
             self.asked.append(exchange)
             if not isinstance(exchange, Blocking):
                 return (yield from send(exchange))
-            answer = self._next()
-            if isinstance(source := getattr(answer, "source", None), Pieces):
+            returned = self._next()
+            if isinstance(source := getattr(returned, "source", None), Pieces):
                 attempt.on_exit(source.close)
-            return answer
+            return returned
 
-        return exchange
+        return answer
 
     def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
         """Give the next answer to a request, as Transport.send does."""

@@ -74,7 +74,7 @@ def test_who_is_cancelled_in_the_queue_takes_no_room() -> None:
 def test_a_pause_lets_nobody_in_before_its_end() -> None:
     async def main() -> float:
         limit, began = AdaptiveLimit(5), monotonic()
-        limit.pause(0.05)
+        limit.hold_back(0.05)
         await limit.acquire()
         return monotonic() - began
 
@@ -85,7 +85,7 @@ def test_a_pause_ends_when_the_job_is_stopping() -> None:
     async def main() -> None:
         stopping = asyncio.Event()
         limit = AdaptiveLimit(5, stopping)
-        limit.pause(1000.0)
+        limit.hold_back(1000.0)
         entering = asyncio.ensure_future(limit.acquire())
         await asyncio.sleep(0)
         assert not entering.done()

@@ -218,7 +218,7 @@ def actors(lm: LM, values: Mapping[str, Any], _: Path) -> Mapping[str, Outcome]:
         report = await actor.run_rows(rows)
         return {
             name: said(outcome if isinstance(outcome, Exception) else None)
-            for name, outcome in zip(values, report.outcomes, strict=True)
+            for name, outcome in zip(values, report.replies, strict=True)
         }
 
     return asyncio.run(main())

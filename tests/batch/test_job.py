@@ -255,8 +255,8 @@ def test_errors_go_apart(output: Path) -> None:
 
 def test_errors_are_taken_out_to_be_asked_again(output: Path) -> None:
     with opened(output) as job:
-        for name, outcome in (("a", ANSWER), ("b", FAILURE), ("c", ANSWER)):
-            job.write(name, outcome)
+        for name, reply in (("a", ANSWER), ("b", FAILURE), ("c", ANSWER)):
+            job.write(name, reply)
     with opened(output, retry_errors=True) as job:
         assert not job.is_done("b")
     assert output.read_bytes() == good("a") + good("c")

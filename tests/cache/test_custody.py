@@ -16,8 +16,8 @@ import pytest
 from support.service import World, embedded
 
 from lmgateway import errors
-from lmgateway._store.exchange import Key
 from lmgateway._store.schema import seal
+from lmgateway._store.serialization import Key
 from lmgateway._store.sqlite import Store, close_all
 
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no such owners here")

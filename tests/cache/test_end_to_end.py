@@ -94,7 +94,7 @@ def test_an_unknown_word_in_dotenv_is_told_with_its_line() -> None:
         get_lm("echo")
 
 
-def test_one_request_answers_every_colour(server: FaultServer) -> None:
+def test_one_request_answers_sync_and_async_calls(server: FaultServer) -> None:
     lm = lm_of(server)
     assert lm("q") == ["yes"]
     again = lm.complete("q")

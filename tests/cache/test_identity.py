@@ -13,8 +13,8 @@ from support.service import Service, Where, World, says
 
 from lmgateway import errors
 from lmgateway._layers.cache import cache
-from lmgateway._store.exchange import describe, identify, is_secret_header
 from lmgateway._store.recorder import record, replay
+from lmgateway._store.serialization import describe, identify, is_secret_header
 from lmgateway.types import Blocking, Exchange, Flow, HTTPRequest, Request, send
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}], "temperature": 0}

@@ -587,7 +587,7 @@ def test_every_body_survives(body: bytes) -> None:
     ],
 )
 def test_every_stream_survives(chunks: list[bytes]) -> None:
-    from lmgateway._store.exchange import Replay, decode, encode
+    from lmgateway._store.serialization import Replay, decode, encode
 
     response = HTTPResponse(200, source=Replay(chunks))
     for again in (

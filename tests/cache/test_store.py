@@ -22,7 +22,7 @@ from support.service import World
 
 from lmgateway import errors
 from lmgateway._store import inventory, maintenance, sqlite
-from lmgateway._store.exchange import Key
+from lmgateway._store.serialization import Key
 from lmgateway._store.settings import CacheSettings
 from lmgateway._store.sqlite import Store
 
@@ -357,7 +357,7 @@ def test_processes_that_begin_together_make_one_cache(tmp_path: Path) -> None:
     file = tmp_path / "new" / "a.sqlite3"
     code = (
         "import sys\nfrom pathlib import Path\nfrom lmgateway._store.sqlite import Store\n"
-        "from lmgateway._store.exchange import Key\nsys.stdin.read()\n"
+        "from lmgateway._store.serialization import Key\nsys.stdin.read()\n"
         "store = Store(Path(sys.argv[1]))\nkey = Key(sys.argv[2].encode(), b'')\n"
         "print(store.get(key), store.put(key, b'1'), store.get(key))\n"
     )
@@ -419,7 +419,7 @@ def test_a_read_only_file_is_warned_of_once() -> None:
     code = """
 import logging, os, sys
 from pathlib import Path
-from lmgateway._store.exchange import Key
+from lmgateway._store.serialization import Key
 from lmgateway._store.sqlite import Store
 if os.getuid() == 0:
     os.setuid(65534)

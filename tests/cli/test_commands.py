@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from lmgateway._store.exchange import Key
+from lmgateway._store.serialization import Key
 from lmgateway._store.sqlite import Store
 from lmgateway.cli.application import build
 

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 import responses
 
-from lmgateway import AuthenticationError, MissingCredentialError, UnknownProviderError, get_lm
+from lmgateway import (
+    AuthenticationError,
+    ConfigError,
+    MissingCredentialError,
+    UnknownProviderError,
+    get_lm,
+)
 from lmgateway._config import catalogue
 from lmgateway._config.catalogue import Host, hosts
 
@@ -145,3 +151,23 @@ def test_without_its_file_a_host_is_unknown_and_the_rest_works(
     finally:
         for each in (hosts, catalogue._locked):
             each.cache_clear()
+
+
+@pytest.mark.parametrize("key", ["title", "api_base", "needs_key", "page", "read"])
+def test_a_row_that_lacks_a_key_is_named(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {
+        "title": '"Acme"',
+        "api_base": '"https://api.acme.example/v1"',
+        "needs_key": "true",
+        "page": '"https://acme.example"',
+        "read": "2026-11-22",
+    }
+    lines = [f"{name} = {value}" for name, value in row.items() if name != key]
+    text = "\n".join(["[acme]", *lines]).encode()
+    monkeypatch.setattr(catalogue.__loader__, "get_data", lambda path: text)
+    hosts.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match=rf"row \[acme\] lacks {key}$"):
+            hosts()
+    finally:
+        hosts.cache_clear()

@@ -12,7 +12,7 @@ from lmgateway._transports.protocols import TransportOptions
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "row(section, case, colour): proves a row of the table")
+    config.addinivalue_line("markers", "row(section, case, mode): proves a row of the table")
 
 
 @pytest.fixture(scope="session", autouse=True)

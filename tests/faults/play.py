@@ -95,7 +95,7 @@ def fine(text: str = TEXT) -> Step:
     )
 
 
-# -- colours -------------------------------------------------------------------------------------
+# -- modes -------------------------------------------------------------------------------------
 
 
 def _sync(lm: Any, prompt: Any, **keywords: Any) -> Any:
@@ -127,33 +127,33 @@ def _async_stream(lm: Any, prompt: Any, **keywords: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Colour:
+class Mode:
     """One of the ways to call.
 
     Attributes:
         name: Readable.
-        mode: "plain" or "stream".
+        shape: "plain" or "stream".
         ask: Called with an LM, a prompt and keywords; the completion.
         transport: The option of that name.
     """
 
     name: str
-    mode: str
+    shape: str
     ask: Callable[..., Any] = field(repr=False)
     transport: str | None = None
 
 
-COLOURS = [
-    Colour("sync", "plain", _sync),
-    Colour("async", "plain", _async, "aiohttp"),
-    Colour("threads", "plain", _async, "threads"),
-    Colour("sync-stream", "stream", _sync_stream),
-    Colour("async-stream", "stream", _async_stream, "aiohttp"),
-    Colour("threads-stream", "stream", _async_stream, "threads"),
+MODES = [
+    Mode("sync", "plain", _sync),
+    Mode("async", "plain", _async, "aiohttp"),
+    Mode("threads", "plain", _async, "threads"),
+    Mode("sync-stream", "stream", _sync_stream),
+    Mode("async-stream", "stream", _async_stream, "aiohttp"),
+    Mode("threads-stream", "stream", _async_stream, "threads"),
 ]
-PLAIN = [colour for colour in COLOURS if colour.mode == "plain"]
-STREAMS = [colour for colour in COLOURS if colour.mode == "stream"]
-NATIVE = [colour for colour in COLOURS if colour.transport != "threads"]
+PLAIN = [mode for mode in MODES if mode.shape == "plain"]
+STREAMS = [mode for mode in MODES if mode.shape == "stream"]
+NATIVE = [mode for mode in MODES if mode.transport != "threads"]
 
 
 # -- cases ---------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Case:
         right: The class of the error, exactly, or what must hold of the completion.
         what: Which of the row's cases; "" for its only one.
         retried: How often it is tried again before the error is raised.
-        colours: Which apply.
+        modes: Which apply.
         mentions: Parts of the error's message.
         options: Keywords for get_lm.
         certificate: Talk TLS and show this one; "plain" does not shake hands.
@@ -182,7 +182,7 @@ class Case:
     right: type[LMGatewayError] | Callable[[Any], bool]
     what: str = ""
     retried: int = 0
-    colours: Sequence[Colour] = tuple(COLOURS)
+    modes: Sequence[Mode] = tuple(MODES)
     mentions: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     certificate: str | None = None
@@ -190,39 +190,37 @@ class Case:
     within: float | None = None
 
 
-def params(
-    section: str, cases: Sequence[Case], among: Sequence[Colour] = tuple(COLOURS)
-) -> list[Any]:
-    """The cases in all their colours, each with the mark of its row."""
+def params(section: str, cases: Sequence[Case], among: Sequence[Mode] = tuple(MODES)) -> list[Any]:
+    """The cases in all their modes, each with the mark of its row."""
     return [
         pytest.param(
             case,
-            colour,
-            id="-".join(filter(None, (case.row, case.what, colour.name))),
-            marks=pytest.mark.row(section, case.row, colour.name),
+            mode,
+            id="-".join(filter(None, (case.row, case.what, mode.name))),
+            marks=pytest.mark.row(section, case.row, mode.name),
         )
         for case in cases
-        for colour in case.colours
-        if colour in among
+        for mode in case.modes
+        if mode in among
     ]
 
 
-def row(section: str, case: str, colours: Sequence[Colour] = tuple(COLOURS)) -> Any:
-    """Parametrize a test over colours, each with the mark of the row it proves."""
+def row(section: str, case: str, modes: Sequence[Mode] = tuple(MODES)) -> Any:
+    """Parametrize a test over modes, each with the mark of the row it proves."""
     marked = [
         pytest.param(each, id=each.name, marks=pytest.mark.row(section, case, each.name))
-        for each in colours
+        for each in modes
     ]
-    return pytest.mark.parametrize("colour", marked)
+    return pytest.mark.parametrize("mode", marked)
 
 
-def lm_at(url: str, colour: Colour, **keywords: Any) -> Any:
-    """An LM of a service there, in a colour, uncached unless said otherwise."""
-    options = {"cache": False, "transport": colour.transport, **keywords}
+def lm_at(url: str, mode: Mode, **keywords: Any) -> Any:
+    """An LM of a service there, in a mode, uncached unless said otherwise."""
+    options = {"cache": False, "transport": mode.transport, **keywords}
     return get_lm("openai/m", api_base=url, **options)
 
 
-def play(case: Case, colour: Colour, authority: Authority) -> None:
+def play(case: Case, mode: Mode, authority: Authority) -> None:
     """Play a case: for ever, and where it is worth another try, once before a right answer."""
     options, script = dict(case.options), list(case.script)
     if case.certificate is not None:
@@ -230,17 +228,17 @@ def play(case: Case, colour: Colour, authority: Authority) -> None:
         if case.certificate != "plain":
             script.insert(0, start_tls(authority.context(case.certificate)))
     if not isinstance(case.right, type):
-        with FaultServer(script) as server, lm_at(server.url, colour, **options) as lm:
-            assert case.right(colour.ask(lm, PROMPT))
+        with FaultServer(script) as server, lm_at(server.url, mode, **options) as lm:
+            assert case.right(mode.ask(lm, PROMPT))
             assert len(server.requests) == 1
         return
     with FaultServer(script) as server:
         url = server.url if case.certificate is None else server.tls_url
-        with lm_at(url, colour, **options) as lm:
-            check_failure(case, lambda: colour.ask(lm, PROMPT), server)
+        with lm_at(url, mode, **options) as lm:
+            check_failure(case, lambda: mode.ask(lm, PROMPT), server)
     if case.retried:
-        with FaultServer(script, [fine()]) as server, lm_at(server.url, colour, **options) as lm:
-            assert colour.ask(lm, PROMPT)["choices"][0]["text"] == TEXT
+        with FaultServer(script, [fine()]) as server, lm_at(server.url, mode, **options) as lm:
+            assert mode.ask(lm, PROMPT)["choices"][0]["text"] == TEXT
             assert len(server.requests) == 2
 
 

@@ -1,6 +1,6 @@
 """The rows of the table: what may go wrong, what is right, and what proves it elsewhere.
 
-The tests in this folder carry the mark ``row(section, case, colour)``; a row that other tests
+The tests in this folder carry the mark ``row(section, case, mode)``; a row that other tests
 prove end to end names them here instead of repeating them.
 """
 

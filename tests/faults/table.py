@@ -65,8 +65,8 @@ class Record:
             for row in ROWS
             if any(item.nodeid.startswith(each) for each in row.elsewhere)
         ]
-        for section, case, colour in keys:
-            self.proofs.setdefault((section, case), []).append((item.nodeid, colour))
+        for section, case, mode in keys:
+            self.proofs.setdefault((section, case), []).append((item.nodeid, mode))
         return bool(keys)
 
 
@@ -85,8 +85,8 @@ def render(record: Record) -> str:
 def _line(row: Row, record: Record) -> str:
     proofs = sorted(record.proofs.get((row.section, row.case), []), key=_place)
     assert proofs, f"no test proves the row {row.case!r}"
-    colours = ", ".join(dict.fromkeys(colour for _, colour in proofs if colour))
-    return f"| {row.case} | {row.right} | {colours} | {_tests(proofs)} |"
+    modes = ", ".join(dict.fromkeys(mode for _, mode in proofs if mode))
+    return f"| {row.case} | {row.right} | {modes} | {_tests(proofs)} |"
 
 
 def _place(proof: tuple[str, str]) -> tuple[bool, str]:

@@ -15,7 +15,7 @@ from faults.play import (
     STREAMS,
     TEXT,
     Case,
-    Colour,
+    Mode,
     answer,
     choice,
     event,
@@ -138,9 +138,9 @@ IN_STREAM = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case, colour", params("Body", [*CASES, *IN_STREAM], NATIVE))
-def test_body(case: Case, colour: Colour, authority: Authority) -> None:
-    play(case, colour, authority)
+@pytest.mark.parametrize("case, mode", params("Body", [*CASES, *IN_STREAM], NATIVE))
+def test_body(case: Case, mode: Mode, authority: Authority) -> None:
+    play(case, mode, authority)
 
 
 BESIDE = {
@@ -156,24 +156,24 @@ BESIDE = {
 
 
 @pytest.mark.parametrize("what", BESIDE)
-@pytest.mark.parametrize("colour", NATIVE, ids=lambda colour: colour.name)
-def test_no_answer_is_lost_over_what_stands_beside_it(what: str, colour: Colour) -> None:
+@pytest.mark.parametrize("mode", NATIVE, ids=lambda mode: mode.name)
+def test_no_answer_is_lost_over_what_stands_beside_it(what: str, mode: Mode) -> None:
     with FaultServer([receive(), send(whole(BESIDE[what]))]) as server, \
-            lm_at(server.url, colour) as lm:  # fmt: skip
-        completion = colour.ask(lm, PROMPT)
+            lm_at(server.url, mode) as lm:  # fmt: skip
+        completion = mode.ask(lm, PROMPT)
     assert first(completion)["text"] == TEXT
     assert completion.get("model", "m") in ("m", "m-1")
     json.dumps(completion, allow_nan=False)
 
 
 @row("Body", CHOICES, PLAIN)
-def test_an_index_twice_is_no_answer(colour: Colour) -> None:
+def test_an_index_twice_is_no_answer(mode: Mode) -> None:
     twice = answer("a", "b")
     twice["choices"][1]["index"] = 0
     with (
         FaultServer([receive(), send(whole(twice))]) as server,
-        lm_at(server.url, colour, n=2) as lm,
+        lm_at(server.url, mode, n=2) as lm,
         pytest.raises(ResponseFormatError, match="index"),
     ):
-        colour.ask(lm, PROMPT)
+        mode.ask(lm, PROMPT)
     assert len(server.requests) == 1

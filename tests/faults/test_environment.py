@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.play import COLOURS, KEY, NATIVE, PROMPT, TEXT, Colour, fine, lm_at, row
+from faults.play import KEY, MODES, NATIVE, PROMPT, TEXT, Mode, fine, lm_at, row
 from support.fault_server import FaultServer
 
 from lmgateway import get_lm
@@ -41,34 +41,34 @@ def as_nobody() -> Iterator[None]:
 
 @row("Environment", NO_KEY, NATIVE)
 @pytest.mark.parametrize("value", [None, "", " \t"], ids=["no key", "empty key", "blank key"])
-def test_no_key(colour: Colour, value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key(mode: Mode, value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     if value is not None:
         monkeypatch.setenv("OPENAI_API_KEY", value)
     Path(".env").write_text(f"OPENAI_API_KEY='{value or ''}'\n", encoding="utf-8")
-    lm = get_lm("openai/m", transport=colour.transport, api_key=value)
+    lm = get_lm("openai/m", transport=mode.transport, api_key=value)
     with pytest.raises(MissingCredentialError, match="OPENAI_API_KEY") as caught:
-        colour.ask(lm, PROMPT)
+        mode.ask(lm, PROMPT)
     assert str(Path(".env").resolve()) in str(caught.value)
     assert not caught.value.retryable
 
 
 @row("Environment", NO_KEY, NATIVE)
-def test_no_base(colour: Colour) -> None:
-    lm = get_lm("anyscale/m", transport=colour.transport)
+def test_no_base(mode: Mode) -> None:
+    lm = get_lm("anyscale/m", transport=mode.transport)
     with pytest.raises(MissingCredentialError, match="ANYSCALE_API_BASE") as caught:
-        colour.ask(lm, PROMPT)
+        mode.ask(lm, PROMPT)
     assert "there is no .env in" in str(caught.value)
 
 
 @row("Environment", NO_KEY, NATIVE)
-def test_what_is_cached_needs_neither(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_cached_needs_neither(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     with FaultServer([fine()]) as server:
-        options = {"transport": colour.transport, "temperature": 0, "use_chat_api": True}
+        options = {"transport": mode.transport, "temperature": 0, "use_chat_api": True}
         with get_lm("anyscale/m", api_base=server.url, api_key=KEY, **options) as lm:
-            colour.ask(lm, PROMPT)
+            mode.ask(lm, PROMPT)
         with get_lm("anyscale/m", **options) as lm:
-            completion = colour.ask(lm, PROMPT)
+            completion = mode.ask(lm, PROMPT)
         assert len(server.requests) == 1
     assert completion["cached"]
     assert completion["choices"][0]["text"] == TEXT
@@ -77,11 +77,11 @@ def test_what_is_cached_needs_neither(colour: Colour, monkeypatch: pytest.Monkey
 # -- .env ----------------------------------------------------------------------------------------
 
 
-@row("Environment", ".env: missing", COLOURS[:1])
-def test_no_dotenv(colour: Colour) -> None:
+@row("Environment", ".env: missing", MODES[:1])
+def test_no_dotenv(mode: Mode) -> None:
     assert not Path(".env").exists()
-    with FaultServer([fine()]) as server, lm_at(server.url, colour) as lm:
-        colour.ask(lm, PROMPT)
+    with FaultServer([fine()]) as server, lm_at(server.url, mode) as lm:
+        mode.ask(lm, PROMPT)
 
 
 def unreadable(path: Path) -> None:
@@ -93,10 +93,10 @@ def in_latin_1(path: Path) -> None:
     path.write_bytes(f"# \u00e9t\u00e9\nOPENAI_API_KEY={KEY}\n".encode("latin-1"))
 
 
-@row("Environment", ".env: unreadable, or latin-1", COLOURS[:1])
+@row("Environment", ".env: unreadable, or latin-1", MODES[:1])
 @pytest.mark.parametrize("spoil", [unreadable, in_latin_1])
 def test_a_dotenv_that_cannot_be_read(
-    colour: Colour, spoil: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory
+    mode: Mode, spoil: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     spoil(Path(".env"))
     for folder in (Path.cwd(), *Path.cwd().parents):
@@ -104,13 +104,13 @@ def test_a_dotenv_that_cannot_be_read(
             folder.chmod(0o755)  # pytest's folders are for their owner alone
     with FaultServer([fine()]) as server:
         with as_nobody(), pytest.warns(UserWarning, match=r"\.env was not read"):
-            lm = lm_at(server.url, colour)
+            lm = lm_at(server.url, mode)
         with lm:
-            assert colour.ask(lm, PROMPT)["choices"][0]["text"] == TEXT
+            assert mode.ask(lm, PROMPT)["choices"][0]["text"] == TEXT
 
 
-@row("Environment", ".env: in a folder that may not be entered", COLOURS[:1])
-def test_a_folder_that_may_not_be_entered(colour: Colour) -> None:
+@row("Environment", ".env: in a folder that may not be entered", MODES[:1])
+def test_a_folder_that_may_not_be_entered(mode: Mode) -> None:
     Path("deep").mkdir()
     os.chdir("deep")
     Path.cwd().chmod(0)
@@ -123,8 +123,8 @@ def test_a_folder_that_may_not_be_entered(colour: Colour) -> None:
         Path.cwd().chmod(0o755)
 
 
-@row("Environment", ".env: an unclosed quote", COLOURS[:1])
-def test_an_unclosed_quote(colour: Colour) -> None:
+@row("Environment", ".env: an unclosed quote", MODES[:1])
+def test_an_unclosed_quote(mode: Mode) -> None:
     Path(".env").write_text(f'A=1\nOPENAI_API_KEY="{KEY}\nB=2\n', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"\.env:2") as caught:
         get_lm("anyscale/m")
@@ -171,7 +171,7 @@ SPOILT = [
 @row("Environment", "cache: corrupt, locked, of a newer schema", NATIVE)
 @pytest.mark.parametrize("spoil", SPOILT)
 def test_a_cache_that_cannot_serve(
-    colour: Colour,
+    mode: Mode,
     spoil: Callable[[Path], Any],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -184,9 +184,9 @@ def test_a_cache_that_cannot_serve(
     before = file.read_bytes()
     caplog.set_level(logging.WARNING, "lmgateway")
     try:
-        with FaultServer([fine(), fine()]) as server, lm_at(server.url, colour, cache=None) as lm:
+        with FaultServer([fine(), fine()]) as server, lm_at(server.url, mode, cache=None) as lm:
             for _ in range(2):
-                assert colour.ask(lm, PROMPT, temperature=0)["choices"][0]["text"] == TEXT
+                assert mode.ask(lm, PROMPT, temperature=0)["choices"][0]["text"] == TEXT
             assert len(server.requests) == 2
         assert len(caplog.records) <= 1
         if held is None:

@@ -84,7 +84,7 @@ def texts(completion: Any) -> list[str]:
 
 
 class Memory:
-    """A transport whose far end is one response, for both colours."""
+    """A transport whose far end is one response, for sync and async."""
 
     def __init__(self, status: int, headers: dict[str, str], pieces: list[bytes]) -> None:
         self.status, self.headers, self.pieces = status, headers, pieces

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 from faults.play import (
-    COLOURS,
     FILLER,
     JSON,
     KEY,
+    MODES,
     NATIVE,
     PLAIN,
     PROMPT,
     SLACK,
     STREAMS,
     Case,
-    Colour,
+    Mode,
     check_words,
     fine,
     lm_at,
@@ -64,7 +64,7 @@ def status(
     """An answer with this status."""
     script = [receive(), send(whole(body, number, headers))]
     what = " ".join(filter(None, (str(number), what)))
-    return Case(row, script, right, what, retried, tuple(COLOURS),
+    return Case(row, script, right, what, retried, tuple(MODES),
                 (f"status {number}", *REQUEST_ID, *mentions), within=SLACK)  # fmt: skip
 
 
@@ -135,53 +135,53 @@ EMPTIES = [
 CASES = [*REFUSALS, *RETRIES, *RETRY_AFTER, *SHOULD_RETRY, *EMPTIES]
 
 
-@pytest.mark.parametrize("case, colour", params("HTTP", CASES, NATIVE))
-def test_http(case: Case, colour: Colour, authority: Authority) -> None:
-    play(case, colour, authority)
+@pytest.mark.parametrize("case, mode", params("HTTP", CASES, NATIVE))
+def test_http(case: Case, mode: Mode, authority: Authority) -> None:
+    play(case, mode, authority)
 
 
 @row("HTTP", "Retry-After")
-def test_retry_after_ms_is_waited(colour: Colour) -> None:
+def test_retry_after_ms_is_waited(mode: Mode) -> None:
     slow = [receive(), send(whole(ECHO, 429, {"retry-after-ms": "150"}))]
-    with FaultServer(slow, [fine()]) as server, lm_at(server.url, colour) as lm:
-        colour.ask(lm, PROMPT)
+    with FaultServer(slow, [fine()]) as server, lm_at(server.url, mode) as lm:
+        mode.ask(lm, PROMPT)
         first, second = server.requests
     assert 0.15 <= second.at - first.at < SLACK
 
 
-@row("HTTP", "Retry-After", COLOURS[:1])
-def test_a_date_is_waited_for(colour: Colour) -> None:
+@row("HTTP", "Retry-After", MODES[:1])
+def test_a_date_is_waited_for(mode: Mode) -> None:
     until = int(time.time()) + 2
     slow = [receive(), send(whole(ECHO, 503, {"Retry-After": formatdate(until, usegmt=True)}))]
-    with FaultServer(slow, [fine()]) as server, lm_at(server.url, colour) as lm:
-        colour.ask(lm, PROMPT)
+    with FaultServer(slow, [fine()]) as server, lm_at(server.url, mode) as lm:
+        mode.ask(lm, PROMPT)
         assert until - 0.05 <= time.time() < until + SLACK
         assert len(server.requests) == 2
 
 
-@row("HTTP", "Retry-After", COLOURS[:1])
-def test_the_value_is_on_the_error(colour: Colour) -> None:
+@row("HTTP", "Retry-After", MODES[:1])
+def test_the_value_is_on_the_error(mode: Mode) -> None:
     slow = [receive(), send(whole(ECHO, 429, {"Retry-After": "121"}))]
     with (
         FaultServer(slow) as server,
-        lm_at(server.url, colour, timeout=None) as lm,
+        lm_at(server.url, mode, timeout=None) as lm,
         pytest.raises(errors.RateLimitError) as caught,
     ):
-        colour.ask(lm, PROMPT)
+        mode.ask(lm, PROMPT)
     assert (caught.value.retry_after, caught.value.attempt) == (121, 1)
 
 
 @row("HTTP", "any 3xx")
 @pytest.mark.parametrize("number", [300, 301, 302, 303, 304, 307, 308])
-def test_redirect(colour: Colour, number: int) -> None:
+def test_redirect(mode: Mode, number: int) -> None:
     with FaultServer([fine()]) as other:
         there = {"Location": f"{other.url}/v1/chat/completions?token=abc"}
         with (
             FaultServer([receive(), send(head(number, there, length=0))]) as server,
-            lm_at(server.url, colour) as lm,
+            lm_at(server.url, mode) as lm,
             pytest.raises(LMGatewayError, match=f"redirects to {other.host}") as caught,
         ):
-            colour.ask(lm, PROMPT)
+            mode.ask(lm, PROMPT)
         assert len(server.requests) == 1
         assert other.peers == []
     error = caught.value
@@ -193,8 +193,8 @@ def test_redirect(colour: Colour, number: int) -> None:
 
 def test_what_is_sent_is_what_was_said() -> None:
     """The echo of the cases above would be empty words if nothing were sent."""
-    with FaultServer([fine()]) as server, lm_at(server.url, COLOURS[0]) as lm:
-        COLOURS[0].ask(lm, PROMPT)
+    with FaultServer([fine()]) as server, lm_at(server.url, MODES[0]) as lm:
+        MODES[0].ask(lm, PROMPT)
     (request,) = server.requests
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert json.loads(request.body)["messages"] == [{"role": "user", "content": PROMPT}]

@@ -1,4 +1,4 @@
-"""The rows of input that cannot be sent: refused in every colour before a socket opens."""
+"""The rows of input that cannot be sent: refused in every mode before a socket opens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from faults.play import COLOURS, KEY, NATIVE, PROMPT, Colour, fine, lm_at, row
+from faults.play import KEY, MODES, NATIVE, PROMPT, Mode, fine, lm_at, row
 from support.fault_server import FaultServer
 
 from lmgateway import get_lm
@@ -64,43 +64,41 @@ SETTINGS: dict[str, list[tuple[str, dict[str, Any], str]]] = {
 }
 
 
-def table(rows: dict[str, list[tuple[str, dict[str, Any], str]]], colours: Any) -> list[Any]:
+def table(rows: dict[str, list[tuple[str, dict[str, Any], str]]], modes: Any) -> list[Any]:
     return [
         pytest.param(
             given,
             mention,
-            colour,
-            id="-".join(filter(None, (case, what, colour.name))),
-            marks=pytest.mark.row("Input", case, colour.name),
+            mode,
+            id="-".join(filter(None, (case, what, mode.name))),
+            marks=pytest.mark.row("Input", case, mode.name),
         )
         for case, each in rows.items()
         for what, given, mention in each
-        for colour in colours
+        for mode in modes
     ]
 
 
-@pytest.mark.parametrize("given, mention, colour", table(CALLS, NATIVE))
-def test_a_call_is_refused(given: dict[str, Any], mention: str, colour: Colour) -> None:
+@pytest.mark.parametrize("given, mention, mode", table(CALLS, NATIVE))
+def test_a_call_is_refused(given: dict[str, Any], mention: str, mode: Mode) -> None:
     keywords = {"prompt": None, **given}
-    with FaultServer([fine()]) as server, lm_at(server.url, colour) as lm:
+    with FaultServer([fine()]) as server, lm_at(server.url, mode) as lm:
         with pytest.raises(InputError, match=mention) as caught:
-            colour.ask(lm, keywords.pop("prompt"), **keywords)
+            mode.ask(lm, keywords.pop("prompt"), **keywords)
         assert server.peers == []
     assert isinstance(caught.value, ValueError)
     assert not caught.value.retryable
 
 
-@pytest.mark.parametrize("given, mention, colour", table(SETTINGS, COLOURS[:1]))
-def test_get_lm_refuses(given: dict[str, Any], mention: str, colour: Colour) -> None:
+@pytest.mark.parametrize("given, mention, mode", table(SETTINGS, MODES[:1]))
+def test_get_lm_refuses(given: dict[str, Any], mention: str, mode: Mode) -> None:
     with pytest.raises(InputError, match=mention) as caught:
         get_lm("openai", **{"model": "m", **given})
     assert BAD_KEY not in str(caught.value) + repr(caught.value) + repr(vars(caught.value))
 
 
-@row("Input", "a key that no header can hold", COLOURS[:1])
-def test_a_bad_key_in_the_environment_is_named(
-    colour: Colour, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@row("Input", "a key that no header can hold", MODES[:1])
+def test_a_bad_key_in_the_environment_is_named(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f"{BAD_KEY}\u2014")
     with pytest.raises(InvalidSettingError, match="OPENAI_API_KEY") as caught:
         get_lm("openai/m")
@@ -113,15 +111,15 @@ def test_an_unknown_parameter_is_unsupported_as_well() -> None:
 
 
 @row("Input", "a 10 MB prompt and a NUL pass")
-def test_a_large_prompt_and_a_nul_pass(colour: Colour) -> None:
+def test_a_large_prompt_and_a_nul_pass(mode: Mode) -> None:
     prompt = "\u00e9" * 5_000_000 + "\0"
-    with FaultServer([fine()]) as server, lm_at(server.url, colour, history=0) as lm:
-        colour.ask(lm, prompt)
+    with FaultServer([fine()]) as server, lm_at(server.url, mode, history=0) as lm:
+        mode.ask(lm, prompt)
         (request,) = server.requests
     assert json.loads(request.body)["messages"][0]["content"] == prompt
 
 
 def test_the_key_that_is_good_is_sent() -> None:
-    with FaultServer([fine()]) as server, lm_at(server.url, COLOURS[0]) as lm:
-        COLOURS[0].ask(lm, PROMPT)
+    with FaultServer([fine()]) as server, lm_at(server.url, MODES[0]) as lm:
+        MODES[0].ask(lm, PROMPT)
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"

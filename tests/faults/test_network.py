@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from faults.play import (
     CHUNKED,
-    COLOURS,
     DONE,
     JSON,
     KEY,
+    MODES,
     PLAIN,
     PROMPT,
     SLACK,
@@ -23,7 +23,7 @@ from faults.play import (
     STREAMS,
     TEXT,
     Case,
-    Colour,
+    Mode,
     answer,
     check_words,
     event,
@@ -78,9 +78,9 @@ def is_answer(completion: Any) -> bool:
     return bool(completion["choices"][0]["text"] == TEXT)
 
 
-def lost(row: str, what: str, *steps: Step, colours: Any = tuple(COLOURS)) -> Case:
+def lost(row: str, what: str, *steps: Step, modes: Any = tuple(MODES)) -> Case:
     """Worth another try."""
-    return Case(row, [START, *steps], ConnectionFailedError, what, 2, colours, within=SLACK)
+    return Case(row, [START, *steps], ConnectionFailedError, what, 2, modes, within=SLACK)
 
 
 def lost_stream(row: str, what: str, *steps: Step) -> Case:
@@ -91,15 +91,15 @@ def lost_stream(row: str, what: str, *steps: Step) -> Case:
 BROKEN = [
     lost("reset before the head", "", reset()),
     lost("reset in the body", "length", send(head(200, JSON, length=99), b"{"), reset(),
-         colours=PLAIN),
+         modes=PLAIN),
     lost("reset in the body", "chunk", send(head(200, JSON | CHUNKED), b"9\r\n{"), reset(),
-         colours=PLAIN),
+         modes=PLAIN),
     lost_stream("reset in the body", "before a piece", send(OPEN), reset()),
     lost("closed in the body", "short Content-Length", send(head(200, JSON, length=99), b"{"),
-         colours=PLAIN),
+         modes=PLAIN),
     lost("closed in the body", "cut chunk", send(head(200, JSON | CHUNKED), b"a\r\nfive!"),
-         colours=PLAIN),
-    lost("closed in the body", "no last chunk", send(streamed(b"{}", end=False)), colours=PLAIN),
+         modes=PLAIN),
+    lost("closed in the body", "no last chunk", send(streamed(b"{}", end=False)), modes=PLAIN),
     lost_stream("closed in the body", "before a piece", send(OPEN + b"ff\r\ndata: ")),
     lost("closed in the headers", "status line", send(b"HTTP/1.1 20")),
     lost("closed in the headers", "between two", send(b"HTTP/1.1 200 OK\r\nDate: x\r\n")),
@@ -108,9 +108,9 @@ BROKEN = [
 ]  # fmt: skip
 
 
-def late(row: str, what: str, *steps: Step, colours: Any = tuple(PLAIN)) -> Case:
+def late(row: str, what: str, *steps: Step, modes: Any = tuple(PLAIN)) -> Case:
     """Ended by the deadline, and not tried again: there is no time left."""
-    return Case(row, [START, *steps], RequestTimeoutError, what, 0, colours, ("0.3 s",),
+    return Case(row, [START, *steps], RequestTimeoutError, what, 0, modes, ("0.3 s",),
                 {"timeout": 0.3}, within=0.3 + SLACK)  # fmt: skip
 
 
@@ -231,26 +231,26 @@ FORMS = [
 CASES = [*BROKEN, *LATE, *CUT, *IN_STREAM, *CERTIFICATES, *CAPPED, *FORMS]
 
 
-@pytest.mark.parametrize("case, colour", params("Network", CASES))
-def test_network(case: Case, colour: Colour, authority: Authority) -> None:
-    play(case, colour, authority)
+@pytest.mark.parametrize("case, mode", params("Network", CASES))
+def test_network(case: Case, mode: Mode, authority: Authority) -> None:
+    play(case, mode, authority)
 
 
 # -- what has no server of its own, or needs more than one call ----------------------------------
 
 
 @row("Network", "refused")
-def test_refused(colour: Colour) -> None:
+def test_refused(mode: Mode) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         host = f"127.0.0.1:{closed.getsockname()[1]}"
-    with lm_at(f"http://{host}", colour) as lm, pytest.raises(ConnectionFailedError) as caught:
-        colour.ask(lm, PROMPT)
+    with lm_at(f"http://{host}", mode) as lm, pytest.raises(ConnectionFailedError) as caught:
+        mode.ask(lm, PROMPT)
     assert caught.value.attempt == 3
     check_words(caught.value, host)
 
 
 @row("Network", "connect timeout", PLAIN)
-def test_connect_timeout(colour: Colour) -> None:
+def test_connect_timeout(mode: Mode) -> None:
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)  # takes one connection; the next are not even answered
@@ -259,21 +259,21 @@ def test_connect_timeout(colour: Colour) -> None:
             taken.connect_ex(full.getsockname())
         host = f"127.0.0.1:{full.getsockname()[1]}"
         with (
-            lm_at(f"http://{host}", colour, connect_timeout=0.1, retries=1) as lm,
+            lm_at(f"http://{host}", mode, connect_timeout=0.1, retries=1) as lm,
             pytest.raises(ConnectionFailedError, match=r"0\.1 s") as caught,
         ):
-            colour.ask(lm, PROMPT)
+            mode.ask(lm, PROMPT)
     assert caught.value.attempt == 2
     check_words(caught.value, host)
 
 
 @row("Network", "DNS failure")
-def test_dns_failure(colour: Colour) -> None:
+def test_dns_failure(mode: Mode) -> None:
     with (
-        lm_at("http://no-such-host.invalid/v1", colour) as lm,
+        lm_at("http://no-such-host.invalid/v1", mode) as lm,
         pytest.raises(ConnectionFailedError, match=r"no-such-host\.invalid cannot be") as caught,
     ):
-        colour.ask(lm, PROMPT)
+        mode.ask(lm, PROMPT)
     assert caught.value.attempt == 2
     check_words(caught.value)
 
@@ -290,15 +290,15 @@ def ending(step: Step, ended: threading.Event) -> Step:
     return end
 
 
-def ask_twice(lm: Any, colour: Colour, ended: threading.Event) -> tuple[Any, Any]:
+def ask_twice(lm: Any, mode: Mode, ended: threading.Event) -> tuple[Any, Any]:
     """Two calls in one event loop, where there is one: a connection belongs to its loop."""
-    if colour.transport is None:
-        one = colour.ask(lm, "one")
+    if mode.transport is None:
+        one = mode.ask(lm, "one")
         assert ended.wait(SLACK)
-        return one, colour.ask(lm, "two")
+        return one, mode.ask(lm, "two")
 
     async def ask(prompt: str) -> Any:
-        if colour.mode == "plain":
+        if mode.shape == "plain":
             return await lm.acomplete(prompt)
         async with lm.astream(prompt) as stream:
             async for _ in stream:
@@ -315,11 +315,11 @@ def ask_twice(lm: Any, colour: Colour, ended: threading.Event) -> tuple[Any, Any
 
 @row("Network", "an idle kept-alive connection was closed by the server")
 @pytest.mark.parametrize("how", [close, reset])
-def test_idle_connection(colour: Colour, how: Callable[[], Step]) -> None:
+def test_idle_connection(mode: Mode, how: Callable[[], Step]) -> None:
     ended = threading.Event()
     script = [fine(), ending(how(), ended)]
-    with FaultServer(script, [fine()]) as server, lm_at(server.url, colour, retries=0) as lm:
-        one, two = ask_twice(lm, colour, ended)
+    with FaultServer(script, [fine()]) as server, lm_at(server.url, mode, retries=0) as lm:
+        one, two = ask_twice(lm, mode, ended)
         assert len(server.requests) == 2
         assert len(server.peers) == 2
     assert is_answer(one)
@@ -328,39 +328,39 @@ def test_idle_connection(colour: Colour, how: Callable[[], Step]) -> None:
 
 @row("Network", "an idle kept-alive connection was closed by the server", PLAIN)
 @pytest.mark.parametrize("how", [close, reset])
-def test_idle_connection_that_ends_when_it_is_used(colour: Colour, how: Callable[[], Step]) -> None:
+def test_idle_connection_that_ends_when_it_is_used(mode: Mode, how: Callable[[], Step]) -> None:
     asked = threading.Event()
     asked.set()
     with (
         FaultServer([fine(), START, how()], [fine()]) as server,
-        lm_at(server.url, colour, retries=0) as lm,
+        lm_at(server.url, mode, retries=0) as lm,
     ):
-        one, two = ask_twice(lm, colour, asked)
+        one, two = ask_twice(lm, mode, asked)
         assert [each.connection for each in server.requests] == [0, 0, 1]
     assert is_answer(one)
     assert is_answer(two)
 
 
 @row("Network", "stream of 100,000 chunks", STREAMS[:1])
-def test_many_chunks(colour: Colour) -> None:
+def test_many_chunks(mode: Mode) -> None:
     pieces = [event(f"{n} ") for n in range(100_000)]
     with (
         FaultServer([START, send(OPEN, *map(chunk, [*pieces, *events(), b""]))]) as server,
-        lm_at(server.url, colour) as lm,
+        lm_at(server.url, mode) as lm,
     ):
-        text = colour.ask(lm, PROMPT)["choices"][0]["text"]
+        text = mode.ask(lm, PROMPT)["choices"][0]["text"]
     assert text == "".join(f"{n} " for n in range(100_000)) + TEXT
 
 
 @row("Network", "stream ends without its end mark", STREAMS)
-def test_a_cut_stream_is_not_cached(colour: Colour) -> None:
+def test_a_cut_stream_is_not_cached(mode: Mode) -> None:
     with (
         FaultServer([START, send(OPEN, PIECE)], [fine()]) as server,
-        lm_at(server.url, colour, cache=True) as lm,
+        lm_at(server.url, mode, cache=True) as lm,
     ):
         with pytest.raises(StreamInterruptedError):
-            colour.ask(lm, PROMPT)
-        first, second = colour.ask(lm, PROMPT), colour.ask(lm, PROMPT)
+            mode.ask(lm, PROMPT)
+        first, second = mode.ask(lm, PROMPT), mode.ask(lm, PROMPT)
         assert len(server.requests) == 2
     assert (first["cached"], second["cached"]) == (False, True)
     assert is_answer(first)
@@ -369,7 +369,7 @@ def test_a_cut_stream_is_not_cached(colour: Colour) -> None:
 
 @row("Network", "proxy refuses with 407", PLAIN)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_proxy(colour: Colour, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy(mode: Mode, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = send(head(407, {"Proxy-Authenticate": "Basic"}, length=0))
     with FaultServer([START, refusal]) as proxy:
         for name in ("no_proxy", "NO_PROXY", "ALL_PROXY", "all_proxy"):
@@ -377,10 +377,10 @@ def test_proxy(colour: Colour, scheme: str, monkeypatch: pytest.MonkeyPatch) -> 
         for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY"):
             monkeypatch.setenv(name, f"http://me:{KEY}@{proxy.host}")
         with (
-            lm_at(f"{scheme}://{colour.name}.example/v1", colour) as lm,
+            lm_at(f"{scheme}://{mode.name}.example/v1", mode) as lm,
             pytest.raises(ConnectionFailedError, match="407") as caught,
         ):
-            colour.ask(lm, PROMPT)
+            mode.ask(lm, PROMPT)
         assert len(proxy.requests) == 1
     assert caught.value.attempt == 1
     check_words(caught.value)
@@ -388,6 +388,6 @@ def test_proxy(colour: Colour, scheme: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_right_answer_is_right(authority: Authority) -> None:
     """What the cases above are measured against, TLS included."""
-    for colour in COLOURS:
-        script = [START, send(whole(answer()) if colour.mode == "plain" else streamed(*events()))]
-        play(Case("", script, is_answer), colour, authority)
+    for mode in MODES:
+        script = [START, send(whole(answer()) if mode.shape == "plain" else streamed(*events()))]
+        play(Case("", script, is_answer), mode, authority)

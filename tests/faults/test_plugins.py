@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 import pytest
-from faults.play import NATIVE, PROMPT, SLACK, Colour, row
+from faults.play import NATIVE, PROMPT, SLACK, Mode, row
 from support.distributions import SitePackages
 
 import lmgateway
@@ -33,10 +33,10 @@ IN_A_CALL = "raises or returns the wrong type in a call"
 HANGS = "hangs inside an effect"
 
 
-def ask(site_packages: SitePackages, colour: Colour, code: str, **options: object) -> object:
+def ask(site_packages: SitePackages, mode: Mode, code: str, **options: object) -> object:
     site_packages.install("odd", HEAD.format(code=code))
     lm = lmgateway.get_lm("odd", model="m", **options)
-    return colour.ask(lm, PROMPT)
+    return mode.ask(lm, PROMPT)
 
 
 @row("Plugins", IN_A_CALL, NATIVE)
@@ -68,10 +68,10 @@ def ask(site_packages: SitePackages, colour: Colour, code: str, **options: objec
     ],
 )
 def test_a_plugin_that_fails_is_named(
-    site_packages: SitePackages, colour: Colour, code: str, error: type[Exception]
+    site_packages: SitePackages, mode: Mode, code: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match=r"lmgateway-odd 1\.0"):
-        ask(site_packages, colour, code, timeout=10)
+        ask(site_packages, mode, code, timeout=10)
 
 
 @row("Plugins", HANGS, NATIVE)
@@ -88,8 +88,8 @@ def test_a_plugin_that_fails_is_named(
         ),
     ],
 )
-def test_the_deadline_holds(site_packages: SitePackages, colour: Colour, code: str) -> None:
+def test_the_deadline_holds(site_packages: SitePackages, mode: Mode, code: str) -> None:
     began = monotonic()
     with pytest.raises(errors.RequestTimeoutError, match="provider odd"):
-        ask(site_packages, colour, code, timeout=0.2)
+        ask(site_packages, mode, code, timeout=0.2)
     assert monotonic() - began < SLACK

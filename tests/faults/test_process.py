@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from faults.play import (
     CHUNKED,
-    COLOURS,
     JSON,
     KEY,
+    MODES,
     PROMPT,
     SSE,
     STREAMS,
     TEXT,
-    Colour,
+    Mode,
     answer,
     chunk,
     event,
@@ -58,17 +58,17 @@ def text_of(completion: Any) -> str:
 
 
 @row("Process", "32 threads on one LM")
-def test_32_threads_on_one_lm(colour: Colour) -> None:
+def test_32_threads_on_one_lm(mode: Mode) -> None:
     wrong: list[str] = []
 
     def work(number: int) -> None:
         for turn in range(4):
             prompt = f"{number}.{turn}"
-            text = text_of(colour.ask(lm, prompt))
+            text = text_of(mode.ask(lm, prompt))
             if text != f"to {prompt}":
                 wrong.append(f"{prompt}: {text}")
 
-    with FaultServer(echoing(4)) as server, lm_at(server.url, colour) as lm:
+    with FaultServer(echoing(4)) as server, lm_at(server.url, mode) as lm:
         threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
         for thread in threads:
             thread.start()
@@ -80,26 +80,26 @@ def test_32_threads_on_one_lm(colour: Colour) -> None:
 
 @row("Process", "fork after use")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_fork_after_use(colour: Colour) -> None:
-    with FaultServer(echoing(9)) as server, lm_at(server.url, colour) as lm:
-        assert text_of(colour.ask(lm, "parent before")) == "to parent before"
+def test_fork_after_use(mode: Mode) -> None:
+    with FaultServer(echoing(9)) as server, lm_at(server.url, mode) as lm:
+        assert text_of(mode.ask(lm, "parent before")) == "to parent before"
         children = []
         for number in range(3):
             child = os.fork()
             if not child:
-                right = [text_of(colour.ask(lm, f"{number}.{turn}")) for turn in range(3)]
+                right = [text_of(mode.ask(lm, f"{number}.{turn}")) for turn in range(3)]
                 os._exit(0 if right == [f"to {number}.{turn}" for turn in range(3)] else 1)
             children.append(child)
-        assert text_of(colour.ask(lm, "parent meanwhile")) == "to parent meanwhile"
+        assert text_of(mode.ask(lm, "parent meanwhile")) == "to parent meanwhile"
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        assert text_of(colour.ask(lm, "parent after")) == "to parent after"
+        assert text_of(mode.ask(lm, "parent after")) == "to parent after"
         assert codes == [0, 0, 0]
         assert len(server.requests) == 12
 
 
 @row("Process", "fork after use", STREAMS[:1])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_fork_in_the_middle_of_a_stream(colour: Colour) -> None:
+def test_fork_in_the_middle_of_a_stream(mode: Mode) -> None:
     go_on = threading.Event()
     first, *rest = events()
     script = [
@@ -108,7 +108,7 @@ def test_fork_in_the_middle_of_a_stream(colour: Colour) -> None:
         lambda peer: go_on.wait(10),
         send(*map(chunk, [*rest, b""])),
     ]
-    with FaultServer(script, echoing()) as server, lm_at(server.url, colour) as lm:
+    with FaultServer(script, echoing()) as server, lm_at(server.url, mode) as lm:
         stream = lm.stream(PROMPT)
         assert next(stream) == TEXT[:2]
         child = os.fork()
@@ -120,54 +120,54 @@ def test_fork_in_the_middle_of_a_stream(colour: Colour) -> None:
         assert "".join(stream) == TEXT[2:]
 
 
-@row("Process", "a second event loop works", COLOURS[1:3])
-def test_a_second_event_loop(colour: Colour) -> None:
-    with FaultServer(echoing(9)) as server, lm_at(server.url, colour) as lm:
+@row("Process", "a second event loop works", MODES[1:3])
+def test_a_second_event_loop(mode: Mode) -> None:
+    with FaultServer(echoing(9)) as server, lm_at(server.url, mode) as lm:
         for number in range(3):
-            assert text_of(colour.ask(lm, f"loop {number}")) == f"to loop {number}"
+            assert text_of(mode.ask(lm, f"loop {number}")) == f"to loop {number}"
 
 
 @row("Process", "the clock jumps back")
-def test_the_clock_jumps_back(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_jumps_back(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     now, steps = time.time(), count()
     monkeypatch.setattr(time, "time", lambda: now - 3600.0 * next(steps))
     slow = [receive(), send(whole({}, 503, {"retry-after-ms": "20"}))]
-    with FaultServer(slow, [fine()]) as server, lm_at(server.url, colour, cache=True) as lm:
-        assert text_of(colour.ask(lm, PROMPT, timeout=10)) == TEXT
-        assert colour.ask(lm, PROMPT, timeout=10)["cached"]
+    with FaultServer(slow, [fine()]) as server, lm_at(server.url, mode, cache=True) as lm:
+        assert text_of(mode.ask(lm, PROMPT, timeout=10)) == TEXT
+        assert mode.ask(lm, PROMPT, timeout=10)["cached"]
         assert len(server.requests) == 2
 
 
-CANCELLED = {"async": COLOURS[1], "async-stream": COLOURS[4]}
+CANCELLED = {"async": MODES[1], "async-stream": MODES[4]}
 
 
 @pytest.mark.parametrize(
-    "colour",
+    "mode",
     [
         pytest.param(each, id=name, marks=pytest.mark.row("Process", "asyncio cancel", name))
         for name, each in CANCELLED.items()
     ],
 )
-def test_a_cancelled_call_hangs_up_and_writes_no_cache(colour: Colour) -> None:
+def test_a_cancelled_call_hangs_up_and_writes_no_cache(mode: Mode) -> None:
     piece = head(200, SSE | CHUNKED) + chunk(event(TEXT[:2]))
 
     async def main(server: FaultServer, lm: Any) -> None:
-        task = asyncio.create_task(_consume(lm, colour))
+        task = asyncio.create_task(_consume(lm, mode))
         await asyncio.to_thread(server.await_requests, 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.to_thread(server.await_hang_up)
 
-    script = [receive(), *([send(piece)] if colour.mode == "stream" else []), stall()]
-    with FaultServer(script, [fine()]) as server, lm_at(server.url, colour, cache=True) as lm:
+    script = [receive(), *([send(piece)] if mode.shape == "stream" else []), stall()]
+    with FaultServer(script, [fine()]) as server, lm_at(server.url, mode, cache=True) as lm:
         asyncio.run(main(server, lm))
-        assert colour.ask(lm, PROMPT)["cached"] is False
+        assert mode.ask(lm, PROMPT)["cached"] is False
         assert len(server.requests) == 2
 
 
-async def _consume(lm: Any, colour: Colour) -> None:
-    if colour.mode == "plain":
+async def _consume(lm: Any, mode: Mode) -> None:
+    if mode.shape == "plain":
         await lm.acomplete(PROMPT)
     async for _ in lm.astream(PROMPT):
         pass
@@ -179,13 +179,13 @@ def refusal_that_echoes() -> list[Step]:
 
 
 @row("Process", "a key is in no repr, log, traceback, pickle, cache file or recording")
-def test_a_key_is_nowhere(colour: Colour, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_a_key_is_nowhere(mode: Mode, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     caplog.set_level("DEBUG")
     server = FaultServer(refusal_that_echoes(), [fine()])
-    with server, lm_at(server.url, colour, cache=True) as lm:
+    with server, lm_at(server.url, mode, cache=True) as lm:
         with pytest.raises(LMGatewayError) as caught:
-            colour.ask(lm, PROMPT)
-        colour.ask(lm, PROMPT)
+            mode.ask(lm, PROMPT)
+        mode.ask(lm, PROMPT)
         shown = [repr(lm), repr(vars(lm)), repr(lm.settings), repr(list(lm.history)), caplog.text]
         pickles = pickle.dumps([lm, caught.value])
         server.requests.clear()

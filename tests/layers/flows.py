@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 from lmgateway._call.endpoint import Endpoint
 from lmgateway._call.kinds import COMPLETE
 from lmgateway._drive.cancel import Deadline
-from lmgateway._layers.call import Call, Step
+from lmgateway._layers.context import Call, Step
 from lmgateway.types import Completion, Effect, Emit, Flow, Options, Request, Sleep
 
 Outcome = BaseException | str

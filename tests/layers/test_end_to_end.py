@@ -63,7 +63,7 @@ OPEN = head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chu
 END = event("", finish_reason="stop") + chunk(b"data: [DONE]\n\n") + chunk(b"")
 STREAM = [receive(), send(OPEN + event("ye") + event("s") + END)]
 
-Colour = Callable[[Any, str], Any]
+Mode = Callable[[Any, str], Any]
 
 
 def plain(lm: Any, prompt: str) -> Any:
@@ -89,7 +89,7 @@ def streamed_async(lm: Any, prompt: str) -> Any:
     return asyncio.run(main())
 
 
-COLOURS = [
+MODES = [
     pytest.param(plain, FINE, id="sync"),
     pytest.param(plain_async, FINE, id="async"),
     pytest.param(streamed, STREAM, id="stream"),
@@ -121,7 +121,7 @@ def lm_at(server: FaultServer, *, limits: Limits | None = None, **keywords: Any)
 # -- retries -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ask, fine", COLOURS)
+@pytest.mark.parametrize("ask, fine", MODES)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -131,7 +131,7 @@ def lm_at(server: FaultServer, *, limits: Limits | None = None, **keywords: Any)
     ],
 )
 def test_two_failures_and_an_answer_are_an_answer(
-    ask: Colour, fine: Any, fault: Any, events: list[CallEvent]
+    ask: Mode, fine: Any, fault: Any, events: list[CallEvent]
 ) -> None:
     with FaultServer(fault, fault, fine) as server, lm_at(server) as lm:
         completion = ask(lm, "Hi")
@@ -141,8 +141,8 @@ def test_two_failures_and_an_answer_are_an_answer(
     assert (seen.outcome, seen.attempts, seen.endpoint) == ("ok", 3, "chat/completions")
 
 
-@pytest.mark.parametrize("ask, fine", COLOURS)
-def test_attempts_are_counted_over_the_whole_stack(ask: Colour, fine: Any) -> None:
+@pytest.mark.parametrize("ask, fine", MODES)
+def test_attempts_are_counted_over_the_whole_stack(ask: Mode, fine: Any) -> None:
     with FaultServer([receive(), reset()]) as server, lm_at(server) as lm:
         with pytest.raises(ConnectionFailedError, match="attempt 3 of 3") as caught:
             ask(lm, "Hi")
@@ -150,16 +150,16 @@ def test_attempts_are_counted_over_the_whole_stack(ask: Colour, fine: Any) -> No
     assert "attempt 2 failed" in notes(caught.value)
 
 
-@pytest.mark.parametrize("ask, fine", COLOURS)
-def test_a_refusal_is_asked_once(ask: Colour, fine: Any) -> None:
+@pytest.mark.parametrize("ask, fine", MODES)
+def test_a_refusal_is_asked_once(ask: Mode, fine: Any) -> None:
     with FaultServer([reply(b"{}", 400, JSON)]) as server, lm_at(server) as lm:
         with pytest.raises(InvalidRequestError):
             ask(lm, "Hi")
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("ask, fine", COLOURS)
-def test_retry_after_is_waited(ask: Colour, fine: Any) -> None:
+@pytest.mark.parametrize("ask, fine", MODES)
+def test_retry_after_is_waited(ask: Mode, fine: Any) -> None:
     slow = [reply(b"{}", 429, {**JSON, "Retry-After": "1"})]
     with FaultServer(slow, fine) as server, lm_at(server) as lm:
         ask(lm, "Hi")
@@ -167,8 +167,8 @@ def test_retry_after_is_waited(ask: Colour, fine: Any) -> None:
     assert 1.0 <= second.at - first.at < 5.0
 
 
-@pytest.mark.parametrize("ask, fine", COLOURS)
-def test_a_retry_after_beyond_the_deadline_is_raised_at_once(ask: Colour, fine: Any) -> None:
+@pytest.mark.parametrize("ask, fine", MODES)
+def test_a_retry_after_beyond_the_deadline_is_raised_at_once(ask: Mode, fine: Any) -> None:
     slow = [reply(b"{}", 429, {**JSON, "Retry-After": "50"})]
     with FaultServer(slow) as server, lm_at(server, timeout=20) as lm:
         with pytest.raises(RateLimitError) as caught:
@@ -192,9 +192,9 @@ def test_nothing_is_attempted_again_after_a_piece() -> None:
 # -- fallbacks ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ask, fine", COLOURS)
+@pytest.mark.parametrize("ask, fine", MODES)
 def test_a_dead_provider_falls_back_and_the_answer_says_so(
-    ask: Colour, fine: Any, events: list[CallEvent], monkeypatch: pytest.MonkeyPatch
+    ask: Mode, fine: Any, events: list[CallEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FaultServer(BUSY) as dead, FaultServer(fine) as alive:
         monkeypatch.setenv("OPENAI_API_BASE", alive.url)

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from layers.flows import Pump, call_of
 
-from lmgateway._layers.call import Call, Step
+from lmgateway._layers.context import Call, Step
 from lmgateway._layers.fallback import fallback
 from lmgateway._layers.limit import Limits, limit, limiters
 from lmgateway._layers.observe import observe, on_call
@@ -37,19 +37,19 @@ def watched(call: Call) -> Step:
 
 
 def limited(call: Call) -> Step:
-    from lmgateway._layers.call import Attempt
+    from lmgateway._layers.context import Attempt
 
     def send(exchange: Exchange) -> Flow[Completion]:
         return (yield from failing(Request("m")))
 
     def step(request: Request) -> Flow[Completion]:
-        scope = Attempt(call, request)
+        attempt = Attempt(call, request)
         try:
             layer = limit(Limits(rpm=1e9, tpm=1e9, in_flight=1))
-            completion: Completion = yield from layer(send, scope)(HTTPRequest("GET", "", "/"))
+            completion: Completion = yield from layer(send, attempt)(HTTPRequest("GET", "", "/"))
             return completion
         finally:
-            scope.exit()
+            attempt.exit()
 
     return step
 

@@ -19,7 +19,7 @@ from support.permits import held, queued
 from lmgateway import LM, get_lm
 from lmgateway._drive.loops import arun, run
 from lmgateway._drive.workers import run_blocking
-from lmgateway._layers.call import Attempt, Call, Send
+from lmgateway._layers.context import Attempt, Call, Send
 from lmgateway._layers.limit import Limits, estimate, limit, limiter_for, limiters
 from lmgateway.errors import ConnectionFailedError, InvalidSettingError, RequestTimeoutError
 from lmgateway.lm import spec_of
@@ -73,11 +73,11 @@ def exchange_of(
     exchange: Exchange = POST,
 ) -> Flow[Any]:
     """One attempt that makes one exchange."""
-    scope = Attempt(call or call_of(), request or Request("m", "Hi"))
+    attempt = Attempt(call or call_of(), request or Request("m", "Hi"))
     try:
-        return (yield from limit(limits)(send, scope)(exchange))
+        return (yield from limit(limits)(send, attempt)(exchange))
     finally:
-        scope.exit()
+        attempt.exit()
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -310,7 +310,7 @@ class Pieces:
         self.closed += 1
 
 
-def streamed(pieces: Pieces, seen: list[int], reads: int, scope: Attempt) -> Flow[None]:
+def streamed(pieces: Pieces, seen: list[int], reads: int, attempt: Attempt) -> Flow[None]:
     """An attempt that reads a stream so many times; notes the places taken in between."""
 
     def send(exchange: Exchange) -> Flow[Any]:
@@ -318,7 +318,7 @@ def streamed(pieces: Pieces, seen: list[int], reads: int, scope: Attempt) -> Flo
         yield Sleep(0)
 
     try:
-        response = yield from limit(ONE)(send, scope)(POST)
+        response = yield from limit(ONE)(send, attempt)(POST)
         seen.append(flying(ONE))
         for _ in range(reads):
             yield from response.source.read()
@@ -327,7 +327,7 @@ def streamed(pieces: Pieces, seen: list[int], reads: int, scope: Attempt) -> Flo
             response.source.close()
             seen.append(flying(ONE))
     finally:
-        scope.exit()
+        attempt.exit()
 
 
 @pytest.mark.parametrize(
@@ -348,14 +348,14 @@ def test_a_stream_holds_its_place_until_it_is_over(reads: int, seen: list[int]) 
 
 
 def test_a_streams_place_belongs_to_its_reader() -> None:
-    scope = Attempt(call_of(), Request("m", "Hi"))
-    flow = streamed(Pieces(), [], 1, scope)
+    attempt = Attempt(call_of(), Request("m", "Hi"))
+    flow = streamed(Pieces(), [], 1, attempt)
 
     def send(exchange: Exchange) -> Flow[Any]:
         return HTTPResponse(200, source=Pieces())
         yield Sleep(0)
 
-    response = Pump().run(limit(ONE)(send, scope)(POST))
+    response = Pump().run(limit(ONE)(send, attempt)(POST))
     with ThreadPoolExecutor(1) as pool:  # another thread goes on reading
         pool.submit(Pump().run, response.source.read()).result(10)
     second = exchange_of(ONE, Server())
@@ -363,14 +363,14 @@ def test_a_streams_place_belongs_to_its_reader() -> None:
     assert isinstance(wait, Wait)
     assert wait.owner is None
     second.close()
-    scope.exit()
+    attempt.exit()
     flow.close()
 
 
 def test_an_answer_that_came_whole_holds_nothing() -> None:
-    scope = Attempt(call_of(), Request("m", "Hi"))
+    attempt = Attempt(call_of(), Request("m", "Hi"))
     for _ in range(2):  # a provider may make several exchanges in one attempt
-        Pump().run(limit(ONE)(at_once, scope)(POST))
+        Pump().run(limit(ONE)(at_once, attempt)(POST))
         assert flying(ONE) == 0
 
 
@@ -449,7 +449,7 @@ def test_work_that_had_not_begun_when_it_was_abandoned_never_runs() -> None:
 
 def test_streamed_work_may_begin_after_its_head_was_answered() -> None:
     kept: list[Blocking] = []
-    scope = Attempt(call_of(), Request("m", "Hi"))
+    attempt = Attempt(call_of(), Request("m", "Hi"))
 
     def head_first(exchange: Exchange) -> Flow[Any]:
         assert isinstance(exchange, Blocking)
@@ -459,12 +459,12 @@ def test_streamed_work_may_begin_after_its_head_was_answered() -> None:
 
     pushed: list[bytes] = []
     work = Blocking(lambda push: push(b"piece"), stream=True)
-    Pump().run(limit(ONE)(head_first, scope)(work))
+    Pump().run(limit(ONE)(head_first, attempt)(work))
     assert flying(ONE) == 1
     kept[0].fn(pushed.append)
     assert pushed == [b"piece"]
     assert flying(ONE) == 0
-    scope.exit()
+    attempt.exit()
 
 
 # -- requests and tokens a minute --------------------------------------------------------------
@@ -509,9 +509,9 @@ def test_an_image_is_not_text() -> None:
     ],
 )
 def test_usage_corrects_the_estimate(usage: Any) -> None:
-    limits, scope = Limits(tpm=600), Attempt(call_of(), Request("m", "x" * 400))
-    Pump().run(limit(limits)(at_once, scope)(POST))
-    scope.commit(answer(usage=usage))
+    limits, attempt = Limits(tpm=600), Attempt(call_of(), Request("m", "x" * 400))
+    Pump().run(limit(limits)(at_once, attempt)(POST))
+    attempt.commit(answer(usage=usage))
     assert sleeps(limits, 1) == pytest.approx([59.0], abs=0.5)
 
 
@@ -525,9 +525,9 @@ def test_usage_corrects_the_estimate(usage: Any) -> None:
     ],
 )
 def test_an_answer_that_tells_of_no_tokens_is_none_the_worse(outcome: Any) -> None:
-    limits, scope = Limits(tpm=600), Attempt(call_of(), Request("m", "Hi"))
-    Pump().run(limit(limits)(at_once, scope)(POST))
-    scope.commit(outcome)
+    limits, attempt = Limits(tpm=600), Attempt(call_of(), Request("m", "Hi"))
+    Pump().run(limit(limits)(at_once, attempt)(POST))
+    attempt.commit(outcome)
 
 
 @pytest.mark.loopback
@@ -543,10 +543,10 @@ def test_texts_to_embed_count_before_they_are_sent() -> None:
 
 
 def test_an_answer_that_was_not_sent_for_corrects_nothing() -> None:
-    limits, scope = Limits(tpm=600), Attempt(call_of(), Request("m", "Hi"))
+    limits, attempt = Limits(tpm=600), Attempt(call_of(), Request("m", "Hi"))
     sleeps(limits, 1)
-    limit(limits)(at_once, scope)
-    scope.commit(answer(usage={"total_tokens": 600}))
+    limit(limits)(at_once, attempt)
+    attempt.commit(answer(usage={"total_tokens": 600}))
     assert sleeps(limits, 1) == []
 
 

@@ -20,7 +20,7 @@ from layers.flows import Script, answer, awaited, call_of, run_step
 
 from lmgateway._drive.loops import arun, run
 from lmgateway._layers import observe as module
-from lmgateway._layers.call import Call, Step
+from lmgateway._layers.context import Call, Step
 from lmgateway._layers.fallback import fallback
 from lmgateway._layers.observe import CallEvent, observe, on_call
 from lmgateway._layers.retry import retry

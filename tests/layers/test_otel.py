@@ -12,7 +12,7 @@ import pytest
 from layers.flows import Script, awaited, call_of, run_step
 
 from lmgateway._drive.loops import arun
-from lmgateway._layers.call import Call
+from lmgateway._layers.context import Call
 from lmgateway._layers.observe import observe
 from lmgateway.errors import ServerError
 from lmgateway.types import Completion, Emit, Flow, Request
@@ -86,7 +86,7 @@ def whole(request: Request) -> Flow[Completion]:
 
 def call_at(host: str | None = "host.test:8000", path: str | None = "/chat/completions") -> Call:
     call = call_of("mistral")
-    call.host, call.path, call.attempt = host, path, 2
+    call.host, call.path, call.attempts = host, path, 2
     return call
 
 

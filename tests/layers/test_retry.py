@@ -63,7 +63,7 @@ def test_only_what_may_pass_is_attempted_again(error: LMGatewayError, runs: int)
     with pytest.raises(type(error)) as caught:
         run_step(retry(step, call))
     assert caught.value is error
-    assert step.runs == call.attempt == runs
+    assert step.runs == call.attempts == runs
 
 
 def test_an_answer_after_failures_is_the_answer() -> None:

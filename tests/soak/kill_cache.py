@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from lmgateway._store import inventory
-from lmgateway._store.exchange import Key
+from lmgateway._store.serialization import Key
 from lmgateway._store.sqlite import Store
 
 WRITERS = 4

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
-from lmgateway._call.attempt import attempt
+from lmgateway._call.attempt import attempt_step
 from lmgateway._call.endpoint import Endpoint
 from lmgateway._call.kinds import COMPLETE
 from lmgateway._drive.cancel import Deadline
 from lmgateway._drive.loops import advance, arun, run
-from lmgateway._layers.call import Call, EffectLayer
+from lmgateway._layers.context import Call, EffectLayer
 from lmgateway._transports.protocols import BodySource
 from lmgateway.errors import (
     LMGatewayError,
@@ -154,7 +154,7 @@ class Where:
 
     base_url: str | None = BASE
     provider: str = "one"
-    source: str = "the test's provider"
+    described: str = "the test's provider"
 
     def secrets(self) -> tuple[str, ...]:
         return (CANARY,)
@@ -165,10 +165,10 @@ class Where:
     def identity(self) -> str:
         return "we"
 
-    def missing_base(self) -> LMGatewayError:
+    def missing_base_error(self) -> LMGatewayError:
         return MissingCredentialError("set ONE_API_BASE")
 
-    def missing_key(self, request: HTTPRequest) -> None: ...
+    def missing_key_error(self, request: HTTPRequest) -> None: ...
 
     def explain(self, error: LMGatewayError) -> None: ...
 
@@ -192,7 +192,7 @@ class World:
         chosen = Options(**{"timeout": 30.0, **known})
         deadline, where = Deadline(chosen.timeout), cast(Endpoint, self.where)
         call = Call(COMPLETE, where.provider, chosen, where, deadline)
-        step = attempt(self.provider, call, (self.layer,))
+        step = attempt_step(self.provider, call, (self.layer,))
         self.last_call = call
         return step(Request("m", prompt, params=params, stream=stream)), call
 

@@ -16,7 +16,7 @@ import pytest
 import trustme
 from support.fault_server import FaultServer, Script, start_tls
 
-from lmgateway._transports.errors import host_of
+from lmgateway._transports.errors import host_and_port
 from lmgateway._transports.protocols import TransportOptions
 from lmgateway.errors import LMGatewayError
 from lmgateway.types import HTTPRequest
@@ -188,7 +188,7 @@ def _check_failure(
     took, error = monotonic() - began, caught.value
     assert type(error) is failure.kind
     assert error.retryable is failure.retryable
-    assert error.host == host_of(url)
+    assert error.host == host_and_port(url)
     message = str(error)
     for mention in failure.mentions:
         assert mention.replace("{server}", server.host) in message

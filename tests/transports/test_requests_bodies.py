@@ -81,7 +81,7 @@ def test_piece_is_delivered_before_the_next_is_sent(
         assert body.read(deadline) == b""
 
 
-def test_deadline_stands_while_paused(transport: RequestsTransport) -> None:
+def test_a_deadline_whose_clock_is_stopped_stands(transport: RequestsTransport) -> None:
     looked = threading.Event()
     script = [receive(), send(head(200, SSE), chunk(b"one")), await_event(looked)]
     script += [send(chunk(b"two"), chunk(b""))]
@@ -89,9 +89,9 @@ def test_deadline_stands_while_paused(transport: RequestsTransport) -> None:
         deadline = Deadline(0.5)
         body = body_of(transport.send(post(server.url, stream=True), deadline))
         assert body.read(deadline) == b"one"
-        deadline.pause()
+        deadline.stop_clock()
         threading.Event().wait(0.8)  # longer than the deadline
-        deadline.resume()
+        deadline.start_clock()
         looked.set()
         assert body.read(deadline) == b"two"
 

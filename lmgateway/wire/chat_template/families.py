@@ -38,8 +38,8 @@ class Family:
     tools: bool = False
 
     @property
-    def source(self) -> str:
-        """The template's jinja source."""
+    def template(self) -> str:
+        """The template, as jinja source."""
         return _read(self.file or f"{self.name}.jinja")
 
 

@@ -182,7 +182,7 @@ def resolve(template: str | Template | Family) -> Template:
 
 def _bundled(family: Family) -> Template:
     tokens = {"bos_token": family.bos_token, "eos_token": family.eos_token}
-    return Template(family.name, family.source, family, tokens)
+    return Template(family.name, family.template, family, tokens)
 
 
 def _from_file(path: Path) -> Template:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from lmgateway._store.exchange import describe, identify
+from lmgateway._store.serialization import describe, identify
 from lmgateway.errors import InputError
 from lmgateway.types import Message, Request
 from lmgateway_anthropic.build import DEFAULT_MAX_TOKENS, build

@@ -1,4 +1,4 @@
-"""What the layers of one call share: the call, one attempt of it, and the types of layers.
+"""What the layers of one call share: the call, one attempt of it, the kinds' type, the layer types.
 
 *Step layers* see a request and its answer: observe > fallback > retry > the attempt.
 *Effect layers* see each exchange on its way out: the attempt > cache > limit > the wire.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .._base.masking import Plain, words
 from .._drive.cancel import Deadline
-from .._store.exchange import is_secret_header
+from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError
 from ..types import Completion, Exchange, Flow, Options
 
@@ -39,8 +39,8 @@ class Kind:
             messages. Returns a new dict, or raises PluginContractError or ResponseFormatError.
         request: Makes the request: of the model, what the user gave, parameters and timeout.
         params: Parameters that it has beside those of the plugin's Info; None if it has none.
-        kept: What the history keeps of an answer, by name; None if it is no answer of a model:
-            then neither the history nor ``usage()`` know it.
+        history_entry: What the history keeps of an answer, by name; None if it is no answer of a
+            model: then neither the history nor ``usage()`` know it.
         fallbacks: Which of the LM's fallbacks may answer in its place: ``any``, those with the
             ``same model``, or ``none``. Those that are given to the call itself always may.
         takes_request: Whether the hook is given the request, and not the settings alone.
@@ -51,7 +51,7 @@ class Kind:
     normalize: Callable[[Any, Any, str], Any]
     request: Callable[..., Any]
     params: frozenset[str] | None = frozenset()
-    kept: Callable[[Any], Mapping[str, Any]] | None = None
+    history_entry: Callable[[Any], Mapping[str, Any]] | None = None
     fallbacks: Literal["any", "same model", "none"] = "any"
     takes_request: bool = True
 
@@ -68,7 +68,7 @@ class Call:
         options: The core options, those of the call merged over those of the LM.
         endpoint: Where its requests go and as whom.
         deadline: Shared by all attempts, waits and fallbacks of the call.
-        attempt: How many attempts have begun.
+        attempts: How many attempts have begun.
         emitted: How many pieces have been handed to the user.
         started: ``time.monotonic()`` at the beginning.
         first_piece: ``time.monotonic()`` of the first piece.
@@ -78,7 +78,7 @@ class Call:
             none was sent.
         path: The path of that request.
         cached: Whether the last attempt was answered by the cache or a recording.
-        current: The attempt that is under way, until it has exited.
+        current_attempt: The attempt that is under way, until it has exited.
     """
 
     kind: Kind
@@ -86,7 +86,7 @@ class Call:
     options: Options
     endpoint: Endpoint = field(repr=False)
     deadline: Deadline
-    attempt: int = 0
+    attempts: int = 0
     emitted: int = 0
     started: float = field(default_factory=monotonic)
     first_piece: float | None = None
@@ -95,7 +95,7 @@ class Call:
     host: str | None = None
     path: str | None = None
     cached: bool = False
-    current: Attempt | None = None
+    current_attempt: Attempt | None = None
 
     def all_secrets(self) -> Iterator[str]:
         """All that must be shown nowhere: configured secrets, and tokens made for this call."""
@@ -107,8 +107,8 @@ class Call:
 
     def leave(self) -> None:
         """Release what an attempt still holds because Ctrl-C cut its own exit short."""
-        if self.current is not None:
-            self.current.exit()
+        if self.current_attempt is not None:
+            self.current_attempt.exit()
 
 
 class Attempt:
@@ -132,7 +132,7 @@ class Attempt:
         self._commits: list[Callable[[Any], None]] = []
         self._exits: list[Callable[[], None]] = []
         self._failures: list[Callable[[LMGatewayError], bool]] = []
-        call.current = self
+        call.current_attempt = self
 
     def on_commit(self, action: Callable[[Any], None]) -> None:
         """Run with the answer once that has been validated, before the exits."""
@@ -179,7 +179,7 @@ class Attempt:
                 self.exit()
                 raise
             exits.pop()
-        self.call.current = None
+        self.call.current_attempt = None
 
 
 Send: TypeAlias = Callable[[Exchange], Flow[Any]]

@@ -1,4 +1,4 @@
-"""The flow of one hook: the plugin's generator, whose exchanges pass the layers to the wire.
+"""How a plugin's hook is run: its generator, whose exchanges pass the layers to the wire.
 
 The order is: provider > effect layers (cache > limit) > wire. The provider yields an exchange, and
 the layers are called like one function. The innermost one fills in what only a request needs that
@@ -17,7 +17,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
-from .._layers.call import Attempt, Call, EffectLayer, Send
+from .._layers.context import Attempt, Call, EffectLayer, Send
 from .._transports.checks import check_headers
 from ..errors import (
     OUT_OF_STACK,
@@ -32,7 +32,7 @@ from ..types import Blocking, Delta, Emit, Exchange, Flow, HTTPRequest, Read, Sl
 if TYPE_CHECKING:
     from .endpoint import Endpoint
 
-__all__ = ["Hook", "complain", "credentials", "exchange", "fault", "host_of"]
+__all__ = ["Hook", "complain", "credentials", "fault", "netloc_of", "run_hook"]
 
 #: So many pieces of a stream are joined to one.
 PIECES = 1024
@@ -43,26 +43,26 @@ Hook: TypeAlias = Callable[..., Any]
 T = TypeVar("T")
 
 
-def exchange(hook: Hook, attempt: Attempt, layers: Sequence[EffectLayer] = ()) -> Flow[Any]:
+def run_hook(hook: Hook, attempt: Attempt, layers: Sequence[EffectLayer] = ()) -> Flow[Any]:
     """The flow of one hook, through the layers out to the wire; its value is unchecked."""
-    send: Send = partial(_wire, attempt)
+    send: Send = partial(_send_to_wire, attempt)
     for layer in reversed(layers):
         send = layer(send, attempt)
     try:
-        outcome = hook(request=attempt.request)
+        returned = hook(request=attempt.request)
     except LMGatewayError:
         raise
     except (Exception, SystemExit) as error:
         raise fault(error, attempt.call.endpoint) from error
-    if type(outcome) is GeneratorType or isinstance(outcome, Generator):
-        return _pump(outcome, send, attempt)
-    return _at_once(outcome)
+    if type(returned) is GeneratorType or isinstance(returned, Generator):
+        return _pump(returned, send, attempt)
+    return _at_once(returned)
 
 
-def _at_once(outcome: T) -> Flow[T]:
+def _at_once(returned: T) -> Flow[T]:
     """The flow of a hook that has nothing to ask for."""
     yield from ()
-    return outcome
+    return returned
 
 
 def _pump(flow: Flow[Any], send: Send, attempt: Attempt) -> Flow[Any]:
@@ -129,20 +129,20 @@ def complain(error: BaseException, endpoint: Endpoint, secrets: Iterable[str], w
 def fault(error: BaseException, endpoint: Endpoint, when: str = "while it answered") -> PluginError:
     """The error to raise in place of one that a plugin must not raise."""
     if isinstance(error, RecursionError):
-        return PluginError(f"{endpoint.source} raised RecursionError {when}: {OUT_OF_STACK}")
+        return PluginError(f"{endpoint.described} raised RecursionError {when}: {OUT_OF_STACK}")
     try:
         said = excerpt(str(error))
     except Exception:  # a class of its own, which is faulty as well
         said = "its message cannot be read"
     return PluginError(
-        f"{endpoint.source} raised {type(error).__name__} {when}: {said}; "
+        f"{endpoint.described} raised {type(error).__name__} {when}: {said}; "
         "this is a fault of the plugin"
     )
 
 
 def _no_effect(effect: object, endpoint: Endpoint) -> PluginContractError:
     return PluginContractError(
-        f"{endpoint.source} yielded a {type(effect).__name__}, which is no effect: "
+        f"{endpoint.described} yielded a {type(effect).__name__}, which is no effect: "
         "yield from send(...), read(...), or yield Emit(...)"
     )
 
@@ -176,7 +176,7 @@ def _are_texts(headers: Mapping[Any, Any]) -> bool:
 
 def _unsound(effect: object, endpoint: Endpoint) -> PluginContractError:
     return PluginContractError(
-        f"{endpoint.source} yielded a {type(effect).__name__} with a wrong value in it: "
+        f"{endpoint.described} yielded a {type(effect).__name__} with a wrong value in it: "
         "lmgateway.types says what each effect holds"
     )
 
@@ -196,7 +196,7 @@ def _note(effect: Emit, attempt: Attempt) -> None:
         pieces[joined:] = ["".join(pieces[joined:])]
 
 
-def _wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
+def _send_to_wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
     """The innermost send: it fills in what a request needs only when it really goes out."""
     if isinstance(exchange, Blocking):
         from .._drive.workers import run_blocking
@@ -204,8 +204,8 @@ def _wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
         response = yield from run_blocking(exchange)
     else:
         call = attempt.call
-        request = _resolved(exchange, call)
-        call.host, call.path = host_of(request.base_url or ""), request.path
+        request = _completed(exchange, call)
+        call.host, call.path = netloc_of(request.base_url or ""), request.path
         try:
             response = yield request
         except InputError:
@@ -218,12 +218,12 @@ def _wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
     return response
 
 
-def _resolved(request: HTTPRequest, call: Call) -> HTTPRequest:
+def _completed(request: HTTPRequest, call: Call) -> HTTPRequest:
     """The request as it is sent: with a base URL, credentials and all headers."""
     endpoint = call.endpoint
     base_url = request.base_url if request.base_url is not None else endpoint.base_url
     if not base_url:
-        raise endpoint.missing_base()
+        raise endpoint.missing_base_error()
     proofs = credentials(request, endpoint)
     if proofs:
         call.proofs = (*call.proofs, proofs)
@@ -246,7 +246,7 @@ def credentials(request: HTTPRequest, endpoint: Endpoint) -> Mapping[str, str]:
     """
     auth = request.auth
     if auth is None:
-        if (problem := endpoint.missing_key(request)) is not None:
+        if (problem := endpoint.missing_key_error(request)) is not None:
             raise problem
         return {}
     try:
@@ -286,12 +286,12 @@ def _no_proofs(proofs: Any, endpoint: Endpoint) -> PluginContractError:
     else:
         what = f"a {type(proofs).__name__}"
     return PluginContractError(
-        f"{endpoint.source} gave as auth {what}: the contract wants a SecretStr, or a function "
+        f"{endpoint.described} gave as auth {what}: the contract wants a SecretStr, or a function "
         'that returns headers such as {"Authorization": "Bearer ..."}'
     )
 
 
 @lru_cache(maxsize=256)
-def host_of(url: str) -> str:
+def netloc_of(url: str) -> str:
     """``host[:port]`` of a URL, without user information."""
     return urlsplit(url).netloc.rpartition("@")[2]

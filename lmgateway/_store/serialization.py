@@ -1,4 +1,4 @@
-"""Exchanges as data: the identity of a request, and responses to bytes and back."""
+"""Exchanges as data: a request as JSON and its key, a response as bytes and back."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = [
     "identify",
     "is_head",
     "is_secret_header",
-    "kept_headers",
     "shaping",
-    "vary",
+    "stored_headers",
+    "with_headers",
     "write_json",
 ]
 
@@ -89,11 +89,11 @@ def identify(description: Mapping[str, JSON], base_url: str | None = None) -> Ke
     return Key(sha256(SCHEMA + text.encode()).digest(), base)
 
 
-def vary(key: Key, headers: Mapping[str, Any]) -> Key:
+def with_headers(key: Key, headers: Mapping[str, Any]) -> Key:
     """The key for a request with these headers of the user's own."""
-    if not headers or not (told := shaping(headers)):
+    if not headers or not (meant := shaping(headers)):
         return key
-    digest = sha256(SCHEMA + key.request + _canonical(told).encode()).digest()
+    digest = sha256(SCHEMA + key.request + _canonical(meant).encode()).digest()
     return key._replace(request=digest)
 
 
@@ -125,8 +125,8 @@ def _digest_base(base_url: str | None) -> bytes | None:
     return None if base_url is None else sha256(base_url.rstrip("/").encode()).digest()[:16]
 
 
-def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The response headers that are stored; any other may hold a cookie or a token."""
+def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The response headers that cache and recordings store; others may hold a cookie or token."""
     return {
         name: value
         for name, value in headers.items()
@@ -134,26 +134,26 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def encode(outcome: Any) -> bytes | None:
+def encode(response: Any) -> bytes | None:
     """The response of an exchange as bytes; None if it cannot be stored.
 
     Args:
-        outcome: An HTTPResponse that came whole or whose source is a Replay, bytes, or JSON that
+        response: An HTTPResponse that came whole or whose source is a Replay, bytes, or JSON that
             survives being written and read.
     """
     head: dict[str, JSON]
-    if isinstance(outcome, HTTPResponse):
-        head = {"status": outcome.status, "headers": kept_headers(outcome.headers)}
-        body: bytes | None = outcome.body
-        if isinstance(outcome.source, Replay):
-            head["chunks"] = [len(chunk) for chunk in outcome.source.chunks]
-            body = b"".join(outcome.source.chunks)
-        elif outcome.source is not None:
+    if isinstance(response, HTTPResponse):
+        head = {"status": response.status, "headers": stored_headers(response.headers)}
+        body: bytes | None = response.body
+        if isinstance(response.source, Replay):
+            head["chunks"] = [len(chunk) for chunk in response.source.chunks]
+            body = b"".join(response.source.chunks)
+        elif response.source is not None:
             return None
-    elif isinstance(outcome, bytes):
-        head, body = {"kind": "bytes"}, outcome
+    elif isinstance(response, bytes):
+        head, body = {"kind": "bytes"}, response
     else:
-        head, body = {"kind": "json"}, write_json(outcome)
+        head, body = {"kind": "json"}, write_json(response)
     if body is None:
         return None
     payload = json.dumps(head, separators=(",", ":")).encode() + b"\n" + body
@@ -162,13 +162,13 @@ def encode(outcome: Any) -> bytes | None:
     return _COMPRESSED + zlib.compress(payload, 1)
 
 
-def write_json(outcome: Any) -> bytes | None:
+def write_json(response: Any) -> bytes | None:
     """A return value as JSON; None if reading it back gives another value."""
-    if outcome is None:  # no answer
+    if response is None:  # no answer
         return None
     try:
-        text = json.dumps(outcome, allow_nan=False)
-        return text.encode() if json.loads(text) == outcome else None
+        text = json.dumps(response, allow_nan=False)
+        return text.encode() if json.loads(text) == response else None
     except (TypeError, ValueError, RecursionError):
         return None
 
