@@ -132,7 +132,7 @@ class Spec:
         model = selection.model or plugin.info.default_model or ""
         if model or needs_model:
             model = validation.check_model(model, selection.provider)
-        params |= {name: value for name, value in by_kind.params.items() if value is not None}
+        params |= by_kind.params
         system = system if by_kind.system is None else by_kind.system
         layers = _layers(selection)
         return cls(
@@ -343,7 +343,7 @@ def _check_setting(name: str, each: Provenance, plugin: Plugin) -> None:
 def _checked_system(system: object) -> str:
     if not isinstance(system, str):
         raise InputError(f"system must be a str, not {type(system).__name__}")
-    validation.check_text(system, "system")
+    validation.check_json(system, "system")
     return system
 
 

@@ -17,14 +17,9 @@ from ..errors import InputError, UnknownParameterError, UnsupportedError
 from ..types import Message, Options, Request
 
 __all__ = ["check_capabilities", "check_messages", "check_model", "check_options", "check_params"]
-__all__ += ["check_prompt", "check_text", "check_texts"]
+__all__ += ["check_json", "check_prompt", "check_texts"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-
-
-def check_text(text: str, name: str) -> None:
-    """Refuse what UTF-8 cannot carry; raises InputError with the offset."""
-    check_json(text, name)
 
 
 def check_prompt(prompt: object) -> str:
@@ -34,7 +29,7 @@ def check_prompt(prompt: object) -> str:
             f"the prompt must be a str, not {type(prompt).__name__}"
             + ("; give a conversation as messages=" if isinstance(prompt, list) else "")
         )
-    check_text(prompt, "the prompt")
+    check_json(prompt, "the prompt")
     return prompt
 
 
@@ -75,7 +70,7 @@ def check_model(model: object, provider: str) -> str:
     """A model's name is one line of text; raises InputError otherwise."""
     if not isinstance(model, str) or not model.strip():
         raise InputError(f"{provider} needs a model: give model=, or a name 'provider/model'")
-    check_text(model, "the model's name")
+    check_json(model, "the model's name")
     if not model.isprintable() or model != model.strip():
         raise InputError(
             "the model's name must be one line of printable characters, "

@@ -86,7 +86,7 @@ def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | D
                     raise _unknown(effect)
             except Exception as error:
                 resume, value = flow.throw, error
-            except BaseException as error:
+            except BaseException as error:  # Ctrl-C goes before a cancel of ours
                 resume, value = flow.throw, error
                 continue
             if deadline.cancelled:

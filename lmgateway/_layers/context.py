@@ -22,7 +22,7 @@ from ..types import Completion, Exchange, Flow, Options
 if TYPE_CHECKING:
     from .._call.endpoint import Endpoint
 
-__all__ = ["Attempt", "Call", "EffectLayer", "Kind", "Send", "Step", "StepLayer"]
+__all__ = ["Attempt", "Call", "EffectLayer", "Kind", "Send", "Step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,4 +190,3 @@ EffectLayer: TypeAlias = Callable[[Send, Attempt], Send]
 Step: TypeAlias = Callable[[Any], Flow[Any]]
 """Answers a request of any kind: one attempt, or all that a layer makes of one."""
 
-StepLayer: TypeAlias = Callable[[Step, Call], Step]
