@@ -24,11 +24,12 @@ DOCUMENT = ROOT / "docs" / "reference" / "faults.md"
 HEAD = """\
 # What may go wrong, and what is right
 
-Whatever comes in (from the user, the disk, a plugin or the service), what goes out within the deadline
-is the right answer or one `LMGatewayError`. The tests beside a row prove it. Those in `faults` go through
-`get_lm` and over real sockets, and count the requests at the server. The third column says in which ways a
-row is tried: `sync`, `async` (aiohttp), `threads` (async over worker threads), and each as a `stream`. The
-ids of a row's cases begin with its words, so `pytest -k x-should-retry` runs them.
+Whatever comes in (from the user, the disk, a plugin or the service), what goes out within the
+deadline is the right answer or one `LMGatewayError`. The tests beside a row prove it. Those in
+`faults` go through `get_lm` and over real sockets, and count the requests at the server. The third
+column says in which ways a row is tried: `sync`, `async` (aiohttp), `threads` (async over worker
+threads), and each as a `stream`. The ids of a row's cases begin with its words, so
+`pytest -k x-should-retry` runs them.
 
 This page is generated: `make faults`.
 """
