@@ -1,4 +1,7 @@
-"""The site's navigation: every page there is, by folder, in the order a reader needs them."""
+"""The site's navigation: every page there is, by folder, in the order a reader needs them.
+
+And the ``::`` that announces a block of code in a docstring is shown as a colon, or not at all.
+"""
 
 from __future__ import annotations
 
@@ -25,3 +28,8 @@ def on_config(config: Any) -> Any:
             nav.append({title: paths})
     config["nav"] = nav
     return config
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Called by mkdocs with each page's HTML."""
+    return html.replace("<p>::</p>", "").replace("::</p>", ":</p>")

@@ -24,11 +24,12 @@ DOCUMENT = ROOT / "docs" / "reference" / "faults.md"
 HEAD = """\
 # What may go wrong, and what is right
 
-Whatever comes in, from the user, the disk, a plugin or the wire, what goes out within the deadline
-is the right answer or one `LMGatewayError`. Each row below is proven by the tests beside it: those
-in `faults` through `get_lm` and over real sockets, with requests counted at the server. The colours
-are those of a call: `sync`, `async` (aiohttp), `threads` (async over worker threads), and each as a
-`stream`. The ids of a row's cases begin with its words, so `pytest -k x-should-retry` runs them.
+Whatever comes in (from the user, the disk, a plugin or the service), what goes out within the
+deadline is the right answer or one `LMGatewayError`. The tests beside a row prove it. Those in
+`faults` go through `get_lm` and over real sockets, and count the requests at the server. The third
+column says in which ways a row is tried: `sync`, `async` (aiohttp), `threads` (async over worker
+threads), and each as a `stream`. The ids of a row's cases begin with its words, so
+`pytest -k x-should-retry` runs them.
 
 This page is generated: `make faults`.
 """
@@ -76,7 +77,7 @@ def render(record: Record) -> str:
     assert not unknown, f"a test is marked with a row that is not there: {unknown}"
     parts = [HEAD]
     for section in dict.fromkeys(row.section for row in ROWS):
-        lines = ["| case | right | colours | tests |", "|---|---|---|---|"]
+        lines = ["| case | right | tried in | tests |", "|---|---|---|---|"]
         lines += [_line(row, record) for row in ROWS if row.section == section]
         parts.append(f"## {section}\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import pickle
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,50 @@ def test_the_package_says_its_version() -> None:
 
     project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
     assert lmgateway.__version__ == project["version"]
+
+
+# -- the page that shows them ------------------------------------------------------------------
+
+PAGE = (HERE.parents[1] / "docs" / "reference" / "lm.md").read_text("utf-8")
+HEADINGS = {
+    "LMOptions": "Options of an LM",
+    "CallOptions": "Options of an LM or a call",
+    "Parameters": "Parameters",
+    "EmbedParameters": "Parameters of embeddings",
+}
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table below a heading of the reference, without its first two lines."""
+    section = PAGE.partition(f"# {heading}\n")[2].partition("\n#")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+@pytest.mark.parametrize("table", HEADINGS)
+def test_the_reference_shows_every_keyword_with_its_type(table: str) -> None:
+    shown = {name: kind.replace("\\|", "|") for name, kind, _ in rows(HEADINGS[table])}
+    wanted = {f"`{name}`": f"`{' '.join(kind.split())}`" for name, kind in TABLES[table].items()}
+    assert list(shown.items()) == list(wanted.items())
+
+
+def test_the_reference_says_which_keywords_each_method_takes() -> None:
+    words = {
+        "LMOptions": "options of an LM",
+        "CallOptions": "call options",
+        "Parameters": "parameters",
+        "EmbedParameters": "parameters of embeddings",
+    }
+    told = {
+        name.replace("lm(...)", "__call__"): keywords
+        for names, _, keywords, _ in rows("Methods")
+        for name in re.findall(r"`([^`]+)`", names)
+    }
+    wanted = {name: ", ".join(words[each] for each in e.tables) for name, e in ENTRIES.items()}
+    assert told == wanted
+
+
+def test_the_reference_lists_every_member_of_an_lm() -> None:
+    listed = re.findall(r"^        - (\w+)$", PAGE, re.MULTILINE)
+    public = [name for name in vars(LM) if not name.startswith("_")]
+    assert sorted(listed) == sorted([*public, "__call__"])
