@@ -49,7 +49,7 @@ __all__ = [
     "NotFoundError", "PermissionDeniedError", "PluginContractError", "PluginError",
     "PluginLoadError", "PluginVersionError", "QuotaExceededError", "RateLimitError",
     "RequestTimeoutError", "ResponseFormatError", "ServerError", "StreamInterruptedError",
-    "TransportError", "UnknownParameterError", "UnknownProviderError", "UnsupportedError",
+    "StreamStalledError", "TransportError", "UnknownParameterError", "UnknownProviderError", "UnsupportedError",
     "api_error", "excerpt",
 ]  # fmt: skip
 
