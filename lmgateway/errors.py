@@ -49,8 +49,8 @@ __all__ = [
     "NotFoundError", "PermissionDeniedError", "PluginContractError", "PluginError",
     "PluginLoadError", "PluginVersionError", "QuotaExceededError", "RateLimitError",
     "RequestTimeoutError", "ResponseFormatError", "ServerError", "StreamInterruptedError",
-    "StreamStalledError", "TransportError", "UnknownParameterError", "UnknownProviderError", "UnsupportedError",
-    "api_error", "excerpt",
+    "StreamStalledError", "TransportError", "UnknownParameterError", "UnknownProviderError",
+    "UnsupportedError", "api_error", "excerpt",
 ]  # fmt: skip
 
 EXCERPT_LENGTH = 300

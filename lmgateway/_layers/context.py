@@ -189,4 +189,3 @@ EffectLayer: TypeAlias = Callable[[Send, Attempt], Send]
 
 Step: TypeAlias = Callable[[Any], Flow[Any]]
 """Answers a request of any kind: one attempt, or all that a layer makes of one."""
-
