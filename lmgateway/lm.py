@@ -474,6 +474,9 @@ class LM:
         return flows.ask(kinds.EMBED, self._spec, keywords, self._history, check_texts(texts))
 
 
+vars(signatures)["LM"] = LM  # where typing.get_type_hints looks for the names in a signature
+
+
 def _given(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in keywords.items() if value is not UNSET}
 

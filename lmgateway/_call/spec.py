@@ -175,7 +175,7 @@ class Spec:
         """
         if not keywords:
             return self
-        fixed = sorted(FIXED & keywords.keys())
+        fixed = sorted(n for n in FIXED & keywords.keys() if keywords[n] is not UNSET)
         if fixed:
             raise InputError(f"{fixed[0]} belongs to the LM: give it to get_lm, or to lm.copy(...)")
         told = _split(keywords, self.plugin, known)
@@ -193,7 +193,7 @@ class Spec:
             arguments=arguments,
             settings=settings,
             params={name: value for name, value in params.items() if value is not None},
-            system=self.system if told.system is None else told.system,
+            system=self.system if keywords.get("system", UNSET) is UNSET else told.system,
         )
 
     def with_(self, changes: Mapping[str, Any]) -> Spec:
