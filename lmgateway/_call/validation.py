@@ -68,7 +68,11 @@ def check_texts(texts: object) -> list[str]:
     several = [texts] if isinstance(texts, str) else list(texts)  # a column of a table, too
     if not several:
         raise InputError("give at least one text to embed")
-    return [check_prompt(text) for text in several]
+    for place, text in enumerate(several):
+        if not isinstance(text, str):
+            raise InputError(f"texts[{place}] must be a str, not {type(text).__name__}")
+        check_text(text, f"texts[{place}]")
+    return several
 
 
 def check_model(model: object, provider: str) -> str:

@@ -136,7 +136,7 @@ class Stream(_Reader[Piece, Parsed]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self.close()
 
 
 class AStream(_Reader[Piece, Parsed]):
@@ -183,4 +183,4 @@ class AStream(_Reader[Piece, Parsed]):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._close()
+        await self.aclose()
