@@ -124,6 +124,31 @@ def test_no_name_is_offered_in_its_own_place() -> None:
     assert "it takes max_tokens" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "table, name, told",
+    [
+        ("providers.openai", "model", "model belongs into a table [models.NAME]"),
+        ("providers.openai", "alias", "alias belongs into a table [models.NAME]"),
+        ("models.x", "plugin", "plugin belongs into a table [providers.NAME]"),
+        ("models.x", "api_key_env", "api_key_env belongs into a table [providers.NAME]"),
+        ("models.x.params", "api_base", "api_base is a setting: write it beside"),
+        ("models.x.params", "api_key", "api_key is a setting: write it beside"),
+        ("models.x.params", "events", "events belongs to a call: give it to stream(...)"),
+    ],
+)
+def test_what_stands_in_the_wrong_table_is_told_its_own(
+    table: str, name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tables = {"models.x": 'provider = "openai"\nmodel = "m"\n'}
+    tables[table] = tables.get(table, "") + f'{name} = "v"\n'
+    Path("lmgateway.toml").write_text("".join(f"[{t}]\n{text}" for t, text in tables.items()))
+    with pytest.raises(ConfigError) as caught:
+        get_lm("x")
+    assert told in str(caught.value)
+    assert "extra_body" not in str(caught.value)
+
+
 def test_a_provider_of_another_library_is_not_cut_in_two() -> None:
     with pytest.raises(UnknownProviderError) as caught:
         get_lm("together_ai/m")

@@ -189,8 +189,11 @@ def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
     if name == "model":
         return "the model belongs to the LM: use lm.copy(model=...)"
     fields = plugin.settings.model_fields if plugin.settings is not None else ()
-    advice = "" if name in _KEYWORDS else advise(name, [*taken, *fields, *_KEYWORDS])
-    if not advice and "extra_body" in taken:
+    if name in fields:  # in a table `params` of the file
+        return f"{name} is a setting: write it beside params, or in [providers.NAME]"
+    known = name in _KEYWORDS
+    advice = "" if known else advise(name, [*taken, *fields, *_KEYWORDS])
+    if not advice and not known and "extra_body" in taken:
         advice = f"extra_body={{{shown(name)}: ...}} sends it as it is"
     advice = advice or f"it takes {handful(name, taken) or 'none'}"
     return f"{plugin.name} has no parameter {shown(name)}: {advice}"
