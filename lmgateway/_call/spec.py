@@ -178,9 +178,9 @@ class Spec:
         """
         if not keywords:
             return self
-        fixed = sorted(n for n in FIXED & keywords.keys() if keywords[n] is not UNSET)
-        if fixed:
-            raise InputError(f"{fixed[0]} belongs to the LM: give it to get_lm, or to lm.copy(...)")
+        for name in sorted(FIXED & keywords.keys()):
+            if keywords[name] is not UNSET:
+                raise InputError(f"{name} belongs to the LM: give it to get_lm, or to lm.copy(...)")
         told = _split(keywords, self.plugin, known)
         settings = self.settings
         if told.settings and settings is not None:
