@@ -134,14 +134,16 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name == "batch":
-        return import_module("lmgateway.batch")
-    if name not in _LAZY:
-        raise AttributeError(f"module 'lmgateway' has no attribute {name!r}")
-    value = getattr(import_module(f"lmgateway.{_LAZY[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker that saw it would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name == "batch":
+            return import_module("lmgateway.batch")
+        if name not in _LAZY:
+            raise AttributeError(f"module 'lmgateway' has no attribute {name!r}")
+        value = getattr(import_module(f"lmgateway.{_LAZY[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -493,6 +493,9 @@ class LM:
         return flows.ask(kinds.EMBED, self._spec, keywords, self._history, check_texts(texts))
 
 
+vars(signatures).update(LM=LM, Self=Self)  # where typing.get_type_hints looks for them
+
+
 def _without_unset(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in keywords.items() if value is not UNSET}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,17 +21,14 @@ from typing import (
     NotRequired,
     Protocol,
     TypeAlias,
+    _SpecialForm,
     overload,
 )
 
-from typing_extensions import TypedDict, TypeVar
+from typing_extensions import TypeAliasType, TypedDict, TypeVar
 
 if TYPE_CHECKING:
-    from types import UnionType
-    from typing import _SpecialForm
-
     from pydantic import SecretStr
-    from typing_extensions import TypeAliasType
 
 __all__ = [
     "JSON", "UNSET", "Auth", "Blocking", "Choice", "Completion", "Delta", "Effect", "EmbedRequest",
@@ -74,11 +72,11 @@ class Message(TypedDict):
     tool_call_id: NotRequired[str]
 
 
-Messages: TypeAlias = "Sequence[Message | Mapping[str, Any]]"
+Messages: TypeAlias = Sequence[Message | Mapping[str, Any]]
 """A conversation: a list or a tuple of turns."""
 
 Schema: TypeAlias = (
-    "type[Parsed] | UnionType | _SpecialForm | TypeAliasType | Mapping[str, Any] | None"
+    type[Parsed] | UnionType | _SpecialForm | TypeAliasType | Mapping[str, Any] | None
 )
 """What an answer must fit: a type, or a JSON schema as a dict.
 

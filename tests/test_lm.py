@@ -11,7 +11,7 @@ import pydantic
 import pytest
 from support.fault_server import FaultServer, close, receive, reply
 
-from lmgateway import LM, errors, get_lm, hookimpl
+from lmgateway import LM, UNSET, errors, get_lm, hookimpl
 from lmgateway._call.flow import compose, prepare
 from lmgateway._drive.streams import AStream
 from lmgateway._transports import leases
@@ -63,6 +63,21 @@ def test_parameters_of_a_call_win_over_those_of_the_lm_and_none_removes_one() ->
     lm = ScriptedLM(lambda request: repr(dict(request.params)), temperature=0.5, seed=1)
     assert lm("q", temperature=1.0, seed=None) == ["{'temperature': 1.0}"]
     assert lm("q") == ["{'temperature': 0.5, 'seed': 1}"]
+
+
+@pytest.mark.parametrize(
+    "given, system", [({}, "Be brief."), ({"system": UNSET}, "Be brief."), ({"system": None}, None)]
+)
+def test_none_removes_the_system_text_too(given: dict[str, Any], system: str | None) -> None:
+    lm = ScriptedLM(lambda request: repr(request.system), system="Be brief.")
+    assert lm("q", **given) == [repr(system)]
+
+
+def test_what_belongs_to_an_lm_may_be_unset_in_a_call() -> None:
+    lm = get_lm("echo")
+    unset = dict.fromkeys(("api_base", "api_key", "config", "headers", "history", "verify"), UNSET)
+    assert lm("q", **unset) == ["q"]
+    assert lm.batch(["q"], **unset)[0]["choices"][0]["text"] == "q"
 
 
 @pytest.mark.parametrize(

@@ -410,6 +410,14 @@ def test_an_odd_field_of_what_is_asked_is_sent_or_refused(name: str, field: str)
     assert not raw
 
 
+@pytest.mark.parametrize("text", [3, None, ["a"], b"a", "a\ud800"])
+def test_a_text_that_is_none_is_named_by_its_place(text: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        get_lm("openai/m").embed(["a", text])
+    assert str(caught.value).startswith("texts[1] ")
+    assert "messages" not in str(caught.value)
+
+
 @pytest.mark.parametrize("texts", [("a", "b"), iter(["a", "b"]), {"a": 1, "b": 2}.keys()])
 def test_whatever_yields_texts_can_be_embedded(texts: Any) -> None:
     assert check_texts(texts) == ["a", "b"]

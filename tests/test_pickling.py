@@ -226,6 +226,33 @@ def test_the_state_of_another_version_is_one_typed_error(state: dict[str, Any]) 
         lm_from_state(state)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"selection": "x"},
+        {"selection": {"provider": "echo"}},
+        {"selection": {"provider": "echo", "plugin": "echo", "model": None, "more": 1}},
+        {"selection": {"provider": "echo", "plugin": "echo", "model": None, "keywords": {"n": 1}}},
+        {"arguments": [1]},
+        {"arguments": "x"},
+        {"left_behind": 3},
+    ],
+)
+def test_a_state_that_was_changed_is_one_typed_error(change: dict[str, Any]) -> None:
+    state = state_of(get_lm("echo"))
+    with pytest.raises(InputError, match="no pickled LM"):
+        lm_from_state(state | change)
+    (name,) = change
+    with pytest.raises(InputError, match="no pickled LM"):
+        lm_from_state({each: value for each, value in state.items() if each != name})
+
+
+@pytest.mark.parametrize("state", [None, "x", [1]])
+def test_what_is_no_state_at_all_is_one_typed_error(state: Any) -> None:
+    with pytest.raises(InputError, match="make it anew"):
+        lm_from_state(state)
+
+
 def test_a_plugin_that_is_not_installed_there_is_named(site_packages: SitePackages) -> None:
     state = state_of(get_lm("echo"))
     state["selection"] |= {"plugin": "elsewhere", "provider": "elsewhere"}

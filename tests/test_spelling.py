@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lmgateway import LM, ConfigError, InputError, get_lm
+from lmgateway import LM, ConfigError, InputError, UnknownProviderError, get_lm
 from lmgateway._base.spelling import advise
 
 Door = Callable[[LM, str], Any]
@@ -105,6 +105,54 @@ def test_the_keywords_of_a_batch_are_near_too(lm: LM) -> None:
         lm.batch(["x"], concurency=3)
     with pytest.raises(InputError, match="use concurrency"):
         lm.batch(["x"], max_workers=3)
+
+
+@pytest.mark.parametrize("door", ["get_lm", "copy", "call", "embed", "row of a batch"])
+@pytest.mark.parametrize(
+    "name, entry", [("events", "stream"), ("concurrency", "batch"), ("return_exceptions", "batch")]
+)
+def test_a_keyword_of_another_entry_says_which(name: str, entry: str, door: str, lm: LM) -> None:
+    with pytest.raises(InputError) as caught:
+        DOORS[door](lm, name)
+    assert f"{name} belongs to a call: give it to {entry}(...)" in str(caught.value)
+
+
+def test_no_name_is_offered_in_its_own_place() -> None:
+    with pytest.raises(InputError) as caught:
+        get_lm("echo", api_base="http://127.0.0.1:9")
+    assert "did you mean" not in str(caught.value)
+    assert "it takes max_tokens" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "table, name, told",
+    [
+        ("providers.openai", "model", "model belongs into a table [models.NAME]"),
+        ("providers.openai", "alias", "alias belongs into a table [models.NAME]"),
+        ("models.x", "plugin", "plugin belongs into a table [providers.NAME]"),
+        ("models.x", "api_key_env", "api_key_env belongs into a table [providers.NAME]"),
+        ("models.x.params", "api_base", "api_base is a setting: write it beside"),
+        ("models.x.params", "api_key", "api_key is a setting: write it beside"),
+        ("models.x.params", "events", "events belongs to a call: give it to stream(...)"),
+    ],
+)
+def test_what_stands_in_the_wrong_table_is_told_its_own(
+    table: str, name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tables = {"models.x": 'provider = "openai"\nmodel = "m"\n'}
+    tables[table] = tables.get(table, "") + f'{name} = "v"\n'
+    Path("lmgateway.toml").write_text("".join(f"[{t}]\n{text}" for t, text in tables.items()))
+    with pytest.raises(ConfigError) as caught:
+        get_lm("x")
+    assert told in str(caught.value)
+    assert "extra_body" not in str(caught.value)
+
+
+def test_a_provider_of_another_library_is_not_cut_in_two() -> None:
+    with pytest.raises(UnknownProviderError) as caught:
+        get_lm("together_ai/m")
+    assert "did you mean 'together'" in str(caught.value)
 
 
 def test_a_name_that_is_near_to_nothing_does_not_list_all_that_are_known(lm: LM) -> None:

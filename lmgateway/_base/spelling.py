@@ -161,6 +161,7 @@ def with_slash(name: str, providers: Iterable[str]) -> str:
     """A clause for a name such as ``openai:gpt-4o``, or ""."""
     for each in sorted(providers, key=len, reverse=True):
         mark, model = name[len(each) : len(each) + 1], name[len(each) + 1 :]
-        if name.lower().startswith(each.lower()) and mark and not mark.isalnum() and model.strip():
+        apart = not f"a{mark}".isidentifier()  # together_ai is a name of its own
+        if name.lower().startswith(each.lower()) and apart and model.strip():
             return f"write a slash before the model: {shown(f'{each}/{model.strip()}')}"
     return ""

@@ -51,12 +51,16 @@ def to_json(spec: Spec) -> dict[str, Any]:
 def from_json(state: Mapping[str, Any]) -> Spec:
     """The configuration that ``to_json`` wrote down.
 
-    Raises InputError for what another version of lmgateway wrote.
+    Raises InputError for what another version of lmgateway wrote, and for what is no such state.
     """
-    if state.get("version") != VERSION:
+    if not isinstance(state, Mapping) or state.get("version") != VERSION:
         raise InputError("this LM was pickled by another version of lmgateway: make it anew")
-    spec = Spec.of(Selection.from_json(state["selection"]), state["arguments"])
-    return replace(spec, left_behind=tuple(state["left_behind"]))
+    try:
+        selection, arguments = Selection.from_json(state["selection"]), dict(state["arguments"])
+        left = tuple(state["left_behind"])
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise InputError("this is no pickled LM, or it was changed: make it anew") from None
+    return replace(Spec.of(selection, arguments), left_behind=left)
 
 
 def portable_arguments(spec: Spec) -> tuple[dict[str, Any], list[str]]:

@@ -33,8 +33,11 @@ _LOCAL = frozenset({"headers", "verify", "extra_body"})
 #: Options for which None is a value of its own; any other None counts as not given.
 _NONE = frozenset({"timeout", "idle_timeout", "cache", "transport"})
 
-#: What a table of the file may hold beside settings and options, for the nearest name.
-_OF_TABLES = ("provider", "model", "params", "alias", "plugin", "api_key_env", "system")
+#: What a table of the file may hold beside settings and options, and which table that is.
+_OF_TABLES = {
+    **dict.fromkeys(("provider", "model", "params", "alias"), "[models.NAME]"),
+    **dict.fromkeys(("plugin", "api_key_env"), "[providers.NAME]"),
+}
 
 
 def resolve(
@@ -175,9 +178,9 @@ class Spec:
         """
         if not keywords:
             return self
-        fixed = sorted(FIXED & keywords.keys())
-        if fixed:
-            raise InputError(f"{fixed[0]} belongs to the LM: give it to get_lm, or to lm.copy(...)")
+        for name in sorted(FIXED & keywords.keys()):
+            if keywords[name] is not UNSET:
+                raise InputError(f"{name} belongs to the LM: give it to get_lm, or to lm.copy(...)")
         by_kind = _split(keywords, self.plugin, known)
         settings = self.settings
         if by_kind.settings and settings is not None:
@@ -193,7 +196,7 @@ class Spec:
             arguments=arguments,
             settings=settings,
             params={name: value for name, value in params.items() if value is not None},
-            system=self.system if by_kind.system is None else by_kind.system,
+            system=self.system if keywords.get("system", UNSET) is UNSET else by_kind.system,
         )
 
     def with_(self, changes: Mapping[str, Any]) -> Spec:
@@ -326,7 +329,9 @@ def _check_setting(name: str, each: Provenance, plugin: Plugin) -> None:
                 each.place,
                 f"{name} is a generation parameter: write params = {{ {name} = ... }} in a model",
             )
-        known = [*fields, *OPTION_NAMES, *_OF_TABLES, *plugin.info.params]
+        if name in _OF_TABLES:
+            raise wrong(each.place, f"{name} belongs into a table {_OF_TABLES[name]}")
+        known = [*fields, *OPTION_NAMES, *_OF_TABLES, "system", *plugin.info.params]
         advice = advise(name, known) or f"its settings are {', '.join(sorted(fields)) or 'none'}"
         raise wrong(each.place, f"{plugin.name} has no setting {name!r}: {advice}")
     from .._config.settings import secret_fields

@@ -63,7 +63,11 @@ def check_texts(texts: object) -> list[str]:
     several = [texts] if isinstance(texts, str) else list(texts)  # a column of a table, too
     if not several:
         raise InputError("give at least one text to embed")
-    return [check_prompt(text) for text in several]
+    for place, text in enumerate(several):
+        if not isinstance(text, str):
+            raise InputError(f"texts[{place}] must be a str, not {type(text).__name__}")
+        check_json(text, f"texts[{place}]")
+    return several
 
 
 def check_model(model: object, provider: str) -> str:
@@ -116,11 +120,18 @@ def _stop(value: object) -> str | None:
     return None
 
 
+#: Keywords that shape one call or batch, by the entry that takes them.
+_ENTRIES = {
+    **dict.fromkeys(("prompt", "messages", "schema"), "complete"),
+    **dict.fromkeys(("concurrency", "progress", "return_exceptions"), "batch"),
+    "events": "stream",
+}
+
 #: What one entry or the other takes, whoever is asked: for the nearest name.
 _KEYWORDS = (
     *Options.__dataclass_fields__,
-    *("api_base", "api_key", "concurrency", "config", "events", "messages", "model", "progress"),
-    *("prompt", "return_exceptions", "schema", "system"),
+    *("api_base", "api_key", "config", "model", "system"),
+    *_ENTRIES,
 )
 
 _VALUES: dict[str, Callable[[object], str | None]] = {
@@ -168,13 +179,16 @@ def check_params(
 
 def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
     """What to say of a keyword that nobody knows: what to use, and never a list of all."""
-    if name in ("prompt", "messages", "schema"):
-        return f"{name} belongs to a call: give it to complete(...)"
+    if name in _ENTRIES:
+        return f"{name} belongs to a call: give it to {_ENTRIES[name]}(...)"
     if name == "model":
         return "the model belongs to the LM: use lm.copy(model=...)"
     fields = plugin.settings.model_fields if plugin.settings is not None else ()
-    advice = advise(name, [*taken, *fields, *_KEYWORDS])
-    if not advice and "extra_body" in taken:
+    if name in fields:  # in a table `params` of the file
+        return f"{name} is a setting: write it beside params, or in [providers.NAME]"
+    known = name in _KEYWORDS
+    advice = "" if known else advise(name, [*taken, *fields, *_KEYWORDS])
+    if not advice and not known and "extra_body" in taken:
         advice = f"extra_body={{{shown(name)}: ...}} sends it as it is"
     advice = advice or f"it takes {handful(name, taken) or 'none'}"
     return f"{plugin.name} has no parameter {shown(name)}: {advice}"

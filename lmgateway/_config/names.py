@@ -123,6 +123,11 @@ def select(
                 f"{shown(text)} names a model in {found.path}, so it takes no model=: "
                 f"give a provider's name, or copy it: get_lm({text!r}).copy(model=...)"
             )
+        if "/" in text:
+            raise InputError(
+                f"{shown(text)} names a model already, so it takes no model=: "
+                "give the provider's name alone, or no model="
+            )
         return _of_provider(given, given, Provenance(model, "argument"), found)
     if "/" in text:
         provider, _, model = text.partition("/")

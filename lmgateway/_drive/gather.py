@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Input", "Reply", "check_concurrency", "in_tasks", "in_threads"]
 
-Input: TypeAlias = "str | list[Any] | Mapping[str, Any]"
+Input: TypeAlias = str | list[Any] | tuple[Any, ...] | Mapping[str, Any]
 """A prompt, a conversation, or a dict that says what to ask; see ``LM.batch``."""
 
 Reply: TypeAlias = "Completion | LMGatewayError"

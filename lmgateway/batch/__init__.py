@@ -35,7 +35,13 @@ _LAZY = {
 __all__ = ["Status", "Summary", "aprocess_batch", "arun", "process_batch", "run", "status"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'lmgateway.batch' has no attribute {name!r}")
-    return getattr(import_module(f"lmgateway.batch.{_LAZY[name]}"), name)
+if not TYPE_CHECKING:  # a checker that saw it would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LAZY:
+            raise AttributeError(f"module 'lmgateway.batch' has no attribute {name!r}")
+        return getattr(import_module(f"lmgateway.batch.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

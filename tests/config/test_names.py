@@ -150,6 +150,13 @@ def test_a_model_takes_no_other_model() -> None:
         get_lm("fast", model="m")
 
 
+@pytest.mark.parametrize("way", ["get_lm", "copy"])
+def test_a_name_with_a_model_takes_no_other_model(way: str) -> None:
+    get = get_lm if way == "get_lm" else get_lm("echo").copy
+    with pytest.raises(InputError, match="'company/m' names a model already"):
+        get(name="company/m", model="n")
+
+
 def test_without_any_default_it_says_what_to_do(write: Write) -> None:
     write("")
 

@@ -125,6 +125,7 @@ async def ashow(flag: bool) -> None:
 def many(flag: bool) -> None:
     assert_type(lm.batch(["a", "b"], concurrency=2, temperature=0), list[Completion[Any]])
     assert_type(lm.batch(["a"], schema=City), list[Completion[City]])
+    lm.batch([(turn, turn), tuple(plain)])
     either = lm.batch(["a", plain, {"prompt": "c", "seed": 1}], return_exceptions=True)
     assert_type(either, list[Completion[Any] | LMGatewayError])
     assert_type(lm.batch(["a"], return_exceptions=flag), list[Completion[Any] | LMGatewayError])

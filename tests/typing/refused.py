@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import lmgateway
+import lmgateway.testing
 from lmgateway import LM, Completion, Message, Stream, get_lm
 from lmgateway.types import Delta
+
+lmgateway.get_ml("echo")  # error
+print(lmgateway.RateLimitErorr)  # error
+lmgateway.batch.rnu("prompts.jsonl", "answers.jsonl")  # error
+lmgateway.testing.lm_form(object())  # error
 
 lm = get_lm("echo")
 

@@ -29,21 +29,28 @@ Nothing here is ever called.
 # fmt: off
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ..types import UNSET
+from .._drive.gather import Input
+from .._drive.streams import AStream, Stream
+from ..errors import LMGatewayError
+from ..types import (
+    UNSET,
+    Completion,
+    Delta,
+    Embeddings,
+    Messages,
+    ModelCard,
+    Parsed,
+    Schema,
+    Unset,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from os import PathLike
-    from typing import Any, Literal, overload
-
     from pydantic import SecretStr
 
-    from .._drive.gather import Input
-    from .._drive.streams import AStream, Stream
-    from ..errors import LMGatewayError
-    from ..types import Completion, Delta, Embeddings, Messages, ModelCard, Parsed, Schema, Unset
 '''
 
 
