@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -118,6 +120,26 @@ def test_a_body_is_read_to_its_end(drive: Any) -> None:
 
     source = BodySource(kind(b"a", b"b"))
     assert drive(flow, lambda request: HTTPResponse(200, source=source)) == b"ab"
+
+
+def test_a_body_that_was_read_is_freed_without_the_cycle_collector() -> None:
+    class Holding(Chunks):
+        def read(self, deadline: Deadline) -> Any:
+            self.deadline = deadline  # as those of the transports do
+            return super().read(deadline)
+
+    def reading(source: BodySource) -> Flow[bytes]:
+        return (yield from source.read())
+
+    body = Holding(b"one")
+    freed = weakref.ref(body)
+    gc.disable()
+    try:
+        run(reading(BodySource(body)), Answering(lambda _: HTTPResponse(200, {})), Deadline(5))
+        del body
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_emits_come_out_one_by_one() -> None:

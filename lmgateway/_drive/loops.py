@@ -94,7 +94,8 @@ def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | D
                 flow.close()
                 raise Cancelled
     finally:
-        del value, resume  # an error's traceback holds this frame: leave no cycle behind
+        deadline.on_cancel(None)  # a body holds the deadline, and an error's traceback this frame:
+        del value, resume  # leave no cycle behind
 
 
 async def aadvance(flow: Flow[T], transport: AsyncTransport, deadline: Deadline) -> Emit | Done[T]:
