@@ -171,14 +171,24 @@ def check_params(
             raise InputError(f"{name} {problem}, not {shown(value)}")
 
 
+#: The keywords that only some methods take.
+_DOORS = {
+    **dict.fromkeys(("concurrency", "progress", "return_exceptions"), "lm.batch(...)"),
+    "events": "lm.stream(...)",
+}
+
+
 def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
     """What to say of a keyword that nobody knows: what to use, and never a list of all."""
     if name in ("prompt", "messages", "schema"):
         return f"{name} belongs to a call: give it to complete(...)"
     if name == "model":
         return "the model belongs to the LM: use lm.copy(model=...)"
+    if name in _DOORS:
+        return f"{name} belongs to {_DOORS[name]}"
     fields = plugin.settings.model_fields if plugin.settings is not None else ()
-    advice = advise(name, [*taken, *fields, *_KEYWORDS])
+    known = [*taken, *fields, *_KEYWORDS]
+    advice = "" if name in known else advise(name, known)  # what this plugin has no use for
     if not advice and "extra_body" in taken:
         advice = f"extra_body={{{shown(name)}: ...}} sends it as it is"
     advice = advice or f"it takes {handful(name, taken) or 'none'}"
