@@ -162,6 +162,11 @@ def test_a_name_that_is_near_to_nothing_does_not_list_all_that_are_known(lm: LM)
     assert len(str(caught.value)) < 300
 
 
+def test_a_setting_that_a_plugin_lacks_is_not_offered_again() -> None:
+    with pytest.raises(InputError, match="has no parameter 'api_base': it takes max_tokens"):
+        get_lm("echo", api_base="http://127.0.0.1:9")
+
+
 def test_few_names_are_told() -> None:
     with pytest.raises(InputError, match="it takes ") as caught:
         get_lm("echo", frobnicate=1)
