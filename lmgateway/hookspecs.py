@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from .types import Completion, Embeddings, EmbedRequest, Flow, Info, ModelCard, Request
+    from .types import Answer, Embeddings, EmbedRequest, Flow, Info, ModelCard, Request
 
 __all__ = [
     "API_VERSION",
@@ -42,10 +42,10 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec(firstresult=True)
-def lmgateway_complete(request: Request, settings: BaseModel) -> Flow[Completion] | Completion:  # type: ignore[empty-body]
+def lmgateway_complete(request: Request, settings: BaseModel) -> Flow[Answer] | Answer:  # type: ignore[empty-body]
     """Answer a request. The only required hook.
 
-    Either a generator that yields effects and returns the Completion, or a function that returns
+    Either a generator that yields effects and returns the Answer, or a function that returns
     it. ``settings`` is an instance of what ``lmgateway_settings`` named; a required field for
     which no source has a value is there all the same, and raises MissingCredentialError when it
     is needed to send something.
@@ -53,8 +53,8 @@ def lmgateway_complete(request: Request, settings: BaseModel) -> Flow[Completion
 
 
 @hookspec(firstresult=True)
-def lmgateway_stream(request: Request, settings: BaseModel) -> Flow[Completion]:  # type: ignore[empty-body]
-    """Answer a request piece by piece: ``yield Emit(...)`` each, and return the Completion."""
+def lmgateway_stream(request: Request, settings: BaseModel) -> Flow[Answer]:  # type: ignore[empty-body]
+    """Answer a request piece by piece: ``yield Emit(...)`` each, and return the Answer."""
 
 
 @hookspec(firstresult=True)

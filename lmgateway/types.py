@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 __all__ = [
-    "JSON", "UNSET", "Auth", "Blocking", "Choice", "Completion", "Delta", "Effect", "EmbedRequest",
-    "Embeddings", "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info",
-    "Message", "Messages", "ModelCard", "Options", "Read", "Request", "Schema", "Sleep", "Source",
-    "Unset", "Usage", "Wait", "read", "send",
+    "JSON", "UNSET", "Answer", "AnswerChoice", "Auth", "Blocking", "Choice", "Completion", "Delta",
+    "Effect", "EmbedRequest", "Embeddings", "Emit", "Exchange", "Flow", "HTTPRequest",
+    "HTTPResponse", "Headers", "Info", "Message", "Messages", "ModelCard", "Options", "Read",
+    "Request", "Schema", "Sleep", "Source", "Unset", "Usage", "Wait", "read", "send",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -94,10 +94,10 @@ class Usage(TypedDict, total=False):
     reasoning_tokens: int
 
 
-class Choice(TypedDict, Generic[Parsed]):
-    """One answer. ``text`` is always there, the rest where the service said it.
+class AnswerChoice(TypedDict):
+    """One of the choices that a plugin answers with.
 
-    ``parsed`` is there when a ``schema`` was given; ``Choice[City]`` says that it is a City.
+    ``text`` is always there, the rest where the service said it.
     """
 
     text: str
@@ -107,14 +107,39 @@ class Choice(TypedDict, Generic[Parsed]):
     tool_calls: NotRequired[list[dict[str, JSON]]]
     reasoning: NotRequired[str]
     refusal: NotRequired[str]
-    parsed: NotRequired[Parsed]
+
+
+class Answer(TypedDict):
+    """What a plugin's hook returns; the core makes a Completion of it.
+
+    ``prompt`` is ``request.input``; ``choices`` are ordered by index. The rest is there where the
+    service said it.
+    """
+
+    prompt: str | list[Message]
+    choices: list[AnswerChoice]
+    model: NotRequired[str]
+    usage: NotRequired[Usage]
+    id: NotRequired[str]
+    request_id: NotRequired[str]
+    endpoint: NotRequired[str]
+
+
+class Choice(AnswerChoice, Generic[Parsed]):
+    """One of the choices that a user gets.
+
+    ``parsed`` is there when a ``schema`` was given, and then in every choice: ``Choice[City]``
+    says that it is a City. Without a schema there is no such key.
+    """
+
+    parsed: Parsed
 
 
 class Completion(TypedDict, Generic[Parsed]):
     """The normalized answer of every provider: plain JSON, but for a choice's ``parsed``.
 
     ``Completion[City]`` is the answer to a call with ``schema=City``; ``Completion`` alone says
-    nothing of ``parsed``.
+    nothing of ``parsed``. A plugin returns an ``Answer``.
 
     ``prompt`` is what the user gave, a string or messages, never a rendered template; ``choices``
     are ordered by index.
@@ -177,7 +202,7 @@ class Request:
 
     @property
     def input(self) -> str | list[Message]:
-        """What the user gave, for ``Completion["prompt"]``."""
+        """What the user gave, for ``Answer["prompt"]``."""
         return self.prompt if self.prompt is not None else list(self.messages or ())
 
 

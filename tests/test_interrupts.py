@@ -35,8 +35,8 @@ from lmgateway._transports.watchdog import Guard
 from lmgateway.lm import spec_of
 from lmgateway.testing import lm_from
 from lmgateway.types import (
+    Answer,
     Blocking,
-    Completion,
     Emit,
     Flow,
     HTTPRequest,
@@ -131,7 +131,7 @@ class Careless:
     """A provider that never closes what it opens, and works in the process as well."""
 
     @hookimpl
-    def lmgateway_stream(self, request: Request) -> Flow[Completion]:
+    def lmgateway_stream(self, request: Request) -> Flow[Answer]:
         asked = HTTPRequest("POST", "http://host.test", "/x", json={}, stream=True)
         response = yield from send(asked)
         yield from read(response)
@@ -139,7 +139,7 @@ class Careless:
         return {"prompt": "", "choices": [{"text": "y"}]}
 
     @hookimpl
-    def lmgateway_complete(self, request: Request) -> Flow[Completion]:
+    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
         text = yield from send(Blocking(lambda: "yes", key=request.prompt))
         return {"prompt": "", "choices": [{"text": text}]}
 

@@ -18,7 +18,7 @@ from lmgateway._transports import leases
 from lmgateway._transports.leases import Leases
 from lmgateway.lm import spec_of
 from lmgateway.testing import ScriptedLM, lm_from
-from lmgateway.types import Completion, Delta, Emit, Flow, HTTPRequest
+from lmgateway.types import Answer, Delta, Emit, Flow, HTTPRequest
 
 
 def test_calling_returns_the_texts() -> None:
@@ -187,11 +187,11 @@ class Breaking:
     """A provider whose stream breaks after two pieces."""
 
     @hookimpl
-    def lmgateway_complete(self) -> Completion:
+    def lmgateway_complete(self) -> Answer:
         raise NotImplementedError
 
     @hookimpl
-    def lmgateway_stream(self) -> Flow[Completion]:
+    def lmgateway_stream(self) -> Flow[Answer]:
         yield Emit("one ")
         yield Emit("two")
         raise errors.ConnectionFailedError("gone")
@@ -209,11 +209,11 @@ class Long:
     """A provider whose stream of two choices breaks late."""
 
     @hookimpl
-    def lmgateway_complete(self) -> Completion:
+    def lmgateway_complete(self) -> Answer:
         raise NotImplementedError
 
     @hookimpl
-    def lmgateway_stream(self) -> Flow[Completion]:
+    def lmgateway_stream(self) -> Flow[Answer]:
         for number in range(5000):
             yield Emit(Delta(f"{number} ", number % 3 % 2))
         raise errors.ConnectionFailedError("gone")

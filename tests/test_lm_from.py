@@ -22,7 +22,7 @@ from lmgateway.errors import (
     UnknownParameterError,
 )
 from lmgateway.testing import ScriptedLM, lm_from
-from lmgateway.types import Completion, Info, Request
+from lmgateway.types import Answer, Info, Request
 
 
 class Settings(BaseModel):
@@ -42,14 +42,14 @@ class Acme:
         return Settings
 
     @hookimpl
-    def lmgateway_complete(self, request: Request, settings: Settings) -> Completion:
+    def lmgateway_complete(self, request: Request, settings: Settings) -> Answer:
         said = f"{settings.api_base} {settings.api_key.get_secret_value()} {request.input}"
         return {"prompt": request.input, "choices": [{"text": said}]}
 
 
 class Plain:
     @hookimpl
-    def lmgateway_complete(self, request: Request) -> Completion:
+    def lmgateway_complete(self, request: Request) -> Answer:
         return {"prompt": request.input, "choices": [{"text": f"{request.model}!"}]}
 
 
@@ -62,7 +62,7 @@ def module() -> ModuleType:
 class Static:
     @staticmethod
     @hookimpl
-    def lmgateway_complete(request: Request) -> Completion:
+    def lmgateway_complete(request: Request) -> Answer:
         return {"prompt": request.input, "choices": [{"text": f"{request.model}!"}]}
 
 
@@ -79,7 +79,7 @@ class Raising(Plain):
 
 
 class Unmarked:
-    def lmgateway_complete(self, request: Request) -> Completion:
+    def lmgateway_complete(self, request: Request) -> Answer:
         raise NotImplementedError
 
 

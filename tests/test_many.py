@@ -11,7 +11,7 @@ import pytest
 import lmgateway
 from lmgateway import errors, get_lm, hookimpl
 from lmgateway.testing import ScriptedLM, lm_from
-from lmgateway.types import Completion, Flow, Request, Sleep
+from lmgateway.types import Answer, Flow, Request, Sleep
 
 Run = Callable[..., list[Any]]
 
@@ -187,7 +187,7 @@ class Counting:
         self.lock = threading.Lock()
 
     @hookimpl
-    def lmgateway_complete(self, request: Request) -> Flow[Completion]:
+    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
         with self.lock:
             self.inside += 1
             self.most = max(self.most, self.inside)

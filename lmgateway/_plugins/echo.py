@@ -6,7 +6,7 @@ import re
 from typing import cast
 
 from ..hookspecs import hookimpl
-from ..types import Choice, Completion, Emit, Flow, Info, Message, Request
+from ..types import Answer, AnswerChoice, Emit, Flow, Info, Message, Request
 
 __all__ = ["lmgateway_complete", "lmgateway_info", "lmgateway_stream"]
 
@@ -22,18 +22,18 @@ def lmgateway_info() -> Info:
 
 
 @hookimpl
-def lmgateway_complete(request: Request) -> Completion:
+def lmgateway_complete(request: Request) -> Answer:
     """Answer with the prompt, or with the last message, ``n`` times."""
     words = _words(request)
     limit = request.params.get("max_tokens")
     cut = limit is not None and limit < len(words)
     text = "".join(words[:limit])
-    choice = Choice(text=text, index=0, finish_reason="length" if cut else "stop")
+    choice = AnswerChoice(text=text, index=0, finish_reason="length" if cut else "stop")
     count = request.params.get("n", 1)
     said = min(len(words), len(words[:limit])) * count
-    return Completion(
+    return Answer(
         prompt=request.input,
-        choices=[cast(Choice, {**choice, "index": index}) for index in range(count)],
+        choices=[cast(AnswerChoice, {**choice, "index": index}) for index in range(count)],
         model=request.model,
         usage={
             "prompt_tokens": len(words),
@@ -44,12 +44,12 @@ def lmgateway_complete(request: Request) -> Completion:
 
 
 @hookimpl
-def lmgateway_stream(request: Request) -> Flow[Completion]:
+def lmgateway_stream(request: Request) -> Flow[Answer]:
     """Emit the answer word by word."""
-    completion = lmgateway_complete(request)
-    for word in re.findall(r"\s*\S+\s*", completion["choices"][0]["text"]):
+    answer = lmgateway_complete(request)
+    for word in re.findall(r"\s*\S+\s*", answer["choices"][0]["text"]):
         yield Emit(word)
-    return completion
+    return answer
 
 
 def _words(request: Request) -> list[str]:

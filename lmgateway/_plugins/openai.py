@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from ..hookspecs import hookimpl
 from ..types import (
-    Completion,
+    Answer,
     Embeddings,
     EmbedRequest,
     Flow,
@@ -72,13 +72,13 @@ def lmgateway_info() -> Info:
 
 
 @hookimpl
-def lmgateway_complete(request: Request, settings: Settings) -> Flow[Completion]:
+def lmgateway_complete(request: Request, settings: Settings) -> Flow[Answer]:
     """One exchange with the endpoint that ``use_chat_api`` chooses."""
     return (yield from wire.complete(request, build(request, settings)))
 
 
 @hookimpl
-def lmgateway_stream(request: Request, settings: Settings) -> Flow[Completion]:
+def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
     """One exchange whose answer comes piece by piece."""
     return (yield from wire.stream(request, build(request, settings)))
 

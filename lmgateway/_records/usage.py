@@ -15,7 +15,7 @@ from ..types import Completion, Embeddings
 
 __all__ = ["UsageTotals", "account", "price", "usage"]
 
-Answer: TypeAlias = Completion | Embeddings
+Answered: TypeAlias = Completion | Embeddings
 
 _open: ContextVar[tuple[UsageTotals, ...]] = ContextVar("lmgateway_usage", default=())
 
@@ -52,7 +52,7 @@ class UsageTotals:
         """US dollars in all; None if the price of any call is unknown: see ``unpriced``."""
         return None if self.unpriced else self.known_cost
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: Answered) -> None:
         """Add one answered call."""
         usage: object = answer.get("usage")
         used = usage if isinstance(usage, dict) else {}
@@ -96,13 +96,13 @@ def usage() -> Iterator[UsageTotals]:
         _open.reset(token)
 
 
-def account(answer: Answer) -> None:
+def account(answer: Answered) -> None:
     """Count one answered call in every block around it; the core does so once for each call."""
     for totals in _open.get():
         totals.add(answer)
 
 
-def price(answer: Answer) -> Decimal | None:
+def price(answer: Answered) -> Decimal | None:
     """US dollars that an answer cost; None where it is not known.
 
     It is known where the library genai-prices (the extra ``[prices]``) lists this model of this

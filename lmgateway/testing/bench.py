@@ -109,7 +109,7 @@ class Bench:
     # -- the plugin without the core--------------------------------------------------------------
 
     def hook(self, call: Mapping[str, Any], *, stream: bool = False) -> tuple[Any, LM]:
-        """What the plugin's hook returns for a call: a flow, or a Completion."""
+        """What the plugin's hook returns for a call: a flow, or an Answer."""
         lm = self.lm(Wire())
         spec, request, made = _prepare(lm, call, stream=stream)
         return flows.hook_of(spec, made.kind)(request=request), lm

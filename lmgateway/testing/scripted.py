@@ -14,14 +14,14 @@ from .._plugins.contract import plugin_from
 from ..errors import LMGatewayError
 from ..hookspecs import hookimpl
 from ..lm import LM, spec_of
-from ..types import Completion, Emit, Flow, Info, Request
+from ..types import Answer, Emit, Flow, Info, Request
 
 __all__ = ["ScriptedLM"]
 
-Answer: TypeAlias = str | Mapping[str, Any] | BaseException
-"""A text, a whole Completion (or what differs from a plain one), or an error to raise."""
+Scripted: TypeAlias = str | Mapping[str, Any] | BaseException
+"""A text, a whole Answer (or what differs from a plain one), or an error to raise."""
 
-Script: TypeAlias = Iterable[Answer] | Callable[[Request], Answer]
+Script: TypeAlias = Iterable[Scripted] | Callable[[Request], Scripted]
 
 
 class _Everything(frozenset[str]):
@@ -47,35 +47,35 @@ class _Script:
         return Info(capabilities=names, params=_Everything(), default_model="scripted")
 
     @hookimpl
-    def lmgateway_complete(self, request: Request) -> Completion:
+    def lmgateway_complete(self, request: Request) -> Answer:
         with self._lock:
             self.requests.append(request)
-            answer = self._next(request)
+            scripted = self._next(request)
             number = next(self._ids)
-        if isinstance(answer, BaseException):
-            raise answer
-        said: dict[str, Any] = {"text": answer} if isinstance(answer, str) else dict(answer)
+        if isinstance(scripted, BaseException):
+            raise scripted
+        said: dict[str, Any] = {"text": scripted} if isinstance(scripted, str) else dict(scripted)
         if "choices" not in said:
             text = said.pop("text", "")
             some = range(request.params.get("n") or 1)
             said["choices"] = [{"text": text, "index": i, "finish_reason": "stop"} for i in some]
-        completion: Any = {"prompt": request.input, "id": f"scripted-{number}", "usage": {}, **said}
-        return cast(Completion, completion)
+        answer: Any = {"prompt": request.input, "id": f"scripted-{number}", "usage": {}, **said}
+        return cast(Answer, answer)
 
     @hookimpl
-    def lmgateway_stream(self, request: Request) -> Flow[Completion]:
-        completion = self.lmgateway_complete(request)
-        for piece in re.findall(r"\s*\S+\s*|\s+", completion["choices"][0]["text"]):
+    def lmgateway_stream(self, request: Request) -> Flow[Answer]:
+        answer = self.lmgateway_complete(request)
+        for piece in re.findall(r"\s*\S+\s*|\s+", answer["choices"][0]["text"]):
             yield Emit(piece)
-        return completion
+        return answer
 
 
-def _in_turn(answers: Iterable[Answer]) -> Callable[[Request], Answer]:
+def _in_turn(answers: Iterable[Scripted]) -> Callable[[Request], Scripted]:
     if isinstance(answers, str):
         answers = [answers]
     waiting = iter(answers)
 
-    def answer(request: Request) -> Answer:
+    def answer(request: Request) -> Scripted:
         for each in waiting:
             return each
         raise LMGatewayError(
@@ -99,7 +99,7 @@ class ScriptedLM(LM):
 
     Args:
         script: Answers in turn, or a function from the Request to an answer. An answer is a
-            text, a Completion or part of one, or an error to raise.
+            text, an Answer or part of one, or an error to raise.
         **keywords: As for get_lm.
     """
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-from ..types import Choice, Completion, Usage
+from ..types import Answer, Choice, Completion, Usage
 
 __all__ = ["flaws_of"]
 
 #: The fields of a Completion that the core sets.
-_OF_THE_CORE = frozenset({"provider", "cached", "fallback_from"})
+_OF_THE_CORE = Completion.__annotations__.keys() - Answer.__annotations__.keys()
 _REASONS = frozenset({"stop", "length", "tool_calls"})
 
 

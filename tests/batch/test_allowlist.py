@@ -30,7 +30,7 @@ from lmgateway.batch.ray import Answerer, _Actor
 from lmgateway.batch.rows import identified
 from lmgateway.lm import spec_of
 from lmgateway.testing import lm_from
-from lmgateway.types import Completion, Info, Options, Request
+from lmgateway.types import Answer, Info, Options, Request
 from lmgateway.wire.openai import params as openai_params
 
 pytestmark = pytest.mark.loopback
@@ -539,7 +539,7 @@ class Files:
         return Info(model_is_file=True)
 
     @hookimpl
-    def lmgateway_complete(self, request: Request) -> Completion:
+    def lmgateway_complete(self, request: Request) -> Answer:
         return {"prompt": "", "choices": [{"text": request.model}]}
 
 

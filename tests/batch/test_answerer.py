@@ -13,7 +13,7 @@ from lmgateway.batch import aprocess_batch, row_runner
 from lmgateway.batch.ray import Answerer
 from lmgateway.batch.row_runner import RetryPolicy
 from lmgateway.testing import ScriptedLM, lm_from
-from lmgateway.types import Completion, Flow, Request, Wait
+from lmgateway.types import Answer, Flow, Request, Wait
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ class Waiting:
         self.begun = asyncio.Event()
 
     @hookimpl
-    def lmgateway_complete(self, request: Request) -> Flow[Completion]:
+    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
         if request.prompt == "wait":
             self.begun.set()
             yield Wait(Future())

@@ -26,7 +26,7 @@ from lmgateway.batch.row_runner import RetryPolicy, RowRunner
 from lmgateway.batch.rows import identified
 from lmgateway.errors import InputError
 from lmgateway.testing import ScriptedLM, lm_from
-from lmgateway.types import Completion, Flow, Request, Wait
+from lmgateway.types import Answer, Flow, Request, Wait
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -468,7 +468,7 @@ class Refusing:
         self.attempts: list[Future[None]] = []
 
     @hookimpl
-    def lmgateway_complete(self, request: Request) -> Flow[Completion]:
+    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
         self.attempts.append(Future())
         yield Wait(self.attempts[-1])
         raise errors.RateLimitError("no", status=429, retry_after=30.0)

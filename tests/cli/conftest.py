@@ -25,7 +25,7 @@ import json
 
 from lmgateway import hookimpl
 from lmgateway.errors import InvalidRequestError
-from lmgateway.types import Choice, Completion, Emit, Info, Sleep
+from lmgateway.types import AnswerChoice, Answer, Emit, Info, Sleep
 
 
 class Plain:
@@ -42,7 +42,7 @@ class Plain:
         if "fail" in str(request.input):
             raise InvalidRequestError("this will\\nnot do", status=400)
         text = f"{len(request.messages or [0])} messages"
-        return Completion(prompt=request.input, choices=[Choice(text=text, index=0)])
+        return Answer(prompt=request.input, choices=[AnswerChoice(text=text, index=0)])
 
 
 class Endless:
@@ -87,7 +87,7 @@ class Literal:
         yield Emit(text := json.dumps(told))
         if told[-1] == "fail":
             raise InvalidRequestError("not to its end", status=400)
-        return Completion(prompt=request.input, choices=[Choice(text=text, index=0)])
+        return Answer(prompt=request.input, choices=[AnswerChoice(text=text, index=0)])
 
 
 class Rude:
@@ -102,7 +102,7 @@ class Rude:
     @hookimpl
     def lmgateway_complete(request):
         text = "\\x1b[2Jgone\\r\\n"
-        return Completion(prompt=request.input, choices=[Choice(text=text, index=0)])
+        return Answer(prompt=request.input, choices=[AnswerChoice(text=text, index=0)])
 
 
 class Faulty:

@@ -26,6 +26,7 @@ from lmgateway.errors import (
     api_error,
 )
 from lmgateway.types import (
+    Answer,
     Blocking,
     Completion,
     Emit,
@@ -42,7 +43,7 @@ CANARY = "sk-canary-0123456789"
 BASE = "https://one.example/v1"
 DONE = b"data: [DONE]\n\n"
 
-Answer = Callable[[HTTPRequest], HTTPResponse]
+Responder = Callable[[HTTPRequest], HTTPResponse]
 
 
 def says(text: str, status: int = 200) -> HTTPResponse:
@@ -82,8 +83,8 @@ class Service:
     With ``gate`` set, an answer waits for it, so that a test decides who is in flight.
     """
 
-    def __init__(self, answer: Answer | None = None) -> None:
-        self.answer: Answer = answer or (lambda request: says(f"answer to {request.json}"))
+    def __init__(self, answer: Responder | None = None) -> None:
+        self.answer: Responder = answer or (lambda request: says(f"answer to {request.json}"))
         self.requests: list[HTTPRequest] = []
         self.arrived = threading.Semaphore(0)
         self.gate: threading.Event | None = None
@@ -116,7 +117,7 @@ class AsyncService:
     async def aclose(self) -> None: ...
 
 
-def answer(request: Request) -> Flow[Completion]:
+def answer(request: Request) -> Flow[Answer]:
     """The provider: a prompt to ``/completions``, whole or streamed."""
     body = {"prompt": request.prompt, **request.params, "stream": request.stream}
     exchange = HTTPRequest(
@@ -138,7 +139,7 @@ def _seconds(headers: Mapping[str, str]) -> float | None:
     return float(headers["retry-after"]) if "retry-after" in headers else None
 
 
-def _read(response: HTTPResponse) -> Flow[Completion]:
+def _read(response: HTTPResponse) -> Flow[Answer]:
     text = ""
     while chunk := (yield from read(response)):
         if chunk == DONE:

@@ -27,9 +27,22 @@ from lmgateway import (
     Stream,
     UsageTotals,
     get_lm,
+    hookimpl,
 )
 from lmgateway.testing import ScriptedLM
-from lmgateway.types import Choice, Messages, Unset
+from lmgateway.types import (
+    Answer,
+    AnswerChoice,
+    Choice,
+    Emit,
+    Flow,
+    HTTPRequest,
+    Messages,
+    Request,
+    Unset,
+    send,
+)
+from lmgateway.wire import openai as wire
 
 
 class City(BaseModel):
@@ -83,7 +96,8 @@ def ask_with(defaults: Mapping[str, Any]) -> list[str]:
 city = lm.complete("Paris?", schema=City)
 assert_type(city, Completion[City])
 assert_type(city["choices"][0], Choice[City])
-assert_type(city["choices"][0].get("parsed"), City | None)
+assert_type(city["choices"][0]["parsed"], City)
+assert_type(lm.complete("Paris?", schema=City)["choices"][0]["parsed"].people, int)
 assert_type(lm.complete(messages=plain, schema=list[int]), Completion[list[int]])
 lm.complete("Paris?", schema={"type": "object"})
 lm.complete("Paris?", schema=City | None)
@@ -103,18 +117,27 @@ def show(flag: bool) -> None:
     for delta in lm.stream(messages=plain, events=True, tools=[]):
         assert_type(delta, Delta)
     assert_type(lm.stream("Hello", events=flag), Stream[str] | Stream[Delta])
-    assert_type(lm.stream("Paris?", schema=City).completion, Completion[City] | None)
+    cities = lm.stream("Paris?", schema=City)
+    assert_type(cities.completion, Completion[City] | None)
+    if cities.completion is not None:
+        assert_type(cities.completion["choices"][0]["parsed"], City)
 
 
 async def ashow(flag: bool) -> None:
     assert_type(await lm.acall("Hello"), list[str])
     assert_type(await lm.acomplete("Paris?", schema=City), Completion[City])
+    assert_type((await lm.acomplete("Paris?", schema=City))["choices"][0]["parsed"], City)
     async with lm.astream("Hello") as stream:
         assert_type(stream, AStream[str])
         async for piece in stream:
             assert_type(piece, str)
     assert_type(lm.astream("Hello", events=flag), AStream[str] | AStream[Delta])
+    cities = lm.astream("Paris?", schema=City)
+    if cities.completion is not None:
+        assert_type(cities.completion["choices"][0]["parsed"], City)
     assert_type(await lm.abatch(["a"]), list[Completion[Any]])
+    for each in await lm.abatch(["a"], schema=City):
+        assert_type(each["choices"][0]["parsed"], City)
     assert_type(await lm.aembed("Hello", dimensions=8), Embeddings)
     assert_type(await lm.amodels(), list[ModelCard])
 
@@ -125,6 +148,7 @@ async def ashow(flag: bool) -> None:
 def many(flag: bool) -> None:
     assert_type(lm.batch(["a", "b"], concurrency=2, temperature=0), list[Completion[Any]])
     assert_type(lm.batch(["a"], schema=City), list[Completion[City]])
+    assert_type(lm.batch(["a"], schema=City)[0]["choices"][0]["parsed"], City)
     lm.batch([(turn, turn), tuple(plain)])
     either = lm.batch(["a", plain, {"prompt": "c", "seed": 1}], return_exceptions=True)
     assert_type(either, list[Completion[Any] | LMGatewayError])
@@ -132,6 +156,41 @@ def many(flag: bool) -> None:
     assert_type(lm.embed(["a", "b"], input_type="query", late_chunking=True), Embeddings)
     assert_type(lm.models(timeout=5), list[ModelCard])
     assert_type(lm.preview("Hello", stream=True), dict[str, Any])
+
+
+# -- a plugin -----------------------------------------------------------------------------------
+
+
+@hookimpl
+def lmgateway_complete(request: Request) -> Answer:
+    """A hook that answers at once."""
+    answer = Answer(prompt=request.input, choices=[{"text": "Paris.", "finish_reason": "stop"}])
+    answer["usage"] = {"completion_tokens": 1}
+    return answer
+
+
+@hookimpl
+def lmgateway_stream(request: Request) -> Flow[Answer]:
+    """A hook that asks a service, and answers with choices that it made one by one."""
+    response = yield from send(HTTPRequest("POST", None, "/say", json={"text": request.prompt}))
+    choice: AnswerChoice = {"text": response.body.decode(), "index": 0}
+    yield Emit(choice["text"])
+    return {"prompt": request.input, "choices": [choice], "model": request.model}
+
+
+@hookimpl
+def lmgateway_models() -> list[ModelCard]:
+    """A hook that lists what it knows."""
+    return [{"id": "m"}]
+
+
+class Wired:
+    """A provider that speaks OpenAI's format."""
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
+        service = wire.Service("https://api.example/v1", None)
+        return (yield from wire.complete(request, wire.chat_request(request, service)))
 
 
 # -- the package --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lmgateway
 import lmgateway.testing
 from lmgateway import LM, Completion, Message, Stream, get_lm
-from lmgateway.types import Delta
+from lmgateway.types import Answer, AnswerChoice, Delta
 
 lmgateway.get_ml("echo")  # error
 print(lmgateway.RateLimitErorr)  # error
@@ -54,6 +54,12 @@ lm.stream()  # error
 lm.stream("Hello", events="yes")  # error
 number: Completion[int] = lm.complete("Hello", schema=str)  # error
 lm.model = "other"  # error
+
+good: AnswerChoice = {"text": "Hello"}
+misspelt: Answer = {"prompt": "Hello", "choises": [good]}  # error
+silent: Answer = {"prompt": "Hello", "choices": [{"txt": "Hello"}]}  # error
+parsed: AnswerChoice = {"text": "3", "parsed": 3}  # error
+hasty: Answer = {"prompt": "Hello", "choices": [good], "cached": True}  # error
 
 
 async def ask(model: LM) -> None:

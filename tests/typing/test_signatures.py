@@ -144,7 +144,7 @@ def test_a_stream_takes_messages_and_a_schema_by_name() -> None:
     stream = lm.stream("x", schema=list[int])
     assert "".join(stream) == "[1]"
     assert stream.completion is not None
-    assert stream.completion["choices"][0].get("parsed") == [1]
+    assert stream.completion["choices"][0]["parsed"] == [1]
     assert "".join(lm.stream(messages=[{"role": "user", "content": "x"}])) == "hi"
     with pytest.raises(InputError, match="not both"):
         lm.stream("x", messages=[{"role": "user", "content": "x"}])

@@ -14,7 +14,7 @@ from ...errors import (
     StreamStalledError,
 )
 from ...types import (
-    Completion,
+    Answer,
     Delta,
     Embeddings,
     EmbedRequest,
@@ -38,7 +38,7 @@ __all__ = ["complete", "embed", "models", "read_stream", "stream"]
 _DONE = "[DONE]"
 
 
-def complete(request: Request, http_request: HTTPRequest) -> Flow[Completion]:
+def complete(request: Request, http_request: HTTPRequest) -> Flow[Answer]:
     """Send what ``chat_request`` or ``completion_request`` built, and read the answer.
 
     Raises:
@@ -50,7 +50,7 @@ def complete(request: Request, http_request: HTTPRequest) -> Flow[Completion]:
 
 def stream(
     request: Request, http_request: HTTPRequest, *, needs_done: bool = False
-) -> Flow[Completion]:
+) -> Flow[Answer]:
     """As ``complete``, and Emit each piece on the way; the answer equals that of ``complete``.
 
     The end mark is ``[DONE]``, and what comes after it is not read. A host may also close
@@ -73,7 +73,7 @@ def stream(
 
 def read_stream(
     request: Request, http_request: HTTPRequest, head: HTTPResponse, *, needs_done: bool = False
-) -> Flow[Completion]:
+) -> Flow[Answer]:
     """The rest of ``stream``, for an answer that came by another way than HTTP."""
     endpoint = endpoint_of(http_request)
     if head.source is None:
@@ -159,9 +159,9 @@ def _interrupted(
     return error
 
 
-def _emit_whole(completion: Completion) -> Flow[Completion]:
+def _emit_whole(answer: Answer) -> Flow[Answer]:
     """A host that does not stream after all: each choice is one piece."""
-    for choice in completion["choices"]:
+    for choice in answer["choices"]:
         yield Emit(
             Delta(
                 choice["text"],
@@ -171,4 +171,4 @@ def _emit_whole(completion: Completion) -> Flow[Completion]:
                 choice.get("finish_reason"),
             )
         )
-    return completion
+    return answer

@@ -18,8 +18,8 @@ from ..._base.values import are_finite
 from ...errors import APIError, ContentFilteredError, ResponseFormatError
 from ...types import (
     JSON,
-    Choice,
-    Completion,
+    Answer,
+    AnswerChoice,
     Embeddings,
     EmbedRequest,
     HTTPResponse,
@@ -42,8 +42,8 @@ _DETAILS = (
 )
 
 
-def parse(request: Request, response: HTTPResponse, endpoint: Endpoint) -> Completion:
-    """The completion in a whole answer of either endpoint.
+def parse(request: Request, response: HTTPResponse, endpoint: Endpoint) -> Answer:
+    """The Answer in a whole response of either endpoint.
 
     Choices are ordered by index; each has ``text`` and, where the service said it,
     ``finish_reason``, ``logprobs`` (one shape for all: see ``read_logprobs``), ``tool_calls``,
@@ -67,8 +67,8 @@ def parse(request: Request, response: HTTPResponse, endpoint: Endpoint) -> Compl
 
 def normalize(
     request: Request, payload: JSON, headers: Mapping[str, str], endpoint: Endpoint
-) -> Completion:
-    """The completion in a decoded answer; the second half of ``parse``."""
+) -> Answer:
+    """The Answer in a decoded body; the second half of ``parse``."""
     fields = _object(payload, headers, request)
     raw = fields.get("choices")
     if type(raw) is not list:
@@ -86,16 +86,16 @@ def normalize(
         choices = sorted(each, key=_index)
         if len({_index(choice) for choice in choices}) < len(choices):
             raise ResponseFormatError("choices[].index in the answer holds a number twice")
-    completion: Completion = {"prompt": request.input, "choices": choices, "endpoint": endpoint}
+    answer: Answer = {"prompt": request.input, "choices": choices, "endpoint": endpoint}
     if model := _beside(fields, "model"):
-        completion["model"] = model
+        answer["model"] = model
     if answer_id := _beside(fields, "id"):
-        completion["id"] = answer_id
+        answer["id"] = answer_id
     if usage := read_usage(fields.get("usage")):
-        completion["usage"] = usage
+        answer["usage"] = usage
     if service_id := request_id(headers):
-        completion["request_id"] = service_id
-    return completion
+        answer["request_id"] = service_id
+    return answer
 
 
 def expected_choices(request: Request) -> int:
@@ -106,11 +106,11 @@ def expected_choices(request: Request) -> int:
     return n if isinstance(n, int) and n > 1 else 1
 
 
-def _index(choice: Choice) -> int:
+def _index(choice: AnswerChoice) -> int:
     return choice["index"]
 
 
-def _chat_choice(raw: JSON, position: int, request: Request) -> Choice:
+def _chat_choice(raw: JSON, position: int, request: Request) -> AnswerChoice:
     choice = _choice(raw, position, request)
     message = raw.get("message")
     if type(message) is not dict:
@@ -132,20 +132,20 @@ def _chat_choice(raw: JSON, position: int, request: Request) -> Choice:
     return choice
 
 
-def _text_choice(raw: JSON, position: int, request: Request) -> Choice:
+def _text_choice(raw: JSON, position: int, request: Request) -> AnswerChoice:
     choice = _choice(raw, position, request)
     choice["text"] = _text(raw.get("text"), f"choices[{position}].text")
     return choice
 
 
-def _choice(raw: JSON, position: int, request: Request) -> Choice:
+def _choice(raw: JSON, position: int, request: Request) -> AnswerChoice:
     """What both endpoints say of a choice, without its text yet."""
     if type(raw) is not dict:
         raise malformed(f"choices[{position}]", raw, "an object")
     index = raw.get("index", position)
     if type(index) is not int or index < 0:
         raise malformed(f"choices[{position}].index", index, "a number from 0")
-    choice: Choice = {"text": "", "index": index}
+    choice: AnswerChoice = {"text": "", "index": index}
     reason = raw.get("finish_reason")
     if reason is not None:
         if type(reason) is not str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmgateway import hookimpl
-from lmgateway.types import Completion, Flow, Info, ModelCard, Request, send
+from lmgateway.types import Answer, Flow, Info, ModelCard, Request, send
 from lmgateway.wire.openai import parse_models
 
 from .build import PARAMS, build, models_request
@@ -37,13 +37,13 @@ def lmgateway_info() -> Info:
 
 
 @hookimpl
-def lmgateway_complete(request: Request, settings: Settings) -> Flow[Completion]:
+def lmgateway_complete(request: Request, settings: Settings) -> Flow[Answer]:
     """One exchange with ``/v1/messages``."""
     return parse(request, (yield from send(build(request, settings))))
 
 
 @hookimpl
-def lmgateway_stream(request: Request, settings: Settings) -> Flow[Completion]:
+def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
     """The same, piece by piece."""
     head = yield from send(build(request, settings))
     return (yield from read_stream(request, head))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from lmgateway.errors import APIError, ContentFilteredError, ResponseFormatError, excerpt
-from lmgateway.types import JSON, Choice, Completion, HTTPResponse, Request, Usage
+from lmgateway.types import JSON, Answer, AnswerChoice, HTTPResponse, Request, Usage
 from lmgateway.wire.openai import check, error_in, load, request_id, write
 from lmgateway.wire.pieces import mend
 
@@ -25,8 +25,8 @@ FINISH_REASONS = {
 _STATUS_OF = {"billing_error": 402, "request_too_large": 413, "timeout_error": 504}
 
 
-def parse(request: Request, response: HTTPResponse) -> Completion:
-    """The completion in a whole answer.
+def parse(request: Request, response: HTTPResponse) -> Answer:
+    """The Answer in a whole response.
 
     Raises:
         APIError: The answer is an error.
@@ -41,8 +41,8 @@ def parse(request: Request, response: HTTPResponse) -> Completion:
         raise
 
 
-def normalize(request: Request, message: JSON, headers: Mapping[str, str]) -> Completion:
-    """The completion in a decoded answer."""
+def normalize(request: Request, message: JSON, headers: Mapping[str, str]) -> Answer:
+    """The Answer in a decoded body."""
     if not isinstance(message, dict):
         raise ResponseFormatError("the answer is no object")
     if message.get("type") == "error":
@@ -59,19 +59,19 @@ def normalize(request: Request, message: JSON, headers: Mapping[str, str]) -> Co
     choice["finish_reason"] = FINISH_REASONS.get(reason, mend(reason))
     if len(choice) == 3 and not choice["text"] and reason == "end_turn":
         raise ResponseFormatError("content in the answer is empty")
-    completion: Completion = {
+    answer: Answer = {
         "prompt": request.input,
         "choices": [choice],
         "endpoint": "messages",
     }
     if usage := _usage(message.get("usage")):
-        completion["usage"] = usage
+        answer["usage"] = usage
     for name in ("model", "id"):
         if isinstance(message.get(name), str):
-            completion[name] = mend(message[name])
+            answer[name] = mend(message[name])
     if service_id := request_id(headers):
-        completion["request_id"] = service_id
-    return completion
+        answer["request_id"] = service_id
+    return answer
 
 
 def service_error(payload: JSON, headers: Mapping[str, str], request: Request) -> APIError:
@@ -83,7 +83,7 @@ def service_error(payload: JSON, headers: Mapping[str, str], request: Request) -
     return error_in(payload, headers, request)
 
 
-def _choice(blocks: list[JSON]) -> Choice:
+def _choice(blocks: list[JSON]) -> AnswerChoice:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[dict[str, JSON]] = []
@@ -98,8 +98,8 @@ def _choice(blocks: list[JSON]) -> Choice:
                 thoughts.append(_string(block, "thinking", where))
             case "tool_use":
                 calls.append(_call(block, where))
-            # What the service's own tools did stands in blocks that a Choice has no place for.
-    choice: Choice = {"text": "".join(texts), "index": 0}
+            # What the service's own tools did stands in blocks that an answer has no place for.
+    choice: AnswerChoice = {"text": "".join(texts), "index": 0}
     if thoughts:
         choice["reasoning"] = "".join(thoughts)
     if calls:

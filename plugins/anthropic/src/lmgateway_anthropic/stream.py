@@ -14,7 +14,7 @@ from lmgateway.errors import (
     StreamInterruptedError,
     StreamStalledError,
 )
-from lmgateway.types import JSON, Completion, Delta, Emit, Flow, HTTPResponse, Request
+from lmgateway.types import JSON, Answer, Delta, Emit, Flow, HTTPResponse, Request
 from lmgateway.wire.openai import check, load, request_id
 from lmgateway.wire.pieces import Pieces, mend
 from lmgateway.wire.sse import Decoder, Event
@@ -24,7 +24,7 @@ from .parse import FINISH_REASONS, normalize, parse, service_error
 __all__ = ["read_stream"]
 
 
-def read_stream(request: Request, head: HTTPResponse) -> Flow[Completion]:
+def read_stream(request: Request, head: HTTPResponse) -> Flow[Answer]:
     """Emit each piece; the answer equals that of ``parse``.
 
     Raises:
@@ -131,7 +131,7 @@ class _Message:
         kind = self._blocks[place].get("type")
         name = _PIECES_OF.get(kind) if isinstance(kind, str) else None
         if name is None or delta.get("type") != _DELTAS[name]:
-            return  # signatures and citations, of which a Completion holds nothing
+            return  # signatures and citations, of which an Answer holds nothing
         piece = delta.get(name)
         if not isinstance(piece, str):
             raise ResponseFormatError(f"delta.{name} in the answer is no string")
@@ -228,9 +228,9 @@ def _interrupted(
     return error
 
 
-def _emit_whole(completion: Completion) -> Flow[Completion]:
+def _emit_whole(answer: Answer) -> Flow[Answer]:
     """A host that does not stream after all: the answer is one piece."""
-    (choice,) = completion["choices"]
+    (choice,) = answer["choices"]
     yield Emit(
         Delta(
             choice["text"],
@@ -240,4 +240,4 @@ def _emit_whole(completion: Completion) -> Flow[Completion]:
             choice.get("finish_reason"),
         )
     )
-    return completion
+    return answer

@@ -7,7 +7,7 @@ are one line each on ``lmgateway.wire.openai``.
 from __future__ import annotations
 
 from lmgateway import hookimpl
-from lmgateway.types import Completion, Embeddings, EmbedRequest, Flow, Info, ModelCard, Request
+from lmgateway.types import Answer, Embeddings, EmbedRequest, Flow, Info, ModelCard, Request
 from lmgateway.wire import openai as wire
 
 from .endpoint import build, service
@@ -40,13 +40,13 @@ def lmgateway_info() -> Info:
 
 
 @hookimpl
-def lmgateway_complete(request: Request, settings: Settings) -> Flow[Completion]:
+def lmgateway_complete(request: Request, settings: Settings) -> Flow[Answer]:
     """One exchange with the endpoint that was chosen."""
     return (yield from wire.complete(request, build(request, settings)))
 
 
 @hookimpl
-def lmgateway_stream(request: Request, settings: Settings) -> Flow[Completion]:
+def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
     """The same, piece by piece; vLLM and Ray end every stream with ``[DONE]``."""
     return (yield from wire.stream(request, build(request, settings), needs_done=True))
 

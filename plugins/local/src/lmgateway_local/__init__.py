@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmgateway import hookimpl
 from lmgateway.errors import InputError
-from lmgateway.types import Blocking, Completion, Flow, HTTPRequest, Info, Request, send
+from lmgateway.types import Answer, Blocking, Flow, HTTPRequest, Info, Request, send
 from lmgateway.wire.openai import (
     CHAT,
     TEXT,
@@ -72,7 +72,7 @@ def lmgateway_settings() -> type[BaseModel]:
 
 
 @hookimpl
-def lmgateway_complete(request: Request, settings: Settings) -> Flow[Completion]:
+def lmgateway_complete(request: Request, settings: Settings) -> Flow[Answer]:
     """The whole answer."""
     _, call = _prepare(request, settings)
     response = yield from send(Blocking(call.answer, call.key(streamed=False)))
@@ -80,7 +80,7 @@ def lmgateway_complete(request: Request, settings: Settings) -> Flow[Completion]
 
 
 @hookimpl
-def lmgateway_stream(request: Request, settings: Settings) -> Flow[Completion]:
+def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
     """The answer token by token; a reader who leaves stops the computation."""
     http_request, call = _prepare(request, settings)
     head = yield from send(Blocking(call.stream, call.key(streamed=True), stream=True))
