@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
+from weakref import ref
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
@@ -70,7 +71,8 @@ class Watched:
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.in_flight: InFlight | None = None
-        self.guard = Guard(self.cut)
+        found = ref(self)  # the watchdog must not keep a connection that Ctrl-C has left
+        self.guard = Guard(lambda: connection.cut() if (connection := found()) else None)
         self._socket: socket.socket | None = None  # what cut() shuts down
         self._unsent: list[bytes] | None = None  # what waits for the rest of the request
         self._used = False

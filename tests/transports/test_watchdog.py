@@ -1,10 +1,12 @@
 import threading
+import weakref
 from math import inf
 from time import monotonic
 
 import pytest
 
 from lmgateway._transports import watchdog
+from lmgateway._transports.urllib3_pool import _PlainConnection
 from lmgateway._transports.watchdog import Guard
 
 
@@ -108,3 +110,11 @@ def test_what_the_collector_drops_in_the_midst_of_a_check_may_disarm_it() -> Non
     guard = Guard(shut)
     guard.arm(monotonic())
     assert disarmed.wait(5)
+
+
+def test_a_connection_that_is_forgotten_is_not_kept_until_its_time() -> None:
+    connection = _PlainConnection("127.0.0.1")
+    connection.guard.arm(monotonic() + 60)
+    forgotten = weakref.ref(connection)
+    del connection
+    assert forgotten() is None
