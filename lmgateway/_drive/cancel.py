@@ -33,6 +33,15 @@ class Cancelled(Exception):  # noqa: N818 - no error
     """The call was given up from elsewhere while a driver worked for it."""
 
 
+def _current_task() -> Task[Any] | None:
+    """The task that runs; asyncio is imported by the first who asks, and asked itself then."""
+    global _current_task
+    from asyncio import current_task
+
+    _current_task = current_task
+    return current_task()
+
+
 class CancelScope:
     """A part of a task's work that can be given up while the task itself goes on.
 
@@ -69,10 +78,8 @@ class CancelScope:
         return Cancelled()
 
     def __enter__(self) -> None:
-        from asyncio import current_task
-
         self._interrupted = False
-        self._task = task = current_task()
+        self._task = task = _current_task()
         self._cancelling = 0 if task is None else task.cancelling()
         if self.cancelled:
             self.cancel()  # again: there was nothing to interrupt yet

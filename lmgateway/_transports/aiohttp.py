@@ -234,7 +234,8 @@ class _until(CancelScope):  # noqa: N801 - used as a statement
     __slots__ = ("_deadline", "_idle", "_timer")
 
     def __init__(self, deadline: Deadline, idle: float | None = None) -> None:
-        super().__init__()
+        self.cancelled = self._interrupted = False  # as in a scope's own, which takes longer
+        self._task = None
         self._deadline = deadline
         self._idle = idle
         self._timer: asyncio.TimerHandle | None = None
@@ -254,7 +255,9 @@ class _until(CancelScope):  # noqa: N801 - used as a statement
     def __exit__(self, *raised: Any) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            super().__exit__(*raised)
+            if self._interrupted:
+                super().__exit__(*raised)
+            self._task = None
 
     def error(self) -> LMGatewayError:
         """The error for the limit that has run out."""
