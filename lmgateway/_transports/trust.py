@@ -123,5 +123,7 @@ def _trusting(bundles: dict[str, str]) -> ssl.SSLContext:
             raise ConfigError(f"the CA bundle {path} ({source}) cannot be read: {reason}") from None
     assert context is not None
     context.hostname_checks_common_name = False  # RFC 9110, 4.3.4
+    # Python leaves it at 1.2, but some distributions build one that leaves it to the system.
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     context.set_alpn_protocols(["http/1.1"])
     return context
