@@ -74,32 +74,32 @@ class Endpoint:
         described: How messages name the plugin: with its distribution and version.
     """
 
-    __slots__ = ("_filled", "_left", "_options", "described", "provider")
+    __slots__ = ("_left_behind", "_options", "_settings", "described", "provider")
 
     def __init__(
         self,
         provider: str,
         described: str,
-        filled: ResolvedSettings | None,
+        settings: ResolvedSettings | None,
         options: Options,
-        left: tuple[str, ...] = (),
+        left_behind: tuple[str, ...] = (),
     ) -> None:
         self.provider = provider
         self.described = described
-        self._filled = filled
+        self._settings = settings
         self._options = options
-        self._left = left
+        self._left_behind = left_behind
 
     @property
     def base_url(self) -> str | None:
         """The configured base URL; None if there is none."""
-        value = getattr(self._filled and self._filled.values, "api_base", None)
+        value = getattr(self._settings and self._settings.values, "api_base", None)
         return str(value) if value else None
 
     def secrets(self) -> Iterator[str]:
         """The texts that must be masked wherever they appear."""
-        if self._filled is not None:
-            yield from self._filled.secrets()
+        if self._settings is not None:
+            yield from self._settings.secrets()
         for value in self._options.headers.values():
             if not isinstance(value, str):
                 yield from words(value.get_secret_value())
@@ -112,7 +112,7 @@ class Endpoint:
         It shows no secret.
         """
         options = self._options
-        proofs = tuple(self._filled.secrets()) if self._filled is not None else ()
+        proofs = tuple(self._settings.secrets()) if self._settings is not None else ()
         headers = frozenset(options.headers.items())
         limits = (options.max_body, options.connect_timeout, options.idle_timeout)
         return hash((proofs, headers, options.verify, options.transport, limits))
@@ -126,11 +126,11 @@ class Endpoint:
 
     def missing_base_error(self) -> LMGatewayError:
         """The error for a request that must be sent but has no base URL."""
-        if self._filled is None or "api_base" not in self._filled.variables:
+        if self._settings is None or "api_base" not in self._settings.variables:
             return MissingCredentialError(f"{self.described} sent a request without a base URL")
         return MissingCredentialError(
-            f"{self.provider} needs a base URL: set {self._filled.variables['api_base']}, "
-            f"or give api_base=; looked in {self._filled.looked_in}"
+            f"{self.provider} needs a base URL: set {self._settings.variables['api_base']}, "
+            f"or give api_base=; looked in {self._settings.looked_in}"
         )
 
     def missing_key_error(self, request: HTTPRequest) -> LMGatewayError | None:
@@ -141,9 +141,9 @@ class Endpoint:
         headers = {name.lower() for name in (*self._options.headers, *request.headers)}
         if headers & _PROOFS or not needs_key(request.base_url or self.base_url or ""):
             return None
-        if self._filled is None or "api_key" not in self._filled.variables:
+        if self._settings is None or "api_key" not in self._settings.variables:
             return MissingCredentialError(f"{self.described} sent a request without a key")
-        variable, looked_in = self._filled.variables["api_key"], self._filled.looked_in
+        variable, looked_in = self._settings.variables["api_key"], self._settings.looked_in
         return MissingCredentialError(missing_key_message(self.provider, variable, looked_in))
 
     def explain(self, error: LMGatewayError) -> None:
@@ -155,28 +155,28 @@ class Endpoint:
                 f"the model or the path does not exist at {self.base_url or error.host}: "
                 "check model= and that the base URL ends as the service's page says (often in /v1)"
             )
-        elif isinstance(error, MissingCredentialError) and self._filled is not None:
-            variable = self._filled.variables.get("api_key")
+        elif isinstance(error, MissingCredentialError) and self._settings is not None:
+            variable = self._settings.variables.get("api_key")
             if variable and variable not in error.message and "base" not in error.message:
                 error.advise(
-                    f"set {variable}, or give api_key=; looked in {self._filled.looked_in}"
+                    f"set {variable}, or give api_key=; looked in {self._settings.looked_in}"
                 )
-        if self._left and isinstance(error, _KEY_ERRORS):
+        if self._left_behind and isinstance(error, _KEY_ERRORS):
             error.advise(
-                f"the {' and the '.join(self._left)} that this LM had stayed behind when it was "
-                "pickled or sent to another process: set them there"
+                f"the {' and the '.join(self._left_behind)} that this LM had stayed behind when it "
+                "was pickled or sent to another process: set them there"
             )
 
     def _key_advice(self) -> str:
-        if self._filled is None or "api_key" not in self._filled.variables:
+        if self._settings is None or "api_key" not in self._settings.variables:
             return ""
         from .._config.settings import is_quoted
 
-        variable = self._filled.variables["api_key"]
-        origin = self._filled.provenance.get("api_key")
+        variable = self._settings.variables["api_key"]
+        origin = self._settings.provenance.get("api_key")
         if origin is None or origin.kind == "default":
-            return f"no key was sent: set {variable} (looked in {self._filled.looked_in})"
-        key: Any = getattr(self._filled.values, "api_key", None)
+            return f"no key was sent: set {variable} (looked in {self._settings.looked_in})"
+        key: Any = getattr(self._settings.values, "api_key", None)
         if hasattr(key, "get_secret_value") and is_quoted(key.get_secret_value()):
             return f"the key came from {origin} and has quotation marks around it, which must go"
         return f"the key came from {origin}; check it, or set {variable}"
