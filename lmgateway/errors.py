@@ -80,6 +80,10 @@ class LMGatewayError(Exception):
         max_retries: How often at most this kind of failure is worth another attempt of one call;
             None for as often as the call's options allow.
         partial: The text a stream had delivered before the error; None if it delivered none.
+        completion: What there was of an answer, as a Completion; None if there was none.
+        usage: Tokens that the service counted all the same, which it may bill; see
+            ``lmgateway.types.Usage``.
+        rate_limit: What the service said about its limits; see ``lmgateway.types.RateLimits``.
     """
 
     def __init__(self, message: str = "", *, provider: str | None = None) -> None:
@@ -93,6 +97,9 @@ class LMGatewayError(Exception):
         self.retryable = False
         self.max_retries: int | None = None
         self.partial: str | None = None
+        self.completion: dict[str, Any] | None = None
+        self.usage: dict[str, Any] | None = None
+        self.rate_limit: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         place = []
@@ -164,7 +171,18 @@ class InputError(LMGatewayError, ValueError):
 
 
 class UnsupportedError(LMGatewayError):
-    """The provider does not offer what was asked of it. Raised before any I/O."""
+    """The provider does not offer what was asked of it. Raised before any I/O.
+
+    Attributes:
+        param: What it does not take: the name of a parameter, or a place in the input such as
+            ``messages[2].name``. ``unsupported="adapt"`` goes by it. None if it is no one thing.
+    """
+
+    def __init__(
+        self, message: str = "", *, provider: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message, provider=provider)
+        self.param = param
 
 
 class UnknownParameterError(UnsupportedError, InputError):

@@ -1,4 +1,4 @@
-"""The plugin contract: the hooks a provider may implement, version 1.
+"""The plugin contract: the hooks a provider may implement, version 2.
 
 A provider is a module with functions marked ``@hookimpl``, named by an entry point of the group
 ``lmgateway.providers``; the entry point's name is the provider's name. A hook may take fewer
@@ -34,7 +34,7 @@ __all__ = [
 
 PROJECT = "lmgateway"
 GROUP = "lmgateway.providers"
-API_VERSION = 1
+API_VERSION = 2
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -10,7 +10,7 @@ from ._call import flow as flows
 from ._call import kinds, signatures
 from ._call import spec as specs
 from ._call.allowlist import check_row
-from ._call.hook import complain
+from ._call.faults import complain
 from ._drive.gather import Batch, Input
 from ._drive.loops import arun, run
 from ._drive.streams import AStream, Stream, show_delta, show_text

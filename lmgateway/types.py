@@ -18,8 +18,10 @@ from typing import (
     ClassVar,
     Final,
     Generic,
+    Literal,
     NotRequired,
     Protocol,
+    Required,
     TypeAlias,
     _SpecialForm,
     overload,
@@ -27,14 +29,20 @@ from typing import (
 
 from typing_extensions import TypeAliasType, TypedDict, TypeVar
 
+from ._base.turns import derived_id as _derived_id
+from ._base.turns import parts_of, turn_digest
+
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 __all__ = [
-    "JSON", "UNSET", "Answer", "AnswerChoice", "Auth", "Blocking", "Choice", "Completion", "Delta",
-    "Effect", "EmbedRequest", "Embeddings", "Emit", "Exchange", "Flow", "HTTPRequest",
-    "HTTPResponse", "Headers", "Info", "Message", "Messages", "ModelCard", "Options", "Read",
-    "Request", "Schema", "Sleep", "Source", "Unset", "Usage", "Wait", "read", "send",
+    "JSON", "UNSET", "Answer", "AnswerChoice", "Auth", "Blocking", "Choice", "Citation", "Cleanup",
+    "Completion", "CompletionWarning", "Count", "Delta", "Effect", "EmbedRequest", "Embeddings",
+    "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info", "Kept",
+    "Message", "Messages", "ModelCard", "Options", "Outgoing", "Part", "RateLimit", "RateLimits",
+    "Read", "Request", "RerankRequest", "Reranked", "Schema", "Signed", "Sleep", "Source",
+    "State", "Unset", "Usage", "Wait", "derived_id", "kept", "parts_of", "read", "send",
+    "turn_digest",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -62,14 +70,53 @@ UNSET: Final = Unset()
 while None takes a default away."""
 
 
+class State(TypedDict, total=False):
+    """A turn in the service's own form: what the service must see again, and the user need not.
+
+    A plugin gives ``format`` and ``turn``; the core adds the rest when it files the state in
+    ``choice["message"]``.
+
+    Attributes:
+        format: Names the wire format, as ``anthropic.messages``.
+        turn: The turn as the service said it: any JSON.
+        provider: Who answered.
+        model: Which model answered.
+        digest: ``turn_digest`` of the visible turn; an edited turn has another one.
+    """
+
+    format: Required[str]
+    turn: Required[JSON]
+    provider: str
+    model: str
+    digest: str
+
+
 class Message(TypedDict):
-    """One turn of a conversation, in OpenAI's chat form."""
+    """One turn of a conversation, in OpenAI's chat form.
+
+    Three keys are the library's own, and reach no service as they are: ``reasoning`` and
+    ``state`` of an assistant's turn, and ``is_error`` of a tool's.
+
+    Attributes:
+        role: ``system``, ``developer``, ``user``, ``assistant`` or ``tool``.
+        content: A text, or a list of parts in OpenAI's form.
+        name: Of the speaker.
+        tool_calls: Of an assistant: each ``{"id", "type": "function", "function": {"name",
+            "arguments"}}``.
+        tool_call_id: Of a tool's result: the ``id`` of the call that it answers.
+        is_error: Of a tool's result: whether the tool failed.
+        reasoning: What the model thought, as text.
+        state: See State.
+    """
 
     role: str
     content: NotRequired[str | list[dict[str, JSON]] | None]
     name: NotRequired[str]
     tool_calls: NotRequired[list[dict[str, JSON]]]
     tool_call_id: NotRequired[str]
+    is_error: NotRequired[bool]
+    reasoning: NotRequired[str]
+    state: NotRequired[State]
 
 
 Messages: TypeAlias = Sequence[Message | Mapping[str, Any]]
@@ -85,28 +132,152 @@ forms it knows nothing until it has PEP 747's TypeForm."""
 
 
 class Usage(TypedDict, total=False):
-    """Tokens, as the service counted them; what it did not say is not there."""
+    """Tokens, as the service counted them; what it did not say is not there.
+
+    Attributes:
+        prompt_tokens: All that was read, ``cached_tokens`` and ``cache_write_tokens`` included.
+        completion_tokens: All that was written, ``reasoning_tokens`` included.
+        total_tokens: Both together.
+        cached_tokens: Of the prompt: read from the service's own cache.
+        cache_write_tokens: Of the prompt: written to the service's own cache.
+        reasoning_tokens: Of the completion: thought.
+        audio_tokens: Of both: heard and spoken.
+        image_tokens: Of both: seen and drawn.
+        cost: US dollars, where the service states it.
+        details: The service's own object, as it came.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     cached_tokens: int
+    cache_write_tokens: int
     reasoning_tokens: int
+    audio_tokens: int
+    image_tokens: int
+    cost: float
+    details: dict[str, JSON]
+
+
+class Citation(TypedDict, total=False):
+    """Where a text says that it has something from.
+
+    Attributes:
+        url: Of the source.
+        title: Of the source.
+        text: What is cited, in the source's words.
+        start: Where in the part's text that begins which is cited, in characters.
+        end: Where it ends.
+        extra: The service's own object, as it came.
+    """
+
+    url: str
+    title: str
+    text: str
+    start: int
+    end: int
+    extra: dict[str, JSON]
+
+
+class Part(TypedDict, total=False):
+    """A piece of an answer. ``type`` says which other keys it has; skip types you do not know.
+
+    - ``text``: ``text``, and ``citations`` where the service gave some
+    - ``reasoning``: ``text``
+    - ``tool_call``: ``id``, ``name``, ``input`` (the arguments as JSON, or the raw text where it
+      is none); ``by`` is ``"service"`` where the service ran the tool itself
+    - ``tool_result``: ``id`` of the call, ``content``, and ``is_error`` where the tool failed
+    - ``file``: ``media_type`` and one of ``data`` (base64), ``url`` and ``id``; perhaps ``name``
+      and ``transcript``
+    - ``refusal``: ``text``
+    - ``custom``: ``kind`` (as ``"anthropic.container_upload"``) and ``value``: a block that has no
+      other form here
+
+    Each may have ``extra``: what else the service said of it, as it came.
+    """
+
+    type: Required[str]
+    text: str
+    citations: list[Citation]
+    id: str
+    name: str
+    input: JSON
+    by: str
+    content: JSON
+    is_error: bool
+    media_type: str
+    data: str
+    url: str
+    transcript: str
+    kind: str
+    value: JSON
+    extra: dict[str, JSON]
+
+
+class CompletionWarning(TypedDict):
+    """Something that the answer, or the request behind it, is not quite as was asked.
+
+    Attributes:
+        kind: ``adapted`` (said in another way), ``dropped`` (left out), ``state`` (a turn was sent
+            without its state), ``empty`` (the answer says nothing), ``defaulted`` (the plugin
+            chose a value) or ``ignored`` (the service did not heed it).
+        name: What it is about: a parameter, or a place such as ``messages[3]``.
+        detail: A sentence for people.
+    """
+
+    kind: str
+    name: str
+    detail: str
+
+
+class RateLimit(TypedDict, total=False):
+    """What a service allows, of requests or of tokens; ``reset`` is in seconds from the answer."""
+
+    limit: int
+    remaining: int
+    reset: float
+
+
+class RateLimits(TypedDict, total=False):
+    """What the service said about its limits, in the headers of an answer or of an error."""
+
+    requests: RateLimit
+    tokens: RateLimit
 
 
 class AnswerChoice(TypedDict):
     """One of the choices that a plugin answers with.
 
-    ``text`` is always there, the rest where the service said it.
+    ``text`` is always there, the rest where the service said it. A plugin that gives ``parts`` may
+    leave out what they hold: then the core derives ``text``, ``reasoning``, ``tool_calls`` and
+    ``refusal``.
+
+    Attributes:
+        text: All that the model says to the user, as one text.
+        index: Which choice it is, from 0.
+        finish_reason: ``stop``, ``length``, ``tool_calls``, ``content_filter``, ``pause``,
+            ``error`` (only beside a good choice) or ``other``; None if untold.
+        finish_reason_raw: The service's own word for it.
+        logprobs: One object a token.
+        tool_calls: In OpenAI's form; ``parsed`` in each is its arguments as JSON.
+        reasoning: What the model thought, as one text.
+        refusal: Why the model does not answer, in its own words.
+        parts: Everything in order; see Part.
+        state: ``{"format", "turn"}``, where the visible form is not enough to give the turn back.
+        extra: Fields of the service's choice or message that nothing here reads, as they came.
     """
 
     text: str
     index: NotRequired[int]
     finish_reason: NotRequired[str | None]
+    finish_reason_raw: NotRequired[str]
     logprobs: NotRequired[list[dict[str, JSON]] | None]
     tool_calls: NotRequired[list[dict[str, JSON]]]
     reasoning: NotRequired[str]
     refusal: NotRequired[str]
+    parts: NotRequired[list[Part]]
+    state: NotRequired[State]
+    extra: NotRequired[dict[str, JSON]]
 
 
 class Answer(TypedDict):
@@ -123,15 +294,20 @@ class Answer(TypedDict):
     id: NotRequired[str]
     request_id: NotRequired[str]
     endpoint: NotRequired[str]
+    warnings: NotRequired[list[CompletionWarning]]
+    rate_limit: NotRequired[RateLimits]
+    extra: NotRequired[dict[str, JSON]]
 
 
 class Choice(AnswerChoice, Generic[Parsed]):
     """One of the choices that a user gets.
 
-    ``parsed`` is there when a ``schema`` was given, and then in every choice: ``Choice[City]``
+    ``message`` is the choice as a turn: append it to the conversation to go on. ``parsed`` is there
+    when a ``schema`` was given, and then in every choice: ``Choice[City]``
     says that it is a City. Without a schema there is no such key.
     """
 
+    message: Message
     parsed: Parsed
 
 
@@ -155,6 +331,9 @@ class Completion(TypedDict, Generic[Parsed]):
     endpoint: NotRequired[str]
     cached: NotRequired[bool]
     fallback_from: NotRequired[list[dict[str, JSON]]]
+    warnings: NotRequired[list[CompletionWarning]]
+    rate_limit: NotRequired[RateLimits]
+    extra: NotRequired[dict[str, JSON]]
 
 
 class ModelCard(TypedDict):
@@ -168,12 +347,39 @@ class ModelCard(TypedDict):
 class Embeddings(TypedDict):
     """One vector a text, in the order of the texts."""
 
-    embeddings: list[list[float]]
+    embeddings: Sequence[Sequence[float]]
     model: NotRequired[str]
     usage: NotRequired[Usage]
     provider: NotRequired[str]
     cached: NotRequired[bool]
     fallback_from: NotRequired[list[dict[str, JSON]]]
+    rate_limit: NotRequired[RateLimits]
+    extra: NotRequired[dict[str, JSON]]
+
+
+class Reranked(TypedDict):
+    """Documents by how well they answer a query.
+
+    ``results`` are ordered from best to worst; each has ``index`` (of the document that was
+    given) and ``score`` (the larger the better; only scores of one answer compare).
+    """
+
+    results: list[dict[str, JSON]]
+    model: NotRequired[str]
+    usage: NotRequired[Usage]
+    provider: NotRequired[str]
+    cached: NotRequired[bool]
+    extra: NotRequired[dict[str, JSON]]
+
+
+class Count(TypedDict):
+    """How many tokens a prompt or a conversation has, as the service counts them."""
+
+    prompt_tokens: int
+    model: NotRequired[str]
+    provider: NotRequired[str]
+    cached: NotRequired[bool]
+    extra: NotRequired[dict[str, JSON]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,18 +429,40 @@ class EmbedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """Documents to order by how well they answer a query, as a provider sees them."""
+
+    model: str
+    query: str = field(repr=False)
+    documents: Sequence[str] = field(repr=False)
+    params: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    timeout: float | None = None
+    stream: ClassVar[bool] = False
+
+    @property
+    def input(self) -> dict[str, JSON]:
+        """What the user gave: ``query`` and ``documents``."""
+        return {"query": self.query, "documents": list(self.documents)}
+
+
+@dataclass(frozen=True, slots=True)
 class Info:
     """What a plugin can do; the core refuses everything else before any I/O.
 
     Attributes:
-        api: The version of the plugin contract it was written for.
-        capabilities: ``messages`` (conversations), ``images`` (image parts in them), ``system``
-            (a system text), ``schema`` (answers that satisfy a JSON schema). That it streams,
-            embeds or lists models is said by the hooks it implements.
+        api: The version of the plugin contract it was written for; 1 is that of version 0.1.
+        capabilities: ``messages`` (conversations), ``system`` (a system text), ``schema`` (answers
+            that satisfy a JSON schema), ``tools`` (tools and their results), ``images``, ``audio``
+            and ``files`` (parts of that kind in a message), ``reasoning`` (it may be told how much
+            to think), ``prefill`` (the last turn may be the assistant's, to be gone on with).
+            That it streams, embeds or lists models is said by the hooks it implements.
         params: Names of the generation parameters it sends on.
         default_model: The model when the user names none; None if one must be named.
         model_is_file: Whether a model's name is the path of a file that the plugin opens: then
             no row of a batch may name another.
+        portable: Formats of ``state`` that it understands also when another provider made it.
+        headers: Names of the response headers that decide something for it: they are kept with a
+            cached or recorded answer. Never name one that holds a secret.
     """
 
     api: int = 1
@@ -242,6 +470,8 @@ class Info:
     params: frozenset[str] = frozenset()
     default_model: str | None = None
     model_is_file: bool = False
+    portable: frozenset[str] = frozenset()
+    headers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +494,10 @@ class Options:
         transport: Name of the transport for async calls, "aiohttp" or "threads"; None chooses.
         history: How many calls ``lm.history`` keeps; 0 for none.
         max_body: Bytes of a response at most, after decompression.
+        unsupported: What becomes of a parameter that the model does not take: "refuse" raises an
+            UnsupportedError before any I/O; "adapt" says it in another way where there is one, and
+            leaves out what is only a hint (see docs/reference/unsupported.md); the completion's
+            ``warnings`` tell of each.
     """
 
     timeout: float | None = 60.0
@@ -279,6 +513,7 @@ class Options:
     transport: str | None = None
     history: int = 100
     max_body: int = 64 * 1024 * 1024
+    unsupported: str = "refuse"
 
 
 # -- HTTP as data ------------------------------------------------------------------------------
@@ -308,27 +543,66 @@ class Headers(Mapping[str, str]):
         return f"<Headers {', '.join(self._items)}>"  # values may hold cookies or tokens
 
 
-Auth: TypeAlias = "Callable[[], Mapping[str, str]] | SecretStr"
-"""How a request proves who sends it: a secret, which becomes a Bearer token, or a function that
-returns headers. It is resolved only when the request is really sent, so that a cached answer
-needs no key and a cache never sees one."""
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as its bytes are, for whoever signs it.
+
+    Attributes:
+        method: ``GET``, ``POST``, ...
+        url: In full, percent-encoded as it is sent.
+        headers: All that will be sent, ``Host`` included, but those that the signature adds.
+        body: b"" if there is none.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """An auth that signs: ``fn(outgoing)`` returns headers, or is a flow that does.
+
+    It is called when the request is final, once for each time that the request is sent.
+    """
+
+    fn: Callable[[Outgoing], Any] = field(repr=False)
+
+
+Auth: TypeAlias = "SecretStr | Callable[[], Any] | Signed"
+"""How a request proves who sends it: a secret, which becomes a Bearer token; a function that
+returns headers; or ``Signed``. A function may be a flow (a generator function) that yields
+``HTTPRequest(..., keep=False)`` or ``Blocking`` and returns headers; ``lmgateway.wire.auth.Token``
+keeps what such a flow has fetched. It is resolved only when the request is really sent, so that a
+cached answer needs no key and a cache never sees one."""
 
 
 @dataclass(frozen=True, slots=True)
 class HTTPRequest:
     """An effect: send this, and be sent the HTTPResponse.
 
-    The URL is ``base_url`` without a trailing slash + ``path``. ``base_url`` may be None as long
-    as nothing is sent: then the core says which variable would have set it.
+    The URL is ``base_url`` without a trailing slash + ``path`` + ``query``. ``base_url`` may be
+    None as long as nothing is sent: then the core says which variable would have set it. At most
+    one of ``json``, ``content`` and ``form`` is given.
 
     Attributes:
         method: ``GET``, ``POST``, ...
-        base_url: Scheme, host and a path prefix.
-        path: Begins with a slash.
-        headers: Beside those that the transport and ``auth`` add.
+        base_url: Scheme, host and a path prefix. The LM's own headers and ``auth`` go along only
+            to the origin that the LM is configured for; to any other origin goes what stands here
+            and nothing else.
+        path: Begins with a slash, and is percent-encoded already: it is sent as it is, and only
+            what no URL can hold (a space, an umlaut) is encoded.
+        query: By name; a value may be a list, which gives its name several times. None is left out.
+        headers: Beside those that the transport, the user and ``auth`` add. Names are compared
+            without case. A Content-Type that is given here is never replaced.
         json: The body, sent as UTF-8 JSON.
+        content: The body as bytes.
+        form: The body as a form, by name: texts alone are urlencoded; with bytes, or
+            ``(file name, bytes)`` or ``(file name, bytes, media type)``, it is multipart.
         auth: See Auth.
         stream: Ask for the body piece by piece: see HTTPResponse.source.
+        keep: False for what is never cached, recorded or charged to a limit: a token, a poll.
         vary: Names of those ``headers`` that shape the answer, such as an API's version: cached
             and recorded answers are told apart by them. A header that may hold a credential is
             passed over. Name one only where its value is not the default: what is cached or
@@ -338,15 +612,19 @@ class HTTPRequest:
     method: str
     base_url: str | None
     path: str
+    query: Mapping[str, JSON] = field(default_factory=dict, repr=False, kw_only=True)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, kw_only=True)
     json: JSON = field(default=None, repr=False, kw_only=True)
+    content: bytes | None = field(default=None, repr=False, kw_only=True)
+    form: Mapping[str, Any] | None = field(default=None, repr=False, kw_only=True)
     auth: Auth | None = field(default=None, repr=False, kw_only=True)
     stream: bool = field(default=False, kw_only=True)
+    keep: bool = field(default=True, kw_only=True)
     vary: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def url(self) -> str:
-        """Where the request goes."""
+        """Where the request goes, without ``query``."""
         return (self.base_url or "").rstrip("/") + self.path
 
 
@@ -372,14 +650,17 @@ class HTTPResponse:
         status: HTTP status.
         headers: Read with any case.
         body: The whole body, decompressed; b"" while ``source`` is set.
-        source: Set only for a 2xx event stream that was asked for with ``stream=True``: read it
-            with ``chunk = yield from read(response)``. Any other answer comes whole.
+        source: Set for a 2xx that was asked for with ``stream=True``, whatever its type: read it
+            with ``chunk = yield from read(response)``. Any other answer comes whole. A plugin of
+            API 1 is given a source for an event stream only.
+        max_body: Bytes that a body may have when it is read whole (the LM's option).
     """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     source: Source | None = field(default=None, repr=False)
+    max_body: int = field(default=64 * 1024 * 1024, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if type(self.headers) is not Headers:  # isinstance asks every ABC first
@@ -399,6 +680,11 @@ class Delta:
         tool_calls: New fragments of tool calls, in OpenAI's delta form.
         reasoning: New text of the model's reasoning.
         finish_reason: Set on the choice's last delta.
+        part: Anything else, as a part of the answer: audio as it streams, a preview of an image,
+            a citation, a whole block.
+        partial: "append" if ``part`` goes on with an earlier part of the same ``id``, "replace" if
+            it takes its place; None if it is whole.
+        id: Tells the parts of one choice apart, where ``partial`` is set.
     """
 
     text: str = ""
@@ -406,6 +692,9 @@ class Delta:
     tool_calls: Sequence[Mapping[str, JSON]] = ()
     reasoning: str = ""
     finish_reason: str | None = None
+    part: Part | None = None
+    partial: Literal["append", "replace"] | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,15 +748,38 @@ class Blocking:
         key: A JSON identity of the call (model digest, parameters, streamed or not); with one,
             the outcome (JSON, bytes or an HTTPResponse) may be cached.
         stream: See above.
+        cancel: Called, from any thread, when nobody waits for ``fn`` any more; it must not block.
     """
 
     fn: Callable[..., Any] = field(repr=False)
     key: JSON = field(default=None, repr=False)
     stream: bool = False
+    cancel: Callable[[], None] | None = field(default=None, repr=False)
 
 
-Exchange: TypeAlias = HTTPRequest | Blocking
-Effect: TypeAlias = HTTPRequest | Blocking | Read | Emit | Sleep | Wait
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An effect: run a flow of several exchanges as one that is kept. Use ``kept(key, flow)``."""
+
+    key: JSON = field(repr=False)
+    flow: Flow[Any] = field(repr=False)
+    stream: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """An effect: have a request sent if the flow is left in any way but its return.
+
+    For a job at the service that is to be cancelled. The request is sent by a thread of its own,
+    ``auth`` included; what comes of it is not waited for and raises nothing. A second ``Cleanup``
+    takes the place of the first; ``Cleanup(None)`` disarms.
+    """
+
+    request: HTTPRequest | None
+
+
+Exchange: TypeAlias = "HTTPRequest | Blocking | Kept"
+Effect: TypeAlias = "HTTPRequest | Blocking | Kept | Cleanup | Read | Emit | Sleep | Wait"
 Flow: TypeAlias = Generator[Effect, Any, T]
 
 
@@ -485,3 +797,28 @@ def read(response: HTTPResponse) -> Flow[bytes]:
     if response.source is None:
         raise ValueError("this response has no source: its body came whole")
     return response.source.read()
+
+
+def kept(key: JSON, flow: Flow[T]) -> Flow[T]:
+    """Run a flow of several exchanges (create, poll, fetch) as one that is cached and recorded.
+
+    What the flow returns (JSON, bytes or an HTTPResponse) is stored under ``key``; a call that
+    finds it sends nothing. The exchanges in it are not stored by themselves.
+
+    Args:
+        key: A JSON identity of all that shapes the outcome.
+        flow: A generator that has not begun.
+    """
+    outcome: T = yield Kept(key, flow)
+    return outcome
+
+
+def derived_id(request: Request, index: int, place: int) -> str:
+    """An id for a call that the service gave none: the same in a repeat, another in each turn.
+
+    Args:
+        request: What was asked.
+        index: Of the choice.
+        place: Of the call in it.
+    """
+    return _derived_id(request.input, index, place)

@@ -10,10 +10,11 @@ from .._base.masking import MASK, masker, words
 from .._layers.context import Attempt, Call
 from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
-from ..types import JSON, Blocking, Flow, HTTPRequest, Request, send
+from ..types import JSON, Blocking, Exchange, Flow, HTTPRequest, Request
 from .attempt import complete_error
+from .credentials import credentials
 from .flow import hook_of
-from .hook import credentials, run_hook
+from .hook import run_hook
 from .spec import Spec
 
 __all__ = ["first_exchange"]
@@ -23,7 +24,7 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
     """Run the provider's flow to its first exchange, and describe that; nothing is sent."""
     attempt = Attempt(call, request)
     try:
-        first = _first(run_hook(hook_of(spec, call.kind), attempt, [lambda *_: send]))
+        first = _first(run_hook(hook_of(spec, call.kind), attempt, [lambda *_: _yielded]))
         if isinstance(first, HTTPRequest):
             return _described(spec, call, first)
         if not isinstance(first, Blocking):
@@ -35,6 +36,10 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
     finally:
         attempt.exit()
     return {"runs": "in the process", "key": first.key, "stream": first.stream}
+
+
+def _yielded(exchange: Exchange) -> Flow[Any]:
+    return (yield exchange)
 
 
 def _first(flow: Flow[Any]) -> Any:

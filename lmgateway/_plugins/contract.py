@@ -149,15 +149,14 @@ def _check_version(info: Any, described: str, name: str) -> None:
     api = getattr(info, "api", hookspecs.API_VERSION)
     if isinstance(api, bool) or not isinstance(api, int):
         raise _broken(described, name, f"Info.api must be an int, not {type(api).__name__}")
-    if api == hookspecs.API_VERSION:
-        return
-    newer = api > hookspecs.API_VERSION
-    raise PluginVersionError(
-        f"{described} was written for version {api} of the plugin API, and this lmgateway speaks "
-        f"version {hookspecs.API_VERSION}: "
-        + (f"pip install -U {OWN}" if newer else "install a newer version of the plugin"),
-        provider=name,
-    )
+    if api < 1:
+        raise _broken(described, name, f"Info.api must be a version from 1, not {api}")
+    if api > hookspecs.API_VERSION:
+        raise PluginVersionError(
+            f"{described} was written for version {api} of the plugin API, and this lmgateway "
+            f"speaks version {hookspecs.API_VERSION} and all before: pip install -U {OWN}",
+            provider=name,
+        )
 
 
 def _check_info(info: Info, described: str, name: str) -> None:
