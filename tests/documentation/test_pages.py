@@ -124,19 +124,25 @@ def test_the_tutorials_provider_is_listed(tutorial: Path) -> None:
 # -- the how-tos --------------------------------------------------------------------------------
 
 
-def module_of(page: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    ((name, text),) = files(f"how-to/{page}.md").items()
-    module = ModuleType(name.removesuffix(".py"))
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # where pydantic looks for its names
-    exec(compile(text, name, "exec"), module.__dict__)
-    return module
+def modules_of(page: str, monkeypatch: pytest.MonkeyPatch) -> list[ModuleType]:
+    """The plugins that a page shows, each a file."""
+    modules = []
+    for name, text in files(f"how-to/{page}.md").items():
+        module = ModuleType(name.removesuffix(".py"))
+        monkeypatch.setitem(sys.modules, module.__name__, module)  # where pydantic looks for names
+        exec(compile(text, name, "exec"), module.__dict__)
+        modules.append(module)
+    return modules
 
 
 @pytest.mark.parametrize("page", HOW_TO)
-def test_a_how_tos_plugin_holds_to_the_contract_of_hooks(
+def test_a_how_tos_plugins_hold_to_the_contract_of_hooks(
     page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert lm_from(module_of(page, monkeypatch), page, model="m").provider == page
+    modules = modules_of(page, monkeypatch)
+    assert modules
+    for module in modules:
+        assert lm_from(module, page, model="m").provider == page
 
 
 def test_the_model_in_the_process_answers_as_shown(site_packages: SitePackages) -> None:
