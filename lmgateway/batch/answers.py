@@ -93,7 +93,7 @@ def _body(completion: Completion) -> dict[str, Any]:
     ]
     if usage := completion.get("usage"):
         body["usage"] = dict(usage)
-    for name in ("provider", "cached", "fallback_from"):
+    for name in ("provider", "cached", "fallback_from", "warnings", "extra"):
         if value := completion.get(name):
             body[name] = value
     return body
@@ -104,14 +104,14 @@ def _choice(place: int, choice: Choice, *, legacy: bool) -> dict[str, Any]:
     if legacy:
         row["text"] = choice["text"]
     else:
-        extras = ("tool_calls", "refusal", "reasoning")
-        said = {name: value for name, value in choice.items() if name in extras}
-        row["message"] = {"role": "assistant", "content": choice["text"], **said}
+        refused = {"refusal": choice["refusal"]} if "refusal" in choice else {}
+        row["message"] = {**choice["message"], "content": choice["text"], **refused}
     row["finish_reason"] = choice.get("finish_reason")
     if choice.get("logprobs") is not None:
         row["logprobs"] = {"content": choice["logprobs"]}
-    if "parsed" in choice:
-        row["parsed"] = choice["parsed"]
+    for name in ("finish_reason_raw", "parts", "extra", "parsed"):
+        if name in choice:
+            row[name] = choice[name]
     return row
 
 

@@ -112,17 +112,16 @@ class Conversation:
         printout = Transcript()
         messages = [*self._messages, {"role": "user", "content": line}]
         try:
-            self._answer(messages, printout)
+            turn = self._answer(messages, printout)
         except KeyboardInterrupt:
-            self._keep(messages, printout.text)
+            if printout.text:
+                self._messages = [*messages, {"role": "assistant", "content": printout.text}]
             raise
-        self._keep(messages, printout.text)
+        if printout.text:
+            self._messages = [*messages, turn]
 
-    def _keep(self, messages: list[dict[str, Any]], answer: str) -> None:
-        if answer:
-            self._messages = [*messages, {"role": "assistant", "content": answer}]
-
-    def _answer(self, messages: list[dict[str, Any]], printout: Printout) -> None:
+    def _answer(self, messages: list[dict[str, Any]], printout: Printout) -> dict[str, Any]:
+        """Print the answer; return it as a turn, with what the service must see again."""
         try:
             stream = self._lm.stream(messages=messages)
         except UnsupportedError:  # of streams, or of what complete will name
@@ -132,6 +131,7 @@ class Conversation:
         else:
             completion = stream_answer(stream, printout)
         remark(completion)
+        return dict(completion["choices"][0]["message"])
 
 
 class Transcript(Printout):

@@ -99,6 +99,8 @@ def remark(completion: Completion) -> None:
             say(f"the model refused: {choice['refusal']}")
         if choice.get("tool_calls"):
             say("the answer calls tools: --json shows them")
+    for warning in completion.get("warnings", ()):
+        say(f"{warning['kind']}: {warning['name']}: {warning['detail']}")
 
 
 def print_json(value: Any) -> None:
