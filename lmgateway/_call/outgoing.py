@@ -18,6 +18,7 @@ __all__ = ["netloc_of", "send_to_wire"]
 
 def send_to_wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
     """The innermost send: it fills in what a request needs only when it really goes out."""
+    attempt.origin = "wire"
     if isinstance(exchange, Blocking):
         from .._drive.workers import run_blocking
 
