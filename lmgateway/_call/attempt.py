@@ -12,6 +12,7 @@ from .._layers.context import Attempt, Call, EffectLayer, Step
 from .._records.usage import account
 from ..errors import LMGatewayError
 from ..types import Flow
+from .adapt import refitted
 from .hook import Hook, run_hook
 
 __all__ = ["attempt_step", "complete_error"]
@@ -25,13 +26,15 @@ def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> 
         if call.attempts > 1 and request.timeout is not None:
             request = dataclasses.replace(request, timeout=call.deadline.remaining())
         while True:
-            attempt = Attempt(call, request)
+            attempt = Attempt(call, request if call.fit is None else call.fit.applied(request))
             try:
                 returned = yield from run_hook(hook, attempt, layers)
                 answer = kind.normalize(returned, request, endpoint.described)
                 answer.setdefault("model", request.model)
                 answer["provider"] = endpoint.provider
                 answer["cached"] = call.cached
+                if call.fit is not None and call.fit.warnings:
+                    answer["warnings"] = [*call.fit.warnings, *answer.get("warnings", ())]
                 if call.parse is not None:
                     call.parse(answer)
                 attempt.commit(answer)
@@ -39,6 +42,8 @@ def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> 
                     account(answer)
                 return answer
             except LMGatewayError as error:
+                if refitted(error, attempt, request):
+                    continue
                 if attempt.fail(error) and not call.emitted:
                     continue  # it was about a stored answer, which is not found any more
                 complete_error(error, attempt)
