@@ -122,7 +122,8 @@ def _check_hook(kind: Kind, spec: Spec) -> None:
 
 def _provider(spec: Spec, call: Call) -> Step:
     """The step that asks one provider, as often as its retries allow."""
-    return retry(attempt_step(hook_of(spec, call.kind), call, spec.layers), call)
+    hook = hook_of(spec, call.kind)
+    return retry(attempt_step(hook, call, spec.layers, info=spec.plugin.info), call)
 
 
 def _alternative(name: str, failed: Spec, call: Call) -> Alternative:

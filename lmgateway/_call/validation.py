@@ -52,8 +52,25 @@ def check_messages(messages: object) -> list[Message]:
             raise InputError(
                 f"{name}.content must be a str or a list of parts, not {type(content).__name__}"
             )
-        check_json(message, name)
+        check_json(message if len(message) < 3 else _without_state(message), name)
     return [dict(message) for message in messages]  # type: ignore[misc]
+
+
+def _without_state(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message without its state, which is judged where a provider is asked, and never refused."""
+    calls = message.get("tool_calls")
+    if isinstance(calls, (list, tuple)) and any(
+        isinstance(call, Mapping) and "state" in call for call in calls
+    ):
+        calls = [
+            {key: value for key, value in call.items() if key != "state"}
+            if isinstance(call, Mapping) else call
+            for call in calls
+        ]  # fmt: skip
+        message = {**message, "tool_calls": calls}
+    if "state" in message:
+        message = {key: value for key, value in message.items() if key != "state"}
+    return message
 
 
 def check_texts(texts: object) -> list[str]:
