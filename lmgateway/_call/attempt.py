@@ -11,27 +11,16 @@ from .._guard.tracebacks import masked, redact
 from .._layers.context import Attempt, Call, EffectLayer, Step
 from .._records.usage import account
 from ..errors import LMGatewayError
-from ..types import Flow, Info
+from ..types import CompletionWarning, Flow
+from .adapt import refitted
 from .hook import Hook, run_hook
 from .turns import given, salvage, settle
 
-__all__ = ["attempt_step", "complete_error"]
+__all__ = ["attempt_step", "complete_error", "hand_over"]
 
 
-API_1 = Info()
-
-
-def attempt_step(
-    hook: Hook, call: Call, layers: Sequence[EffectLayer] = (), *, info: Info = API_1
-) -> Step:
-    """The innermost step: one attempt to have a provider answer a request of any kind.
-
-    Args:
-        hook: Of the plugin.
-        call: The call that it is an attempt of.
-        layers: What its exchanges pass on their way out.
-        info: Of the plugin, for this model.
-    """
+def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> Step:
+    """The innermost step: one attempt to have a provider answer a request of any kind."""
     kind, endpoint = call.kind, call.endpoint
 
     def step(request: Any) -> Flow[Any]:
@@ -40,13 +29,13 @@ def attempt_step(
         while True:
             attempt, answer = Attempt(call, request), None
             try:
-                attempt.given, attempt.warnings = given(request, info, endpoint.provider)
+                hand_over(attempt)
                 returned = yield from run_hook(hook, attempt, layers)
                 answer = kind.normalize(returned, request, endpoint.described)
                 answer.setdefault("model", request.model)
                 answer["provider"] = endpoint.provider
                 answer["cached"] = call.cached
-                settle(answer, request, info, endpoint.described, attempt.warnings)
+                settle(answer, request, call.info, endpoint.described, attempt.warnings)
                 if call.parse is not None:
                     call.parse(answer)
                 attempt.commit(answer)
@@ -54,9 +43,11 @@ def attempt_step(
                     account(answer)
                 return answer
             except LMGatewayError as error:
+                if refitted(error, attempt, request):
+                    continue
                 if attempt.fail(error) and not call.emitted:
                     continue  # it was about a stored answer, which is not found any more
-                _keep_answer(error, answer, attempt, info)
+                _keep_answer(error, answer, attempt)
                 complete_error(error, attempt)
                 raise
             except BaseException as error:  # of our own making, or a library's: not explained
@@ -69,12 +60,22 @@ def attempt_step(
     return step
 
 
-def _keep_answer(error: LMGatewayError, answer: Any, attempt: Attempt, info: Info) -> None:
+def hand_over(attempt: Attempt) -> None:
+    """Make what the plugin is given of what the user asked, and note what was changed."""
+    call, request = attempt.call, attempt.request
+    told: Sequence[CompletionWarning] = ()
+    if call.fit is not None:
+        request, told = call.fit.applied(request), call.fit.warnings
+    attempt.given, warnings = given(request, call.info, call.endpoint.provider)
+    attempt.warnings = [*told, *warnings] if told else warnings
+
+
+def _keep_answer(error: LMGatewayError, answer: Any, attempt: Attempt) -> None:
     """Leave on an error what there was of an answer, and count what the service may bill."""
     call = attempt.call
     told = error.completion if answer is None else answer
     if told is not None:
-        error.completion = salvage(told, attempt.request, info, call.endpoint.provider)
+        error.completion = salvage(told, attempt.request, call.info, call.endpoint.provider)
     there = error.completion or {}
     if error.usage is None:
         error.usage = there.get("usage")

@@ -11,22 +11,22 @@ from importlib import import_module
 from threading import Lock
 from typing import Any, TypeAlias
 
-from ..types import Completion, Embeddings
+from ..types import Completion, Embeddings, Reranked
 
 __all__ = ["UsageTotals", "account", "price", "usage"]
 
-Answered: TypeAlias = Completion | Embeddings | Mapping[str, Any]
+Answered: TypeAlias = Completion | Embeddings | Reranked | Mapping[str, Any]
 
 _open: ContextVar[tuple[UsageTotals, ...]] = ContextVar("lmgateway_usage", default=())
 
 
 @dataclass(slots=True, eq=False)
 class UsageTotals:
-    """Sums over the calls of a block that a service counted, completions and embeddings.
+    """Sums over the calls of a block: completions, embeddings and documents in order.
 
     Attributes:
         calls: Calls that were answered, and attempts that failed although the service told what
-            they used. A list of models does not count: it is free.
+            they used. A list of models and a count of tokens do not count: they are free.
         cached: Those of them answered by the cache or a recording: they cost nothing.
         prompt_tokens: Tokens read, as the services counted them; cached calls count too.
         completion_tokens: Tokens written, counted in the same way.
@@ -115,7 +115,7 @@ def price(answer: Answered) -> Decimal | None:
     used = answer.get("usage")
     if not isinstance(used, dict):
         return None
-    if "embeddings" in answer:  # which writes nothing, and says nothing of it
+    if "choices" not in answer:  # which writes nothing, and says nothing of it
         used = {"completion_tokens": 0, **used}
     if not {"prompt_tokens", "completion_tokens"} <= used.keys():
         return None
