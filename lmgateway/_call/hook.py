@@ -38,7 +38,7 @@ def run_hook(hook: Hook, attempt: Attempt, layers: Sequence[EffectLayer] = ()) -
     for layer in reversed(layers):
         send = layer(send, attempt)
     try:
-        returned = hook(request=attempt.request)
+        returned = hook(request=attempt.given)
     except LMGatewayError:
         raise
     except (Exception, SystemExit) as error:

@@ -25,18 +25,26 @@ def _completion(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
             'the contract wants a list of {"text": ...}, one or more'
         )
     for place, choice in enumerate(choices):
-        if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
+        if not isinstance(choice, dict) or not _says(choice):
             raise PluginContractError(
                 f'{plugin} returned choices[{place}] without a "text" that is a string'
             )
     wanted = request.params.get("n") or 1
     if len(choices) < wanted:
-        raise ResponseFormatError(f"{wanted} choices were asked for and {len(choices)} came")
+        error = ResponseFormatError(f"{wanted} choices were asked for and {len(choices)} came")
+        error.completion = returned
+        raise error
     asked = request.input
     completion = {"prompt": asked, **returned}
     completion["prompt"] = asked
     completion["choices"] = [dict(choice) for choice in choices]
     return completion
+
+
+def _says(choice: dict[str, Any]) -> bool:
+    """Whether a choice has its heart: a text, or parts of which its text is made."""
+    text = choice.get("text")
+    return isinstance(text, str) or (text is None and isinstance(choice.get("parts"), list))
 
 
 def _embeddings(returned: Any, request: EmbedRequest, plugin: str) -> dict[str, Any]:

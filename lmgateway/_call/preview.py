@@ -12,7 +12,7 @@ from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
 from ..types import JSON, Blocking, Exchange, Flow, HTTPRequest, Request
 from .adapt import refitted
-from .attempt import complete_error
+from .attempt import complete_error, hand_over
 from .credentials import credentials
 from .flow import hook_of
 from .hook import run_hook
@@ -23,8 +23,9 @@ __all__ = ["first_exchange"]
 
 def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
     """Run the provider's flow to its first exchange, and describe that; nothing is sent."""
-    attempt = Attempt(call, request if call.fit is None else call.fit.applied(request))
+    attempt = Attempt(call, request)
     try:
+        hand_over(attempt)
         first = _first(run_hook(hook_of(spec, call.kind), attempt, [lambda *_: _yielded]))
         if isinstance(first, HTTPRequest):
             return _described(spec, call, first)

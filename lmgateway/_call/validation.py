@@ -53,14 +53,31 @@ def check_messages(messages: object) -> list[Message]:
             raise InputError(
                 f"{name}.content must be a str or a list of parts, not {type(content).__name__}"
             )
-        if not isinstance(message.get("is_error", False), bool):
+        if not isinstance(message.get("is_error"), (bool, type(None))):
             kind = type(message["is_error"]).__name__
             raise InputError(f"{name}.is_error must be True or False, not {kind}")
-        if not isinstance(message.get("reasoning", ""), (str, type(None))):
+        if not isinstance(message.get("reasoning"), (str, type(None))):
             kind = type(message["reasoning"]).__name__
             raise InputError(f"{name}.reasoning must be a str, not {kind}")
-        check_json(message, name)
+        check_json(message if len(message) < 3 else _without_state(message), name)
     return [dict(message) for message in messages]  # type: ignore[misc]
+
+
+def _without_state(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message without its state, which is judged where a provider is asked, and never refused."""
+    calls = message.get("tool_calls")
+    if isinstance(calls, (list, tuple)) and any(
+        isinstance(call, Mapping) and "state" in call for call in calls
+    ):
+        calls = [
+            {key: value for key, value in call.items() if key != "state"}
+            if isinstance(call, Mapping) else call
+            for call in calls
+        ]  # fmt: skip
+        message = {**message, "tool_calls": calls}
+    if "state" in message:
+        message = {key: value for key, value in message.items() if key != "state"}
+    return message
 
 
 def check_texts(texts: object) -> list[str]:

@@ -17,7 +17,7 @@ from .._base.masking import Plain, words
 from .._drive.cancel import Deadline
 from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError
-from ..types import Completion, Exchange, Flow, Info, Options
+from ..types import Completion, CompletionWarning, Exchange, Flow, Info, Options
 
 if TYPE_CHECKING:
     from .._call.adapt import Fit
@@ -127,16 +127,23 @@ class Attempt:
 
     Attributes:
         call: The call that it belongs to.
-        request: What is asked; its timeout is what is left.
+        request: What is asked, as the user asked it; its timeout is what is left.
+        given: The same as the plugin is given it: its own, without what is not meant for it.
+        warnings: What the core has to tell of it, for the completion.
         pieces: The texts of choice 0 that it has handed to the user.
         has_sent: Whether the plugin has asked for an exchange.
     """
 
-    __slots__ = ("_commits", "_exits", "_failures", "call", "has_sent", "pieces", "request")
+    __slots__ = (
+        "_commits", "_exits", "_failures", "call", "given", "has_sent", "pieces", "request",
+        "warnings",
+    )  # fmt: skip
 
     def __init__(self, call: Call, request: Any) -> None:
         self.call = call
         self.request = request
+        self.given = request
+        self.warnings: list[CompletionWarning] = []
         self.pieces: list[str] = []
         self.has_sent = False
         self._commits: list[Callable[[Any], None]] = []
