@@ -186,7 +186,7 @@ def settle(
     """
     if info.api >= 2:
         mend(answer)
-    if type(request) is Request:
+    if "choices" in answer:
         for place, choice in enumerate(answer["choices"]):
             if info.api >= 2:
                 mend_choice(choice, place, plugin)
@@ -199,7 +199,7 @@ def settle(
     if warnings:
         told = answer.get("warnings")
         answer["warnings"] = [*warnings, *(told if isinstance(told, list) else ())]
-    if info.api >= 2 and type(request) is Request:
+    if info.api >= 2 and "choices" in answer:
         _check_reasons(answer)
 
 
