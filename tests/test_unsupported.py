@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 import lmgateway
 from lmgateway import LM, errors, hookimpl
 from lmgateway._call.twins import HINTS
+from lmgateway._call.twins import TWINS as TABLE
 from lmgateway.testing import ScriptedLM, lm_from
 from lmgateway.types import (
     Answer,
+    Blocking,
     EmbedRequest,
     Emit,
     Flow,
@@ -599,3 +602,37 @@ def test_a_scripted_lm_takes_everything() -> None:
     answer = lm.complete("hi", temperature=0, nonsense=1)
     assert "warnings" not in answer
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "a"}
+
+
+def test_whether_an_answer_is_kept_follows_what_was_asked() -> None:
+    runs = []
+
+    class Local(Picky):
+        @hookimpl
+        def lmgateway_complete(self, request: Request) -> Flow[Answer]:
+            key = [request.prompt, dict(request.params)]
+            yield from send(Blocking(lambda: runs.append(1) or {"said": "yes"}, key=key))
+            return {"prompt": request.input, "choices": [{"text": "yes"}]}
+
+    lm = lm_from(Local(), unsupported="adapt")
+    assert [lm.complete("hi", temperature=0)["cached"] for _ in range(2)] == [False, True]
+    assert [lm.complete("ho", temperature=1)["cached"] for _ in range(2)] == [False, False]
+    assert len(runs) == 3
+
+
+# -- the page ------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "unsupported.md"
+
+
+def test_the_page_lists_every_hint_and_every_twin() -> None:
+    page = PAGE.read_text("utf-8")
+    hints = page.partition("# Hints\n")[2].partition("\n#")[0]
+    assert set(re.findall(r"`(\w+)`", hints)) == HINTS
+    table = page.partition("in another way\n\n")[2].partition("\n\nWhat")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines()[2:]]
+    told = {name: sent for given, sent in rows for name in re.findall(r"`(\w+)`", given)}
+    for name, twins in TABLE.items():
+        assert name in told
+        for twin, _ in twins:
+            assert f"`{twin}`" in told[name] or "the other one" in told[name]
