@@ -54,9 +54,10 @@ def _is_plain(value: Any, depth: int) -> bool:
 def _plain(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
-    for kind in (str, int, float):
-        if isinstance(value, kind) and (kind is not float or isfinite(value)):
-            return kind(value)
+    if isinstance(value, (str, int)):
+        return str(value) if isinstance(value, str) else int(value)
+    if isinstance(value, float) and isfinite(value):
+        return float(value)
     if depth and isinstance(value, Mapping):
         return {str(name): _plain(each, depth - 1) for name, each in value.items()}
     if depth and isinstance(value, (list, tuple, set, frozenset)):

@@ -186,24 +186,28 @@ def settle(
     """
     if info.api >= 2:
         mend(answer)
-    if type(request) is Request:
+        answer.setdefault("model", request.model)
+    completes = "choices" in answer
+    if completes:
         for place, choice in enumerate(answer["choices"]):
             if info.api >= 2:
                 mend_choice(choice, place, plugin)
             if _MORE.isdisjoint(choice):
                 choice["message"] = {"role": "assistant", "content": choice["text"]}
             else:
-                _settle(choice, place, answer, request)
+                _settle(choice, place, request)
+                if info.api >= 2 and "state" in choice:
+                    _file(choice, answer)
             if not choice["text"] and _is_empty(choice):
                 warnings = [*warnings, _empty(choice, place)]
     if warnings:
         told = answer.get("warnings")
         answer["warnings"] = [*warnings, *(told if isinstance(told, list) else ())]
-    if info.api >= 2 and type(request) is Request:
+    if info.api >= 2 and completes:
         _check_reasons(answer)
 
 
-def _settle(choice: dict[str, Any], place: int, answer: Mapping[str, Any], asked: Request) -> None:
+def _settle(choice: dict[str, Any], place: int, asked: Request) -> None:
     """Give a choice that is more than a text the fields of its parts, and its message."""
     index = choice.get("index", place)
     if isinstance(choice.get("parts"), list):
@@ -226,20 +230,14 @@ def _settle(choice: dict[str, Any], place: int, answer: Mapping[str, Any], asked
         message["tool_calls"] = turns
     if isinstance(reasoning, str) and reasoning:
         message["reasoning"] = reasoning
-    if isinstance(state := choice.pop("state", None), dict):
-        _file(state, message, choice, answer)
     choice["message"] = message
 
 
-def _file(
-    state: dict[str, Any],
-    message: dict[str, Any],
-    choice: dict[str, Any],
-    answer: Mapping[str, Any],
-) -> None:
+def _file(choice: dict[str, Any], answer: Mapping[str, Any]) -> None:
     """Put the state into the message, and into the first call for a loop written by hand."""
+    message = choice["message"]
     state = {
-        **state,
+        **choice.pop("state"),
         "provider": answer["provider"],
         "model": answer["model"],
         "digest": turn_digest(message),
