@@ -18,7 +18,7 @@ __all__ = ["mend", "mend_choice", "plain"]
 
 _SCALARS = frozenset({str, int, bool, type(None)})
 _REASONS = frozenset({
-    "stop", "length", "tool_calls", "content_filter", "pause", "error", "other", None,
+    "stop", "length", "tool_calls", "content_filter", "pause", "error", "other",
 })  # fmt: skip
 _LIMITS = ("limit", "remaining", "reset")
 _ODD: Any = object()  # stands for a value of which nothing can be made
@@ -70,10 +70,6 @@ def _plain(value: Any, depth: int) -> Any:
 
 def _text(value: Any) -> Any:
     return value if type(value) is str else _ODD
-
-
-def _index(value: Any) -> Any:
-    return value if type(value) is int and value >= 0 else _ODD
 
 
 def _object(value: Any) -> Any:
@@ -188,12 +184,25 @@ _OF_ANSWERS: dict[str, Callable[[Any], Any]] = {
 _OF_CHOICES: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("text", "reasoning", "refusal", "finish_reason_raw"), _text),
     **dict.fromkeys(("finish_reason", "tool_calls"), lambda value: value),
-    "index": _index,
+    "index": lambda value: _ODD,
     "logprobs": _list,
     "parts": _parts,
     "state": _state,
     "extra": _object,
 }
+
+
+#: Fields that are right if they are of this type, which they nearly always are.
+_RIGHT: dict[str, type] = {
+    **dict.fromkeys(
+        ("endpoint", "finish_reason", "finish_reason_raw", "id", "model", "provider", "prompt", "reasoning",
+         "refusal", "request_id", "text"),
+        str,
+    ),
+    "cached": bool,
+    "choices": list,
+    "index": int,
+}  # fmt: skip
 
 
 def mend(answer: dict[str, Any]) -> None:
@@ -211,7 +220,7 @@ def mend_choice(choice: dict[str, Any], place: int, plugin: str) -> None:
     """
     _mend(choice, _OF_CHOICES)
     reason = choice.get("finish_reason")
-    if type(reason) not in (str, type(None)) or reason not in _REASONS:
+    if reason is not None and (type(reason) is not str or reason not in _REASONS):
         choice["finish_reason"] = "other"
         choice.setdefault("finish_reason_raw", reason if type(reason) is str else shown(reason))
     if "tool_calls" in choice:
@@ -226,6 +235,8 @@ def mend_choice(choice: dict[str, Any], place: int, plugin: str) -> None:
 def _mend(holder: dict[str, Any], table: Mapping[str, Callable[[Any], Any]]) -> None:
     odd: list[str] = []
     for name, value in holder.items():
+        if _RIGHT.get(name) is type(value):
+            continue
         read = table.get(name)
         mended = _ODD if read is None else read(value)
         if mended is _ODD:

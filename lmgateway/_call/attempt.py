@@ -77,13 +77,12 @@ def _keep_answer(error: LMGatewayError, answer: Any, attempt: Attempt) -> None:
     if told is not None:
         error.completion = salvage(told, attempt.request, call.info, call.endpoint.provider)
     there = error.completion or {}
-    if error.usage is None:
-        error.usage = there.get("usage")
-    if error.rate_limit is None:
-        error.rate_limit = there.get("rate_limit")
+    for name in ("usage", "rate_limit"):
+        if not isinstance(getattr(error, name), dict):
+            setattr(error, name, there.get(name))
     if error.partial is None and there.get("choices"):
         error.partial = there["choices"][0]["text"] or None
-    if isinstance(error.usage, dict) and error.usage and call.kind.history_entry is not None:
+    if error.usage and call.kind.history_entry is not None:
         account(
             {
                 "usage": error.usage,

@@ -203,7 +203,7 @@ def settle(
     if warnings:
         told = answer.get("warnings")
         answer["warnings"] = [*warnings, *(told if isinstance(told, list) else ())]
-    if info.api >= 2 and completes:
+    if info.api >= 2 and completes and answer["choices"][0].get("finish_reason") in _BAD:
         _check_reasons(answer)
 
 
@@ -334,9 +334,8 @@ def _empty(choice: Mapping[str, Any], place: int) -> CompletionWarning:
 def _check_reasons(answer: Mapping[str, Any]) -> None:
     """Raise where no choice is good: each failed at the service, or was filtered."""
     choices = answer["choices"]
-    for choice in choices:
-        if choice.get("finish_reason") not in _BAD:
-            return
+    if not all(choice.get("finish_reason") in _BAD for choice in choices):
+        return
     words = {choice["finish_reason"] for choice in choices}
     word = choices[0].get("finish_reason_raw", choices[0]["finish_reason"])
     error: APIError
