@@ -788,3 +788,28 @@ def test_a_stream_shows_parts_as_events_and_texts_as_pieces() -> None:
         return texts, [piece async for piece in lm.astream("go", events=True)]
 
     assert asyncio.run(main()) == (["so: ", "there"], [Delta("so: "), *shows.deltas[1:]])
+
+
+@pytest.mark.parametrize("state", [{"x"}, {"y": float("nan")}, b"x", "\ud800", {1: 2, "a": 1}])
+def test_a_state_that_is_no_json_is_left_out_and_told(state: Any) -> None:
+    odd = {"format": "acme.blocks", "turn": state}
+    completion = lm_of(Acme(called(state=odd))).complete("go")
+    if state == {1: 2, "a": 1}:  # JSON can carry it
+        assert "warnings" not in completion
+        return
+    assert "state" not in first(completion)["message"]
+    assert "extra" not in first(completion)
+    assert [each["kind"] for each in completion["warnings"]] == ["state"]
+
+
+@pytest.mark.parametrize("depth", [98, 100])
+def test_what_was_made_of_deep_arguments_is_no_reason_to_refuse_a_turn(depth: int) -> None:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    call = {**CALL, "function": {"name": "f", "arguments": json.dumps(value)}, "parsed": value}
+    state = {"format": "acme.blocks", "turn": [{"content": [{"input": value}]}]}
+    lm = lm_of(Acme(called(tool_calls=[call], state=state), DONE))
+    choice = first(lm.complete("go"))
+    for messages in (conversation(choice), by_hand(choice)):
+        assert "warnings" not in lm.complete(messages=messages)

@@ -14,7 +14,9 @@ from typing import Any
 from .._base.values import DEPTH, on_fresh_stack, shown
 from ..errors import PluginContractError
 
-__all__ = ["mend", "mend_choice", "plain"]
+__all__ = ["is_json", "mend", "mend_choice", "plain"]
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 _SCALARS = frozenset({str, int, bool, type(None)})
 _REASONS = frozenset({
@@ -32,6 +34,25 @@ def plain(value: Any) -> Any:
         return value if _is_plain(value, DEPTH) else _plain(value, DEPTH)
     except RecursionError:
         return on_fresh_stack(lambda each: _plain(each, DEPTH), value)
+
+
+def is_json(value: Any) -> bool:
+    """Whether it can be sent, however deep it is nested: what a service has said it can read."""
+    try:
+        return _check(value)
+    except RecursionError:
+        try:
+            return on_fresh_stack(_check, value)
+        except RecursionError:
+            return False
+
+
+def _check(value: Any) -> bool:
+    try:
+        _encode(value).encode()
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _is_plain(value: Any, depth: int) -> bool:
@@ -165,7 +186,7 @@ def _state(value: Any) -> Any:
     form = value.get("format")
     if not isinstance(form, str) or not form:
         return _ODD
-    return {"format": form, "turn": plain(value["turn"])}
+    return {"format": form, "turn": value["turn"]}
 
 
 _OF_ANSWERS: dict[str, Callable[[Any], Any]] = {
@@ -195,8 +216,8 @@ _OF_CHOICES: dict[str, Callable[[Any], Any]] = {
 #: Fields that are right if they are of this type, which they nearly always are.
 _RIGHT: dict[str, type] = {
     **dict.fromkeys(
-        ("endpoint", "finish_reason", "finish_reason_raw", "id", "model", "provider", "prompt", "reasoning",
-         "refusal", "request_id", "text"),
+        ("endpoint", "finish_reason", "finish_reason_raw", "id", "model", "prompt", "provider",
+         "reasoning", "refusal", "request_id", "text"),
         str,
     ),
     "cached": bool,
@@ -244,7 +265,9 @@ def _mend(holder: dict[str, Any], table: Mapping[str, Callable[[Any], Any]]) -> 
         elif mended is not value:
             holder[name] = mended
     if odd:
-        left = {name: plain(each) for name in odd if (each := holder.pop(name)) is not None}
+        left = {name: holder.pop(name) for name in odd}
+        left = {name: plain(each) for name, each in left.items() if each is not None}
+        left.pop("state", None)  # which is seen nowhere
         if left:
             holder["extra"] = {**left, **holder.get("extra", {})}
 

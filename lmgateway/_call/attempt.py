@@ -13,8 +13,9 @@ from .._records.usage import account
 from ..errors import LMGatewayError
 from ..types import CompletionWarning, Flow
 from .adapt import refitted
+from .choices import salvage, settle
 from .hook import Hook, run_hook
-from .turns import given, salvage, settle
+from .turns import given
 
 __all__ = ["attempt_step", "complete_error", "hand_over"]
 

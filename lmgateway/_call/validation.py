@@ -69,16 +69,18 @@ def _check_own_keys(message: Mapping[str, Any], name: str) -> None:
 
 
 def _without_state(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A message without its state, which is judged where a provider is asked, and never refused."""
+    """A message without what never reaches a plugin unjudged, and so is never refused.
+
+    That is the state of a turn and, in its calls, what has been made of their arguments.
+    """
     calls = message.get("tool_calls")
-    if isinstance(calls, (list, tuple)) and any(
-        isinstance(call, Mapping) and "state" in call for call in calls
-    ):
+    if isinstance(calls, (list, tuple)):
         calls = [
-            {key: value for key, value in call.items() if key != "state"}
-            if isinstance(call, Mapping) else call
+            {key: value for key, value in call.items() if key not in ("state", "parsed")}
+            if isinstance(call, Mapping)
+            else call
             for call in calls
-        ]  # fmt: skip
+        ]
         message = {**message, "tool_calls": calls}
     if "state" in message:
         message = {key: value for key, value in message.items() if key != "state"}
