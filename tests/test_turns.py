@@ -616,11 +616,13 @@ class TestSchema:
     @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
     def test_a_cut_answer_is_told(self, way: Any) -> None:
         cut = {"text": '{"a": ', "finish_reason": "length"}
+        answer = {"choices": [cut], "usage": USED, "request_id": "req-1"}
         with pytest.raises(ResponseFormatError, match=r"length.*max_tokens") as caught:
-            way(lm_of(Acme({"choices": [cut], "usage": USED})), prompt="go", schema=self.SCHEMA)
+            way(lm_of(Acme(answer)), prompt="go", schema=self.SCHEMA)
         error = caught.value
         assert error.text == error.partial == '{"a": '
         assert error.usage == USED
+        assert error.request_id == "req-1"
         completion: Any = error.completion
         assert first(completion)["text"] == '{"a": '
         assert "parsed" not in first(completion)

@@ -10,7 +10,7 @@ from typing import Any
 from .._guard.tracebacks import masked, redact
 from .._layers.context import Attempt, Call, EffectLayer, Step
 from .._records.usage import account
-from ..errors import LMGatewayError
+from ..errors import APIError, LMGatewayError
 from ..types import CompletionWarning, Flow
 from .adapt import refitted
 from .choices import salvage, settle
@@ -81,6 +81,8 @@ def _keep_answer(error: LMGatewayError, answer: Any, attempt: Attempt) -> None:
     for name in ("usage", "rate_limit"):
         if not isinstance(getattr(error, name), dict):
             setattr(error, name, there.get(name))
+    if isinstance(error, APIError):
+        error.locate(request_id=there.get("request_id"))
     if error.partial is None and there.get("choices"):
         error.partial = there["choices"][0]["text"] or None
     if error.usage and call.kind.history_entry is not None:
