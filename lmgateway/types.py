@@ -355,6 +355,7 @@ class Embeddings(TypedDict):
     provider: NotRequired[str]
     cached: NotRequired[bool]
     fallback_from: NotRequired[list[dict[str, JSON]]]
+    warnings: NotRequired[list[CompletionWarning]]
     rate_limit: NotRequired[RateLimits]
     extra: NotRequired[dict[str, JSON]]
 
@@ -371,6 +372,9 @@ class Reranked(TypedDict):
     usage: NotRequired[Usage]
     provider: NotRequired[str]
     cached: NotRequired[bool]
+    fallback_from: NotRequired[list[dict[str, JSON]]]
+    warnings: NotRequired[list[CompletionWarning]]
+    rate_limit: NotRequired[RateLimits]
     extra: NotRequired[dict[str, JSON]]
 
 
@@ -381,6 +385,9 @@ class Count(TypedDict):
     model: NotRequired[str]
     provider: NotRequired[str]
     cached: NotRequired[bool]
+    fallback_from: NotRequired[list[dict[str, JSON]]]
+    warnings: NotRequired[list[CompletionWarning]]
+    rate_limit: NotRequired[RateLimits]
     extra: NotRequired[dict[str, JSON]]
 
 

@@ -23,7 +23,7 @@ from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
 from .spec import FIXED, OPTION_NAMES, Spec, resolve
 
-__all__ = ["ask", "compose", "hook_of", "prepare"]
+__all__ = ["ask", "compose", "hook_of", "kind_for", "prepare"]
 
 
 def prepare(
@@ -88,11 +88,15 @@ def ask(
     if spec.system is not plain.system:
         raise InputError("system is for completions: put it into the texts")
     _check_hook(kind, spec)
-    if keywords.get("fallbacks") is not None:
-        kind = replace(kind, fallbacks="any")  # who names them to the call means them
+    kind = kind_for(kind, keywords)
     request = kind.request(spec.model, *inputs, params=spec.params, timeout=spec.options.timeout)
     call = _call(kind, spec, request)
     return compose(spec, call, request, history), call
+
+
+def kind_for(kind: Kind, keywords: Mapping[str, Any]) -> Kind:
+    """The kind, for a call with these keywords: who names fallbacks to the call means them."""
+    return kind if keywords.get("fallbacks") is None else replace(kind, fallbacks="any")
 
 
 def compose(spec: Spec, call: Call, request: Any, history: History) -> Flow[Any]:

@@ -180,17 +180,14 @@ def _check_kind(module: Any, described: str, name: str) -> None:
 
 def _meant(manager: pluggy.PluginManager) -> str:
     """What hooks that nobody knows may have been meant to be, and how to mark one that is new."""
-    unknown = [
-        caller.name
-        for caller in vars(manager.hook).values()
-        if isinstance(caller, pluggy.HookCaller) and caller.spec is None
-    ]
-    if not unknown:
+    callers = [each for each in vars(manager.hook).values() if isinstance(each, pluggy.HookCaller)]
+    unknown = next((each.name for each in callers if each.spec is None), None)
+    if unknown is None:
         return ""
-    advice = nearest(unknown[0], filter(_is_hook, vars(hookspecs)))
-    return f"; {advice}" if advice else (
-        "; a hook that only a newer core knows is marked @hookimpl(optionalhook=True)"
-    )  # fmt: skip
+    prefix = f"{hookspecs.PROJECT}_"
+    names = [name.removeprefix(prefix) for name in vars(hookspecs) if _is_hook(name)]
+    advice = nearest(unknown.removeprefix(prefix), names)
+    return f"; {advice or 'one that only newer cores call is marked @hookimpl(optionalhook=True)'}"
 
 
 def _peek(module: Any) -> Any:
@@ -206,8 +203,6 @@ def _check_version(info: Any, described: str, name: str) -> None:
     api = getattr(info, "api", hookspecs.API_VERSION)
     if isinstance(api, bool) or not isinstance(api, int):
         raise _broken(described, name, f"Info.api must be an int, not {type(api).__name__}")
-    if api < 1:
-        raise _broken(described, name, f"Info.api must be a version from 1, not {api}")
     if api > hookspecs.API_VERSION:
         raise PluginVersionError(
             f"{described} was written for version {api} of the plugin API, and this lmgateway "
