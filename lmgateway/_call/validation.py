@@ -53,27 +53,34 @@ def check_messages(messages: object) -> list[Message]:
             raise InputError(
                 f"{name}.content must be a str or a list of parts, not {type(content).__name__}"
             )
-        if not isinstance(message.get("is_error"), (bool, type(None))):
-            kind = type(message["is_error"]).__name__
-            raise InputError(f"{name}.is_error must be True or False, not {kind}")
-        if not isinstance(message.get("reasoning"), (str, type(None))):
-            kind = type(message["reasoning"]).__name__
-            raise InputError(f"{name}.reasoning must be a str, not {kind}")
-        check_json(message if len(message) < 3 else _without_state(message), name)
+        if len(message) > 2:
+            _check_own_keys(message, name)
+            message = _without_state(message)
+        check_json(message, name)
     return [dict(message) for message in messages]  # type: ignore[misc]
 
 
+def _check_own_keys(message: Mapping[str, Any], name: str) -> None:
+    """Refuse a wrong value of a key that is the library's own; None counts as not there."""
+    for key, kind, wanted in (("is_error", bool, "True or False"), ("reasoning", str, "a str")):
+        value = message.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise InputError(f"{name}.{key} must be {wanted}, not {type(value).__name__}")
+
+
 def _without_state(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A message without its state, which is judged where a provider is asked, and never refused."""
+    """A message without what never reaches a plugin unjudged, and so is never refused.
+
+    That is the state of a turn and, in its calls, what has been made of their arguments.
+    """
     calls = message.get("tool_calls")
-    if isinstance(calls, (list, tuple)) and any(
-        isinstance(call, Mapping) and "state" in call for call in calls
-    ):
+    if isinstance(calls, (list, tuple)):
         calls = [
-            {key: value for key, value in call.items() if key != "state"}
-            if isinstance(call, Mapping) else call
+            {key: value for key, value in call.items() if key not in ("state", "parsed")}
+            if isinstance(call, Mapping)
+            else call
             for call in calls
-        ]  # fmt: skip
+        ]
         message = {**message, "tool_calls": calls}
     if "state" in message:
         message = {key: value for key, value in message.items() if key != "state"}
