@@ -129,7 +129,7 @@ class Endpoint:
         if self._settings is None or "api_base" not in self._settings.variables:
             return MissingCredentialError(f"{self.described} sent a request without a base URL")
         return MissingCredentialError(
-            f"{self.provider} needs a base URL: set {self._settings.variables['api_base']}, "
+            f"{self.provider} needs a base URL: set {self._settings.named('api_base')}, "
             f"or give api_base=; looked in {self._settings.looked_in}"
         )
 
@@ -143,8 +143,7 @@ class Endpoint:
             return None
         if self._settings is None or "api_key" not in self._settings.variables:
             return MissingCredentialError(f"{self.described} sent a request without a key")
-        variable, looked_in = self._settings.variables["api_key"], self._settings.looked_in
-        return MissingCredentialError(missing_key_message(self.provider, variable, looked_in))
+        return MissingCredentialError(missing_key_message(self.provider, self._settings))
 
     def explain(self, error: LMGatewayError) -> None:
         """Add to an error what the user can do about it."""
@@ -159,7 +158,7 @@ class Endpoint:
             variable = self._settings.variables.get("api_key")
             if variable and variable not in error.message and "base" not in error.message:
                 error.advise(
-                    f"set {variable}, or give api_key=; looked in {self._settings.looked_in}"
+                    f"set {self._settings.named('api_key')}, or give api_key=; looked in {self._settings.looked_in}"
                 )
         if self._left_behind and isinstance(error, _KEY_ERRORS):
             error.advise(
@@ -172,7 +171,7 @@ class Endpoint:
             return ""
         from .._config.settings import is_quoted
 
-        variable = self._settings.variables["api_key"]
+        variable = self._settings.named("api_key")
         origin = self._settings.provenance.get("api_key")
         if origin is None or origin.kind == "default":
             return f"no key was sent: set {variable} (looked in {self._settings.looked_in})"
