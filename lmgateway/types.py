@@ -42,8 +42,8 @@ __all__ = [
     "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info", "Kept",
     "Message", "Messages", "ModelCard", "Options", "Outgoing", "Part", "RateLimit", "RateLimits",
     "Read", "Request", "RerankRequest", "Reranked", "Schema", "Signed", "Sleep", "Source",
-    "State", "Unset", "Usage", "Variables", "Wait", "derived_id", "kept", "parts_of", "read", "send",
-    "turn_digest",
+    "State", "Unset", "Usage", "Variables", "Wait", "derived_id", "kept", "parts_of", "read",
+    "send", "turn_digest",
 ]  # fmt: skip
 
 T = TypeVar("T")

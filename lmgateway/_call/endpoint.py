@@ -17,6 +17,7 @@ from ..errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from .outgoing import netloc_of
 
 if TYPE_CHECKING:
     from .._config.settings import ResolvedSettings
@@ -149,7 +150,7 @@ class Endpoint:
         """Add to an error what the user can do about it."""
         if isinstance(error, (AuthenticationError, PermissionDeniedError)):
             error.advise(self._key_advice())
-        elif isinstance(error, NotFoundError):
+        elif isinstance(error, NotFoundError) and error.host in (None, self._netloc()):
             error.advise(
                 f"the model or the path does not exist at {self.base_url or error.host}: "
                 "check model= and that the base URL ends as the service's page says (often in /v1)"
@@ -157,14 +158,16 @@ class Endpoint:
         elif isinstance(error, MissingCredentialError) and self._settings is not None:
             variable = self._settings.variables.get("api_key")
             if variable and variable not in error.message and "base" not in error.message:
-                error.advise(
-                    f"set {self._settings.named('api_key')}, or give api_key=; looked in {self._settings.looked_in}"
-                )
+                named, looked_in = self._settings.named("api_key"), self._settings.looked_in
+                error.advise(f"set {named}, or give api_key=; looked in {looked_in}")
         if self._left_behind and isinstance(error, _KEY_ERRORS):
             error.advise(
                 f"the {' and the '.join(self._left_behind)} that this LM had stayed behind when it "
                 "was pickled or sent to another process: set them there"
             )
+
+    def _netloc(self) -> str | None:
+        return netloc_of(self.base_url) if self.base_url else None
 
     def _key_advice(self) -> str:
         if self._settings is None or "api_key" not in self._settings.variables:
