@@ -23,7 +23,10 @@ DEEPEST = 4
 
 
 def credentials(
-    request: HTTPRequest, final: HTTPRequest, endpoint: Endpoint, within: tuple[Any, ...] = ()
+    request: HTTPRequest,
+    final: HTTPRequest,
+    endpoint: Endpoint,
+    within: tuple[HTTPRequest, ...] = (),
 ) -> Any:
     """The headers that say who sends a request; or the plugin's flow that will return them.
 
@@ -31,7 +34,7 @@ def credentials(
         request: As the plugin made it.
         final: As it will be sent, but for these headers.
         endpoint: Whose request it is.
-        within: The auths that wait for it: a host of tokens may be asked without a key.
+        within: The requests whose auth waits for it: a host of tokens may need no key.
 
     Raises:
         MissingCredentialError: There is no key, and the host answers only with one.
@@ -63,7 +66,7 @@ def prove(
     flow: Generator[Any, Any, Any],
     attempt: Attempt,
     send: Callable[..., Flow[Any]],
-    within: tuple[Any, ...],
+    within: tuple[HTTPRequest, ...],
 ) -> Flow[Mapping[str, str]]:
     """The headers that an auth's flow returns.
 
@@ -72,16 +75,16 @@ def prove(
         flow: Has not begun.
         attempt: The one under way.
         send: Sends an exchange straight to the wire; takes ``within``.
-        within: The auths that wait for this one.
+        within: The requests whose auth waits for it.
     """
     from .fetching import fetched
 
-    if len(within) >= DEEPEST or any(each is request.auth for each in within):
+    if len(within) >= DEEPEST or any(each.auth is request.auth for each in within):
         raise PluginContractError(
             f"{attempt.call.endpoint.described} asks for credentials to get the same credentials: "
             "a request for a token must not have the auth that waits for it"
         )
-    inner = partial(send, attempt, within=(*within, request.auth))
+    inner = partial(send, attempt, within=(*within, request))
     return _checked((yield from fetched(flow, attempt, inner)), attempt.call.endpoint)
 
 

@@ -19,13 +19,15 @@ from .faults import unsound
 __all__ = ["netloc_of", "send_to_wire"]
 
 
-def send_to_wire(attempt: Attempt, exchange: Exchange, within: tuple[Any, ...] = ()) -> Flow[Any]:
+def send_to_wire(
+    attempt: Attempt, exchange: Exchange, within: tuple[HTTPRequest, ...] = ()
+) -> Flow[Any]:
     """The innermost send: it fills in what a request needs only when it really goes out.
 
     Args:
         attempt: The one under way.
         exchange: What is to be sent.
-        within: The auths that wait for it, if it is sent for one.
+        within: The requests whose auth waits for it, the outermost first.
     """
     if isinstance(exchange, Blocking):
         from .._drive.workers import run_blocking
