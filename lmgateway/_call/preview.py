@@ -87,9 +87,7 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     return described
 
 
-def _proofs(
-    request: HTTPRequest, endpoint: Endpoint
-) -> tuple[Mapping[str, str], dict[str, str]]:
+def _proofs(request: HTTPRequest, endpoint: Endpoint) -> tuple[Mapping[str, str], dict[str, str]]:
     """The credentials, and what is shown of them; nothing is fetched, and nothing is signed."""
     from ..wire.auth import Token
 
