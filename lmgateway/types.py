@@ -31,6 +31,7 @@ from typing_extensions import TypeAliasType, TypedDict, TypeVar
 
 from ._base.turns import derived_id as _derived_id
 from ._base.turns import parts_of, turn_digest
+from .errors import too_large
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -41,8 +42,8 @@ __all__ = [
     "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info", "Kept",
     "Message", "Messages", "ModelCard", "Options", "Outgoing", "Part", "RateLimit", "RateLimits",
     "Read", "Request", "RerankRequest", "Reranked", "Schema", "Signed", "Sleep", "Source",
-    "State", "Unset", "Usage", "Wait", "derived_id", "kept", "parts_of", "read", "send",
-    "turn_digest",
+    "State", "Unset", "Usage", "Wait", "derived_id", "kept", "parts_of", "read", "read_all",
+    "send", "turn_digest",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -797,6 +798,17 @@ def read(response: HTTPResponse) -> Flow[bytes]:
     if response.source is None:
         raise ValueError("this response has no source: its body came whole")
     return response.source.read()
+
+
+def read_all(response: HTTPResponse) -> Flow[bytes]:
+    """The rest of a streamed response as one; raises ResponseFormatError past its ``max_body``."""
+    pieces, size = [], 0
+    while piece := (yield from read(response)):
+        size += len(piece)
+        if size > response.max_body:
+            raise too_large(response.max_body, response.status)
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def kept(key: JSON, flow: Flow[T]) -> Flow[T]:

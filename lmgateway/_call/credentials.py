@@ -46,7 +46,7 @@ def _checked(proofs: Any, endpoint: Endpoint) -> Mapping[str, str]:
     if type(proofs) is not dict and not isinstance(proofs, Mapping):
         raise _no_proofs(proofs, endpoint)
     try:
-        check_headers(proofs, latin_1=True)
+        check_headers(proofs)
     except InputError:
         raise _no_proofs(proofs, endpoint) from None
     return cast(Mapping[str, str], proofs)
