@@ -32,6 +32,7 @@ from typing_extensions import TypeAliasType, TypedDict, TypeVar
 
 from ._base.turns import derived_id as _derived_id
 from ._base.turns import parts_of, turn_digest
+from .errors import too_large
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -43,7 +44,7 @@ __all__ = [
     "Message", "Messages", "ModelCard", "Options", "Outgoing", "Part", "RateLimit", "RateLimits",
     "Read", "Request", "RerankRequest", "Reranked", "Schema", "Signed", "Sleep", "Source",
     "State", "Unset", "Usage", "Variables", "Wait", "derived_id", "kept", "parts_of", "read",
-    "send", "turn_digest",
+    "read_all", "send", "turn_digest",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -839,6 +840,17 @@ def read(response: HTTPResponse) -> Flow[bytes]:
     if response.source is None:
         raise ValueError("this response has no source: its body came whole")
     return response.source.read()
+
+
+def read_all(response: HTTPResponse) -> Flow[bytes]:
+    """The rest of a streamed response as one; raises ResponseFormatError past its ``max_body``."""
+    pieces, size = [], 0
+    while piece := (yield from read(response)):
+        size += len(piece)
+        if size > response.max_body:
+            raise too_large(response.max_body, response.status)
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def kept(key: JSON, flow: Flow[T]) -> Flow[T]:

@@ -8,6 +8,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
 from .._transports.checks import check_headers
+from .._transports.urls import place_of
 from ..errors import InputError, LMGatewayError, PluginContractError
 from ..types import Flow, HTTPRequest, Outgoing, Signed
 from .faults import fault
@@ -16,25 +17,19 @@ if TYPE_CHECKING:
     from .._layers.context import Attempt
     from .endpoint import Endpoint
 
-__all__ = ["credentials", "prove", "refused"]
+__all__ = ["credentials", "prove", "tell_refused"]
 
 #: So many auths may wait for each other's tokens.
 DEEPEST = 4
 
 
-def credentials(
-    request: HTTPRequest,
-    final: HTTPRequest,
-    endpoint: Endpoint,
-    within: tuple[HTTPRequest, ...] = (),
-) -> Any:
+def credentials(request: HTTPRequest, final: HTTPRequest, endpoint: Endpoint) -> Any:
     """The headers that say who sends a request; or the plugin's flow that will return them.
 
     Args:
         request: As the plugin made it.
         final: As it will be sent, but for these headers.
         endpoint: Whose request it is.
-        within: The requests whose auth waits for it: a host of tokens may need no key.
 
     Raises:
         MissingCredentialError: There is no key, and the host answers only with one.
@@ -42,7 +37,7 @@ def credentials(
     """
     auth: Any = request.auth
     if auth is None:
-        if not within and (problem := endpoint.missing_key_error(request)) is not None:
+        if (problem := endpoint.missing_key_error(request)) is not None:
             raise problem
         return {}
     try:
@@ -85,7 +80,7 @@ def prove(
     return _checked((yield from fetched(flow, attempt, inner)), attempt.call.endpoint)
 
 
-def refused(request: HTTPRequest, proofs: Mapping[str, str], endpoint: Endpoint) -> bool:
+def tell_refused(request: HTTPRequest, proofs: Mapping[str, str], endpoint: Endpoint) -> bool:
     """Tell the auth of a request that its headers were refused; whether it may have others."""
     auth: Any = request.auth
     tell = getattr(auth.fn if type(auth) is Signed else auth, "refused", None)
@@ -101,7 +96,8 @@ def refused(request: HTTPRequest, proofs: Mapping[str, str], endpoint: Endpoint)
 
 
 def _outgoing(final: HTTPRequest) -> Outgoing:
-    return Outgoing(final.method, final.url, final.headers, final.content or b"")
+    url = place_of(final.base_url or "").url + final.path
+    return Outgoing(final.method, url, dict(final.headers), final.content or b"")
 
 
 def _secret_in(auth: Any, endpoint: Endpoint) -> str:
@@ -119,7 +115,7 @@ def _checked(proofs: Any, endpoint: Endpoint) -> Mapping[str, str]:
     if type(proofs) is not dict and not isinstance(proofs, Mapping):
         raise _no_proofs(proofs, endpoint)
     try:
-        check_headers(proofs, latin_1=True)
+        check_headers(proofs)
     except InputError:
         raise _no_proofs(proofs, endpoint) from None
     return cast(Mapping[str, str], proofs)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .._base.masking import Plain, masker, words
-from .._plugins.distributions import own_version
 from .._store.serialization import is_secret_header
 from ..errors import (
     AuthenticationError,
@@ -17,7 +14,7 @@ from ..errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from .outgoing import netloc_of
+from .outgoing import netloc_of, user_agent
 
 if TYPE_CHECKING:
     from .._config.settings import ResolvedSettings
@@ -27,16 +24,10 @@ __all__ = ["Endpoint", "user_agent", "veiled"]
 
 
 _KEY_ERRORS = (AuthenticationError, MissingCredentialError, PermissionDeniedError)
-#: Headers that say who sends a request.
-_PROOFS = frozenset({"authorization", "api-key", "x-api-key"})
+#: Headers that say who sends a request: a user who gives one needs no other proof.
+_PROOFS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
 #: What a header's value begins with whose rest is a secret.
 _SCHEMES = frozenset({"apikey", "basic", "bearer", "digest", "key", "negotiate", "token"})
-
-
-@cache
-def user_agent() -> str:
-    """``lmgateway/<version> python/<version>``."""
-    return f"lmgateway/{own_version() or '0'} python/{platform.python_version()}"
 
 
 def veiled(headers: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
@@ -73,9 +64,10 @@ class Endpoint:
     Attributes:
         provider: The provider's name.
         described: How messages name the plugin: with its distribution and version.
+        api: The version of the contract that the plugin was written for.
     """
 
-    __slots__ = ("_left_behind", "_options", "_settings", "described", "provider")
+    __slots__ = ("_left_behind", "_options", "_settings", "api", "described", "provider")
 
     def __init__(
         self,
@@ -84,12 +76,14 @@ class Endpoint:
         settings: ResolvedSettings | None,
         options: Options,
         left_behind: tuple[str, ...] = (),
+        api: int = 2,
     ) -> None:
         self.provider = provider
         self.described = described
         self._settings = settings
         self._options = options
         self._left_behind = left_behind
+        self.api = api
 
     @property
     def base_url(self) -> str | None:
@@ -119,11 +113,23 @@ class Endpoint:
         return hash((proofs, headers, options.verify, options.transport, limits))
 
     def headers(self) -> Mapping[str, str]:
-        """The User-Agent and the LM's own headers."""
-        headers = {"User-Agent": user_agent()}
-        for name, value in self._options.headers.items():
-            headers[name] = value if isinstance(value, str) else value.get_secret_value()
-        return headers
+        """The LM's own headers, which go nowhere but to its own origin."""
+        return {
+            name: value if isinstance(value, str) else value.get_secret_value()
+            for name, value in self._options.headers.items()
+        }
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the LM's own headers say who sends a request, so that no ``auth`` is asked."""
+        headers = self._options.headers
+        return bool(headers) and not _PROOFS.isdisjoint(name.lower() for name in headers)
+
+    def owns(self, auth: Any) -> bool:
+        """Whether an ``auth`` is a secret of the settings, which is for the LM's own origin."""
+        if self._settings is None or not hasattr(auth, "get_secret_value"):
+            return False
+        return auth.get_secret_value() in set(self._settings.secrets())
 
     def missing_base_error(self) -> LMGatewayError:
         """The error for a request that must be sent but has no base URL."""
