@@ -28,7 +28,8 @@ from ..errors import (
 )
 from ..types import Blocking, Flow, HTTPRequest, HTTPResponse, Sleep, Wait
 from ..wire.auth import Token
-from .faults import complain, fault, is_sound, unsound
+from .faults import complain, fault, unsound
+from .soundness import is_sound
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint

@@ -53,6 +53,7 @@ def send_to_wire(
         within: The requests whose auth waits for it, the outermost first.
     """
     call = attempt.call
+    attempt.origin = "wire"
     if isinstance(exchange, Blocking):
         from .._drive.workers import run_blocking
 
