@@ -53,10 +53,10 @@ def send_to_wire(
         within: The requests whose auth waits for it, the outermost first.
     """
     call = attempt.call
-    attempt.origin = "wire"
     if isinstance(exchange, Blocking):
         from .._drive.workers import run_blocking
 
+        attempt.origin = attempt.origin if within else "wire"
         response = yield from run_blocking(exchange)
     else:
         assert isinstance(exchange, HTTPRequest)
@@ -69,6 +69,7 @@ def send_to_wire(
             if proofs:
                 call.proofs = (*call.proofs, proofs)
                 add_proofs(request, proofs)
+            attempt.origin = attempt.origin if within else "wire"
             call.host, call.path = netloc_of(request.base_url or ""), exchange.path
             response = yield request
             refused = response.status == 401 and proofs
