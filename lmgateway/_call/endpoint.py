@@ -14,7 +14,7 @@ from ..errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from .outgoing import user_agent
+from .outgoing import netloc_of, user_agent
 
 if TYPE_CHECKING:
     from .._config.settings import ResolvedSettings
@@ -136,7 +136,7 @@ class Endpoint:
         if self._settings is None or "api_base" not in self._settings.variables:
             return MissingCredentialError(f"{self.described} sent a request without a base URL")
         return MissingCredentialError(
-            f"{self.provider} needs a base URL: set {self._settings.variables['api_base']}, "
+            f"{self.provider} needs a base URL: set {self._settings.named('api_base')}, "
             f"or give api_base=; looked in {self._settings.looked_in}"
         )
 
@@ -150,14 +150,13 @@ class Endpoint:
             return None
         if self._settings is None or "api_key" not in self._settings.variables:
             return MissingCredentialError(f"{self.described} sent a request without a key")
-        variable, looked_in = self._settings.variables["api_key"], self._settings.looked_in
-        return MissingCredentialError(missing_key_message(self.provider, variable, looked_in))
+        return MissingCredentialError(missing_key_message(self.provider, self._settings))
 
     def explain(self, error: LMGatewayError) -> None:
         """Add to an error what the user can do about it."""
         if isinstance(error, (AuthenticationError, PermissionDeniedError)):
             error.advise(self._key_advice())
-        elif isinstance(error, NotFoundError):
+        elif isinstance(error, NotFoundError) and error.host in (None, self._netloc()):
             error.advise(
                 f"the model or the path does not exist at {self.base_url or error.host}: "
                 "check model= and that the base URL ends as the service's page says (often in /v1)"
@@ -165,21 +164,23 @@ class Endpoint:
         elif isinstance(error, MissingCredentialError) and self._settings is not None:
             variable = self._settings.variables.get("api_key")
             if variable and variable not in error.message and "base" not in error.message:
-                error.advise(
-                    f"set {variable}, or give api_key=; looked in {self._settings.looked_in}"
-                )
+                named, looked_in = self._settings.named("api_key"), self._settings.looked_in
+                error.advise(f"set {named}, or give api_key=; looked in {looked_in}")
         if self._left_behind and isinstance(error, _KEY_ERRORS):
             error.advise(
                 f"the {' and the '.join(self._left_behind)} that this LM had stayed behind when it "
                 "was pickled or sent to another process: set them there"
             )
 
+    def _netloc(self) -> str | None:
+        return netloc_of(self.base_url) if self.base_url else None
+
     def _key_advice(self) -> str:
         if self._settings is None or "api_key" not in self._settings.variables:
             return ""
         from .._config.settings import is_quoted
 
-        variable = self._settings.variables["api_key"]
+        variable = self._settings.named("api_key")
         origin = self._settings.provenance.get("api_key")
         if origin is None or origin.kind == "default":
             return f"no key was sent: set {variable} (looked in {self._settings.looked_in})"

@@ -7,10 +7,8 @@ is really sent: base URL, credentials, headers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from math import inf
 from time import monotonic
 from types import GeneratorType
 from typing import Any, TypeAlias, TypeVar, cast
@@ -18,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from .._layers.context import Attempt, Call, EffectLayer, Send
 from ..errors import LMGatewayError
 from ..types import Blocking, Delta, Emit, Flow, HTTPRequest, Read, Sleep, Wait
-from .faults import complain, fault, no_effect, unsound
+from .faults import complain, fault, is_sound, no_effect, unsound
 from .outgoing import send_to_wire
 
 __all__ = ["Hook", "run_hook"]
@@ -77,7 +75,7 @@ def _pump(flow: Flow[Any], send: Send, attempt: Attempt) -> Flow[Any]:
             resume = flow.send
             try:
                 kind = type(effect)
-                if not _is_sound(effect, kind):
+                if not is_sound(effect, kind):
                     raise unsound(effect, endpoint)
                 if kind is Emit:
                     _note(effect, attempt)
@@ -104,29 +102,6 @@ def _close(flow: Flow[Any], call: Call) -> None:
         raise
     except BaseException as error:
         complain(error, call.endpoint, call.all_secrets(), "while its answer was left")
-
-
-def _is_sound(effect: Any, kind: type) -> bool:
-    """Whether what an effect holds is of the types that a driver can work with."""
-    if kind is Emit:
-        delta = effect.delta
-        return type(delta) is str or (type(delta) is Delta and type(delta.text) is str)
-    if kind is HTTPRequest:
-        return (
-            isinstance(effect.method, str)
-            and isinstance(effect.path, str)
-            and isinstance(effect.base_url, (str, type(None)))
-            and isinstance(effect.headers, Mapping)
-            and isinstance(effect.vary, tuple)
-            and (not effect.vary or all(isinstance(name, str) for name in effect.vary))
-        )
-    if kind is Blocking:
-        return callable(effect.fn)
-    if kind is Sleep:
-        return isinstance(effect.seconds, (int, float)) and 0 <= effect.seconds < inf
-    if kind is Wait:
-        return isinstance(effect.future, Future)
-    return kind is not Read or hasattr(effect.body, "read")
 
 
 def _note(effect: Emit, attempt: Attempt) -> None:
