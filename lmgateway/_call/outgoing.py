@@ -221,11 +221,15 @@ def _add_proofs(request: HTTPRequest, proofs: Mapping[str, str]) -> None:
     """Put the headers of its auth on a final request, in place of those of the same name."""
     headers = cast(dict[str, str], request.headers)  # nobody else has it
     for name, value in proofs.items():
-        if name not in headers:
-            lowered = name.lower()
-            for same in [each for each in headers if each.lower() == lowered]:
-                del headers[same]
+        if name not in headers and (same := _same(name, tuple(headers))) is not None:
+            del headers[same]
         headers[name] = value
+
+
+@lru_cache(maxsize=256)
+def _same(name: str, names: tuple[str, ...]) -> str | None:
+    """The one of these names that is the same in another case."""
+    return next((each for each in names if each.lower() == name.lower()), None)
 
 
 def is_home(request: HTTPRequest, endpoint: Endpoint, within: tuple[HTTPRequest, ...] = ()) -> bool:
