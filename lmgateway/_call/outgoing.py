@@ -92,7 +92,8 @@ def send_to_wire(
     source = getattr(response, "source", None)
     if source is not None:
         attempt.on_exit(source.close)
-        response = yield from _opened(response, call)
+        if isinstance(exchange, HTTPRequest):  # what a worker pushes is read as it comes
+            response = yield from _opened(response, call)
     return response
 
 

@@ -8,7 +8,7 @@ is stored when the completion made of it has been validated.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -153,17 +153,14 @@ class _CachedAttempt:
             return (yield from self._share(asked, self._open(), key))
         return (yield from self._ask(asked, use))
 
-    def _asked_params(self) -> Mapping[str, Any]:
-        """What the user asked for, also where the provider is not asked for all of it."""
-        attempt = self._attempt
-        params: Mapping[str, Any] | None = attempt.call.params
-        return attempt.request.params if params is None else params
-
     def _use(self, exchange: Exchange) -> Use | None:
         """How this exchange uses the cache; None if it does not."""
         wanted = self._attempt.call.options.cache
         if wanted is None:
-            wanted = is_repeatable(exchange, self._asked_params())
+            params = self._attempt.call.params
+            wanted = is_repeatable(
+                exchange, self._attempt.request.params if params is None else params
+            )
         if wanted is False:
             return None
         if wanted == "only":
