@@ -824,7 +824,8 @@ class Cleanup:
 
     For a job at the service that is to be cancelled. The request is sent by a thread of its own,
     ``auth`` included; what comes of it is not waited for and raises nothing. A second ``Cleanup``
-    takes the place of the first; ``Cleanup(None)`` disarms.
+    takes the place of the first; ``Cleanup(None)`` disarms. Yield it after the exchange that has
+    created the job: then nothing is sent when that was answered by the cache or a recording.
     """
 
     request: HTTPRequest | None
@@ -866,7 +867,9 @@ def kept(key: JSON, flow: Flow[T]) -> Flow[T]:
     """Run a flow of several exchanges (create, poll, fetch) as one that is cached and recorded.
 
     What the flow returns (JSON, bytes or an HTTPResponse) is stored under ``key``; a call that
-    finds it sends nothing. The exchanges in it are not stored by themselves.
+    finds it sends nothing. The exchanges in it are not stored by themselves. A piece that the flow
+    emits is handed on when it runs, and not when the outcome comes from the store: to stream
+    either way, emit what was returned.
 
     Args:
         key: A JSON identity of all that shapes the outcome.

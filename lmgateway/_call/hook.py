@@ -96,7 +96,10 @@ def _pump(flow: Flow[Any], send: Send, attempt: Attempt, *, is_kept: bool = Fals
                     if is_kept:
                         raise nested(endpoint)
                     run = partial(_pump, effect.flow, attempt=attempt, is_kept=True)
-                    value = yield from send(Stretch(effect.key, effect.flow, run))
+                    if getattr(send, "keeps", False):
+                        value = yield from send(Stretch(effect.key, effect.flow, run))
+                    else:
+                        value = yield from run(send)
                 elif kind is Cleanup:
                     value, armed = None, arm(effect.request, armed, attempt)
                 else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._base.masking import MASK, masker, words
 from .._base.turns import read_arguments
-from .._layers.context import Attempt, Call, Stretch
+from .._layers.context import Attempt, Call
 from .._store.serialization import is_secret_header
 from .._transports.urls import target_of
 from ..errors import LMGatewayError, MissingCredentialError
@@ -60,8 +60,6 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
 
 
 def _yielded(exchange: Exchange) -> Flow[Any]:
-    if isinstance(exchange, Stretch):
-        return (yield from exchange.run(_yielded))
     return (yield exchange)
 
 

@@ -18,7 +18,10 @@ def is_sound(effect: Any, kind: type) -> bool:
     """Whether an effect of that type is sound; what is no effect at all is not judged."""
     if kind is Emit:
         delta = effect.delta
-        return type(delta) is str or (type(delta) is Delta and _is_sound_delta(delta))
+        if type(delta) is not Delta:
+            return type(delta) is str
+        plain = delta.part is None and delta.partial is None and delta.id is None  # nearly always
+        return type(delta.text) is str and (plain or _is_sound_part(delta))
     if kind is HTTPRequest:
         return _is_sound_request(effect)
     if kind is Blocking:
@@ -35,13 +38,10 @@ def is_sound(effect: Any, kind: type) -> bool:
     return kind is not Read or hasattr(effect.body, "read")
 
 
-def _is_sound_delta(delta: Delta) -> bool:
-    if type(delta.text) is not str:
-        return False
-    if delta.part is None and delta.partial is None and delta.id is None:  # nearly always
-        return True
+def _is_sound_part(delta: Delta) -> bool:
+    part = delta.part
     return (
-        isinstance(delta.part, (dict, type(None)))
+        (part is None or (isinstance(part, dict) and isinstance(part.get("type"), str)))
         and delta.partial in (None, "append", "replace")
         and isinstance(delta.id, (str, type(None)))
     )

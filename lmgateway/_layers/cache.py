@@ -86,7 +86,7 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
         own = attempt.call.options.recordings
         files = (*_absolute(own), *shared) if own else shared
         usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
-        return _CachedAttempt(send, attempt, files, opened if usable else None).answer
+        return _CachedAttempt(send, attempt, files, opened if usable else None)
 
     return layer
 
@@ -98,6 +98,7 @@ def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
 class _CachedAttempt:
     """The cache's part in one attempt."""
 
+    keeps = True
     __slots__ = ("_attempt", "_files", "_leave", "_open", "_send", "_sent")
 
     def __init__(
@@ -114,7 +115,7 @@ class _CachedAttempt:
         self._sent = False
         self._leave: Callable[[], None] | None = None
 
-    def answer(self, exchange: Exchange) -> Flow[Any]:
+    def __call__(self, exchange: Exchange) -> Flow[Any]:
         """Answer one exchange, from what is stored or from the service."""
         if type(exchange) is HTTPRequest and not exchange.keep:
             return self._pass(exchange)

@@ -217,6 +217,8 @@ class Stretch(Kept):
 
 
 EffectLayer: TypeAlias = Callable[[Send, Attempt], Send]
+"""Wraps the next send. One that gives a send with a true attribute ``keeps`` is handed a Stretch as
+a whole; any other sees the exchanges in it."""
 
 Step: TypeAlias = Callable[[Any], Flow[Any]]
 """Answers a request of any kind: one attempt, or all that a layer makes of one."""

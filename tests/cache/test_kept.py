@@ -17,6 +17,7 @@ from lmgateway import errors
 from lmgateway._call.attempt import attempt_step
 from lmgateway._drive.loops import run
 from lmgateway._layers.cache import cache
+from lmgateway._layers.context import Attempt, Send
 from lmgateway._layers.limit import Limits, limit
 from lmgateway._layers.permits import RateLimiter
 from lmgateway._store.recorder import record, replay
@@ -474,3 +475,20 @@ def test_a_stretch_without_a_cache_runs(jobs: World) -> None:
     step = attempt_step(keeping, call, (cache(),))
     done = run(step(Request("m", "q")), service, call.deadline)
     assert done["choices"][0]["text"] == "done"
+
+
+def test_who_looks_at_exchanges_sees_those_within(jobs: World) -> None:
+    """Without a cache, as in a plugin's tests, there is nobody who keeps a stretch."""
+    seen: list[str] = []
+
+    def layer(inner: Send, attempt: Attempt) -> Send:
+        def look(exchange: Any) -> Flow[Any]:
+            seen.append(f"{exchange.method} {exchange.path}")
+            return inner(exchange)
+
+        return look
+
+    _, call = jobs.flow("q", {})
+    step = attempt_step(keeping, call, (layer,))
+    assert run(step(Request("m", "q")), jobs.service, call.deadline)["cached"] is False
+    assert seen == paths(jobs) == WHOLE
