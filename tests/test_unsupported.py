@@ -195,9 +195,22 @@ def test_a_call_says_otherwise_than_its_lm() -> None:
     assert lm_from(plugin)("hi", temperature=0, unsupported="adapt") == ["yes"]
 
 
-def test_the_refusal_says_how_to_do_without() -> None:
-    with pytest.raises(errors.UnsupportedError, match="unsupported='adapt' does without it"):
-        lm_from(Picky())("hi", temperature=0)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"temperature": 0},
+        {"verbosity": "low"},
+        {"user": "u"},
+        {"response_format": {"type": "json_object"}},
+    ],
+    ids=str,
+)
+def test_the_refusal_says_how_to_do_without_and_offers_no_other_name(given: Any) -> None:
+    plugin = Picky("use", "verify_all", "temperatures", "reasoning_effort", "response_formats")
+    with pytest.raises(errors.UnsupportedError) as caught:
+        lm_from(plugin)("hi", **given)
+    assert "; unsupported='adapt' does without it" in str(caught.value)
+    assert "did you mean" not in str(caught.value)
 
 
 def test_one_line_of_the_file_moves_a_program(

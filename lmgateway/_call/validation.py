@@ -227,7 +227,8 @@ def check_params(
     """
     for name, value in params.items():
         if name not in taken and not is_adaptable(name, value, taken, unsupported):
-            error = UnknownParameterError(_unknown(name, plugin, taken))
+            adaptable = is_adaptable(name, value, taken, "adapt")
+            error = UnknownParameterError(_unknown(name, plugin, taken, adaptable=adaptable))
             error.param = name
             raise error
         check_json(value, name)
@@ -236,8 +237,11 @@ def check_params(
             raise InputError(f"{name} {problem}, not {shown(value)}")
 
 
-def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
-    """What to say of a keyword that nobody knows: what to use, and never a list of all."""
+def _unknown(name: str, plugin: Plugin, taken: Collection[str], *, adaptable: bool) -> str:
+    """What to say of a keyword that nobody knows: what to use, and never a list of all.
+
+    ``adaptable`` is for one that other models know, and that can be done without.
+    """
     if name in _ENTRIES:
         return f"{name} belongs to a call: give it to {_ENTRIES[name]}(...)"
     if name == "model":
@@ -245,12 +249,12 @@ def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
     fields = plugin.settings.model_fields if plugin.settings is not None else ()
     if name in fields:  # in a table `params` of the file
         return f"{name} is a setting: write it beside params, or in [providers.NAME]"
-    known = name in _KEYWORDS
+    known = adaptable or name in _KEYWORDS
     advice = "" if known else advise(name, [*taken, *fields, *_KEYWORDS])
-    if not advice and not known and "extra_body" in taken:
+    if not advice and name not in _KEYWORDS and "extra_body" in taken:
         advice = f"extra_body={{{shown(name)}: ...}} sends it as it is"
     advice = advice or f"it takes {handful(name, taken) or 'none'}"
-    if is_adaptable(name, None, taken, "adapt"):
+    if adaptable:
         advice += "; unsupported='adapt' does without it"
     return f"{plugin.name} has no parameter {shown(name)}: {advice}"
 
