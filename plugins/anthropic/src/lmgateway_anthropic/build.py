@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmgateway.errors import InputError
+from lmgateway.errors import InputError, UnsupportedError
 from lmgateway.types import JSON, CompletionWarning, HTTPRequest, Request
 
 from .messages import convert
@@ -127,12 +127,22 @@ def _renamed(request: Request) -> dict[str, JSON]:
         body["tool_choice"] = choice
     output: dict[str, JSON] = {}
     if "reasoning_effort" in params:
-        output["effort"] = params["reasoning_effort"]
+        output["effort"] = _effort(params["reasoning_effort"])
     if request.schema is not None:
         output["format"] = {"type": "json_schema", "schema": dict(request.schema)}
     if output:
         body["output_config"] = output
     return body
+
+
+def _effort(effort: JSON) -> JSON:
+    """OpenAI's word, where it is one of this API's too; for the others it has ``thinking``."""
+    if effort in ("none", "minimal"):
+        raise UnsupportedError(
+            f"the Messages API has no effort {effort}: give thinking, or another effort",
+            param="reasoning_effort",
+        )
+    return effort
 
 
 def _tools(tools: object) -> list[JSON]:

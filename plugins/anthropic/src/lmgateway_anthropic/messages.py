@@ -16,7 +16,7 @@ from lmgateway.types import JSON, CompletionWarning, Message, Request
 from lmgateway.wire.openai import load, write
 
 from .calls import Calls, Turn
-from .content import blocks_of, content_of, plain_text
+from .content import content_of, plain_text
 from .thinking import settle
 
 __all__ = ["FORMAT", "Conversation", "convert"]
@@ -206,12 +206,12 @@ def _said(message: Message, where: str, calls: Calls) -> Turn:
     asked = message.get("tool_calls") or ()
     if not isinstance(asked, (list, tuple)):
         raise InputError(f"{where}.tool_calls must be a list")
-    if not asked and isinstance(content, str):
-        turn.content = content
-        return turn
-    blocks = blocks_of([{"type": "text", "text": content}], where) if content else []
-    if not isinstance(content, str):
-        blocks = [_noted(block, turn, calls) for block in content]
+    if isinstance(content, str):
+        if not asked:
+            turn.content = content
+            return turn
+        content = [{"type": "text", "text": content}] if content.strip() else []
+    blocks = [_noted(block, turn, calls) for block in content]
     known = {call.id for call in turn.calls}  # who gives the API's own blocks may give both
     uses = [_use(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(asked)]
     turn.content = [*blocks, *(_noted(use, turn, calls) for use in uses if use["id"] not in known)]
