@@ -104,10 +104,16 @@ class TestAModelIsMadeToCall:
         with lm.stream(**asked, max_tokens=4) as stream:
             assert "".join(stream) == choice["text"]
 
-    def test_but_not_asked_whether_it_wants_to(self, lm: LM) -> None:
-        with pytest.raises(UnsupportedError, match="required") as caught:
-            lm.complete(messages=ASKED, tools=TOOLS)
-        assert caught.value.param == "tools"
+    def test_and_several_calls_where_they_are_asked_for(self, lm: LM) -> None:
+        asked: dict[str, Any] = {"messages": ASKED, "tools": TOOLS, "tool_choice": "required"}
+        (choice,) = lm.complete(**asked, parallel_tool_calls=True, max_tokens=400)["choices"]
+        assert choice["finish_reason"] == "tool_calls"
+        ids = [call["id"] for call in choice["tool_calls"]]
+        assert len(set(ids)) == len(ids)
+
+    def test_or_answers_in_words_if_it_need_not(self, lm: LM) -> None:
+        (choice,) = lm.complete(messages=ASKED, tools=TOOLS)["choices"]
+        assert choice["text"] or choice["tool_calls"]
 
 
 # -- what llama.cpp is given ---------------------------------------------------------------------
@@ -119,12 +125,12 @@ def body(**more: Any) -> dict[str, Any]:
 
 def test_a_model_that_knows_tools_chooses_by_itself() -> None:
     asked = body(tool_choice="auto", parallel_tool_calls=True)
-    assert tools.prepare(asked, lambda: True) == (asked, False)
+    assert tools.prepare(asked, lambda: True) == (asked, frozenset())
 
 
 def test_a_model_that_knows_tools_is_told_of_them_by_its_template_when_it_must_call() -> None:
-    sent, spells_call = tools.prepare(body(tool_choice="required"), lambda: True)
-    assert spells_call
+    sent, spelled = tools.prepare(body(tool_choice="required"), lambda: True)
+    assert spelled == {"weather", "clock"}
     assert sent["chat_template_kwargs"] == {"tools": TOOLS}
     assert sent["messages"] == ASKED
     assert "tools" not in sent
@@ -132,8 +138,8 @@ def test_a_model_that_knows_tools_is_told_of_them_by_its_template_when_it_must_c
 
 def test_what_is_about_no_tools_stays_as_it_is() -> None:
     asked = {"messages": ASKED, "max_tokens": 3}
-    sent, spells_call = tools.prepare(asked, lambda: pytest.fail("nobody needs to know"))
-    assert (sent is asked, spells_call) == (True, False)
+    sent, spelled = tools.prepare(asked, lambda: pytest.fail("nobody needs to know"))
+    assert (sent is asked, spelled) == (True, frozenset())
 
 
 def test_a_conversation_is_put_into_words_for_a_model_that_knows_no_tools() -> None:
@@ -149,7 +155,7 @@ def test_a_conversation_is_put_into_words_for_a_model_that_knows_no_tools() -> N
         {"role": "assistant", "content": f"Well.\n{written}\n{written}"},
         {"role": "user", "content": "The result: sunny"},
     ]
-    assert tools.prepare({"messages": turns}, lambda: True) == ({"messages": turns}, False)
+    assert tools.prepare({"messages": turns}, lambda: True) == ({"messages": turns}, frozenset())
 
 
 @pytest.mark.parametrize("system", [[], [{"role": "system", "content": "Be brief."}]])
@@ -211,12 +217,12 @@ def test_a_model_knows_tools_if_its_template_does(
     assert Weights(path, "a").knows_tools() is expected
 
 
+def chunk(delta: dict[str, Any], reason: str | None = None, index: int = 0) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": reason}]}
+
+
 def test_a_call_is_the_last_chunk_of_its_choice_and_the_usage_passes() -> None:
-    as_call = tools.AsCall()
-
-    def chunk(delta: dict[str, Any], reason: str | None = None, index: int = 0) -> dict[str, Any]:
-        return {"choices": [{"index": index, "delta": delta, "finish_reason": reason}]}
-
+    as_call = tools.AsCall(frozenset({"f"}))
     spelled = json.dumps({"name": "f", "arguments": {"a": "ä"}})
     assert as_call.turned(chunk({"content": spelled[:9]})) == {"choices": []}
     assert as_call.turned(chunk({"content": spelled}, index=1)) == {"choices": []}
@@ -227,3 +233,24 @@ def test_a_call_is_the_last_chunk_of_its_choice_and_the_usage_passes() -> None:
     assert (function["name"], json.loads(function["arguments"])) == ("f", {"a": "ä"})
     usage = {"choices": [], "usage": {"total_tokens": 1}}
     assert as_call.turned(usage) == usage
+
+
+@pytest.mark.parametrize(
+    "pieces, reason, shown",
+    [
+        (["It ", "is {"], "stop", ["It ", "is {", ""]),
+        ([" ", "{", "}"], "stop", ["", "", "", " {}"]),
+        (['{"name": "g"}'], "stop", ["", '{"name": "g"}']),
+        (['{"name": "f"'], "length", ["", '{"name": "f"']),
+        (["[1, 2]"], "stop", ["", "[1, 2]"]),
+        ([], "stop", [""]),
+    ],
+    ids=["words", "another JSON", "no function of ours", "cut off", "a list", "nothing"],
+)
+def test_what_spells_no_call_is_a_text(pieces: list[str], reason: str, shown: list[str]) -> None:
+    as_call = tools.AsCall(frozenset({"f"}))
+    chunks = [*(chunk({"content": piece}) for piece in pieces), chunk({}, reason)]
+    turned = [as_call.turned(each)["choices"] for each in chunks]
+    texts = [choices[0]["delta"].get("content", "") if choices else "" for choices in turned]
+    assert texts == shown
+    assert turned[-1][0]["finish_reason"] == reason

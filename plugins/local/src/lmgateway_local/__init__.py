@@ -125,11 +125,13 @@ def _prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, Call]:
             f"get_lm(..., n_parallel={n}), or ask for fewer"
         )
     weights = find(request.model)
-    body, spells_call = prepare(body, weights.knows_tools) if endpoint == CHAT else (body, False)
+    spelled: frozenset[str] = frozenset()
+    if endpoint == CHAT:
+        body, spelled = prepare(body, weights.knows_tools)
     spec = _spec(weights, settings)
     body["model"] = spec.name
     expires_at = inf if request.timeout is None else monotonic() + request.timeout
-    call = Call(spec, settings.holds.add, endpoint, body, expires_at, spells_call)
+    call = Call(spec, settings.holds.add, endpoint, body, expires_at, spelled)
     return http_request, call
 
 

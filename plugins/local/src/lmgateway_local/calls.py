@@ -31,7 +31,7 @@ class Call:
         endpoint: ``chat/completions`` or ``completions``.
         body: The request's body for that endpoint.
         expires_at: On ``time.monotonic()``'s clock.
-        spells_call: Whether the answer is a call of a tool, spelled as JSON; see ``tools``.
+        spelled: The functions that the answer may call by spelling a call as JSON; see ``tools``.
         left: Set when nobody waits for the answer any more.
     """
 
@@ -40,7 +40,7 @@ class Call:
     endpoint: Endpoint
     body: Chunk
     expires_at: float
-    spells_call: bool = False
+    spelled: frozenset[str] = frozenset()
     left: Event = field(default_factory=Event, compare=False, repr=False)
 
     def key(self, *, streamed: bool) -> Chunk:
@@ -52,7 +52,7 @@ class Call:
             "endpoint": self.endpoint,
             "body": self.body,
             "streamed": streamed,
-            **({"spells": "call"} if self.spells_call else {}),
+            **({"spelled": sorted(self.spelled)} if self.spelled else {}),
         }
 
     def answer(self) -> HTTPResponse:
@@ -91,7 +91,7 @@ class Call:
         def take(chunk: Chunk) -> bool:
             usage.take_from(chunk)
             if chunk.get("choices") == []:  # a comment asks whether anybody still listens
-                return push(b":\n\n") if self.spells_call else True
+                return push(b":\n\n") if self.spelled else True
             return push(_event(chunk))
 
         self._generate(take)
@@ -103,8 +103,8 @@ class Call:
         engine = load(self.spec)
         self.hold(engine)
         streamed = {**self.body, "stream": True, "stream_options": {"include_usage": True}}
-        if self.spells_call:
-            as_call = AsCall()
+        if self.spelled:
+            as_call = AsCall(self.spelled)
             engine.generate(
                 self.endpoint,
                 streamed,

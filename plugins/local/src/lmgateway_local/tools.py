@@ -2,8 +2,8 @@
 
 A model whose chat template knows tools is asked by llama.cpp itself, and calls one if it wants to.
 A call that it *must* make (``tool_choice`` ``required``, or a tool's name) is made by a grammar:
-llama.cpp alone would let it talk before the call for as long as it likes. That works with every
-model, and so a model without tools in its template can be made to call one, and only so.
+llama.cpp alone would let it talk before the call for as long as it likes. A model without tools in
+its template is told of them in the system text, and writes a call as JSON.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ __all__ = ["AsCall", "prepare"]
 
 Body = dict[str, Any]
 
+_MOST_CALLS = 16  # a small model may never stop
 _NAMES = ("tools", "tool_choice", "parallel_tool_calls")
 
 
-def prepare(body: Body, knows_tools: Callable[[], bool]) -> tuple[Body, bool]:
-    """The body as llama.cpp is to get it, and whether its answer is a call spelled as JSON.
+def prepare(body: Body, knows_tools: Callable[[], bool]) -> tuple[Body, frozenset[str]]:
+    """The body as llama.cpp is to get it, and the functions that its answer may spell as JSON.
 
     Args:
         body: For ``chat/completions``.
@@ -30,36 +31,42 @@ def prepare(body: Body, knows_tools: Callable[[], bool]) -> tuple[Body, bool]:
 
     Raises:
         InputError: The tools or the choice among them make no sense.
-        UnsupportedError: The model does not know tools, and need not call one.
+        UnsupportedError: Log probabilities are asked for beside tools.
     """
     messages = body.get("messages") or ()
     tools, choice = body.get("tools") or (), body.get("tool_choice", "auto")
-    if not tools:
-        if "tool_choice" in body or "parallel_tool_calls" in body:
-            raise InputError("tool_choice and parallel_tool_calls need tools")
-        if any(map(_is_about_tools, messages)) and not knows_tools():
-            return {**_without(body), "messages": _in_words(messages)}, False
-        return body, False
-    if choice == "none" and not knows_tools():
-        return {**_without(body), "messages": _in_words(messages)}, False
-    if body.get("logprobs") or body.get("top_logprobs"):
+    if not tools and ("tool_choice" in body or "parallel_tool_calls" in body):
+        raise InputError("tool_choice and parallel_tool_calls need tools")
+    if tools and (body.get("logprobs") or body.get("top_logprobs")):
         raise UnsupportedError("llama.cpp gives no logprobs beside tools", param="logprobs")
-    forced = _forced(_functions(tools), choice)
-    if not forced:
-        if not knows_tools():
-            raise UnsupportedError(
-                "this model's chat template knows no tools, so it can call one only if it must: "
-                'give tool_choice="required" or the name of one, or another model',
-                param="tools",
-            )
-        return body, False
-    spelled = {**_without(body), "response_format": _format(forced)}
+    functions = _functions(tools)
+    forced = _forced(functions, choice) if functions else []
+    if not forced and (not (functions or any(map(_is_about_tools, messages))) or knows_tools()):
+        return body, frozenset()
+    several = body.get("parallel_tool_calls")
+    spelled = _without(body)
+    if forced:
+        spelled["response_format"] = _format(forced, several=bool(several))
     if knows_tools():  # the template itself tells the model of them
         given = body.get("chat_template_kwargs") or {}
         spelled["chat_template_kwargs"] = {**given, "tools": list(tools)}
     else:
-        spelled["messages"] = _introduced(_in_words(messages), forced)
-    return spelled, True
+        spelled["messages"] = _in_words(messages)
+        if choice == "none":
+            functions = []
+        if functions:
+            text = _MUST if forced else _MAY
+            told = text.format(_HOW_MANY[several if several is None else bool(several)])
+            spelled["messages"] = _introduced(spelled["messages"], told, forced or functions)
+    return spelled, frozenset(function["name"] for function in forced or functions)
+
+
+_HOW_MANY = {None: "one", False: "exactly one", True: "one or more"}
+_MUST = "Call {} of these functions with what the user says:"
+_MAY = (
+    "You may call {} of these functions. If you do, answer with JSON and nothing else, "
+    '{{"name": ..., "arguments": ...}}, or a list of those. If you need none, answer in words.'
+)
 
 
 def _without(body: Body) -> Body:
@@ -94,8 +101,8 @@ def _forced(functions: list[Mapping[str, Any]], choice: Any) -> list[Mapping[str
     )
 
 
-def _format(functions: list[Mapping[str, Any]]) -> Body:
-    """The ``response_format`` that only a call of one of the functions fits."""
+def _format(functions: list[Mapping[str, Any]], *, several: bool) -> Body:
+    """The ``response_format`` that only a call of one of the functions fits, or a list of them."""
     definitions: Body = {}
     calls = []
     for function in functions:
@@ -108,7 +115,9 @@ def _format(functions: list[Mapping[str, Any]]) -> Body:
             "required": ["name", "arguments"],
             "additionalProperties": False,
         })  # fmt: skip
-    schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    schema: Body = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    if several:
+        schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": _MOST_CALLS}
     schema = {**schema, **{name: each for name, each in definitions.items() if each}}
     return {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
 
@@ -148,10 +157,10 @@ def _written(call: Mapping[str, Any]) -> str:
     return f'{{"name": {json.dumps(function.get("name"))}, "arguments": {arguments}}}'
 
 
-def _introduced(messages: list[Any], functions: list[Mapping[str, Any]]) -> list[Any]:
+def _introduced(messages: list[Any], text: str, functions: list[Mapping[str, Any]]) -> list[Any]:
     """The conversation with the functions told in its system text."""
-    told = "\n".join(json.dumps(dict(function), ensure_ascii=False) for function in functions)
-    text = f"Call one of these functions with what the user says:\n{told}"
+    told = [json.dumps(dict(function), ensure_ascii=False) for function in functions]
+    text = "\n".join([text, *told])
     first = messages[0] if messages else {}
     if first.get("role") == "system":
         return [{**first, "content": f"{_text(first)}\n\n{text}"}, *messages[1:]]
@@ -159,38 +168,51 @@ def _introduced(messages: list[Any], functions: list[Mapping[str, Any]]) -> list
 
 
 class AsCall:
-    """Takes the chunks of an answer that spells a call as JSON; gives those of the call."""
+    """Takes the chunks of an answer that may spell calls as JSON; gives those of the calls.
 
-    __slots__ = ("_texts",)
+    A text that begins like JSON is held back until it is all there; any other passes as it comes.
+    """
 
-    def __init__(self) -> None:
-        self._texts: dict[int, list[str]] = {}
+    __slots__ = ("_held", "_names")
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+        self._held: dict[int, str | None] = {}  # by choice; None once it is known to be no call
 
     def turned(self, chunk: Body) -> Body:
         """The chunk to hand on; it has no choices if it is only a piece of a call."""
-        choices = map(self._choice, chunk.get("choices") or ())
-        kept = [choice for choice in choices if choice is not None]
-        return {**chunk, "choices": kept} if "choices" in chunk else chunk
+        if not chunk.get("choices"):
+            return chunk
+        choices = map(self._choice, chunk["choices"])
+        return {**chunk, "choices": [choice for choice in choices if choice is not None]}
 
     def _choice(self, choice: Body) -> Body | None:
-        texts = self._texts.setdefault(choice.get("index", 0), [])
+        index, reason = choice.get("index", 0), choice.get("finish_reason")
+        held = self._held.setdefault(index, "")
+        if held is None:
+            return choice
         delta = dict(choice.get("delta") or {})
-        if piece := delta.pop("content", None):
-            texts.append(piece)
-        reason = choice.get("finish_reason")
-        if reason is None:
+        held += delta.pop("content", None) or ""
+        if reason is None and (not held.strip() or held.lstrip()[0] in "{["):
+            self._held[index] = held
             return {**choice, "delta": delta} if delta else None
-        text = "".join(texts)
-        call = _read(text) if reason == "stop" else None
-        if call is None:  # cut off
-            return {**choice, "delta": {**delta, "content": text}}
-        call = {"index": 0, "type": "function", "function": call}
-        return {**choice, "delta": {**delta, "tool_calls": [call]}, "finish_reason": "tool_calls"}
+        self._held[index] = None
+        if reason == "stop" and (calls := self._read(held)):
+            delta["tool_calls"] = [{"index": n, **call} for n, call in enumerate(calls)]
+            return {**choice, "delta": delta, "finish_reason": "tool_calls"}
+        return {**choice, "delta": {**delta, "content": held}}
 
-
-def _read(text: str) -> Body | None:
-    try:
-        call = json.loads(text)
-        return {"name": call["name"], "arguments": json.dumps(call["arguments"])}
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
+    def _read(self, text: str) -> list[Body]:
+        """The calls that a text spells; none if it is anything else."""
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            return []
+        calls = []
+        for call in said if isinstance(said, list) else [said]:
+            if not isinstance(call, dict) or call.get("name") not in self._names:
+                return []
+            arguments = json.dumps(call.get("arguments", {}), ensure_ascii=False)
+            function = {"name": call["name"], "arguments": arguments}
+            calls.append({"type": "function", "function": function})
+        return calls
