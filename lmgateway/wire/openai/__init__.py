@@ -11,10 +11,12 @@
 from .arguments import write
 from .assembly import Assembly
 from .build import Service, chat_request, completion_request, embed_request, models_request
+from .embeddings import parse_embeddings, parse_models
 from .faults import check, error_in, load, request_id, retry_after
 from .flows import complete, embed, models, read_stream, stream
+from .limits import rate_limit
 from .params import CHAT, OPENAI, TEXT, VLLM, Dialect, Endpoint, body_params
-from .parse import normalize, parse, parse_embeddings, parse_models
+from .parse import normalize, parse
 
 __all__ = [
     "CHAT",
@@ -40,6 +42,7 @@ __all__ = [
     "parse",
     "parse_embeddings",
     "parse_models",
+    "rate_limit",
     "read_stream",
     "request_id",
     "retry_after",

@@ -270,7 +270,7 @@ def _spell_logprobs(endpoint: Endpoint, *, wanted: bool, count: int | None) -> d
 def _unsupported(name: str, dialect: Dialect, endpoint: Endpoint) -> UnsupportedError:
     known = dialect.of(endpoint)
     if not known:
-        return UnsupportedError(f"{dialect.name} has no /{endpoint} endpoint here")
+        return UnsupportedError(f"{dialect.name} has no /{endpoint} endpoint here", param=name)
     other = TEXT if endpoint == CHAT else CHAT
     offers = []
     near = next((n for n in _NEAREST.get(name, ()) if n in known), None) or _spelt_alike(
@@ -285,7 +285,7 @@ def _unsupported(name: str, dialect: Dialect, endpoint: Endpoint) -> Unsupported
     else:
         offers.append(f"extra_body={{'{name}': ...}} sends it as it is")
     return UnsupportedError(
-        f"/{endpoint} of {dialect.name} takes no parameter {name}; {'; '.join(offers)}"
+        f"/{endpoint} of {dialect.name} takes no parameter {name}; {'; '.join(offers)}", param=name
     )
 
 
