@@ -12,6 +12,8 @@ from ..pieces import mend
 
 __all__ = ["beside", "malformed", "others", "sound", "string", "text"]
 
+_LARGE = 2**63
+
 
 def malformed(where: str, value: JSON, expected: str) -> ResponseFormatError:
     """The error for a field that is missing or of the wrong type."""
@@ -57,7 +59,7 @@ def others(raw: Mapping[str, JSON], known: Iterable[str]) -> dict[str, JSON]:
     """
     kept = {}
     for name, value in raw.items():
-        if value is None or value == [] or value == {} or name in known:
+        if value is None or name in known or value == [] or value == {}:
             continue
         whole = sound(value)
         if whole is not None:
@@ -73,7 +75,9 @@ def sound(value: JSON) -> JSON:
     kind = type(value)
     if kind is str:
         return value if value.isascii() else mend(value)
-    if value is None or kind is bool or flaw(value, "") is None:
+    if value is None or kind is bool or (kind is int and -_LARGE < value < _LARGE):
+        return value
+    if flaw(value, "") is None:
         return value
     return None if is_deep(value) else _sound(value)
 

@@ -28,9 +28,9 @@ def rate_limit(headers: Mapping[str, str]) -> RateLimits:
     same the shortest counts: ``limit-tokens`` before ``limit-tokens-day``. What makes no sense is
     left out.
     """
-    names = [name for name in headers if _NAME in name or _NAME in name.lower()]
-    if not names:
+    if _NAME not in " ".join(headers).lower():  # as in most answers
         return {}
+    names = [name for name in headers if _NAME in name.lower()]
     found: dict[str, dict[str, float]] = {}
     for name in sorted(names, key=lambda name: (name.count("-"), name)):
         words = name.lower().partition(_NAME)[2].strip("-").split("-")

@@ -12,7 +12,7 @@ __all__ = ["MOST_TOKENS", "read_usage"]
 
 MOST_TOKENS = 2**53
 
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 
 # Each name here, and where services say it: a field of their own object, or one within another.
 _PLACES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -50,11 +50,16 @@ def read_usage(raw: JSON) -> Usage:
     if type(raw) is not dict:
         return {}
     usage: dict[str, Any] = {}
-    for name in _COUNTS:
-        count = _count(raw.get(name))
-        if count is not None:
-            usage[name] = count
-    if len(raw) > len(usage):
+    says_more = False
+    for name, value in raw.items():
+        if name in _COUNTS:
+            if type(value) is int and 0 <= value <= MOST_TOKENS:
+                usage[name] = value
+            elif (count := _count(value)) is not None:
+                usage[name] = count
+        elif value is not None:
+            says_more = True
+    if says_more:
         _read_details(raw, usage)
     return cast(Usage, usage)
 
