@@ -40,8 +40,9 @@ _WELL_KNOWN = {
     "xai": "x_ai",
 }
 
-# The conventions know no operation that lists models; a name of one's own is allowed then.
-_OPERATIONS = {"embed": "embeddings", "models": "list_models"}
+# The conventions know no operation that lists models, orders documents or counts tokens; a name of
+# one's own is allowed then.
+_OPERATIONS = {"embed": "embeddings", "models": "list_models", "count": "count_tokens"}
 
 _PARAMETERS = {
     "temperature": "gen_ai.request.temperature",

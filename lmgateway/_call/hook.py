@@ -38,7 +38,7 @@ def run_hook(hook: Hook, attempt: Attempt, layers: Sequence[EffectLayer] = ()) -
     for layer in reversed(layers):
         send = layer(send, attempt)
     try:
-        returned = hook(request=attempt.request)
+        returned = hook(request=attempt.given)
     except LMGatewayError:
         raise
     except (Exception, SystemExit) as error:
@@ -83,6 +83,7 @@ def _pump(flow: Flow[Any], send: Send, attempt: Attempt) -> Flow[Any]:
                     _note(effect, attempt)
                     value = yield effect
                 elif kind is HTTPRequest or kind is Blocking:
+                    attempt.has_sent = True
                     value = yield from send(effect)
                 elif kind is Read or kind is Wait or kind is Sleep:
                     value = yield effect

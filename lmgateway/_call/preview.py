@@ -11,7 +11,8 @@ from .._layers.context import Attempt, Call
 from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
 from ..types import JSON, Blocking, Exchange, Flow, HTTPRequest, Request
-from .attempt import complete_error
+from .adapt import refitted
+from .attempt import complete_error, hand_over
 from .credentials import credentials
 from .flow import hook_of
 from .hook import run_hook
@@ -24,6 +25,7 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
     """Run the provider's flow to its first exchange, and describe that; nothing is sent."""
     attempt = Attempt(call, request)
     try:
+        hand_over(attempt)
         first = _first(run_hook(hook_of(spec, call.kind), attempt, [lambda *_: _yielded]))
         if isinstance(first, HTTPRequest):
             return _described(spec, call, first)
@@ -31,6 +33,8 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
             call.kind.normalize(first, request, call.endpoint.described)
             return {"answers": "without an exchange"}
     except LMGatewayError as error:
+        if refitted(error, attempt, request):
+            return first_exchange(spec, call, request)
         complete_error(error, attempt)
         raise
     finally:

@@ -43,7 +43,7 @@ class CallEvent:
         duration: Seconds from the beginning of the call to its end, with all its attempts and
             waits and, in a stream, the time the user took over the pieces.
         attempts: How many attempts were made.
-        kind: What was asked: ``complete``, ``embed`` or ``models``.
+        kind: What was asked: ``complete``, ``embed``, ``rerank``, ``count`` or ``models``.
         streamed: Whether pieces were asked for.
         cached: Whether the answer came from the cache or a recording.
         endpoint: Which endpoint was asked, such as ``chat/completions``.

@@ -160,7 +160,8 @@ def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[Spec, Re
     keywords = dict(call)
     given = [keywords.pop(name, None) for name in ("prompt", "messages", "schema")]
     spec = spec_of(lm).vary(keywords)
-    return spec, *flows.prepare(spec, *given, stream=stream)
+    request, made = flows.prepare(spec, *given, stream=stream)
+    return spec, request if made.fit is None else made.fit.applied(request), made
 
 
 def _first_exchange(flow: Flow[Any]) -> HTTPRequest | Blocking | None:
