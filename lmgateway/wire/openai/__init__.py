@@ -15,10 +15,12 @@ from .embeddings import parse_embeddings, parse_models
 from .faults import check, error_in, load, request_id, retry_after
 from .flows import complete, embed, models, read_stream, stream
 from .limits import rate_limit
-from .params import CHAT, OPENAI, TEXT, VLLM, Dialect, Endpoint, body_params
+from .params import CAPABILITIES, CHAT, OPENAI, TEXT, VLLM, Dialect, Endpoint, body_params
 from .parse import normalize, parse
+from .turns import visible_messages
 
 __all__ = [
+    "CAPABILITIES",
     "CHAT",
     "OPENAI",
     "TEXT",
@@ -47,5 +49,6 @@ __all__ = [
     "request_id",
     "retry_after",
     "stream",
+    "visible_messages",
     "write",
 ]

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from ...errors import InputError, UnsupportedError
 from ...types import JSON
 
-__all__ = ["CHAT", "OPENAI", "TEXT", "VLLM", "Dialect", "Endpoint", "body_params"]
+__all__ = ["CAPABILITIES", "CHAT", "OPENAI", "TEXT", "VLLM", "Dialect", "Endpoint", "body_params"]
 
 Endpoint: TypeAlias = Literal["chat/completions", "completions"]
 
@@ -149,6 +149,12 @@ _RESERVED = {
     "messages": "give them as messages=",
     "prompt": "give it as the prompt",
 }
+
+
+CAPABILITIES = frozenset({
+    "messages", "system", "schema", "tools", "images", "audio", "files", "reasoning", "prefill",
+})  # fmt: skip
+"""What the format of chat completions can say, for a plugin's Info; a model may take less."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...types import JSON, Message, State
@@ -10,7 +10,7 @@ from .calls import holds_more
 from .fields import sound
 from .files import sendable
 
-__all__ = ["FORMAT", "needs_state", "state_of", "wire_messages"]
+__all__ = ["FORMAT", "needs_state", "state_of", "visible_messages", "wire_messages"]
 
 #: Names the form of ``state["turn"]``: an assistant's message of chat completions.
 FORMAT = "openai.chat"
@@ -75,6 +75,18 @@ def _call(raw: Mapping[str, JSON], read: Mapping[str, JSON]) -> dict[str, JSON]:
     return call
 
 
+def visible_messages(messages: Iterable[Message | Mapping[str, Any]]) -> list[Any]:
+    """A conversation without the library's own keys, for what can carry no state: a template."""
+    return [_visible(turn) for turn in messages]
+
+
+def _visible(turn: Any) -> Any:
+    for name in _OURS:
+        if name in turn:
+            return {key: value for key, value in turn.items() if key not in _OURS}
+    return turn
+
+
 def wire_messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[Any]:
     """A conversation as it is sent: kept turns as they came, and no key of the library's own.
 
@@ -88,10 +100,7 @@ def _wire(turn: Any, place: int) -> Any:
     state = turn.get("state")
     if isinstance(state, Mapping) and state.get("format") == FORMAT:
         return state.get("turn")
-    for name in _OURS:
-        if name in turn:
-            turn = {key: value for key, value in turn.items() if key not in _OURS}
-            break
+    turn = _visible(turn)
     content = turn.get("content")
     if type(content) is list or type(content) is tuple:
         sent = sendable(content, f"messages[{place}].content")
