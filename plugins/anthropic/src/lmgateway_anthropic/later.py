@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from lmgateway.types import Flow, HTTPResponse
+from lmgateway.wire import sse
 
-try:
-    from lmgateway.wire.sse import opened
-except ImportError:
-
-    def opened(head: Any) -> Any:
-        return head
-        yield
+__all__ = ["opened"]
 
 
-try:
-    from lmgateway.wire.openai import rate_limit
-except ImportError:
-
-    def rate_limit(headers: Mapping[str, str]) -> Any:
-        return None
+def opened(head: HTTPResponse) -> Flow[HTTPResponse]:
+    """``sse.opened``, once it is there."""
+    look = getattr(sse, "opened", None)
+    return head if look is None else (yield from look(head))

@@ -7,11 +7,10 @@ from typing import Any, cast
 
 from lmgateway.errors import APIError, ContentFilteredError, ResponseFormatError, excerpt
 from lmgateway.types import JSON, Answer, HTTPResponse, Request, Usage
-from lmgateway.wire.openai import check, error_in, load, request_id
+from lmgateway.wire.openai import check, error_in, load, rate_limit, request_id
 from lmgateway.wire.pieces import mend
 
 from .blocks import choice_of, tidy
-from .later import rate_limit
 
 __all__ = ["finish_reason", "normalize", "parse", "read_usage", "service_error"]
 

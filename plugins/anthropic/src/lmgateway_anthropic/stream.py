@@ -14,11 +14,11 @@ from lmgateway.errors import (
     StreamStalledError,
 )
 from lmgateway.types import Answer, Delta, Emit, Flow, HTTPResponse, Request
-from lmgateway.wire.openai import check, load, request_id
+from lmgateway.wire.openai import check, load, rate_limit, request_id
 from lmgateway.wire.sse import Decoder, Event
 
 from .growth import Growth
-from .later import opened, rate_limit
+from .later import opened
 from .parse import normalize, parse, read_usage, service_error
 
 __all__ = ["read_stream"]
@@ -32,14 +32,16 @@ def read_stream(request: Request, head: HTTPResponse) -> Flow[Answer]:
             more of it came in time.
         APIError: As ``parse``; an ``error`` event is raised as its kind.
     """
-    head = yield from opened(head)
     if head.source is None:
         return (yield from _emit_whole(parse(request, head)))
     message = Growth(request)
     try:
         check(head, request)
+        body = yield from opened(head)
+        if body.source is None:
+            return (yield from _emit_whole(parse(request, body)))
         decoder = Decoder()
-        while not message.ended and (events := (yield from decoder.read(head))):
+        while not message.ended and (events := (yield from decoder.read(body))):
             for event in events:
                 for delta in message.take(_payload(event, request, head)):
                     yield Emit(delta)
