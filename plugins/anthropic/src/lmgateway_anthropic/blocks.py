@@ -31,6 +31,8 @@ def choice_of(blocks: list[JSON], request: Request) -> AnswerChoice:
     Raises:
         ResponseFormatError: A text, a thought or a call is not as it should be.
     """
+    if len(blocks) == 1 and (text := _only_text(blocks[0])) is not None:  # as most answers are
+        return {"text": text, "index": 0}
     parts = [_part(block, f"content[{place}]") for place, block in enumerate(blocks)]
     made = [part for part in parts if part["type"] == "tool_call" and "by" not in part]
     for place, part in enumerate(made):
@@ -47,6 +49,14 @@ def choice_of(blocks: list[JSON], request: Request) -> AnswerChoice:
     if _is_needed(blocks, request) and (turn := _turn(blocks, parts)) is not None:
         choice["state"] = {"format": FORMAT, "turn": turn}
     return choice
+
+
+def _only_text(block: JSON) -> str | None:
+    """The text of a block that says nothing else."""
+    if type(block) is not dict or block.get("type") != "text" or block.get("citations"):
+        return None
+    text = block.get("text")
+    return mend(text) if type(text) is str and block.keys() <= SHOWN_AS_TEXT["text"] else None
 
 
 def part_of(block: Mapping[str, JSON], where: str) -> Part:

@@ -60,6 +60,8 @@ def convert(request: Request, thinking: JSON = None) -> Conversation:
     if request.prompt is not None:
         turn = {"role": "user", "content": request.prompt}
         return Conversation("\n\n".join(system), [turn])
+    if (texts := _texts(request.messages or (), system)) is not None:
+        return Conversation("\n\n".join(system), texts)
     conversation = Conversation("", [])
     turns = _turns(request.messages or (), system, conversation.warnings)
     conversation.system = "\n\n".join(system)
@@ -74,6 +76,29 @@ def convert(request: Request, thinking: JSON = None) -> Conversation:
     conversation.thinks = settle(turns, thinking, conversation.warnings)
     conversation.messages = list(_sent(turns))
     return conversation
+
+
+def _texts(messages: Sequence[Message], system: list[str]) -> list[dict[str, JSON]] | None:
+    """The turns of a conversation of texts that ends with the user's: they are as they are.
+
+    None for any other conversation; the system texts are added only if it is one of texts.
+    """
+    turns: list[dict[str, JSON]] = []
+    before: list[str] = []
+    for message in messages:
+        role, content = message["role"], message.get("content")
+        if type(content) is not str or len(message) != 2 or not content or content.isspace():
+            return None
+        if role == "user" or role == "assistant":
+            turns.append({"role": role, "content": content})
+        elif role in _SYSTEM and not turns:
+            before.append(content)
+        else:
+            return None
+    if not turns or turns[-1]["role"] == "assistant":
+        return None
+    system += before
+    return turns
 
 
 def _turns(
@@ -231,6 +256,8 @@ def _given(message: Message, where: str) -> list[dict[str, JSON]] | None:
 
 def _own_ids(messages: Sequence[Message]) -> Iterator[str]:
     for place, message in enumerate(messages):
+        if "state" not in message:
+            continue
         for block in _given(message, f"messages[{place}]") or ():
             if block.get("type") == "tool_use" and isinstance(block.get("id"), str):
                 yield block["id"]
