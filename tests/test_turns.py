@@ -470,8 +470,10 @@ def test_a_call_that_is_none_breaks_the_contract(calls: Any) -> None:
     if calls == {}:
         assert "tool_calls" not in first(lm.complete("go"))
         return
-    with pytest.raises(PluginContractError, match="tool_calls"):
+    with pytest.raises(PluginContractError, match="tool_calls") as caught:
         lm.complete("go")
+    completion: Any = caught.value.completion
+    assert first(completion)["message"] == {"role": "assistant", "content": ""}
 
 
 def test_an_answer_of_api_1_stays_as_it_is() -> None:

@@ -264,4 +264,6 @@ def salvage(told: Any, request: Any, info: Info, provider: str) -> dict[str, Any
     if "message" not in left[0]:
         with suppress(PluginContractError, ServerError, ContentFilteredError):
             settle(answer, request, info, provider)
+    for choice in left:
+        choice.setdefault("message", {"role": "assistant", "content": choice["text"]})
     return answer
