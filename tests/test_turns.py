@@ -506,6 +506,12 @@ def test_the_plugins_own_warnings_come_after_the_cores() -> None:
     assert kinds == ["empty", "ignored"]
 
 
+def test_what_the_plugin_has_told_is_not_told_twice() -> None:
+    told = {"kind": "empty", "name": "choices[0]", "detail": "It says nothing."}
+    empty = {"choices": [{"text": "", "finish_reason": "stop"}], "warnings": [told]}
+    assert lm_of(Acme(empty)).complete("go")["warnings"] == [told]
+
+
 @pytest.mark.parametrize(
     "more",
     [{"refusal": "no"}, {"tool_calls": [CALL]}, {"parts": [{"type": "file", "url": "x"}]}],

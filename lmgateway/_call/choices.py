@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .._base.turns import read_arguments, turn_digest
+from .._base.turns import read_arguments, says_nothing, turn_digest
 from ..errors import APIError, ContentFilteredError, PluginContractError, ServerError, excerpt
 from ..types import CompletionWarning, Info, Request, derived_id
 from .answers import is_json, mend, mend_choice, plain
@@ -59,7 +59,7 @@ def settle(
                 _settle(choice, place, request)
                 if info.api >= 2 and "state" in choice:
                     _file(choice, answer)
-            if not choice["text"] and _is_empty(choice):
+            if not choice["text"] and _is_empty(choice) and not says_nothing(answer):
                 warnings = [*warnings, _empty(choice, place)]
     if warnings:
         told = answer.get("warnings")
