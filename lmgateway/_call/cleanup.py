@@ -21,8 +21,7 @@ from .._drive.futures import start
 from .._drive.loops import run
 from .._layers.context import Attempt, Call
 from .._store.recorder import replayer
-from .._transports.leases import acquire_sync, release
-from .._transports.protocols import TransportOptions
+from .._transports.leases import Leases
 from ..types import HTTPRequest
 from .outgoing import send_to_wire
 
@@ -91,16 +90,20 @@ class _Job:
 
     def start(self) -> None:
         _watch_exit()
-        _waiting.add(self)
         try:
+            _waiting.add(self)
             start(self.thread)
-        except RuntimeError as error:  # the answer is worth more than the end of a job
+        except BaseException as error:  # Ctrl-C: if the thread begins all the same, it waits
             _waiting.discard(self)
+            if not isinstance(error, RuntimeError):
+                raise
+            # The system gives no thread; the answer is worth more than the end of a job.
             logger.warning(
                 "%s: no thread can be started to clean up: %s", self.call.provider, error
             )
 
     def _work(self) -> None:
+        _waiting.add(self)
         try:
             if self.said.get():
                 self._send()
@@ -108,20 +111,16 @@ class _Job:
             _waiting.discard(self)
 
     def _send(self) -> None:
-        call, options = self.call, self.call.options
+        call = self.call
         call.deadline = Deadline(SEND_SECONDS)
-        attempt = Attempt(call, self.request)
+        attempt, leases = Attempt(call, self.request), Leases()
         try:
-            lease = acquire_sync(
-                TransportOptions(
-                    options.verify, options.connect_timeout, options.idle_timeout, options.max_body
-                )
-            )
             try:
-                response = run(send_to_wire(attempt, self.request), lease, call.deadline)
+                flow = send_to_wire(attempt, self.request)
+                response = run(flow, leases.blocking(call), call.deadline)
             finally:
                 attempt.exit()
-                release(lease)
+                leases.close()
         except BaseException as error:
             logger.info("%s: a clean-up failed with %s", call.provider, type(error).__name__)
         else:
@@ -152,7 +151,8 @@ def _finish() -> None:
     for job in jobs:
         job.said.put(True)
     for job in jobs:
-        job.thread.join(max(0.0, end - monotonic()))
+        if job.thread.is_alive():
+            job.thread.join(max(0.0, end - monotonic()))
 
 
 # The threads stay with the parent, and so does the job.
