@@ -18,6 +18,7 @@ from ..types import Flow, Request
 from . import validation
 from .adapt import fitted
 from .attempt import attempt_step
+from .capabilities import check_capabilities
 from .hook import Hook
 from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
@@ -63,7 +64,7 @@ def prepare(
         stream,
         spec.options.timeout,
     )
-    validation.check_capabilities(request, spec.plugin, spec.info)
+    check_capabilities(request, spec.plugin, spec.info)
     if kind is not COMPLETE:
         _check_hook(kind, spec)
     return request, _call(STREAM if stream else kind, spec, request, parse)
@@ -186,7 +187,7 @@ def _asked(spec: Spec, failed: Spec, kind: Kind, request: Any) -> Any:
     if not completes:
         return replace(request, model=spec.model, params=params)
     asked = replace(request, model=spec.model, params=params, system=request.system or spec.system)
-    validation.check_capabilities(asked, spec.plugin, spec.info)
+    check_capabilities(asked, spec.plugin, spec.info)
     return asked
 
 
