@@ -119,7 +119,9 @@ class Chat:
         content = message.get("content")
         if content is None:
             if message["role"] != "assistant" or not message.get("tool_calls"):
-                raise RefusalError(f"Invalid value for 'content': expected a string, got null. {where}")
+                raise RefusalError(
+                    f"Invalid value for 'content': expected a string, got null. {where}"
+                )
         elif isinstance(content, list):
             if not content:
                 raise RefusalError(f"{where}.content: an empty array")

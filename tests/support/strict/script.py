@@ -8,7 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["SCRIPT", "TOOLS", "Place", "Step", "call_id", "place_of", "result_of", "said", "user_turn"]
+__all__ = [
+    "SCRIPT",
+    "TOOLS",
+    "Place",
+    "Step",
+    "call_id",
+    "place_of",
+    "result_of",
+    "said",
+    "user_turn",
+]
 
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5E"
