@@ -65,11 +65,10 @@ def test_it_moves_in_any_order(services: Services, order: str) -> None:
 
 @pytest.mark.parametrize("give", GIVING)
 @pytest.mark.parametrize("ask", ASKING)
-@pytest.mark.parametrize("order", [MOVES, MANY], ids=["there and back", "each turn another"])
 def test_it_moves_however_it_is_asked_and_given_back(
-    services: Services, order: list[str], ask: str, give: str
+    services: Services, ask: str, give: str
 ) -> None:
-    assert_warned(hold(services, order, ASKING[ask], give=GIVING[give]))
+    assert_warned(hold(services, MANY, ASKING[ask], give=GIVING[give]))
 
 
 @pytest.mark.parametrize("between", [each for each in BETWEEN if "sdk" not in each])
@@ -81,8 +80,14 @@ def test_it_survives_what_programs_do_with_messages(
 
 
 @pytest.mark.parametrize("between", [each for each in BETWEEN if "sdk" in each])
-@pytest.mark.parametrize("give", GIVING)
-@pytest.mark.parametrize("order", [MOVES, MANY], ids=["there and back", "each turn another"])
+@pytest.mark.parametrize(
+    "give, order",
+    [
+        pytest.param("by message", MOVES, id="there and back"),
+        pytest.param("by message", MANY, id="each turn another"),
+        pytest.param("by hand", MANY, id="by hand"),
+    ],
+)
 def test_it_survives_openais_own_types(
     services: Services, order: list[str], give: str, between: str
 ) -> None:
@@ -113,8 +118,13 @@ def test_a_failed_tool_is_told_as_one_where_it_can_be(services: Services) -> Non
 # -- twice -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ask", ASKING)
-@pytest.mark.parametrize("order", [MOVES, MANY], ids=["there and back", "each turn another"])
+@pytest.mark.parametrize(
+    "ask, order",
+    [
+        pytest.param("plain", MOVES, id="there and back"),
+        *(pytest.param(ask, MANY, id=f"each turn another, {ask}") for ask in ASKING),
+    ],
+)
 def test_the_second_time_every_turn_is_a_cache_hit(
     services: Services,
     order: list[str],
@@ -135,8 +145,24 @@ def test_the_second_time_every_turn_is_a_cache_hit(
     assert_warned(again)
 
 
-@pytest.mark.parametrize("ask", ["plain", "astreamed"])
-@pytest.mark.parametrize("give", GIVING)
+@pytest.mark.parametrize("ask", ASKING)
+def test_calls_without_ids_get_some_that_are_the_same_in_a_repeat(
+    services: Services, ask: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And that differ over the conversation, or the services would refuse it."""
+    monkeypatch.setenv("LMGATEWAY_CACHE_DIR", str(tmp_path / "cache"))
+    services.chats["anyscale"].idless = services.chats["openai"].idless = True
+    order = ["anyscale"] * 4 + ["anthropic"] + ["openai"] * 4 + ["anthropic"]
+    told = [hold(services, order, ASKING[ask], keywords={"cache": True}) for _ in range(2)]
+    close_all()
+    ids = [c["id"] for m in told[0].messages for c in m.get("tool_calls") or ()]
+    assert len(set(ids)) == len(ids) > 8
+    assert told[0].messages == told[1].messages
+    assert all(each["cached"] for each in told[1].completions)
+    assert_warned(told[1])
+
+
+@pytest.mark.parametrize("ask, give", [("plain", "by message"), ("astreamed", "by hand")])
 def test_recordings_answer_the_whole_conversation(
     services: Services, ask: str, give: str, tmp_path: Path
 ) -> None:

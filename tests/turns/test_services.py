@@ -166,6 +166,7 @@ def test_claude_refuses(change: str) -> None:
         Claude().answer("/v1/messages", changed(claude_body(), CLAUDE[change]))
 
 
+@pytest.mark.soak  # seconds for types that do not change
 @pytest.mark.parametrize("label", KINDS)
 def test_what_openais_kind_says_fits_the_sdks_types(label: str) -> None:
     types = pytest.importorskip("openai.types.chat", reason="needs the SDK: pip install openai")
@@ -180,6 +181,7 @@ def test_what_openais_kind_says_fits_the_sdks_types(label: str) -> None:
                 types.ChatCompletionChunk.model_validate(chunk)
 
 
+@pytest.mark.soak
 def test_what_claude_says_fits_the_sdks_types() -> None:
     types = pytest.importorskip("anthropic.types", reason="needs the SDK: pip install anthropic")
     from pydantic import TypeAdapter

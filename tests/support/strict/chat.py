@@ -45,12 +45,14 @@ class Chat:
         label: One of KINDS.
         lenient: Whether a turn of its own may come back without what it added: for a test that
             edits one.
+        idless: Whether it gives its calls no ids.
     """
 
     def __init__(self, label: str) -> None:
         self.label = label
         self.down = False
         self.lenient = False
+        self.idless = False
         self.asked: list[dict[str, Any]] = []
 
     def refusal(self, error: RefusalError) -> Reply:
@@ -208,6 +210,8 @@ class Chat:
                 }
                 for number, (name, arguments) in enumerate(step.calls)
             ]
+            for call in message["tool_calls"] if self.idless else ():
+                del call["id"]
         match self.label:
             case "gemini":
                 for number, call in enumerate(message.get("tool_calls", ())):

@@ -69,7 +69,7 @@ class Services:
             service.down = False
             service.asked.clear()
         for chat in self.chats.values():
-            chat.lenient = False
+            chat.lenient = chat.idless = False
 
 
 @contextmanager
