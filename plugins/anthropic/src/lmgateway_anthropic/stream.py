@@ -15,10 +15,9 @@ from lmgateway.errors import (
 )
 from lmgateway.types import Answer, Delta, Emit, Flow, HTTPResponse, Request
 from lmgateway.wire.openai import check, load, rate_limit, request_id
-from lmgateway.wire.sse import Decoder, Event
+from lmgateway.wire.sse import Decoder, Event, opened
 
 from .growth import Growth
-from .later import opened
 from .parse import normalize, parse, read_usage, service_error
 
 __all__ = ["read_stream"]
