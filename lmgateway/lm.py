@@ -551,7 +551,8 @@ class LM:
     ) -> tuple[Flow[Count], Call]:
         self._check_open()
         spec = self._spec.vary(keywords)
-        request, call = flows.prepare(spec, prompt, messages, kind=kinds.COUNT)
+        kind = flows.kind_for(kinds.COUNT, keywords)
+        request, call = flows.prepare(spec, prompt, messages, kind=kind)
         return flows.compose(spec, call, request, self._history), call
 
     def _ranking(

@@ -162,6 +162,7 @@ def _span(tracer: trace.Tracer, event: CallEvent, shared: dict[str, Any]) -> Non
             "gen_ai.usage.input_tokens": usage.get("prompt_tokens"),
             "gen_ai.usage.output_tokens": usage.get("completion_tokens"),
             "gen_ai.usage.cache_read.input_tokens": usage.get("cached_tokens"),
+            "gen_ai.usage.cache_creation.input_tokens": usage.get("cache_write_tokens"),
             "error.type": event.error,
             "lmgateway.attempts": event.attempts,
             "lmgateway.cached": event.cached or None,

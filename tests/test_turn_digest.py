@@ -7,7 +7,7 @@ import json
 import sys
 from collections import OrderedDict
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -111,7 +111,9 @@ SAME = {
     ),
     "minus zero": (call(arguments="[-0.0]"), call(arguments="[0]")),
     "large numbers": (call(arguments="[1e22]"), call(arguments="[10000000000000000000000]")),
-    "a refusal": ({"content": None, "refusal": "no"}, {"content": "no"}, {"text": "", "refusal": "no"}),
+    "a refusal": (
+        {"content": None, "refusal": "no"}, {"content": "no"}, {"text": "", "refusal": "no"},
+    ),
 }  # fmt: skip
 
 
@@ -196,7 +198,7 @@ def ids(*messages: dict[str, Any]) -> str:
 
 
 class TestDerivedIds:
-    ASKED = {"role": "user", "content": "go"}
+    ASKED: ClassVar[dict[str, Any]] = {"role": "user", "content": "go"}
 
     def test_the_same_in_a_repeat_and_another_for_each_place(self) -> None:
         request = Request("m", "go")

@@ -208,7 +208,7 @@ def _seen(message: Any) -> Any:
 
 def says_nothing(answer: Mapping[str, Any]) -> bool:
     """Whether the core has found a choice of an answer empty: no text, no call, no other part."""
-    warnings = answer.get("warnings")
-    return bool(warnings) and any(
-        isinstance(each, dict) and each.get("kind") == "empty" for each in warnings
+    return any(
+        isinstance(each, dict) and each.get("kind") == "empty"
+        for each in _listed(answer.get("warnings"))
     )

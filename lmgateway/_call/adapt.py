@@ -82,7 +82,7 @@ class Fit:
         if name == "response_format":
             return self._as_schema(value, asked)
         for twin, convert in TWINS.get(name, ()):
-            if twin in self._refused or not takes(self._call, twin):
+            if twin in self._refused or twin not in self._call.info.params:
                 continue
             if params.get(twin) is not None and twin != "metadata":
                 continue  # it was given as well

@@ -14,11 +14,13 @@ from typing import Any
 from .._base.values import DEPTH, on_fresh_stack, shown
 from ..errors import PluginContractError
 
-__all__ = ["mend", "mend_choice", "plain"]
+__all__ = ["is_json", "mend", "mend_choice", "plain"]
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 _SCALARS = frozenset({str, int, bool, type(None)})
 _REASONS = frozenset({
-    "stop", "length", "tool_calls", "content_filter", "pause", "error", "other", None,
+    "stop", "length", "tool_calls", "content_filter", "pause", "error", "other",
 })  # fmt: skip
 _LIMITS = ("limit", "remaining", "reset")
 _ODD: Any = object()  # stands for a value of which nothing can be made
@@ -32,6 +34,25 @@ def plain(value: Any) -> Any:
         return value if _is_plain(value, DEPTH) else _plain(value, DEPTH)
     except RecursionError:
         return on_fresh_stack(lambda each: _plain(each, DEPTH), value)
+
+
+def is_json(value: Any) -> bool:
+    """Whether it can be sent, however deep it is nested: what a service has said it can read."""
+    try:
+        return _check(value)
+    except RecursionError:
+        try:
+            return on_fresh_stack(_check, value)
+        except RecursionError:
+            return False
+
+
+def _check(value: Any) -> bool:
+    try:
+        _encode(value).encode()
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _is_plain(value: Any, depth: int) -> bool:
@@ -54,9 +75,10 @@ def _is_plain(value: Any, depth: int) -> bool:
 def _plain(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
-    for kind in (str, int, float):
-        if isinstance(value, kind) and (kind is not float or isfinite(value)):
-            return kind(value)
+    if isinstance(value, (str, int)):
+        return str(value) if isinstance(value, str) else int(value)
+    if isinstance(value, float) and isfinite(value):
+        return float(value)
     if depth and isinstance(value, Mapping):
         return {str(name): _plain(each, depth - 1) for name, each in value.items()}
     if depth and isinstance(value, (list, tuple, set, frozenset)):
@@ -69,10 +91,6 @@ def _plain(value: Any, depth: int) -> Any:
 
 def _text(value: Any) -> Any:
     return value if type(value) is str else _ODD
-
-
-def _index(value: Any) -> Any:
-    return value if type(value) is int and value >= 0 else _ODD
 
 
 def _object(value: Any) -> Any:
@@ -168,7 +186,7 @@ def _state(value: Any) -> Any:
     form = value.get("format")
     if not isinstance(form, str) or not form:
         return _ODD
-    return {"format": form, "turn": plain(value["turn"])}
+    return {"format": form, "turn": value["turn"]}
 
 
 _OF_ANSWERS: dict[str, Callable[[Any], Any]] = {
@@ -187,12 +205,25 @@ _OF_ANSWERS: dict[str, Callable[[Any], Any]] = {
 _OF_CHOICES: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("text", "reasoning", "refusal", "finish_reason_raw"), _text),
     **dict.fromkeys(("finish_reason", "tool_calls"), lambda value: value),
-    "index": _index,
+    "index": lambda value: _ODD,
     "logprobs": _list,
     "parts": _parts,
     "state": _state,
     "extra": _object,
 }
+
+
+#: Fields that are right if they are of this type, which they nearly always are.
+_RIGHT: dict[str, type] = {
+    **dict.fromkeys(
+        ("endpoint", "finish_reason", "finish_reason_raw", "id", "model", "prompt", "provider",
+         "reasoning", "refusal", "request_id", "text"),
+        str,
+    ),
+    "cached": bool,
+    "choices": list,
+    "index": int,
+}  # fmt: skip
 
 
 def mend(answer: dict[str, Any]) -> None:
@@ -210,7 +241,7 @@ def mend_choice(choice: dict[str, Any], place: int, plugin: str) -> None:
     """
     _mend(choice, _OF_CHOICES)
     reason = choice.get("finish_reason")
-    if type(reason) not in (str, type(None)) or reason not in _REASONS:
+    if reason is not None and (type(reason) is not str or reason not in _REASONS):
         choice["finish_reason"] = "other"
         choice.setdefault("finish_reason_raw", reason if type(reason) is str else shown(reason))
     if "tool_calls" in choice:
@@ -225,6 +256,8 @@ def mend_choice(choice: dict[str, Any], place: int, plugin: str) -> None:
 def _mend(holder: dict[str, Any], table: Mapping[str, Callable[[Any], Any]]) -> None:
     odd: list[str] = []
     for name, value in holder.items():
+        if _RIGHT.get(name) is type(value):
+            continue
         read = table.get(name)
         mended = _ODD if read is None else read(value)
         if mended is _ODD:
@@ -232,7 +265,9 @@ def _mend(holder: dict[str, Any], table: Mapping[str, Callable[[Any], Any]]) -> 
         elif mended is not value:
             holder[name] = mended
     if odd:
-        left = {name: plain(each) for name in odd if (each := holder.pop(name)) is not None}
+        left = {name: holder.pop(name) for name in odd}
+        left = {name: plain(each) for name, each in left.items() if each is not None}
+        left.pop("state", None)  # which is seen nowhere
         if left:
             holder["extra"] = {**left, **holder.get("extra", {})}
 

@@ -10,11 +10,12 @@ from typing import Any
 from .._guard.tracebacks import masked, redact
 from .._layers.context import Attempt, Call, EffectLayer, Step
 from .._records.usage import account
-from ..errors import LMGatewayError
+from ..errors import APIError, LMGatewayError
 from ..types import CompletionWarning, Flow
 from .adapt import refitted
+from .choices import salvage, settle
 from .hook import Hook, run_hook
-from .turns import given, salvage, settle
+from .turns import given
 
 __all__ = ["attempt_step", "complete_error", "hand_over"]
 
@@ -77,13 +78,14 @@ def _keep_answer(error: LMGatewayError, answer: Any, attempt: Attempt) -> None:
     if told is not None:
         error.completion = salvage(told, attempt.request, call.info, call.endpoint.provider)
     there = error.completion or {}
-    if error.usage is None:
-        error.usage = there.get("usage")
-    if error.rate_limit is None:
-        error.rate_limit = there.get("rate_limit")
+    for name in ("usage", "rate_limit"):
+        if not isinstance(getattr(error, name), dict):
+            setattr(error, name, there.get(name))
+    if isinstance(error, APIError):
+        error.locate(request_id=there.get("request_id"))
     if error.partial is None and there.get("choices"):
         error.partial = there["choices"][0]["text"] or None
-    if isinstance(error.usage, dict) and error.usage and call.kind.history_entry is not None:
+    if error.usage and call.kind.history_entry is not None:
         account(
             {
                 "usage": error.usage,

@@ -18,12 +18,13 @@ from ..types import Flow, Request
 from . import validation
 from .adapt import fitted
 from .attempt import attempt_step
+from .capabilities import check_capabilities
 from .hook import Hook
 from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
 from .spec import FIXED, OPTION_NAMES, Spec, resolve
 
-__all__ = ["ask", "compose", "hook_of", "prepare"]
+__all__ = ["ask", "compose", "hook_of", "kind_for", "prepare"]
 
 
 def prepare(
@@ -63,7 +64,7 @@ def prepare(
         stream,
         spec.options.timeout,
     )
-    validation.check_capabilities(request, spec.plugin, spec.info)
+    check_capabilities(request, spec.plugin, spec.info)
     if kind is not COMPLETE:
         _check_hook(kind, spec)
     return request, _call(STREAM if stream else kind, spec, request, parse)
@@ -88,11 +89,15 @@ def ask(
     if spec.system is not plain.system:
         raise InputError("system is for completions: put it into the texts")
     _check_hook(kind, spec)
-    if keywords.get("fallbacks") is not None:
-        kind = replace(kind, fallbacks="any")  # who names them to the call means them
+    kind = kind_for(kind, keywords)
     request = kind.request(spec.model, *inputs, params=spec.params, timeout=spec.options.timeout)
     call = _call(kind, spec, request)
     return compose(spec, call, request, history), call
+
+
+def kind_for(kind: Kind, keywords: Mapping[str, Any]) -> Kind:
+    """The kind, for a call with these keywords: who names fallbacks to the call means them."""
+    return kind if keywords.get("fallbacks") is None else replace(kind, fallbacks="any")
 
 
 def compose(spec: Spec, call: Call, request: Any, history: History) -> Flow[Any]:
@@ -117,7 +122,7 @@ def hook_of(spec: Spec, kind: Kind) -> Hook:
 
 
 def _call(kind: Kind, spec: Spec, request: Any, parse: Any = None) -> Call:
-    info, params, options = spec.info, request.params, spec.options
+    info, options = spec.info, spec.options
     call = Call(
         kind,
         spec.selection.provider,
@@ -125,10 +130,9 @@ def _call(kind: Kind, spec: Spec, request: Any, parse: Any = None) -> Call:
         spec.endpoint,
         Deadline(options.timeout),
         info,
-        params,
         parse=parse,
     )
-    if not params.keys() <= info.params:
+    if not request.params.keys() <= info.params:
         call.fit = fitted(request, call)
     return call
 
@@ -155,7 +159,7 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
             spec.options,
             spec.endpoint,
         )
-        call.info, call.params, call.fit = spec.info, asked.params, None
+        call.info, call.fit = spec.info, None
         call.fit = fitted(asked, call)
         call.host = call.path = None
         return (yield from _provider(spec, call)(asked))
@@ -183,7 +187,7 @@ def _asked(spec: Spec, failed: Spec, kind: Kind, request: Any) -> Any:
     if not completes:
         return replace(request, model=spec.model, params=params)
     asked = replace(request, model=spec.model, params=params, system=request.system or spec.system)
-    validation.check_capabilities(asked, spec.plugin, spec.info)
+    check_capabilities(asked, spec.plugin, spec.info)
     return asked
 
 

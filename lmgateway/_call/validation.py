@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from .._base.spelling import advise, handful
 from .._base.values import flaw, shown
 from .._guard.paths import as_path, is_special
 from .._plugins.contract import Plugin
-from ..errors import InputError, UnknownParameterError, UnsupportedError
-from ..types import Info, Message, Options, Request
+from ..errors import InputError, UnknownParameterError
+from ..types import Message, Options
 from .twins import is_adaptable
 
-__all__ = ["check_capabilities", "check_messages", "check_model", "check_options", "check_params"]
-__all__ += ["check_documents", "check_json", "check_prompt", "check_query", "check_texts"]
+__all__ = ["check_documents", "check_json", "check_messages", "check_model", "check_options"]
+__all__ += ["check_params", "check_prompt", "check_query", "check_texts"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -53,27 +53,34 @@ def check_messages(messages: object) -> list[Message]:
             raise InputError(
                 f"{name}.content must be a str or a list of parts, not {type(content).__name__}"
             )
-        if not isinstance(message.get("is_error"), (bool, type(None))):
-            kind = type(message["is_error"]).__name__
-            raise InputError(f"{name}.is_error must be True or False, not {kind}")
-        if not isinstance(message.get("reasoning"), (str, type(None))):
-            kind = type(message["reasoning"]).__name__
-            raise InputError(f"{name}.reasoning must be a str, not {kind}")
-        check_json(message if len(message) < 3 else _without_state(message), name)
+        if len(message) > 2:
+            _check_own_keys(message, name)
+            message = _without_state(message)
+        check_json(message, name)
     return [dict(message) for message in messages]  # type: ignore[misc]
 
 
+def _check_own_keys(message: Mapping[str, Any], name: str) -> None:
+    """Refuse a wrong value of a key that is the library's own; None counts as not there."""
+    for key, kind, wanted in (("is_error", bool, "True or False"), ("reasoning", str, "a str")):
+        value = message.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise InputError(f"{name}.{key} must be {wanted}, not {type(value).__name__}")
+
+
 def _without_state(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A message without its state, which is judged where a provider is asked, and never refused."""
+    """A message without what never reaches a plugin unjudged, and so is never refused.
+
+    That is the state of a turn and, in its calls, what has been made of their arguments.
+    """
     calls = message.get("tool_calls")
-    if isinstance(calls, (list, tuple)) and any(
-        isinstance(call, Mapping) and "state" in call for call in calls
-    ):
+    if isinstance(calls, (list, tuple)):
         calls = [
-            {key: value for key, value in call.items() if key != "state"}
-            if isinstance(call, Mapping) else call
+            {key: value for key, value in call.items() if key not in ("state", "parsed")}
+            if isinstance(call, Mapping)
+            else call
             for call in calls
-        ]  # fmt: skip
+        ]
         message = {**message, "tool_calls": calls}
     if "state" in message:
         message = {key: value for key, value in message.items() if key != "state"}
@@ -246,81 +253,6 @@ def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
     if is_adaptable(name, None, taken, "adapt"):
         advice += "; unsupported='adapt' does without it"
     return f"{plugin.name} has no parameter {shown(name)}: {advice}"
-
-
-def check_capabilities(request: Request, plugin: Plugin, info: Info) -> None:
-    """Refuse what the model's Info does not name; raises UnsupportedError."""
-    has = info.capabilities
-    if request.messages is not None:
-        if "messages" not in has:
-            raise _unsupported(plugin, "messages", "give the prompt as one text")
-        if info.api > 1 and not has >= _OF_MESSAGES:
-            _check_parts(request.messages, plugin, has)
-        elif "images" not in has and _hold_images(request.messages):
-            raise _unsupported(plugin, "images", "give text only")
-    if info.api > 1 and request.params.get("tools") and "tools" not in has:
-        raise _unsupported(plugin, "tools", _INSTEAD["tools"], "tools")
-    if request.system is not None and not has & {"system", "messages"}:
-        raise _unsupported(plugin, "system", "put the system text into the prompt")
-    if request.schema is not None and "schema" not in has:
-        raise _unsupported(plugin, "schema", "ask for JSON in the prompt")
-    if request.stream and "lmgateway_stream" not in plugin.hooks:
-        raise _unsupported(plugin, "streams", "call it without stream")
-
-
-#: What each kind of part needs; a kind that is not here passes.
-_PARTS = {
-    **dict.fromkeys(("image_url", "image", "input_image"), "images"),
-    **dict.fromkeys(("input_audio", "audio", "audio_url"), "audio"),
-    **dict.fromkeys(("file", "document", "input_file"), "files"),
-}
-_INSTEAD = {
-    "images": "give text only",
-    "audio": "give what is said as a text",
-    "files": "give what stands in them as a text",
-    "tools": "describe them in the prompt",
-}
-#: What is looked for inside messages.
-_OF_MESSAGES = frozenset(_INSTEAD)
-
-
-def _check_parts(messages: Sequence[Any], plugin: Plugin, has: Collection[str]) -> None:
-    """Refuse a part, a tool call or a tool's result that the model does not take."""
-    for place, message in enumerate(messages):
-        if "tools" not in has and (message.get("role") == "tool" or message.get("tool_calls")):
-            where = f"messages[{place}]"
-            raise _unsupported(plugin, "tools", f"{_INSTEAD['tools']} ({where})", where)
-        content = message.get("content")
-        if not isinstance(content, list):
-            continue
-        for number, part in enumerate(content):
-            needed = _needed(part) if isinstance(part, Mapping) else None
-            if needed is not None and needed not in has:
-                where = f"messages[{place}].content[{number}]"
-                raise _unsupported(plugin, needed, f"{_INSTEAD[needed]} ({where})", where)
-
-
-def _needed(part: Mapping[str, Any]) -> str | None:
-    """The capability that a part asks for; None for a text, and for what nobody here knows."""
-    kind = part.get("type")
-    media_type = part.get("media_type")
-    if kind == "file" and isinstance(media_type, str):  # a part of an answer
-        family = media_type.partition("/")[0].lower()
-        return {"image": "images", "audio": "audio"}.get(family, "files")
-    return _PARTS.get(kind) if isinstance(kind, str) else None
-
-
-def _hold_images(messages: Sequence[Any]) -> bool:
-    contents = (message.get("content") for message in messages)
-    parts = (part for content in contents if isinstance(content, list) for part in content)
-    kinds = (part.get("type") for part in parts if isinstance(part, dict))
-    return any(kind in ("image_url", "image", "input_image") for kind in kinds)
-
-
-def _unsupported(
-    plugin: Plugin, what: str, advice: str, param: str | None = None
-) -> UnsupportedError:
-    return UnsupportedError(f"{plugin.name} does not support {what}: {advice}", param=param)
 
 
 def _seconds(value: object) -> str | None:

@@ -80,6 +80,11 @@ def plugin_from(
         _check_version(_peek(module), described, name)
         raise _broken(described, name, f"{error}{_meant(manager)}") from error
     try:
+        _check_arguments(manager, described, name)
+    except PluginContractError:
+        _check_version(_peek(module), described, name)
+        raise
+    try:
         info = manager.hook.lmgateway_info(settings=None, model=None) or Info()
         settings = manager.hook.lmgateway_settings()
     except (Exception, SystemExit) as error:
@@ -98,7 +103,6 @@ def plugin_from(
         raise _broken(
             described, name, "it has no lmgateway_complete; is the function marked with @hookimpl?"
         )
-    _check_arguments(manager, described, name)
     _check_settings(settings, info, described, name)
     has_variants = any(each.argnames for each in manager.hook.lmgateway_info.get_hookimpls())
     hook = _direct(manager)
@@ -180,17 +184,14 @@ def _check_kind(module: Any, described: str, name: str) -> None:
 
 def _meant(manager: pluggy.PluginManager) -> str:
     """What hooks that nobody knows may have been meant to be, and how to mark one that is new."""
-    unknown = [
-        caller.name
-        for caller in vars(manager.hook).values()
-        if isinstance(caller, pluggy.HookCaller) and caller.spec is None
-    ]
-    if not unknown:
+    callers = [each for each in vars(manager.hook).values() if isinstance(each, pluggy.HookCaller)]
+    unknown = next((each.name for each in callers if each.spec is None), None)
+    if unknown is None:
         return ""
-    advice = nearest(unknown[0], filter(_is_hook, vars(hookspecs)))
-    return f"; {advice}" if advice else (
-        "; a hook that only a newer core knows is marked @hookimpl(optionalhook=True)"
-    )  # fmt: skip
+    prefix = f"{hookspecs.PROJECT}_"
+    names = [name.removeprefix(prefix) for name in vars(hookspecs) if _is_hook(name)]
+    advice = nearest(unknown.removeprefix(prefix), names)
+    return f"; {advice or 'one that only newer cores call is marked @hookimpl(optionalhook=True)'}"
 
 
 def _peek(module: Any) -> Any:
@@ -206,8 +207,6 @@ def _check_version(info: Any, described: str, name: str) -> None:
     api = getattr(info, "api", hookspecs.API_VERSION)
     if isinstance(api, bool) or not isinstance(api, int):
         raise _broken(described, name, f"Info.api must be an int, not {type(api).__name__}")
-    if api < 1:
-        raise _broken(described, name, f"Info.api must be a version from 1, not {api}")
     if api > hookspecs.API_VERSION:
         raise PluginVersionError(
             f"{described} was written for version {api} of the plugin API, and this lmgateway "
@@ -264,6 +263,7 @@ def _check_settings(settings: Any, info: Info, described: str, name: str) -> Non
 
     if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
         raise _broken(described, name, "lmgateway_settings must return a subclass of BaseModel")
+    _check_aliases(settings, info, described, name)
     taken = RESERVED | info.params
     shadowing = sorted(set(settings.model_fields) & taken)
     if shadowing:
@@ -273,6 +273,26 @@ def _check_settings(settings: Any, info: Info, described: str, name: str) -> Non
             f"its setting {shadowing[0]!r} shadows a keyword of the core or a generation "
             "parameter: rename it",
         )
+
+
+def _check_aliases(settings: type[BaseModel], info: Info, described: str, name: str) -> None:
+    """Refuse a field that pydantic knows by another name: a setting has one name everywhere.
+
+    A plugin of version 1 may have one if its model takes the field's own name as well.
+    """
+    config = settings.model_config
+    by_name = config.get("populate_by_name") or config.get("validate_by_name")
+    if info.api == 1 and by_name:
+        return
+    for field_name, each in settings.model_fields.items():
+        if each.validation_alias not in (None, field_name):
+            raise _broken(
+                described,
+                name,
+                f"its setting {field_name!r} has an alias, and a setting has one name everywhere: "
+                "remove the alias (also of an alias_generator); further variables are named by "
+                "Annotated[..., Variables(...)]",
+            )
 
 
 def _reserved() -> frozenset[str]:

@@ -31,7 +31,7 @@ class History(Sequence[dict[str, Any]]):
     - ``prompt``: a text, a list of messages, or, of ``embed``, the list of texts, and of
       ``rerank`` a dict of ``query`` and ``documents``
     - ``params``: the generation parameters, by name
-    - ``completion``: the Completion; None after an error, and of the other kinds
+    - ``completion``: the Completion, or what there was of one before an error; else None
     - ``error``: the error's text, or None
     - ``seconds``: how long the call took
     - ``time``: when it began, in seconds since the epoch
@@ -87,12 +87,12 @@ class History(Sequence[dict[str, Any]]):
 def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> Flow[Any]:
     """Keep what became of a call in the LM's history."""
     began, moment = time.monotonic(), time.time()
-    answer, problem = None, None
+    answer, problem, left = None, None, None
     try:
         answer = yield from flow
         return answer
     except LMGatewayError as error:
-        problem = str(error)
+        problem, left = str(error), error.completion
         raise
     finally:
         if answer is not None or problem is not None:
@@ -103,7 +103,7 @@ def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> F
                     "kind": kind.name,
                     "prompt": request.input,
                     "params": request.params,
-                    "completion": None,
+                    "completion": left,
                     "error": problem,
                     "seconds": time.monotonic() - began,
                     "time": moment,
@@ -189,8 +189,8 @@ def _answered(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     elif entry.get("reranked") is not None:
         ranked = entry["reranked"]["results"]
         yield "order", ", ".join(str(each["index"] + 1) for each in ranked)
-    else:
-        yield "error", str(entry.get("error"))
+    if entry.get("error") is not None:
+        yield "error", str(entry["error"])
 
 
 def _content(message: Mapping[str, JSON]) -> str:

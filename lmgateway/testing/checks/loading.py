@@ -47,6 +47,8 @@ class LoadingChecks:
     def test_info_is_of_this_api(self, bench: Bench) -> None:
         """Info names the version of the contract, and only capabilities that the contract knows."""
         info = bench.plugin.info
+        assert bench.info.capabilities <= info.capabilities, "Info of a model holds more than all"
+        assert bench.info.params <= info.params, "Info of a model holds more than all models take"
         assert 1 <= info.api <= hookspecs.API_VERSION, "Info.api is a newer version of the contract"
         known = _CAPABILITIES | _LATER if info.api > 1 else _CAPABILITIES
         unknown = info.capabilities - known
