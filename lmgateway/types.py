@@ -8,6 +8,7 @@ outcome; whoever drives the generator, blocking or awaiting, is none of its busi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from typing_extensions import TypeAliasType, TypedDict, TypeVar
 
 from ._base.turns import derived_id as _derived_id
 from ._base.turns import parts_of, turn_digest
+from .errors import too_large
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -41,8 +43,8 @@ __all__ = [
     "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info", "Kept",
     "Message", "Messages", "ModelCard", "Options", "Outgoing", "Part", "RateLimit", "RateLimits",
     "Read", "Request", "RerankRequest", "Reranked", "Schema", "Signed", "Sleep", "Source",
-    "State", "Unset", "Usage", "Wait", "derived_id", "kept", "parts_of", "read", "send",
-    "turn_digest",
+    "State", "Unset", "Usage", "Variables", "Wait", "derived_id", "kept", "parts_of", "read",
+    "read_all", "send", "turn_digest",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -525,6 +527,47 @@ class Options:
     unsupported: str = "refuse"
 
 
+class Variables:
+    """Further variables of a setting, for a service whose own tools read them.
+
+    ::
+
+        class Settings(BaseModel):
+            region: Annotated[str | None, Variables("AWS_REGION", "AWS_DEFAULT_REGION")] = None
+
+    ``<PROVIDER>_<FIELD>`` goes before them, in the environment and in ``.env``; then each of them
+    is looked for in the environment and in ``.env``, in this order. Those of a secret are read for
+    the provider of the plugin's own name only: under another name it may be another host's.
+
+    Args:
+        *names: At least one.
+
+    Raises:
+        ValueError: One of them can be no variable's name.
+    """
+
+    __slots__ = ("names",)
+
+    def __init__(self, *names: str) -> None:
+        wrong = [name for name in names if not (isinstance(name, str) and _VARIABLE(name))]
+        if wrong or not names:
+            what = f"{wrong[0]!r:.60} can be no variable's name" if wrong else "no name is given"
+            raise ValueError(f"Variables takes names of variables: {what}")
+        self.names = names
+
+    def __repr__(self) -> str:
+        return f"Variables({', '.join(map(repr, self.names))})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Variables) and other.names == self.names
+
+    def __hash__(self) -> int:
+        return hash(self.names)
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
+
+
 # -- HTTP as data ------------------------------------------------------------------------------
 
 
@@ -806,6 +849,17 @@ def read(response: HTTPResponse) -> Flow[bytes]:
     if response.source is None:
         raise ValueError("this response has no source: its body came whole")
     return response.source.read()
+
+
+def read_all(response: HTTPResponse) -> Flow[bytes]:
+    """The rest of a streamed response as one; raises ResponseFormatError past its ``max_body``."""
+    pieces, size = [], 0
+    while piece := (yield from read(response)):
+        size += len(piece)
+        if size > response.max_body:
+            raise too_large(response.max_body, response.status)
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def kept(key: JSON, flow: Flow[T]) -> Flow[T]:

@@ -20,6 +20,7 @@ from support.permits import held, queued
 
 import lmgateway
 from lmgateway import LM, get_lm, hookimpl
+from lmgateway._call import cleanup
 from lmgateway._drive.futures import LockFreeFuture, start
 from lmgateway._drive.workers import Workers
 from lmgateway._layers import limit, singleflight
@@ -37,6 +38,7 @@ from lmgateway.testing import lm_from
 from lmgateway.types import (
     Answer,
     Blocking,
+    Cleanup,
     Emit,
     Flow,
     HTTPRequest,
@@ -45,6 +47,7 @@ from lmgateway.types import (
     read,
     send,
 )
+from lmgateway.types import kept as keep
 
 LONG = 30.0
 SOAK = Path(__file__).with_name("soak") / "interrupts.py"
@@ -54,7 +57,7 @@ SOAK = Path(__file__).with_name("soak") / "interrupts.py"
 _CORE = Path(lmgateway.__file__).parent
 STRUCK = {
     *map(str, (_CORE / "_layers").glob("*.py")),
-    *(str(_CORE / "_call" / f"{name}.py") for name in ("attempt", "hook")),
+    *(str(_CORE / "_call" / f"{name}.py") for name in ("attempt", "cleanup", "hook")),
     *(str(_CORE / "_drive" / f"{name}.py") for name in ("futures", "loops", "streams")),
 }
 PLACES = 1500  # instructions at which a call is struck, of all that it runs
@@ -255,6 +258,36 @@ def wait_for_workers() -> None:
         if not held():
             break
         moment.wait(0.001)
+
+
+class Jobs:
+    """A provider whose jobs are kept as one, and are to be cancelled when they are left."""
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
+        text = yield from keep({"q": request.prompt}, self.job())
+        return {"prompt": "", "choices": [{"text": text}]}
+
+    def job(self) -> Flow[str]:
+        yield from send(HTTPRequest("POST", "http://host.test", "/jobs", json={}))
+        yield Cleanup(HTTPRequest("DELETE", "http://host.test", "/jobs/1"))
+        yield from send(HTTPRequest("GET", "http://host.test", "/jobs/1", keep=False))
+        return "yes"
+
+
+@pytest.mark.slow
+def test_no_thread_waits_for_a_flow_that_was_struck(lm: LM) -> None:
+    made = lm_from(Jobs(), "jobs", model="m", cache=True)
+    jobs = LM(spec_of(made).with_layers(limit.limit(limit.Limits(in_flight=1))))
+    moment = threading.Event()
+    for error in strike(whole, jobs, PLACES):
+        error.__traceback__ = None
+        nothing_is_taken()
+        for _ in range(5000):
+            if not cleanup._waiting:
+                break
+            moment.wait(0.001)
+        assert not cleanup._waiting
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ def hook_of(spec: Spec, kind: Kind) -> Hook:
 
 
 def _call(kind: Kind, spec: Spec, request: Any, parse: Any = None) -> Call:
-    info, params, options = spec.info, request.params, spec.options
+    info, options = spec.info, spec.options
     call = Call(
         kind,
         spec.selection.provider,
@@ -130,10 +130,9 @@ def _call(kind: Kind, spec: Spec, request: Any, parse: Any = None) -> Call:
         spec.endpoint,
         Deadline(options.timeout),
         info,
-        params,
         parse=parse,
     )
-    if not params.keys() <= info.params:
+    if not request.params.keys() <= info.params:
         call.fit = fitted(request, call)
     return call
 
@@ -160,7 +159,7 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
             spec.options,
             spec.endpoint,
         )
-        call.info, call.params, call.fit = spec.info, asked.params, None
+        call.info, call.fit = spec.info, None
         call.fit = fitted(asked, call)
         call.host = call.path = None
         return (yield from _provider(spec, call)(asked))

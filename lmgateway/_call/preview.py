@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from .._base.masking import MASK, masker, words
 from .._base.turns import read_arguments
-from .._layers.context import Attempt, Call
+from .._layers.context import Attempt, Call, Stretch
 from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError, MissingCredentialError
-from ..types import JSON, Blocking, Exchange, Flow, HTTPRequest, Request
+from ..types import JSON, Blocking, Exchange, Flow, HTTPRequest, Request, Signed
 from .adapt import refitted
 from .attempt import complete_error, hand_over
 from .credentials import credentials
@@ -19,7 +19,12 @@ from .flow import hook_of
 from .hook import run_hook
 from .spec import Spec
 
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
 __all__ = ["first_exchange"]
+
+FETCHED = "<fetched when sent>"
 
 #: Keys in a turn's state that say what something is: their values are shown.
 _SHOWN = frozenset({"format", "id", "index", "kind", "model", "name", "object", "role", "status",
@@ -53,6 +58,8 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
 
 
 def _yielded(exchange: Exchange) -> Flow[Any]:
+    if isinstance(exchange, Stretch):
+        return (yield from exchange.run(_yielded))
     return (yield exchange)
 
 
@@ -73,13 +80,10 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     endpoint = call.endpoint
     base = request.base_url or endpoint.base_url
     if base is None:
-        variables = spec.settings.variables if spec.settings else {}
-        base = f"<{variables.get('api_base', 'base URL')} not set>"
-    try:
-        proofs = credentials(request, endpoint)
-        shown = {name: _proof(value) for name, value in proofs.items()}
-    except MissingCredentialError:
-        proofs, shown = {}, {"Authorization": "<no key>"}
+        settable = spec.settings is not None and "api_base" in spec.settings.variables
+        named = spec.settings.named("api_base") if spec.settings and settable else "base URL"
+        base = f"<{named} not set>"
+    proofs, shown = _proofs(request, endpoint)
     call.proofs = (proofs,)
     mask = masker([*endpoint.secrets(), *(each for v in proofs.values() for each in words(v))])
     secret = {name for name, value in spec.options.headers.items() if not isinstance(value, str)}
@@ -97,6 +101,24 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     if mask(written) != written:  # it nearly never does, and one look at all of it is quick
         return {name: _masked(value, mask) for name, value in described.items()}
     return described
+
+
+def _proofs(request: HTTPRequest, endpoint: Endpoint) -> tuple[Mapping[str, str], dict[str, str]]:
+    """The credentials, and what is shown of them; nothing is fetched, and nothing is signed."""
+    from ..wire.auth import Token
+
+    if type(request.auth) is Signed:
+        return {}, {"Authorization": "<signed when sent>"}
+    if type(request.auth) is Token:
+        return {}, {request.auth.header: FETCHED}
+    try:
+        proofs = credentials(request, request, endpoint)
+    except MissingCredentialError:
+        return {}, {"Authorization": "<no key>"}
+    if isinstance(proofs, Generator):  # it has not begun
+        proofs.close()
+        return {}, {"Authorization": FETCHED}
+    return proofs, {name: _proof(value) for name, value in proofs.items()}
 
 
 def _proof(value: str) -> str:

@@ -175,7 +175,8 @@ class Spec:
     def endpoint(self) -> Endpoint:
         """Where its requests go and as whom."""
         provider, described = self.selection.provider, self.plugin.described
-        return Endpoint(provider, described, self.settings, self.options, self.left_behind)
+        api = self.plugin.info.api
+        return Endpoint(provider, described, self.settings, self.options, self.left_behind, api)
 
     def vary(
         self, keywords: Mapping[str, Any], beside: frozenset[str] | None = frozenset()

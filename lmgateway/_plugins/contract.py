@@ -263,6 +263,7 @@ def _check_settings(settings: Any, info: Info, described: str, name: str) -> Non
 
     if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
         raise _broken(described, name, "lmgateway_settings must return a subclass of BaseModel")
+    _check_aliases(settings, info, described, name)
     taken = RESERVED | info.params
     shadowing = sorted(set(settings.model_fields) & taken)
     if shadowing:
@@ -272,6 +273,26 @@ def _check_settings(settings: Any, info: Info, described: str, name: str) -> Non
             f"its setting {shadowing[0]!r} shadows a keyword of the core or a generation "
             "parameter: rename it",
         )
+
+
+def _check_aliases(settings: type[BaseModel], info: Info, described: str, name: str) -> None:
+    """Refuse a field that pydantic knows by another name: a setting has one name everywhere.
+
+    A plugin of version 1 may have one if its model takes the field's own name as well.
+    """
+    config = settings.model_config
+    by_name = config.get("populate_by_name") or config.get("validate_by_name")
+    if info.api == 1 and by_name:
+        return
+    for field_name, each in settings.model_fields.items():
+        if each.validation_alias not in (None, field_name):
+            raise _broken(
+                described,
+                name,
+                f"its setting {field_name!r} has an alias, and a setting has one name everywhere: "
+                "remove the alias (also of an alias_generator); further variables are named by "
+                "Annotated[..., Variables(...)]",
+            )
 
 
 def _reserved() -> frozenset[str]:
