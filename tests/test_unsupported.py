@@ -24,6 +24,7 @@ from lmgateway.types import (
     HTTPRequest,
     Info,
     Request,
+    kept,
     send,
 )
 
@@ -478,13 +479,7 @@ def test_many_refusals_end() -> None:
 
 
 class Late(Picky):
-    """Refuses after its first exchange, or after its first piece."""
-
-    @hookimpl
-    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
-        self.builds += 1
-        yield from send(HTTPRequest("POST", "http://127.0.0.1:1", "/", json={}))
-        raise NotImplementedError
+    """Refuses after its first piece."""
 
     @hookimpl
     def lmgateway_stream(self, request: Request) -> Flow[Answer]:
@@ -493,14 +488,26 @@ class Late(Picky):
         raise errors.UnsupportedError("too late", param="temperature")
 
 
-def test_a_refusal_after_an_exchange_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    class AfterExchange(Late):
+def one_request() -> Flow[Any]:
+    return (yield from send(HTTPRequest("POST", None, "/", json={})))
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        pytest.param(one_request, id="a request"),
+        pytest.param(lambda: send(Blocking(lambda: 1 / 0)), id="a function"),
+        pytest.param(lambda: kept(["key"], one_request()), id="a stretch"),
+    ],
+)
+def test_a_refusal_after_an_exchange_stands(exchange: Callable[[], Flow[Any]]) -> None:
+    class AfterExchange(Picky):
         @hookimpl
         def lmgateway_complete(self, request: Request) -> Flow[Answer]:
             self.builds += 1
             try:
-                yield from send(HTTPRequest("POST", None, "/", json={}))
-            except errors.ConfigError:
+                yield from exchange()
+            except (errors.LMGatewayError, ZeroDivisionError):
                 raise errors.UnsupportedError("too late", param="temperature") from None
             raise NotImplementedError
 

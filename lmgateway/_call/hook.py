@@ -95,6 +95,7 @@ def _pump(flow: Flow[Any], send: Send, attempt: Attempt, *, is_kept: bool = Fals
                 elif kind is Kept:
                     if is_kept:
                         raise nested(endpoint)
+                    attempt.has_sent = True
                     run = partial(_pump, effect.flow, attempt=attempt, is_kept=True)
                     value = yield from send(Stretch(effect.key, effect.flow, run))
                 elif kind is Cleanup:
