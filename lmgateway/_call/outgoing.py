@@ -90,7 +90,8 @@ def send_to_wire(
     source = getattr(response, "source", None)
     if source is not None:
         attempt.on_exit(source.close)
-        response = yield from _opened(response, call)
+        if not isinstance(exchange, Blocking):
+            response = yield from _opened(response, call)
     return response
 
 
