@@ -54,7 +54,8 @@ def credentials(
         else:
             secret = _secret_in(auth, endpoint)
             proofs = {"Authorization": f"Bearer {secret}"}
-            return proofs if secret.isprintable() else _checked(proofs, endpoint)
+            plain = secret.isascii() and secret.isprintable()
+            return proofs if plain else _checked(proofs, endpoint)
     except (LMGatewayError, KeyboardInterrupt):
         raise
     except BaseException as error:  # it awaits nothing, so that nobody else can have cancelled it
@@ -78,13 +79,10 @@ def prove(
         send: Sends an exchange straight to the wire; takes ``within``.
         within: The requests whose auth waits for it.
     """
-    from .fetching import fetched
+    from .fetching import circular, fetched
 
     if len(within) >= DEEPEST or any(each.auth is request.auth for each in within):
-        raise PluginContractError(
-            f"{attempt.call.endpoint.described} asks for credentials to get the same credentials: "
-            "a request for a token must not have the auth that waits for it"
-        )
+        raise circular(attempt.call.endpoint)
     inner = partial(send, attempt, within=(*within, request))
     return _checked((yield from fetched(flow, attempt, inner)), attempt.call.endpoint)
 
@@ -100,9 +98,7 @@ def refused(request: HTTPRequest, proofs: Mapping[str, str], endpoint: Endpoint)
     except (LMGatewayError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise fault(
-            error, endpoint, "when it was told that its credentials were refused"
-        ) from error
+        raise fault(error, endpoint, "when its credentials had been refused") from error
     return True
 
 

@@ -3,18 +3,62 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
-from math import inf
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from ..errors import OUT_OF_STACK, PluginContractError, PluginError, excerpt
-from ..types import Blocking, Delta, Emit, HTTPRequest, Read, Sleep, Wait
+from ..errors import (
+    OUT_OF_STACK,
+    ConnectionFailedError,
+    PluginContractError,
+    PluginError,
+    RequestTimeoutError,
+    StreamInterruptedError,
+    StreamStalledError,
+    TransportError,
+    excerpt,
+)
 
 if TYPE_CHECKING:
+    from .._layers.context import Call
     from .endpoint import Endpoint
 
-__all__ = ["complain", "fault", "is_sound", "no_effect", "unsound"]
+__all__ = ["broken", "complain", "fault", "nested", "no_effect", "quietly", "unsound"]
+
+
+def broken(error: TransportError, call: Call, *, reading: bool) -> TransportError:
+    """The error for a stream that broke or stalled, in place of the transport's own.
+
+    Before its first piece it is worth another attempt, whoever raised it.
+
+    Args:
+        error: What ends a provider's flow.
+        call: The call that it ends.
+        reading: Whether a stream was being read.
+    """
+    told = error
+    if reading and not isinstance(error, StreamInterruptedError):
+        if isinstance(error, ConnectionFailedError):
+            told = StreamInterruptedError(f"the stream broke off: {error.message}")
+        elif isinstance(error, RequestTimeoutError):
+            told = StreamStalledError(f"the stream stalled: {error.message}")
+        if told is not error:
+            told.__cause__ = error
+        told.locate(provider=error.provider, host=error.host, max_retries=error.max_retries)
+    if isinstance(told, StreamStalledError):  # the deadline leaves no time for another attempt
+        passing = error.retryable or (told is error and not call.deadline.expired)
+    else:
+        passing = isinstance(told, StreamInterruptedError)
+    if passing and told.partial is None and not call.emitted:
+        told.retryable = True
+    return told
+
+
+def quietly(cancel: Callable[[], None], call: Call) -> None:
+    """Call what a plugin gave to cancel its work; warn of what that raises."""
+    try:
+        cancel()
+    except (Exception, SystemExit) as error:
+        complain(error, call.endpoint, call.all_secrets(), "when its work was cancelled")
 
 
 def complain(error: BaseException, endpoint: Endpoint, secrets: Iterable[str], when: str) -> None:
@@ -47,31 +91,15 @@ def no_effect(effect: object, endpoint: Endpoint) -> PluginContractError:
     )
 
 
+def nested(endpoint: Endpoint) -> PluginContractError:
+    return PluginContractError(
+        f"{endpoint.described} yielded a Kept within a flow that is kept already: "
+        "keep one of the two"
+    )
+
+
 def unsound(effect: object, endpoint: Endpoint) -> PluginContractError:
     return PluginContractError(
         f"{endpoint.described} yielded a {type(effect).__name__} with a wrong value in it: "
         "lmgateway.types says what each effect holds"
     )
-
-
-def is_sound(effect: Any, kind: type) -> bool:
-    """Whether what an effect holds is of the types that a driver can work with."""
-    if kind is Emit:
-        delta = effect.delta
-        return type(delta) is str or (type(delta) is Delta and type(delta.text) is str)
-    if kind is HTTPRequest:
-        return (
-            isinstance(effect.method, str)
-            and isinstance(effect.path, str)
-            and isinstance(effect.base_url, (str, type(None)))
-            and isinstance(effect.headers, Mapping)
-            and isinstance(effect.vary, tuple)
-            and (not effect.vary or all(isinstance(name, str) for name in effect.vary))
-        )
-    if kind is Blocking:
-        return callable(effect.fn)
-    if kind is Sleep:
-        return isinstance(effect.seconds, (int, float)) and 0 <= effect.seconds < inf
-    if kind is Wait:
-        return isinstance(effect.future, Future)
-    return kind is not Read or hasattr(effect.body, "read")

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from copy import copy
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl
 
 from .._base.values import on_fresh_stack
@@ -28,9 +28,13 @@ from ..errors import (
 )
 from ..types import Blocking, Flow, HTTPRequest, HTTPResponse, Sleep, Wait
 from ..wire.auth import Token
-from .faults import complain, fault, is_sound, unsound
+from .faults import complain, fault, unsound
+from .soundness import is_sound
 
-__all__ = ["fetched"]
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+__all__ = ["circular", "fetched"]
 
 WHEN = "when it was asked for credentials"
 LONGEST_TOKEN = 16 * 1024  # characters of a body that is nothing but a token
@@ -132,6 +136,14 @@ def _exchanged(exchange: HTTPRequest | Blocking, attempt: Attempt, send: Send) -
     return outcome
 
 
+def circular(endpoint: Endpoint) -> PluginContractError:
+    """The error for an auth that waits for itself."""
+    return PluginContractError(
+        f"{endpoint.described} asks for credentials to get the same credentials: a request for a "
+        "token must not have the auth that waits for it"
+    )
+
+
 def _senseless(what: str, attempt: Attempt) -> PluginContractError:
     return PluginContractError(
         f"{attempt.call.endpoint.described} {what} {WHEN}: there it may yield "
@@ -147,10 +159,13 @@ def _token(token: Token, attempt: Attempt, send: Send) -> Flow[str]:
     while (text := token.current()) is None:
         flight, leads = join((Token, token.key), attempt.on_exit)
         if leads:
+            flight.leader = attempt
             text = yield from _lead(token, flight, attempt, send)
             break
         if (text := token.current(renewing=True)) is not None:
             break
+        if flight.leader is attempt:
+            raise circular(attempt.call.endpoint)
         in_time = yield Wait(flight.future, None, flight.owner)
         if not in_time:  # the leader's thread waits for this very call
             text = yield from _driven(token.fetched(), attempt, send)

@@ -122,6 +122,7 @@ def _check_hook(kind: Kind, spec: Spec) -> None:
 
 def _provider(spec: Spec, call: Call) -> Step:
     """The step that asks one provider, as often as its retries allow."""
+    call.deciding = spec.plugin.info.headers
     return retry(attempt_step(hook_of(spec, call.kind), call, spec.layers), call)
 
 

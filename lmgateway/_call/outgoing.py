@@ -68,11 +68,12 @@ def send_to_wire(
     if isinstance(exchange, Blocking):
         from .._drive.workers import run_blocking
 
+        attempt.origin = attempt.origin if within else "wire"
         response = yield from run_blocking(exchange)
     else:
         assert isinstance(exchange, HTTPRequest)
         home = is_home(exchange, call.endpoint, within)
-        proves = asks(exchange, call.endpoint, home)
+        proves = bool(within) or asks(exchange, call.endpoint, home)
         for last in (False, True):
             ready = final(exchange, call, home=home)
             proofs: Any = credentials(exchange, ready, call.endpoint, within) if proves else None
@@ -81,6 +82,7 @@ def send_to_wire(
             if proofs:
                 call.proofs = (*call.proofs, proofs)
                 _add_proofs(ready, proofs)
+            attempt.origin = attempt.origin if within else "wire"
             call.host, call.path = netloc_of(ready.base_url or ""), exchange.path
             response = yield ready
             if response.status != 401 or not proves:
@@ -90,7 +92,7 @@ def send_to_wire(
     source = getattr(response, "source", None)
     if source is not None:
         attempt.on_exit(source.close)
-        if not isinstance(exchange, Blocking):
+        if isinstance(exchange, HTTPRequest):  # what a worker pushes is read as it comes
             response = yield from _opened(response, call)
     return response
 

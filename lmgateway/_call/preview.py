@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._base.masking import MASK, masker, words
-from .._layers.context import Attempt, Call
+from .._layers.context import Attempt, Call, Stretch
 from .._store.serialization import is_secret_header
 from .._transports.urls import target_of
 from ..errors import LMGatewayError, MissingCredentialError
@@ -46,6 +46,8 @@ def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
 
 
 def _yielded(exchange: Exchange) -> Flow[Any]:
+    if isinstance(exchange, Stretch):
+        return (yield from exchange.run(_yielded))
     return (yield exchange)
 
 

@@ -17,12 +17,12 @@ from .._base.masking import Plain, words
 from .._drive.cancel import Deadline
 from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError
-from ..types import Completion, Exchange, Flow, Options
+from ..types import Completion, Exchange, Flow, Kept, Options
 
 if TYPE_CHECKING:
     from .._call.endpoint import Endpoint
 
-__all__ = ["Attempt", "Call", "EffectLayer", "Kind", "Send", "Step"]
+__all__ = ["Attempt", "Call", "EffectLayer", "Kind", "Send", "Step", "Stretch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ class Call:
         path: The path of that request.
         cached: Whether the last attempt was answered by the cache or a recording.
         current_attempt: The attempt that is under way, until it has exited.
+        deciding: Names of the response headers that its plugin decides by; see ``Info.headers``.
+        params: What the user asked for, where the request has not all of it; None where it has.
     """
 
     kind: Kind
@@ -96,6 +98,8 @@ class Call:
     path: str | None = None
     cached: bool = False
     current_attempt: Attempt | None = None
+    deciding: frozenset[str] = frozenset()
+    params: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def all_secrets(self) -> Iterator[str]:
         """All that must be shown nowhere: configured secrets, and tokens made for this call."""
@@ -121,20 +125,22 @@ class Attempt:
         call: The call that it belongs to.
         request: What is asked; its timeout is what is left.
         pieces: The texts of choice 0 that it has handed to the user.
+        origin: What answered its latest exchange: "store" or "wire"; "" before the first.
     """
 
-    __slots__ = ("_commits", "_exits", "_failures", "call", "pieces", "request")
+    __slots__ = ("_commits", "_exits", "_failures", "call", "origin", "pieces", "request")
 
     def __init__(self, call: Call, request: Any) -> None:
         self.call = call
         self.request = request
         self.pieces: list[str] = []
-        self._commits: list[Callable[[Any], None]] = []
+        self.origin = ""
+        self._commits: list[Callable[[Any], object]] = []
         self._exits: list[Callable[[], None]] = []
         self._failures: list[Callable[[LMGatewayError], bool]] = []
         call.current_attempt = self
 
-    def on_commit(self, action: Callable[[Any], None]) -> None:
+    def on_commit(self, action: Callable[[Any], object]) -> None:
         """Run with the answer once that has been validated, before the exits."""
         self._commits.append(action)
 
@@ -184,6 +190,18 @@ class Attempt:
 
 Send: TypeAlias = Callable[[Exchange], Flow[Any]]
 """Sends an exchange: HTTPRequest -> HTTPResponse, Blocking -> what its function returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch(Kept):
+    """A flow that is kept as one exchange, on its way through the layers.
+
+    Attributes:
+        run: Runs the flow; its exchanges go out by the ``Send`` that it is given.
+    """
+
+    run: Callable[[Send], Flow[Any]] = field(repr=False)
+
 
 EffectLayer: TypeAlias = Callable[[Send, Attempt], Send]
 

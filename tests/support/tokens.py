@@ -87,6 +87,9 @@ class Hosts:
         life: The ``expires_in`` that the host states; None for none.
         given: How many tokens were given.
         refuse: What the host answers instead, if it is set.
+        refuses_all: Whether no token is good.
+        more: What else the host says of each token.
+        before: Is called before the host answers.
     """
 
     def __init__(self) -> None:
@@ -94,6 +97,7 @@ class Hosts:
         self.life: Any = 3600
         self.given = 0
         self.refuse: bytes | None = None
+        self.refuses_all = False
         self.more: Mapping[str, Any] = {}
         self.before: Callable[[], object] = lambda: None
         self.service = FaultServer([answer(self._say)])
@@ -101,7 +105,8 @@ class Hosts:
         self.account = f"account-{next(_accounts)}"
 
     def _say(self, request: ReceivedRequest) -> bytes:
-        if request.headers.get("authorization", "").removeprefix("Bearer ") not in self.good:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.refuses_all or token not in self.good:
             refusal = {"error": {"message": f"bad {request.headers.get('authorization')}"}}
             return whole(json.dumps(refusal).encode(), 401, JSON)
         return whole(json.dumps({"said": json.loads(request.body)["q"]}).encode(), 200, JSON)
