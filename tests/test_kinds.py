@@ -609,6 +609,7 @@ def test_the_best_document_comes_first_and_equal_ones_as_they_came() -> None:
 def test_as_many_documents_come_as_were_asked_for() -> None:
     assert len(ranked(at(0), at(1), top_n=2)["results"]) == 2
     assert len(ranked(at(0), at(1), at(2), top_n=9)["results"]) == 3
+    assert len(ranked(at(Array(2)), extra_body={"top_k": 1})["results"]) == 1
 
 
 @pytest.mark.parametrize("outcome, error, said", [

@@ -482,6 +482,24 @@ from lmgateway.types import Info
             id="a hook that nobody knows",
         ),
         pytest.param(
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(settings=None, model=None): return Info()",
+            errors.PluginContractError,
+            "the argument 'settings' of lmgateway_info has a default",
+            id="an info whose arguments have defaults",
+        ),
+        pytest.param(
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(*, settings): return Info()",
+            errors.PluginContractError,
+            "'settings' of lmgateway_info is keyword-only",
+            id="an info with a keyword-only argument",
+        ),
+        pytest.param(
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(how=3): return Info(api=3)",
+            errors.PluginVersionError,
+            "version 3",
+            id="a newer API whose info takes something else",
+        ),
+        pytest.param(
             INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return {'api': 1}",
             errors.PluginContractError,
             "dict, not Info",

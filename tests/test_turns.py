@@ -470,8 +470,10 @@ def test_a_call_that_is_none_breaks_the_contract(calls: Any) -> None:
     if calls == {}:
         assert "tool_calls" not in first(lm.complete("go"))
         return
-    with pytest.raises(PluginContractError, match="tool_calls"):
+    with pytest.raises(PluginContractError, match="tool_calls") as caught:
         lm.complete("go")
+    completion: Any = caught.value.completion
+    assert first(completion)["message"] == {"role": "assistant", "content": ""}
 
 
 def test_an_answer_of_api_1_stays_as_it_is() -> None:
@@ -502,6 +504,12 @@ def test_the_plugins_own_warnings_come_after_the_cores() -> None:
     empty = {"choices": [{"text": "", "finish_reason": "stop"}], "warnings": [told]}
     kinds = [each["kind"] for each in lm_of(Acme(empty)).complete("go")["warnings"]]
     assert kinds == ["empty", "ignored"]
+
+
+def test_what_the_plugin_has_told_is_not_told_twice() -> None:
+    told = {"kind": "empty", "name": "choices[0]", "detail": "It says nothing."}
+    empty = {"choices": [{"text": "", "finish_reason": "stop"}], "warnings": [told]}
+    assert lm_of(Acme(empty)).complete("go")["warnings"] == [told]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from lmgateway.types import (
     HTTPRequest,
     Info,
     Request,
+    kept,
     send,
 )
 
@@ -195,9 +196,22 @@ def test_a_call_says_otherwise_than_its_lm() -> None:
     assert lm_from(plugin)("hi", temperature=0, unsupported="adapt") == ["yes"]
 
 
-def test_the_refusal_says_how_to_do_without() -> None:
-    with pytest.raises(errors.UnsupportedError, match="unsupported='adapt' does without it"):
-        lm_from(Picky())("hi", temperature=0)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"temperature": 0},
+        {"verbosity": "low"},
+        {"user": "u"},
+        {"response_format": {"type": "json_object"}},
+    ],
+    ids=str,
+)
+def test_the_refusal_says_how_to_do_without_and_offers_no_other_name(given: Any) -> None:
+    plugin = Picky("use", "verify_all", "temperatures", "reasoning_effort", "response_formats")
+    with pytest.raises(errors.UnsupportedError) as caught:
+        lm_from(plugin)("hi", **given)
+    assert "; unsupported='adapt' does without it" in str(caught.value)
+    assert "did you mean" not in str(caught.value)
 
 
 def test_one_line_of_the_file_moves_a_program(
@@ -465,13 +479,7 @@ def test_many_refusals_end() -> None:
 
 
 class Late(Picky):
-    """Refuses after its first exchange, or after its first piece."""
-
-    @hookimpl
-    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
-        self.builds += 1
-        yield from send(HTTPRequest("POST", "http://127.0.0.1:1", "/", json={}))
-        raise NotImplementedError
+    """Refuses after its first piece."""
 
     @hookimpl
     def lmgateway_stream(self, request: Request) -> Flow[Answer]:
@@ -480,14 +488,26 @@ class Late(Picky):
         raise errors.UnsupportedError("too late", param="temperature")
 
 
-def test_a_refusal_after_an_exchange_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    class AfterExchange(Late):
+def one_request() -> Flow[Any]:
+    return (yield from send(HTTPRequest("POST", None, "/", json={})))
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        pytest.param(one_request, id="a request"),
+        pytest.param(lambda: send(Blocking(lambda: 1 / 0)), id="a function"),
+        pytest.param(lambda: kept(["key"], one_request()), id="a stretch"),
+    ],
+)
+def test_a_refusal_after_an_exchange_stands(exchange: Callable[[], Flow[Any]]) -> None:
+    class AfterExchange(Picky):
         @hookimpl
         def lmgateway_complete(self, request: Request) -> Flow[Answer]:
             self.builds += 1
             try:
-                yield from send(HTTPRequest("POST", None, "/", json={}))
-            except errors.ConfigError:
+                yield from exchange()
+            except (errors.LMGatewayError, ZeroDivisionError):
                 raise errors.UnsupportedError("too late", param="temperature") from None
             raise NotImplementedError
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .._base.turns import read_arguments, turn_digest
+from .._base.turns import read_arguments, says_nothing, turn_digest
 from ..errors import APIError, ContentFilteredError, PluginContractError, ServerError, excerpt
 from ..types import CompletionWarning, Info, Request, derived_id
 from .answers import is_json, mend, mend_choice, plain
@@ -59,7 +59,7 @@ def settle(
                 _settle(choice, place, request)
                 if info.api >= 2 and "state" in choice:
                     _file(choice, answer)
-            if not choice["text"] and _is_empty(choice):
+            if not choice["text"] and _is_empty(choice) and not says_nothing(answer):
                 warnings = [*warnings, _empty(choice, place)]
     if warnings:
         told = answer.get("warnings")
@@ -264,4 +264,6 @@ def salvage(told: Any, request: Any, info: Info, provider: str) -> dict[str, Any
     if "message" not in left[0]:
         with suppress(PluginContractError, ServerError, ContentFilteredError):
             settle(answer, request, info, provider)
+    for choice in left:
+        choice.setdefault("message", {"role": "assistant", "content": choice["text"]})
     return answer

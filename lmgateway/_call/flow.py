@@ -18,6 +18,7 @@ from ..types import Flow, Request
 from . import validation
 from .adapt import fitted
 from .attempt import attempt_step
+from .capabilities import check_capabilities
 from .hook import Hook
 from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
@@ -63,7 +64,7 @@ def prepare(
         stream,
         spec.options.timeout,
     )
-    validation.check_capabilities(request, spec.plugin, spec.info)
+    check_capabilities(request, spec.plugin, spec.info)
     if kind is not COMPLETE:
         _check_hook(kind, spec)
     return request, _call(STREAM if stream else kind, spec, request, parse)
@@ -121,7 +122,7 @@ def hook_of(spec: Spec, kind: Kind) -> Hook:
 
 
 def _call(kind: Kind, spec: Spec, request: Any, parse: Any = None) -> Call:
-    info, params, options = spec.info, request.params, spec.options
+    info, options = spec.info, spec.options
     call = Call(
         kind,
         spec.selection.provider,
@@ -129,10 +130,9 @@ def _call(kind: Kind, spec: Spec, request: Any, parse: Any = None) -> Call:
         spec.endpoint,
         Deadline(options.timeout),
         info,
-        params,
         parse=parse,
     )
-    if not params.keys() <= info.params:
+    if not request.params.keys() <= info.params:
         call.fit = fitted(request, call)
     return call
 
@@ -159,7 +159,7 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
             spec.options,
             spec.endpoint,
         )
-        call.info, call.params, call.fit = spec.info, asked.params, None
+        call.info, call.fit = spec.info, None
         call.fit = fitted(asked, call)
         call.host = call.path = None
         return (yield from _provider(spec, call)(asked))
@@ -187,7 +187,7 @@ def _asked(spec: Spec, failed: Spec, kind: Kind, request: Any) -> Any:
     if not completes:
         return replace(request, model=spec.model, params=params)
     asked = replace(request, model=spec.model, params=params, system=request.system or spec.system)
-    validation.check_capabilities(asked, spec.plugin, spec.info)
+    check_capabilities(asked, spec.plugin, spec.info)
     return asked
 
 

@@ -84,9 +84,9 @@ def _pump(flow: Flow[Any], send: Send, attempt: Attempt, *, is_kept: bool = Fals
                     _note(effect, attempt)
                     value = yield effect
                 elif kind is HTTPRequest or kind is Blocking:
+                    attempt.has_sent = True
                     if kind is Blocking and effect.cancel is not None:
                         effect = replace(effect, cancel=partial(quietly, effect.cancel, call))
-                    attempt.has_sent = True
                     value = yield from send(effect)
                     streams = streams or effect.stream
                 elif kind is Read or kind is Wait or kind is Sleep:
@@ -95,6 +95,7 @@ def _pump(flow: Flow[Any], send: Send, attempt: Attempt, *, is_kept: bool = Fals
                 elif kind is Kept:
                     if is_kept:
                         raise nested(endpoint)
+                    attempt.has_sent = True
                     run = partial(_pump, effect.flow, attempt=attempt, is_kept=True)
                     if getattr(send, "keeps", False):
                         value = yield from send(Stretch(effect.key, effect.flow, run))

@@ -180,13 +180,14 @@ def _reranked(returned: Any, request: RerankRequest, plugin: str) -> dict[str, A
         )
     asked = len(request.documents)
     wanted = min(asked, request.params.get("top_n") or asked)
-    if len(results) != wanted:
+    cut = bool(request.params.get("extra_body"))  # which may say how many, in a word of its own
+    if len(results) > wanted or (len(results) < wanted and not cut):
         raise ResponseFormatError(
             f"{wanted} of {asked} documents were to be ordered and {len(results)} came"
         )
     ordered, seen = [], set[int]()
     for place, result in enumerate(results):
-        index = result.get("index") if isinstance(result, Mapping) else None
+        index = _plain(result.get("index")) if isinstance(result, Mapping) else None
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < asked:
             raise PluginContractError(
                 f'{plugin} returned results[{place}] without an "index" of one of the '
@@ -200,7 +201,7 @@ def _reranked(returned: Any, request: RerankRequest, plugin: str) -> dict[str, A
                 f'{plugin} returned results[{place}] without a "score" that is a finite number'
             )
         seen.add(index)
-        ordered.append({**result, "score": score})
+        ordered.append({**result, "index": index, "score": score})
     ordered.sort(key=lambda result: -result["score"])
     return {**returned, "results": ordered}
 

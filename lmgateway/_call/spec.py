@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .._base.spelling import advise
 from .._config.names import Selection, plugin_of, reselect, select, select_for_object
 from .._config.provenance import Environment, Provenance
-from .._config.tables import OPTION_NAMES, wrong
+from .._config.tables import OPTION_NAMES
 from .._guard.tracebacks import redact
 from .._layers.cache import cache
 from .._layers.context import EffectLayer
@@ -20,7 +19,7 @@ from ..errors import InputError, PluginError, UnknownParameterError
 from ..types import UNSET, Info, Options
 from . import validation
 from .endpoint import Endpoint, veiled
-from .twins import HINTS
+from .keywords import check_given, options_of_file, params_of_file, split
 
 if TYPE_CHECKING:
     from .._config.settings import ResolvedSettings
@@ -35,12 +34,6 @@ _LOCAL = frozenset({"headers", "verify", "extra_body"})
 
 #: Options for which None is a value of its own; any other None counts as not given.
 _NONE = frozenset({"timeout", "idle_timeout", "cache", "transport"})
-
-#: What a table of the file may hold beside settings and options, and which table that is.
-_OF_TABLES = {
-    **dict.fromkeys(("provider", "model", "params", "alias"), "[models.NAME]"),
-    **dict.fromkeys(("plugin", "api_key_env"), "[providers.NAME]"),
-}
 
 
 def resolve(
@@ -121,8 +114,8 @@ class Spec:
             ConfigError: The same in the configuration file, with its line.
         """
         plugin = plugin or plugin_of(selection)
-        options, system = _from_file(selection, plugin)
-        by_kind = _split(_without_none(arguments), plugin)
+        options, system = options_of_file(selection, plugin)
+        by_kind = split(_without_none(arguments), plugin)
         if by_kind.options:
             options = validation.check_options(by_kind.options, options)
         settings = None
@@ -139,8 +132,8 @@ class Spec:
                 arguments = {**arguments, "headers": headers}
         model = selection.model or plugin.info.default_model or ""
         info = _info(plugin, settings, model)
-        params = _params_of_file(selection, plugin, info, options)
-        _check_params(by_kind.params, plugin, info.params, options)
+        params = params_of_file(selection, plugin, info, options)
+        check_given(by_kind.params, plugin, info.params, options)
         if model or needs_model:
             model = validation.check_model(model, selection.provider)
         params |= by_kind.params
@@ -201,7 +194,7 @@ class Spec:
         for name in sorted(FIXED & keywords.keys()):
             if keywords[name] is not UNSET:
                 raise InputError(f"{name} belongs to the LM: give it to get_lm, or to lm.copy(...)")
-        by_kind = _split(keywords, self.plugin)
+        by_kind = split(keywords, self.plugin)
         settings, info = self.settings, self.info
         if by_kind.settings and settings is not None:
             settings = settings.changed(by_kind.settings)
@@ -216,7 +209,7 @@ class Spec:
         if by_kind.params or anew:
             taken = info.params if not beside else info.params | beside
             given = params if anew else by_kind.params
-            _check_params(given, self.plugin, () if beside is None else taken, options)
+            check_given(given, self.plugin, () if beside is None else taken, options)
         return replace(
             self,
             options=options,
@@ -283,36 +276,6 @@ class Spec:
         return {k: v for k, v in self.arguments.items() if k not in fields | _LOCAL}
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class _Keywords:
-    """Keywords by their kind."""
-
-    options: dict[str, Any]
-    settings: dict[str, Any]
-    params: dict[str, Any]
-    system: str | None
-
-
-def _split(keywords: Mapping[str, Any], plugin: Plugin) -> _Keywords:
-    """Split keywords by kind."""
-    fields = plugin.settings.model_fields if plugin.settings is not None else {}
-    by_kind = _Keywords({}, {}, {}, None)
-    for name, value in keywords.items():
-        if value is UNSET:
-            continue
-        if name in OPTION_NAMES:
-            by_kind.options[name] = value
-        elif name in fields:
-            by_kind.settings[name] = value
-        elif name == "system":
-            by_kind.system = value
-        else:
-            by_kind.params[name] = value
-    if by_kind.system is not None:
-        _checked_system(by_kind.system)
-    return by_kind
-
-
 def _info(plugin: Plugin, settings: ResolvedSettings | None, model: str) -> Info:
     """What a plugin can do with one model and these settings."""
     if not plugin.has_variants:
@@ -326,90 +289,9 @@ def _info(plugin: Plugin, settings: ResolvedSettings | None, model: str) -> Info
         raise
 
 
-def _check_params(
-    params: Mapping[str, Any], plugin: Plugin, taken: Collection[str], options: Options
-) -> None:
-    given = {name: value for name, value in params.items() if value is not None}
-    if given:
-        validation.check_params(given, plugin, taken, options.unsupported)
-
-
 def _without_none(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments without each None that only means "not given", and without ``config``."""
     return {k: v for k, v in arguments.items() if (v is not None or k in _NONE) and k != "config"}
-
-
-def _from_file(selection: Selection, plugin: Plugin) -> tuple[Options, str | None]:
-    """Options and system text of the file, each value checked once, and the names of its settings.
-
-    Raises ConfigError, with file and line, for what the plugin does not know or cannot use.
-    """
-    options, system = Options(), None
-    for name, each in selection.settings.items():
-        _check_setting(name, each, plugin)
-    for name, each in selection.keywords.items():
-        try:
-            if name in OPTION_NAMES:
-                options = validation.check_options({name: each.value}, options)
-            elif name == "system":
-                system = _checked_system(each.value)
-            problem = None
-        except InputError as error:
-            problem = wrong(each.place, error.message)
-        if problem is not None:
-            raise problem
-    return options, system
-
-
-def _params_of_file(
-    selection: Selection, plugin: Plugin, info: Info, options: Options
-) -> dict[str, Any]:
-    """Generation parameters of the file; raises as ``_from_file`` does."""
-    params: dict[str, Any] = {}
-    for name, each in selection.keywords.items():
-        if name in OPTION_NAMES or name == "system":
-            continue
-        problem = None
-        try:
-            validation.check_params({name: each.value}, plugin, info.params, options.unsupported)
-        except InputError as error:
-            problem = wrong(each.place, error.message)
-        if problem is not None:
-            raise problem
-        params[name] = each.value
-    return params
-
-
-def _check_setting(name: str, each: Provenance, plugin: Plugin) -> None:
-    """Refuse a setting of the file that the plugin does not have, or that is a secret."""
-    fields = plugin.settings.model_fields if plugin.settings is not None else {}
-    if name not in fields:
-        if name in plugin.info.params or name in HINTS:
-            raise wrong(
-                each.place,
-                f"{name} is a generation parameter: write params = {{ {name} = ... }} in a model",
-            )
-        if name in _OF_TABLES:
-            raise wrong(each.place, f"{name} belongs into a table {_OF_TABLES[name]}")
-        known = [*fields, *OPTION_NAMES, *_OF_TABLES, "system", *plugin.info.params]
-        advice = advise(name, known) or f"its settings are {', '.join(sorted(fields)) or 'none'}"
-        raise wrong(each.place, f"{plugin.name} has no setting {name!r}: {advice}")
-    from .._config.settings import secret_fields
-
-    assert plugin.settings is not None
-    if name in secret_fields(plugin.settings):
-        raise wrong(
-            each.place,
-            f"{name} is a secret and must not stand in a file: set its variable in the environment "
-            "or in .env; the value is not shown",
-        )
-
-
-def _checked_system(system: object) -> str:
-    if not isinstance(system, str):
-        raise InputError(f"system must be a str, not {type(system).__name__}")
-    validation.check_json(system, "system")
-    return system
 
 
 def _layers(selection: Selection) -> tuple[EffectLayer, ...]:

@@ -96,9 +96,11 @@ def _given_turn(
             del turn[key]
     if "tool_calls" in turn:
         calls = turn.pop("tool_calls")
-        if isinstance(calls, (list, tuple)) and calls:
+        if isinstance(calls, (list, tuple)):
             state = _first_state(calls) if state is None else state
-            turn["tool_calls"] = list(map(_given_call, calls))
+            calls = list(map(_given_call, calls))
+        if calls:  # an empty list says nothing, and some services refuse it
+            turn["tool_calls"] = calls
     for key, value in turn.items():
         if type(value) not in _PLAIN:
             turn[key] = _own(value)

@@ -13,6 +13,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .._base.masking import holds_secret
+from .._base.turns import says_nothing
 from .._base.values import shown
 from .._guard.paths import absolute
 from .._store.recorder import recorders, replayer
@@ -262,7 +263,7 @@ class _CachedAttempt:
         self, asked: Asked, use: Use | None, response: Any, answer: Completion
     ) -> bool:
         """Store and record a validated response; whether it belongs in the cache."""
-        wanted = self._attempt.call.options.cache is True or not _is_empty(answer)
+        wanted = self._attempt.call.options.cache is True or not says_nothing(answer)
         if wanted and use and self._open is not None and asked.key is not None:
             value = None if self._repeats_secret(response) else self._encode(response)
             if value is not None:
@@ -368,11 +369,6 @@ class _CachedAttempt:
         if isinstance(error, RequestTimeoutError) and self._attempt.call.deadline.expired:
             return NO_RESULT
         return Result(error=error)
-
-
-def _is_empty(answer: Completion) -> bool:
-    """Whether an answer says nothing: the next one may."""
-    return any(each["kind"] == "empty" for each in answer.get("warnings") or ())
 
 
 def _miss(reason: str) -> None:

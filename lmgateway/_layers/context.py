@@ -61,8 +61,8 @@ class Kind:
 class Call:
     """What is known of one call while it runs; every layer may read it.
 
-    A fallback sets anew who is asked, and what: ``provider``, ``options``, ``endpoint``, ``info``,
-    ``params`` and ``fit``.
+    A fallback sets anew who is asked, and what: ``provider``, ``options``, ``endpoint``, ``info``
+    and ``fit``.
 
     Attributes:
         kind: What kind of call it is.
@@ -70,7 +70,6 @@ class Call:
         options: The core options, those of the call merged over those of the LM.
         endpoint: Where its requests go and as whom.
         info: What the model can do.
-        params: The generation parameters as the user gave them: what ``fit`` says does not count.
         fit: What is asked in another way, so that the model takes it; None if nothing is.
         deadline: Shared by all attempts, waits and fallbacks of the call.
         attempts: How many attempts have begun.
@@ -92,7 +91,6 @@ class Call:
     endpoint: Endpoint = field(repr=False)
     deadline: Deadline
     info: Info = field(default_factory=Info, repr=False)
-    params: Mapping[str, Any] = field(default_factory=dict, repr=False)
     fit: Fit | None = field(default=None, repr=False)
     attempts: int = 0
     emitted: int = 0

@@ -80,6 +80,11 @@ def plugin_from(
         _check_version(_peek(module), described, name)
         raise _broken(described, name, f"{error}{_meant(manager)}") from error
     try:
+        _check_arguments(manager, described, name)
+    except PluginContractError:
+        _check_version(_peek(module), described, name)
+        raise
+    try:
         info = manager.hook.lmgateway_info(settings=None, model=None) or Info()
         settings = manager.hook.lmgateway_settings()
     except (Exception, SystemExit) as error:
@@ -98,7 +103,6 @@ def plugin_from(
         raise _broken(
             described, name, "it has no lmgateway_complete; is the function marked with @hookimpl?"
         )
-    _check_arguments(manager, described, name)
     _check_settings(settings, info, described, name)
     has_variants = any(each.argnames for each in manager.hook.lmgateway_info.get_hookimpls())
     hook = _direct(manager)

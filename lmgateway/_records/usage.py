@@ -115,7 +115,7 @@ def price(answer: Answered) -> Decimal | None:
     used = answer.get("usage")
     if not isinstance(used, dict):
         return None
-    if "choices" not in answer:  # which writes nothing, and says nothing of it
+    if "embeddings" in answer or "results" in answer:  # they write nothing
         used = {"completion_tokens": 0, **used}
     if not {"prompt_tokens", "completion_tokens"} <= used.keys():
         return None
