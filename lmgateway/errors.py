@@ -434,6 +434,15 @@ def api_error(
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
+def too_large(limit: int, status: int) -> APIError:
+    """The error for a body of more bytes than ``limit``, counted after decompression."""
+    error = api_error(
+        status, f"the answer is larger than {limit} bytes (max_body) and was not read"
+    )
+    error.retryable = False
+    return error
+
+
 def excerpt(text: str | bytes, length: int = EXCERPT_LENGTH) -> str:
     """At most ``length`` characters of a text, on one line, fit for a message or a log.
 

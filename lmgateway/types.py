@@ -8,6 +8,7 @@ outcome; whoever drives the generator, blocking or awaiting, is none of its busi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from typing_extensions import TypeAliasType, TypedDict, TypeVar
 
 from ._base.turns import derived_id as _derived_id
 from ._base.turns import parts_of, turn_digest
+from .errors import too_large
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -41,8 +43,8 @@ __all__ = [
     "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info", "Kept",
     "Message", "Messages", "ModelCard", "Options", "Outgoing", "Part", "RateLimit", "RateLimits",
     "Read", "Request", "RerankRequest", "Reranked", "Schema", "Signed", "Sleep", "Source",
-    "State", "Unset", "Usage", "Wait", "derived_id", "kept", "parts_of", "read", "send",
-    "turn_digest",
+    "State", "Unset", "Usage", "Variables", "Wait", "derived_id", "kept", "parts_of", "read",
+    "read_all", "send", "turn_digest",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -302,9 +304,11 @@ class Answer(TypedDict):
 class Choice(AnswerChoice, Generic[Parsed]):
     """One of the choices that a user gets.
 
-    ``message`` is the choice as a turn: append it to the conversation to go on. ``parsed`` is there
+    ``message`` is the choice as a turn: append it to the conversation to go on; what the service
+    must see again is in it (``state``), and in the first of ``tool_calls``. ``parsed`` is there
     when a ``schema`` was given, and then in every choice: ``Choice[City]``
-    says that it is a City. Without a schema there is no such key.
+    says that it is a City. It is None in a choice that calls tools, and in one that was refused or
+    failed beside a good one. Without a schema there is no such key.
     """
 
     message: Message
@@ -353,6 +357,7 @@ class Embeddings(TypedDict):
     provider: NotRequired[str]
     cached: NotRequired[bool]
     fallback_from: NotRequired[list[dict[str, JSON]]]
+    warnings: NotRequired[list[CompletionWarning]]
     rate_limit: NotRequired[RateLimits]
     extra: NotRequired[dict[str, JSON]]
 
@@ -369,6 +374,9 @@ class Reranked(TypedDict):
     usage: NotRequired[Usage]
     provider: NotRequired[str]
     cached: NotRequired[bool]
+    fallback_from: NotRequired[list[dict[str, JSON]]]
+    warnings: NotRequired[list[CompletionWarning]]
+    rate_limit: NotRequired[RateLimits]
     extra: NotRequired[dict[str, JSON]]
 
 
@@ -379,6 +387,9 @@ class Count(TypedDict):
     model: NotRequired[str]
     provider: NotRequired[str]
     cached: NotRequired[bool]
+    fallback_from: NotRequired[list[dict[str, JSON]]]
+    warnings: NotRequired[list[CompletionWarning]]
+    rate_limit: NotRequired[RateLimits]
     extra: NotRequired[dict[str, JSON]]
 
 
@@ -514,6 +525,47 @@ class Options:
     history: int = 100
     max_body: int = 64 * 1024 * 1024
     unsupported: str = "refuse"
+
+
+class Variables:
+    """Further variables of a setting, for a service whose own tools read them.
+
+    ::
+
+        class Settings(BaseModel):
+            region: Annotated[str | None, Variables("AWS_REGION", "AWS_DEFAULT_REGION")] = None
+
+    ``<PROVIDER>_<FIELD>`` goes before them, in the environment and in ``.env``; then each of them
+    is looked for in the environment and in ``.env``, in this order. Those of a secret are read for
+    the provider of the plugin's own name only: under another name it may be another host's.
+
+    Args:
+        *names: At least one.
+
+    Raises:
+        ValueError: One of them can be no variable's name.
+    """
+
+    __slots__ = ("names",)
+
+    def __init__(self, *names: str) -> None:
+        wrong = [name for name in names if not (isinstance(name, str) and _VARIABLE(name))]
+        if wrong or not names:
+            what = f"{wrong[0]!r:.60} can be no variable's name" if wrong else "no name is given"
+            raise ValueError(f"Variables takes names of variables: {what}")
+        self.names = names
+
+    def __repr__(self) -> str:
+        return f"Variables({', '.join(map(repr, self.names))})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Variables) and other.names == self.names
+
+    def __hash__(self) -> int:
+        return hash(self.names)
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
 
 
 # -- HTTP as data ------------------------------------------------------------------------------
@@ -772,7 +824,8 @@ class Cleanup:
 
     For a job at the service that is to be cancelled. The request is sent by a thread of its own,
     ``auth`` included; what comes of it is not waited for and raises nothing. A second ``Cleanup``
-    takes the place of the first; ``Cleanup(None)`` disarms.
+    takes the place of the first; ``Cleanup(None)`` disarms. Yield it after the exchange that has
+    created the job: then nothing is sent when that was answered by the cache or a recording.
     """
 
     request: HTTPRequest | None
@@ -799,11 +852,24 @@ def read(response: HTTPResponse) -> Flow[bytes]:
     return response.source.read()
 
 
+def read_all(response: HTTPResponse) -> Flow[bytes]:
+    """The rest of a streamed response as one; raises ResponseFormatError past its ``max_body``."""
+    pieces, size = [], 0
+    while piece := (yield from read(response)):
+        size += len(piece)
+        if size > response.max_body:
+            raise too_large(response.max_body, response.status)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
 def kept(key: JSON, flow: Flow[T]) -> Flow[T]:
     """Run a flow of several exchanges (create, poll, fetch) as one that is cached and recorded.
 
     What the flow returns (JSON, bytes or an HTTPResponse) is stored under ``key``; a call that
-    finds it sends nothing. The exchanges in it are not stored by themselves.
+    finds it sends nothing. The exchanges in it are not stored by themselves. A piece that the flow
+    emits is handed on when it runs, and not when the outcome comes from the store: to stream
+    either way, emit what was returned.
 
     Args:
         key: A JSON identity of all that shapes the outcome.

@@ -20,6 +20,7 @@ from support.permits import held, queued
 
 import lmgateway
 from lmgateway import LM, get_lm, hookimpl
+from lmgateway._call import cleanup
 from lmgateway._drive.futures import LockFreeFuture, start
 from lmgateway._drive.workers import Workers
 from lmgateway._layers import limit, singleflight
@@ -37,6 +38,7 @@ from lmgateway.testing import lm_from
 from lmgateway.types import (
     Answer,
     Blocking,
+    Cleanup,
     Emit,
     Flow,
     HTTPRequest,
@@ -45,6 +47,8 @@ from lmgateway.types import (
     read,
     send,
 )
+from lmgateway.types import kept as keep
+from lmgateway.wire.auth import Token
 
 LONG = 30.0
 SOAK = Path(__file__).with_name("soak") / "interrupts.py"
@@ -54,7 +58,7 @@ SOAK = Path(__file__).with_name("soak") / "interrupts.py"
 _CORE = Path(lmgateway.__file__).parent
 STRUCK = {
     *map(str, (_CORE / "_layers").glob("*.py")),
-    *(str(_CORE / "_call" / f"{name}.py") for name in ("attempt", "hook")),
+    *(str(_CORE / "_call" / f"{name}.py") for name in ("attempt", "cleanup", "hook")),
     *(str(_CORE / "_drive" / f"{name}.py") for name in ("futures", "loops", "streams")),
 }
 PLACES = 1500  # instructions at which a call is struck, of all that it runs
@@ -149,6 +153,20 @@ def careless(lm: LM) -> LM:
     """A model of it, with a cache and one place in flight."""
     made = lm_from(Careless(), "careless", model="m", cache=True)
     return LM(spec_of(made).with_layers(limit.limit(limit.Limits(in_flight=1))))
+
+
+class Fetching:
+    """A provider whose token runs out at once, so that each call fetches one."""
+
+    def fetch(self) -> Flow[Any]:
+        yield from send(HTTPRequest("POST", "http://host.test", "/token", json={}, keep=False))
+        return "the-token", 0
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
+        token = Token("of the interrupts", self.fetch)
+        yield from send(HTTPRequest("POST", "http://host.test", "/x", json={}, auth=token))
+        return {"prompt": "", "choices": [{"text": "yes"}]}
 
 
 def nothing_is_taken() -> None:
@@ -248,6 +266,14 @@ def test_nothing_stays_taken_of_a_careless_provider(call: Ask, careless: LM) -> 
         nothing_is_taken()
 
 
+@pytest.mark.slow
+def test_nobody_waits_for_a_token_whose_fetching_was_struck(lm: LM) -> None:
+    with lm_from(Fetching(), "fetching", model="m") as made:
+        for error in strike(whole, made, 1000):
+            error.__traceback__ = None
+            nothing_is_taken()
+
+
 def wait_for_workers() -> None:
     """Work in the process has its place until it ends."""
     moment = threading.Event()
@@ -255,6 +281,36 @@ def wait_for_workers() -> None:
         if not held():
             break
         moment.wait(0.001)
+
+
+class Jobs:
+    """A provider whose jobs are kept as one, and are to be cancelled when they are left."""
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
+        text = yield from keep({"q": request.prompt}, self.job())
+        return {"prompt": "", "choices": [{"text": text}]}
+
+    def job(self) -> Flow[str]:
+        yield from send(HTTPRequest("POST", "http://host.test", "/jobs", json={}))
+        yield Cleanup(HTTPRequest("DELETE", "http://host.test", "/jobs/1"))
+        yield from send(HTTPRequest("GET", "http://host.test", "/jobs/1", keep=False))
+        return "yes"
+
+
+@pytest.mark.slow
+def test_no_thread_waits_for_a_flow_that_was_struck(lm: LM) -> None:
+    made = lm_from(Jobs(), "jobs", model="m", cache=True)
+    jobs = LM(spec_of(made).with_layers(limit.limit(limit.Limits(in_flight=1))))
+    moment = threading.Event()
+    for error in strike(whole, jobs, PLACES):
+        error.__traceback__ = None
+        nothing_is_taken()
+        for _ in range(5000):
+            if not cleanup._waiting:
+                break
+            moment.wait(0.001)
+        assert not cleanup._waiting
 
 
 @pytest.mark.slow

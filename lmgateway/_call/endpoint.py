@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .._base.masking import Plain, masker, words
-from .._plugins.distributions import own_version
 from .._store.serialization import is_secret_header
 from ..errors import (
     AuthenticationError,
@@ -17,6 +14,7 @@ from ..errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from .outgoing import netloc_of, user_agent
 
 if TYPE_CHECKING:
     from .._config.settings import ResolvedSettings
@@ -26,16 +24,10 @@ __all__ = ["Endpoint", "user_agent", "veiled"]
 
 
 _KEY_ERRORS = (AuthenticationError, MissingCredentialError, PermissionDeniedError)
-#: Headers that say who sends a request.
-_PROOFS = frozenset({"authorization", "api-key", "x-api-key"})
+#: Headers that say who sends a request: a user who gives one needs no other proof.
+_PROOFS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
 #: What a header's value begins with whose rest is a secret.
 _SCHEMES = frozenset({"apikey", "basic", "bearer", "digest", "key", "negotiate", "token"})
-
-
-@cache
-def user_agent() -> str:
-    """``lmgateway/<version> python/<version>``."""
-    return f"lmgateway/{own_version() or '0'} python/{platform.python_version()}"
 
 
 def veiled(headers: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
@@ -72,9 +64,10 @@ class Endpoint:
     Attributes:
         provider: The provider's name.
         described: How messages name the plugin: with its distribution and version.
+        api: The version of the contract that the plugin was written for.
     """
 
-    __slots__ = ("_left_behind", "_options", "_settings", "described", "provider")
+    __slots__ = ("_left_behind", "_options", "_settings", "api", "described", "provider")
 
     def __init__(
         self,
@@ -83,12 +76,14 @@ class Endpoint:
         settings: ResolvedSettings | None,
         options: Options,
         left_behind: tuple[str, ...] = (),
+        api: int = 2,
     ) -> None:
         self.provider = provider
         self.described = described
         self._settings = settings
         self._options = options
         self._left_behind = left_behind
+        self.api = api
 
     @property
     def base_url(self) -> str | None:
@@ -118,18 +113,30 @@ class Endpoint:
         return hash((proofs, headers, options.verify, options.transport, limits))
 
     def headers(self) -> Mapping[str, str]:
-        """The User-Agent and the LM's own headers."""
-        headers = {"User-Agent": user_agent()}
-        for name, value in self._options.headers.items():
-            headers[name] = value if isinstance(value, str) else value.get_secret_value()
-        return headers
+        """The LM's own headers, which go nowhere but to its own origin."""
+        return {
+            name: value if isinstance(value, str) else value.get_secret_value()
+            for name, value in self._options.headers.items()
+        }
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the LM's own headers say who sends a request, so that no ``auth`` is asked."""
+        headers = self._options.headers
+        return bool(headers) and not _PROOFS.isdisjoint(name.lower() for name in headers)
+
+    def owns(self, auth: Any) -> bool:
+        """Whether an ``auth`` is a secret of the settings, which is for the LM's own origin."""
+        if self._settings is None or not hasattr(auth, "get_secret_value"):
+            return False
+        return auth.get_secret_value() in set(self._settings.secrets())
 
     def missing_base_error(self) -> LMGatewayError:
         """The error for a request that must be sent but has no base URL."""
         if self._settings is None or "api_base" not in self._settings.variables:
             return MissingCredentialError(f"{self.described} sent a request without a base URL")
         return MissingCredentialError(
-            f"{self.provider} needs a base URL: set {self._settings.variables['api_base']}, "
+            f"{self.provider} needs a base URL: set {self._settings.named('api_base')}, "
             f"or give api_base=; looked in {self._settings.looked_in}"
         )
 
@@ -143,14 +150,13 @@ class Endpoint:
             return None
         if self._settings is None or "api_key" not in self._settings.variables:
             return MissingCredentialError(f"{self.described} sent a request without a key")
-        variable, looked_in = self._settings.variables["api_key"], self._settings.looked_in
-        return MissingCredentialError(missing_key_message(self.provider, variable, looked_in))
+        return MissingCredentialError(missing_key_message(self.provider, self._settings))
 
     def explain(self, error: LMGatewayError) -> None:
         """Add to an error what the user can do about it."""
         if isinstance(error, (AuthenticationError, PermissionDeniedError)):
             error.advise(self._key_advice())
-        elif isinstance(error, NotFoundError):
+        elif isinstance(error, NotFoundError) and error.host in (None, self._netloc()):
             error.advise(
                 f"the model or the path does not exist at {self.base_url or error.host}: "
                 "check model= and that the base URL ends as the service's page says (often in /v1)"
@@ -158,21 +164,23 @@ class Endpoint:
         elif isinstance(error, MissingCredentialError) and self._settings is not None:
             variable = self._settings.variables.get("api_key")
             if variable and variable not in error.message and "base" not in error.message:
-                error.advise(
-                    f"set {variable}, or give api_key=; looked in {self._settings.looked_in}"
-                )
+                named, looked_in = self._settings.named("api_key"), self._settings.looked_in
+                error.advise(f"set {named}, or give api_key=; looked in {looked_in}")
         if self._left_behind and isinstance(error, _KEY_ERRORS):
             error.advise(
                 f"the {' and the '.join(self._left_behind)} that this LM had stayed behind when it "
                 "was pickled or sent to another process: set them there"
             )
 
+    def _netloc(self) -> str | None:
+        return netloc_of(self.base_url) if self.base_url else None
+
     def _key_advice(self) -> str:
         if self._settings is None or "api_key" not in self._settings.variables:
             return ""
         from .._config.settings import is_quoted
 
-        variable = self._settings.variables["api_key"]
+        variable = self._settings.named("api_key")
         origin = self._settings.provenance.get("api_key")
         if origin is None or origin.kind == "default":
             return f"no key was sent: set {variable} (looked in {self._settings.looked_in})"

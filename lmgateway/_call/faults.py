@@ -3,15 +3,62 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from ..errors import OUT_OF_STACK, PluginContractError, PluginError, excerpt
+from ..errors import (
+    OUT_OF_STACK,
+    ConnectionFailedError,
+    PluginContractError,
+    PluginError,
+    RequestTimeoutError,
+    StreamInterruptedError,
+    StreamStalledError,
+    TransportError,
+    excerpt,
+)
 
 if TYPE_CHECKING:
+    from .._layers.context import Call
     from .endpoint import Endpoint
 
-__all__ = ["complain", "fault", "no_effect", "unsound"]
+__all__ = ["broken", "complain", "fault", "nested", "no_effect", "quietly", "unsound"]
+
+
+def broken(error: TransportError, call: Call, *, reading: bool) -> TransportError:
+    """The error for a stream that broke or stalled, in place of the transport's own.
+
+    Before its first piece it is worth another attempt, whoever raised it.
+
+    Args:
+        error: What ends a provider's flow.
+        call: The call that it ends.
+        reading: Whether a stream was being read.
+    """
+    told = error
+    if reading and not isinstance(error, StreamInterruptedError):
+        if isinstance(error, ConnectionFailedError):
+            told = StreamInterruptedError(f"the stream broke off: {error.message}")
+        elif isinstance(error, RequestTimeoutError):
+            told = StreamStalledError(f"the stream stalled: {error.message}")
+        if told is not error:
+            told.__cause__ = error
+        told.locate(provider=error.provider, host=error.host, max_retries=error.max_retries)
+    if isinstance(told, StreamStalledError):  # the deadline leaves no time for another attempt
+        passing = error.retryable or (told is error and not call.deadline.expired)
+    else:
+        passing = isinstance(told, StreamInterruptedError)
+    if passing and told.partial is None and not call.emitted:
+        told.retryable = True
+    return told
+
+
+def quietly(cancel: Callable[[], None], call: Call) -> None:
+    """Call what a plugin gave to cancel its work; warn of what that raises."""
+    try:
+        cancel()
+    except (Exception, SystemExit) as error:
+        complain(error, call.endpoint, call.all_secrets(), "when its work was cancelled")
 
 
 def complain(error: BaseException, endpoint: Endpoint, secrets: Iterable[str], when: str) -> None:
@@ -41,6 +88,13 @@ def no_effect(effect: object, endpoint: Endpoint) -> PluginContractError:
     return PluginContractError(
         f"{endpoint.described} yielded a {type(effect).__name__}, which is no effect: "
         "yield from send(...), read(...), or yield Emit(...)"
+    )
+
+
+def nested(endpoint: Endpoint) -> PluginContractError:
+    return PluginContractError(
+        f"{endpoint.described} yielded a Kept within a flow that is kept already: "
+        "keep one of the two"
     )
 
 

@@ -2,24 +2,26 @@
 
 The order is: provider > effect layers (cache > limit) > wire. The provider yields an exchange, and
 the layers are called like one function. The innermost one fills in what only a request needs that
-is really sent: base URL, credentials, headers.
+is really sent: base URL, credentials, headers. What a provider has ``kept`` passes the layers as
+one exchange. The cache runs the flow in it, whose own exchanges begin behind the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import partial
-from math import inf
 from time import monotonic
 from types import GeneratorType
 from typing import Any, TypeAlias, TypeVar, cast
 
-from .._layers.context import Attempt, Call, EffectLayer, Send
-from ..errors import LMGatewayError
-from ..types import Blocking, Delta, Emit, Flow, HTTPRequest, Read, Sleep, Wait
-from .faults import complain, fault, no_effect, unsound
+from .._layers.context import Attempt, Call, EffectLayer, Send, Stretch
+from ..errors import LMGatewayError, TransportError
+from ..types import Blocking, Cleanup, Delta, Emit, Flow, HTTPRequest, Kept, Read, Sleep, Wait
+from .cleanup import Armed, arm
+from .faults import broken, complain, fault, nested, no_effect, quietly, unsound
 from .outgoing import send_to_wire
+from .soundness import is_sound
 
 __all__ = ["Hook", "run_hook"]
 
@@ -38,7 +40,7 @@ def run_hook(hook: Hook, attempt: Attempt, layers: Sequence[EffectLayer] = ()) -
     for layer in reversed(layers):
         send = layer(send, attempt)
     try:
-        returned = hook(request=attempt.request)
+        returned = hook(request=attempt.given)
     except LMGatewayError:
         raise
     except (Exception, SystemExit) as error:
@@ -54,47 +56,86 @@ def _at_once(returned: T) -> Flow[T]:
     return returned
 
 
-def _pump(flow: Flow[Any], send: Send, attempt: Attempt) -> Flow[Any]:
-    """Run the provider's generator, and send its exchanges through the layers."""
-    endpoint = attempt.call.endpoint
+def _pump(flow: Flow[Any], send: Send, attempt: Attempt, *, is_kept: bool = False) -> Flow[Any]:
+    """Run a generator of the provider's, and send its exchanges through the layers."""
+    call, endpoint = attempt.call, attempt.call.endpoint
     resume: Any = flow.send
     value: Any = None
     kind: type | None = None
+    streams = False
+    armed: Armed | None = None
     try:
         while True:
             try:
                 effect = resume(value)
             except StopIteration as stop:
+                if armed is not None:
+                    armed.disarm()
                 return stop.value
-            except LMGatewayError:
-                raise
             except (Exception, SystemExit) as error:
-                # What was thrown in by a driver or a layer and came through is not the plugin's,
-                # but for what its own work in a worker raised.
-                if error is value and not (kind is Blocking and isinstance(error, Exception)):
-                    raise
-                raise fault(error, endpoint) from error
+                passed = kind if error is value else None
+                raise _judged(error, call, passed, streams=streams)  # noqa: B904 - has a cause
             resume = flow.send
             try:
                 kind = type(effect)
-                if not _is_sound(effect, kind):
+                if not is_sound(effect, kind):
                     raise unsound(effect, endpoint)
                 if kind is Emit:
                     _note(effect, attempt)
                     value = yield effect
                 elif kind is HTTPRequest or kind is Blocking:
+                    attempt.has_sent = True
+                    if kind is Blocking and effect.cancel is not None:
+                        effect = replace(effect, cancel=partial(quietly, effect.cancel, call))
                     value = yield from send(effect)
+                    streams = streams or effect.stream
                 elif kind is Read or kind is Wait or kind is Sleep:
+                    streams = streams or kind is Read
                     value = yield effect
+                elif kind is Kept:
+                    if is_kept:
+                        raise nested(endpoint)
+                    attempt.has_sent = True
+                    run = partial(_pump, effect.flow, attempt=attempt, is_kept=True)
+                    if getattr(send, "keeps", False):
+                        value = yield from send(Stretch(effect.key, effect.flow, run))
+                    else:
+                        value = yield from run(send)
+                elif kind is Cleanup:
+                    value, armed = None, arm(effect.request, armed, attempt)
                 else:
                     raise no_effect(effect, endpoint)
             except GeneratorExit:
-                _close(flow, attempt.call)
+                _close(flow, call)
                 raise
             except BaseException as error:
                 resume, value = flow.throw, error
     finally:
         del value, resume  # an error's traceback holds this frame: leave no cycle behind
+        if armed is not None:
+            armed.leave()
+
+
+def _judged(error: BaseException, call: Call, kind: type | None, *, streams: bool) -> BaseException:
+    """The error to raise for one that has ended a provider's flow.
+
+    Args:
+        error: What came out of the flow.
+        call: The call that it ends.
+        kind: The effect that it was thrown in for; None if the flow raised it by itself.
+        streams: Whether the flow has been given a stream.
+    """
+    if isinstance(error, TransportError):
+        return broken(error, call, reading=streams and kind in (None, Read, Wait))
+    if isinstance(error, LMGatewayError):
+        return error
+    # What was thrown in by a driver or a layer and came through is not the plugin's, but for what
+    # its own work in a worker raised.
+    if kind is not None and not (kind is Blocking and isinstance(error, Exception)):
+        return error
+    told = fault(error, call.endpoint)
+    told.__cause__ = error
+    return told
 
 
 def _close(flow: Flow[Any], call: Call) -> None:
@@ -104,29 +145,6 @@ def _close(flow: Flow[Any], call: Call) -> None:
         raise
     except BaseException as error:
         complain(error, call.endpoint, call.all_secrets(), "while its answer was left")
-
-
-def _is_sound(effect: Any, kind: type) -> bool:
-    """Whether what an effect holds is of the types that a driver can work with."""
-    if kind is Emit:
-        delta = effect.delta
-        return type(delta) is str or (type(delta) is Delta and type(delta.text) is str)
-    if kind is HTTPRequest:
-        return (
-            isinstance(effect.method, str)
-            and isinstance(effect.path, str)
-            and isinstance(effect.base_url, (str, type(None)))
-            and isinstance(effect.headers, Mapping)
-            and isinstance(effect.vary, tuple)
-            and (not effect.vary or all(isinstance(name, str) for name in effect.vary))
-        )
-    if kind is Blocking:
-        return callable(effect.fn)
-    if kind is Sleep:
-        return isinstance(effect.seconds, (int, float)) and 0 <= effect.seconds < inf
-    if kind is Wait:
-        return isinstance(effect.future, Future)
-    return kind is not Read or hasattr(effect.body, "read")
 
 
 def _note(effect: Emit, attempt: Attempt) -> None:

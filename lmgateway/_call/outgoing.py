@@ -1,65 +1,269 @@
-"""The innermost send: an exchange on its way out, with all that only a sent request needs."""
+"""The innermost send: an exchange on its way out, made final.
+
+What is final is what leaves: a transport writes its method, path, headers and body as they stand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cache, lru_cache
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from .._layers.context import Attempt, Call
-from ..errors import InputError
-from ..types import Blocking, Exchange, Flow, HTTPRequest
-from .credentials import credentials
+from .._plugins.distributions import own_version
+from .._transports.checks import check_headers, check_method
+from .._transports.decoding import ACCEPT_ENCODING
+from .._transports.protocols import is_event_stream
+from .._transports.urls import place_of, target_of
+from ..errors import InputError, PluginContractError
+from ..types import Blocking, Exchange, Flow, HTTPRequest, HTTPResponse, read_all
+from .bodies import body_of
+from .credentials import credentials, prove, refused
 from .faults import unsound
 
-__all__ = ["netloc_of", "send_to_wire"]
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+__all__ = [
+    "asks",
+    "chosen_headers",
+    "final",
+    "finished",
+    "is_home",
+    "netloc_of",
+    "send_to_wire",
+    "user_agent",
+]
+
+#: What HTTP itself needs; who gives another value of one means it.
+_OF_HTTP = (("Accept", "*/*"), ("Accept-Encoding", ACCEPT_ENCODING), ("Connection", "keep-alive"))
+#: What the body decides.
+_OF_THE_BODY = frozenset({"content-type", "content-length", "transfer-encoding"})
+#: RFC 9110, 8.6: with any other method, who sends no body says so.
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
-def send_to_wire(attempt: Attempt, exchange: Exchange) -> Flow[Any]:
-    """The innermost send: it fills in what a request needs only when it really goes out."""
+@cache
+def user_agent() -> str:
+    """``lmgateway/<version> python/<version>``."""
+    return f"lmgateway/{own_version() or '0'} python/{platform.python_version()}"
+
+
+def send_to_wire(
+    attempt: Attempt, exchange: Exchange, within: tuple[HTTPRequest, ...] = ()
+) -> Flow[Any]:
+    """The innermost send: it fills in what a request needs only when it really goes out.
+
+    Args:
+        attempt: The one under way.
+        exchange: What is to be sent.
+        within: The requests whose auth waits for it, the outermost first.
+    """
+    call = attempt.call
     if isinstance(exchange, Blocking):
         from .._drive.workers import run_blocking
 
+        attempt.origin = attempt.origin if within else "wire"
         response = yield from run_blocking(exchange)
     else:
         assert isinstance(exchange, HTTPRequest)
-        call = attempt.call
-        request = _completed(exchange, call)
-        call.host, call.path = netloc_of(request.base_url or ""), request.path
-        try:
-            response = yield request
-        except InputError:
-            if not _are_texts(exchange.headers):
-                raise unsound(exchange, call.endpoint) from None
-            raise
+        home = is_home(exchange, call.endpoint, within)
+        proves = bool(within) or asks(exchange, call.endpoint, home)
+        for last in (False, True):
+            ready = final(exchange, call, home=home)
+            proofs: Any = credentials(exchange, ready, call.endpoint, within) if proves else None
+            if type(proofs) is GeneratorType:
+                proofs = yield from prove(exchange, proofs, attempt, send_to_wire, within)
+            if proofs:
+                call.proofs = (*call.proofs, proofs)
+                _add_proofs(ready, proofs)
+            attempt.origin = attempt.origin if within else "wire"
+            call.host, call.path = netloc_of(ready.base_url or ""), exchange.path
+            response = yield ready
+            if response.status != 401 or not proves:
+                break
+            if not refused(exchange, proofs, call.endpoint) or last:
+                break
     source = getattr(response, "source", None)
     if source is not None:
         attempt.on_exit(source.close)
+        if isinstance(exchange, HTTPRequest):  # what a worker pushes is read as it comes
+            response = yield from _opened(response, call)
     return response
+
+
+def _opened(response: HTTPResponse, call: Call) -> Flow[HTTPResponse]:
+    """A streamed answer as its plugin knows it; API 1 has sources for event streams alone."""
+    cap = call.options.max_body
+    if response.max_body != cap:
+        response = replace(response, max_body=cap)
+    if call.endpoint.api > 1 or is_event_stream(response.headers):
+        return response
+    return replace(response, body=(yield from read_all(response)), source=None)
+
+
+def asks(request: HTTPRequest, endpoint: Endpoint, home: bool) -> bool:
+    """Whether a request is to say who sends it: not if the user's own headers do."""
+    auth = request.auth
+    if auth is None:  # then there must be a key all the same, for some hosts
+        return home
+    return not (endpoint.has_credentials if home else endpoint.owns(auth))
+
+
+# -- a request made final ------------------------------------------------------------------------
+
+
+def final(request: HTTPRequest, call: Call, *, home: bool = True) -> HTTPRequest:
+    """The request as it is sent, but for the headers that prove who sends it.
+
+    ``path`` is path and query, percent-encoded; ``headers`` are all, one of each name, Host and
+    Content-Length included, in a dict that nobody else has; ``content`` is the body. ``json``
+    stays beside it for whoever looks.
+
+    Args:
+        request: As the plugin made it.
+        call: That it belongs to.
+        home: Whether the LM's own headers go along: see ``is_home``.
+
+    Raises:
+        InputError: The URL, a header or the body cannot be sent.
+        MissingCredentialError: There is no base URL.
+        PluginContractError: The plugin yielded what the contract forbids.
+    """
+    endpoint = call.endpoint
+    base = request.base_url if request.base_url is not None else endpoint.base_url
+    if not base:
+        raise endpoint.missing_base_error()
+    own = endpoint.headers() if home else {}
+    try:
+        return finished(request, base, own)
+    except InputError:
+        if not _are_texts(request.headers):
+            raise unsound(request, endpoint) from None
+        raise
+    except (TypeError, ValueError) as error:
+        raise PluginContractError(
+            f"{endpoint.described} yielded an HTTPRequest that cannot be sent: {error}"
+        ) from None
+
+
+def finished(request: HTTPRequest, base_url: str, own: Mapping[str, str]) -> HTTPRequest:
+    """See ``final``; raises TypeError or ValueError for what the contract forbids."""
+    method, given = request.method, request.headers
+    place = place_of(base_url)
+    target = target_of(request.path, request.query)
+    if not place.prefix and target[:1] != "/":
+        target = "/" + target
+    body, content_type = body_of(request, _content_type(given) if given else None)
+    headers = _lines(method, place.host, content_type, tuple(own.items()), tuple(given.items()))
+    headers = headers.copy()
+    if body is not None:
+        headers["Content-Length"] = str(len(body))
+    elif method not in _WITHOUT_BODY:
+        headers["Content-Length"] = "0"
+    return HTTPRequest(
+        method,
+        base_url,
+        target,
+        headers=headers,
+        json=request.json,
+        content=body,
+        stream=request.stream,
+    )
+
+
+@lru_cache(maxsize=256)
+def _lines(
+    method: str,
+    host: str,
+    content_type: str | None,
+    own: tuple[tuple[str, str], ...],
+    given: tuple[tuple[str, str], ...],
+) -> dict[str, str]:
+    """All headers but those that only this request has; they seldom change from call to call."""
+    if method not in _WITH_BODY:
+        check_method(method)
+    headers = _merged([("Host", host), *_OF_HTTP, _agent()], given, own)
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    check_headers(headers)
+    return headers
+
+
+def chosen_headers(request: HTTPRequest, own: Mapping[str, str]) -> dict[str, str]:
+    """The headers that somebody chose, as they are merged: those that a preview shows."""
+    return _merged([_agent()], request.headers.items(), own.items())
+
+
+def _agent() -> tuple[str, str]:
+    return "User-Agent", user_agent()
+
+
+def _merged(*given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Headers of several sources, one of each name in any case; the last that gives one wins.
+
+    Those that the body decides are left out.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for headers in given:
+        for name, value in headers:
+            lowered = str(name).lower()
+            if lowered not in _OF_THE_BODY:
+                found[lowered] = name, value
+    return dict(found.values())
+
+
+def _add_proofs(request: HTTPRequest, proofs: Mapping[str, str]) -> None:
+    """Put the headers of its auth on a final request, in place of those of the same name."""
+    headers = cast(dict[str, str], request.headers)  # nobody else has it
+    for name, value in proofs.items():
+        if name not in headers and (same := _same(name, tuple(headers))) is not None:
+            del headers[same]
+        headers[name] = value
+
+
+@lru_cache(maxsize=256)
+def _same(name: str, names: tuple[str, ...]) -> str | None:
+    """The one of these names that is the same in another case."""
+    return next((each for each in names if each.lower() == name.lower()), None)
+
+
+def is_home(request: HTTPRequest, endpoint: Endpoint, within: tuple[HTTPRequest, ...] = ()) -> bool:
+    """Whether a request goes to the origin that the LM is configured for.
+
+    Only there go the LM's own headers and its credentials. Where no base URL is configured, any
+    request of a plugin goes home, but for one that fetches a token for another request.
+
+    Args:
+        request: As the plugin made it.
+        endpoint: Whose request it is.
+        within: The requests whose auth waits for it, the outermost first.
+    """
+    asked = request.base_url
+    home = endpoint.base_url or (within[0].base_url if within else None)
+    if asked is None or home is None or asked == home:
+        return True
+    return place_of(asked).origin == place_of(home).origin
+
+
+def _content_type(headers: Mapping[str, str]) -> str | None:
+    """The Content-Type that the plugin gave."""
+    found = None
+    for name, value in headers.items():
+        if isinstance(name, str) and name.lower() == "content-type":
+            if not isinstance(value, str):
+                raise TypeError("its Content-Type is no str")
+            found = value
+    return found
 
 
 def _are_texts(headers: Mapping[Any, Any]) -> bool:
     return all(isinstance(each, str) for pair in headers.items() for each in pair)
-
-
-def _completed(request: HTTPRequest, call: Call) -> HTTPRequest:
-    """The request as it is sent: with a base URL, credentials and all headers."""
-    endpoint = call.endpoint
-    base_url = request.base_url if request.base_url is not None else endpoint.base_url
-    if not base_url:
-        raise endpoint.missing_base_error()
-    proofs = credentials(request, endpoint)
-    if proofs:
-        call.proofs = (*call.proofs, proofs)
-    return HTTPRequest(
-        request.method,
-        base_url,
-        request.path,
-        headers={**endpoint.headers(), **request.headers, **proofs},
-        json=request.json,
-        stream=request.stream,
-    )
 
 
 @lru_cache(maxsize=256)

@@ -101,8 +101,9 @@ def _as_json(spec: Spec, name: str, value: Any) -> Any:
     problem = flaw(value, name)
     if problem and spec.settings is not None and name in spec.settings.variables:
         with suppress(Exception):  # whatever a model of a plugin's own makes of it
-            value = spec.settings.values.model_dump(mode="json", include={name})[name]
-            if spec.settings.changed({name: value}).values == spec.settings.values:
+            values = spec.settings.values
+            value = values.model_dump(mode="json", include={name}, by_alias=False)[name]
+            if spec.settings.changed({name: value}).values == values:
                 problem = flaw(value, name)
     if problem:
         raise InputError(f"this LM cannot be pickled: {problem}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from .._base.spelling import advise, handful
 from .._base.values import flaw, shown
 from .._guard.paths import as_path, is_special
 from .._plugins.contract import Plugin
-from ..errors import InputError, UnknownParameterError, UnsupportedError
-from ..types import Message, Options, Request
+from ..errors import InputError, UnknownParameterError
+from ..types import Message, Options
+from .twins import is_adaptable
 
-__all__ = ["check_capabilities", "check_messages", "check_model", "check_options", "check_params"]
-__all__ += ["check_json", "check_prompt", "check_texts"]
+__all__ = ["check_documents", "check_json", "check_messages", "check_model", "check_options"]
+__all__ += ["check_params", "check_prompt", "check_query", "check_texts"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -52,8 +53,38 @@ def check_messages(messages: object) -> list[Message]:
             raise InputError(
                 f"{name}.content must be a str or a list of parts, not {type(content).__name__}"
             )
+        if len(message) > 2:
+            _check_own_keys(message, name)
+            message = _without_state(message)
         check_json(message, name)
     return [dict(message) for message in messages]  # type: ignore[misc]
+
+
+def _check_own_keys(message: Mapping[str, Any], name: str) -> None:
+    """Refuse a wrong value of a key that is the library's own; None counts as not there."""
+    for key, kind, wanted in (("is_error", bool, "True or False"), ("reasoning", str, "a str")):
+        value = message.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise InputError(f"{name}.{key} must be {wanted}, not {type(value).__name__}")
+
+
+def _without_state(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message without what never reaches a plugin unjudged, and so is never refused.
+
+    That is the state of a turn and, in its calls, what has been made of their arguments.
+    """
+    calls = message.get("tool_calls")
+    if isinstance(calls, (list, tuple)):
+        calls = [
+            {key: value for key, value in call.items() if key not in ("state", "parsed")}
+            if isinstance(call, Mapping)
+            else call
+            for call in calls
+        ]
+        message = {**message, "tool_calls": calls}
+    if "state" in message:
+        message = {key: value for key, value in message.items() if key != "state"}
+    return message
 
 
 def check_texts(texts: object) -> list[str]:
@@ -67,6 +98,29 @@ def check_texts(texts: object) -> list[str]:
         if not isinstance(text, str):
             raise InputError(f"texts[{place}] must be a str, not {type(text).__name__}")
         check_json(text, f"texts[{place}]")
+    return several
+
+
+def check_query(query: object) -> str:
+    """What documents are to answer: a text; raises InputError for anything else."""
+    if not isinstance(query, str):
+        raise InputError(f"the query must be a str, not {type(query).__name__}")
+    check_json(query, "the query")
+    return query
+
+
+def check_documents(documents: object) -> list[str]:
+    """What is to be ordered: a list of texts; raises InputError for anything else."""
+    odd = (str, bytes, bytearray, Mapping)
+    if not isinstance(documents, Iterable) or isinstance(documents, odd):
+        raise InputError(f"give a list of texts as documents, not {shown(documents)}")
+    several = list(documents)
+    if not several:
+        raise InputError("give at least one document")
+    for place, text in enumerate(several):
+        if not isinstance(text, str):
+            raise InputError(f"documents[{place}] must be a str, not {type(text).__name__}")
+        check_json(text, f"documents[{place}]")
     return several
 
 
@@ -136,6 +190,7 @@ _KEYWORDS = (
 
 _VALUES: dict[str, Callable[[object], str | None]] = {
     "n": _count(1),
+    "top_n": _count(1),
     "best_of": _count(1),
     "max_tokens": _count(0),
     "max_completion_tokens": _count(1),
@@ -154,31 +209,39 @@ _VALUES: dict[str, Callable[[object], str | None]] = {
 def check_params(
     params: Mapping[str, Any],
     plugin: Plugin,
-    known: Collection[str] | None = None,
+    taken: Collection[str],
+    unsupported: str = "refuse",
 ) -> None:
     """Refuse parameters that the provider does not send, and values that mean nothing.
 
     Args:
         params: Generation parameters by name.
-        plugin: Whose Info says which are sent.
-        known: What is taken in place of what Info says.
+        plugin: Who is asked, for messages.
+        taken: Names that are sent.
+        unsupported: The core option. What an attempt says in another way or leaves out is let
+            through; see ``adapt``.
 
     Raises:
         UnknownParameterError: A name that the provider does not know; what to use is offered.
         InputError: A value that no service takes.
     """
-    taken = plugin.info.params if known is None else known
     for name, value in params.items():
-        if name not in taken:
-            raise UnknownParameterError(_unknown(name, plugin, taken))
+        if name not in taken and not is_adaptable(name, value, taken, unsupported):
+            adaptable = is_adaptable(name, value, taken, "adapt")
+            error = UnknownParameterError(_unknown(name, plugin, taken, adaptable=adaptable))
+            error.param = name
+            raise error
         check_json(value, name)
         problem = _VALUES[name](value) if name in _VALUES else None
         if problem:
             raise InputError(f"{name} {problem}, not {shown(value)}")
 
 
-def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
-    """What to say of a keyword that nobody knows: what to use, and never a list of all."""
+def _unknown(name: str, plugin: Plugin, taken: Collection[str], *, adaptable: bool) -> str:
+    """What to say of a keyword that nobody knows: what to use, and never a list of all.
+
+    ``adaptable`` is for one that other models know, and that can be done without.
+    """
     if name in _ENTRIES:
         return f"{name} belongs to a call: give it to {_ENTRIES[name]}(...)"
     if name == "model":
@@ -186,39 +249,14 @@ def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
     fields = plugin.settings.model_fields if plugin.settings is not None else ()
     if name in fields:  # in a table `params` of the file
         return f"{name} is a setting: write it beside params, or in [providers.NAME]"
-    known = name in _KEYWORDS
+    known = adaptable or name in _KEYWORDS
     advice = "" if known else advise(name, [*taken, *fields, *_KEYWORDS])
-    if not advice and not known and "extra_body" in taken:
+    if not advice and name not in _KEYWORDS and "extra_body" in taken:
         advice = f"extra_body={{{shown(name)}: ...}} sends it as it is"
     advice = advice or f"it takes {handful(name, taken) or 'none'}"
+    if adaptable:
+        advice += "; unsupported='adapt' does without it"
     return f"{plugin.name} has no parameter {shown(name)}: {advice}"
-
-
-def check_capabilities(request: Request, plugin: Plugin) -> None:
-    """Refuse what the plugin's Info does not name; raises UnsupportedError."""
-    has = plugin.info.capabilities
-    if request.messages is not None:
-        if "messages" not in has:
-            raise _unsupported(plugin, "messages", "give the prompt as one text")
-        if "images" not in has and _hold_images(request.messages):
-            raise _unsupported(plugin, "images", "give text only")
-    if request.system is not None and not has & {"system", "messages"}:
-        raise _unsupported(plugin, "system", "put the system text into the prompt")
-    if request.schema is not None and "schema" not in has:
-        raise _unsupported(plugin, "schema", "ask for JSON in the prompt")
-    if request.stream and "lmgateway_stream" not in plugin.hooks:
-        raise _unsupported(plugin, "streams", "call it without stream")
-
-
-def _hold_images(messages: Sequence[Any]) -> bool:
-    contents = (message.get("content") for message in messages)
-    parts = (part for content in contents if isinstance(content, list) for part in content)
-    kinds = (part.get("type") for part in parts if isinstance(part, dict))
-    return any(kind in ("image_url", "image", "input_image") for kind in kinds)
-
-
-def _unsupported(plugin: Plugin, what: str, advice: str) -> UnsupportedError:
-    return UnsupportedError(f"{plugin.name} does not support {what}: {advice}")
 
 
 def _seconds(value: object) -> str | None:
@@ -274,6 +312,9 @@ _OPTIONS: dict[str, Callable[[object], str | None]] = {
     "cache": _cache,
     "verify": _verify,
     "headers": _headers,
+    "unsupported": lambda value: (
+        None if value in ("refuse", "adapt") else 'must be "refuse" or "adapt"'
+    ),
     "transport": lambda value: (
         None if value in (None, "aiohttp", "threads") else 'must be "aiohttp", "threads" or None'
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError,
 
 from .._guard.tracebacks import masked
 from ..errors import InvalidSettingError, MissingCredentialError
+from ..types import Variables
 from .provenance import ARGUMENT, DEFAULT, Environment, Provenance
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class ResolvedSettings:
         values: An instance of the plugin's settings model.
         provenance: For each field, where its value came from.
         variables: For each field, the variable that would set it.
+        further: For each field that names more of them (see ``lmgateway.types.Variables``), those.
         looked_in: Where the variables were looked for, for messages.
     """
 
@@ -61,6 +63,11 @@ class ResolvedSettings:
     provenance: Mapping[str, Provenance]
     variables: Mapping[str, str]
     looked_in: str
+    further: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def named(self, name: str) -> str:
+        """The variables that would set a field, for messages: ``A``, or ``A or B``."""
+        return " or ".join((self.variables[name], *self.further.get(name, ())))
 
     def secrets(self) -> Iterator[str]:
         """The secret values, for redaction only."""
@@ -79,8 +86,7 @@ class ResolvedSettings:
         }
         current.update({name: Provenance(value, "argument") for name, value in changes.items()})
         values = _validate(type(self.values), current, "")
-        provenance = {**self.provenance, **current}
-        return ResolvedSettings(values, provenance, self.variables, self.looked_in)
+        return replace(self, values=values, provenance={**self.provenance, **current})
 
 
 _HOLDING = (BaseModel, Mapping, list, tuple, set, frozenset)
@@ -118,13 +124,45 @@ def _variables(provider: str, model: type[BaseModel]) -> Mapping[str, str]:
 
 
 @lru_cache(maxsize=256)
+def _further(model: type[BaseModel], *, at_home: bool) -> Mapping[str, tuple[str, ...]]:
+    """The further variables of each field that names some.
+
+    Args:
+        model: The settings model.
+        at_home: Whether the provider has the plugin's own name. Under another name it may be
+            another host's, which must not be sent a key from a variable of the first one's.
+    """
+    away = frozenset() if at_home else secret_fields(model)
+    named = {
+        name: tuple(_named_in(field.annotation, field.metadata))
+        for name, field in model.model_fields.items()
+        if name not in away
+    }
+    return {name: variables for name, variables in named.items() if variables}
+
+
+def _named_in(annotation: Any, metadata: Iterable[Any] = ()) -> Iterator[str]:
+    """The variables that a field names, also within ``Annotated[...] | None``."""
+    for each in (*metadata, *getattr(annotation, "__metadata__", ())):
+        if isinstance(each, Variables):
+            yield from each.names
+    for inner in get_args(annotation):
+        if not isinstance(inner, Variables):
+            yield from _named_in(inner)
+
+
+@lru_cache(maxsize=256)
 def secret_fields(model: type[BaseModel]) -> frozenset[str]:
     """Names of the fields of a settings model that hold a secret."""
     return frozenset(
         name
         for name, field in model.model_fields.items()
-        if field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+        if SecretStr in (field.annotation, *map(_bare, get_args(field.annotation)))
     )
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
 
 
 @lru_cache(maxsize=256)
@@ -151,7 +189,11 @@ def resolve_settings(
     """
     variables = _variables(selection.provider, model)
     secrets, named = secret_fields(model), selection.key_variable
+    further = _further(model, at_home=selection.provider == selection.plugin)
     found = dict(selection.settings)
+    for name, more in further.items():
+        if value := next(filter(None, map(environment.lookup, more)), None):
+            found[name] = value
     if named and "api_key" in variables and (value := environment.lookup(named)):
         found["api_key"] = value
     for name, variable in variables.items():
@@ -167,19 +209,21 @@ def resolve_settings(
     values = _validate(model, found, selection.provider)
     if named:
         variables = {**variables, "api_key": named}
-    looked_in = environment.looked_in()
-    gaps = {
-        name: MissingSecret(
-            missing_key_message(selection.provider, variables[name], looked_in, name)
-        )
+    missing = [
+        name
         for name in secrets
         if name not in found and (name in _required(model) or _needs(name, selection, found))
-    }
-    if gaps:
-        values = values.model_copy(update=gaps)
+    ]
     for name in variables:
         found.setdefault(name, DEFAULT)
-    return ResolvedSettings(values, found, variables, looked_in)
+    resolved = ResolvedSettings(values, found, variables, environment.looked_in(), further)
+    if not missing:
+        return resolved
+    gaps = {
+        name: MissingSecret(missing_key_message(selection.provider, resolved, name))
+        for name in missing
+    }
+    return replace(resolved, values=values.model_copy(update=gaps))
 
 
 def _needs(name: str, selection: Selection, found: Mapping[str, Provenance]) -> bool:
@@ -189,9 +233,12 @@ def _needs(name: str, selection: Selection, found: Mapping[str, Provenance]) -> 
     return name == "api_key" and selection.needs_key and at_home
 
 
-def missing_key_message(provider: str, variable: str, looked_in: str, name: str = "api_key") -> str:
+def missing_key_message(provider: str, settings: ResolvedSettings, name: str = "api_key") -> str:
     """The message for a key that is needed and missing."""
-    return f"{provider} needs a key: set {variable}, or give {name}=; looked in {looked_in}"
+    return (
+        f"{provider} needs a key: set {settings.named(name)}, or give {name}=; "
+        f"looked in {settings.looked_in}"
+    )
 
 
 def _tidy(name: str, given: Provenance) -> Provenance:
@@ -256,7 +303,7 @@ def _validate(model: type[BaseModel], found: Mapping[str, Provenance], provider:
     except ValidationError as error:
         # pydantic's own message prints the input, which may be a key.
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
+        name = _field_at(first["loc"], model)
         given = found.get(name, ARGUMENT)
         problem = _invalid(name, given, first["msg"].removeprefix("Value error, "))
     except Exception as error:  # of a validator of the plugin's own
@@ -264,6 +311,13 @@ def _validate(model: type[BaseModel], found: Mapping[str, Provenance], provider:
     problem.redact(_all_secrets(found))
     problem.provider = provider or None
     raise problem
+
+
+def _field_at(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    """The name of the field that an error is about; pydantic names it by its alias."""
+    said = str(place[0]) if place else "settings"
+    fields = model.model_fields.items()
+    return next((name for name, field in fields if field.validation_alias == said), said)
 
 
 @lru_cache(maxsize=256)

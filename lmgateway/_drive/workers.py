@@ -162,11 +162,13 @@ _blocking = Workers(BLOCKING_LIMIT)
 class Pipe:
     """Bytes on their way from a worker to a flow; the flow's side is a ``types.Source``.
 
-    It holds about ``limit`` bytes: a worker that is ahead of its reader waits.
+    It holds about ``limit`` bytes: a worker that is ahead of its reader waits. ``on_close`` is
+    called each time that it is closed.
     """
 
-    def __init__(self, limit: int = PIPE_BYTES) -> None:
+    def __init__(self, limit: int = PIPE_BYTES, on_close: Callable[[], None] | None = None) -> None:
         self._limit = limit
+        self._on_close = on_close
         self._lock = threading.RLock()  # reentrant: the collector may close it in the midst
         self._pieces: list[bytes] = []
         self._size = 0
@@ -222,6 +224,8 @@ class Pipe:
         with self._lock:
             self._closed = True
             self._drain()
+        if self._on_close is not None:
+            self._on_close()
 
     def _drain(self) -> bytes:
         pieces, self._pieces, self._size = self._pieces, [], 0
@@ -234,23 +238,55 @@ class Pipe:
         changed.set_result(None)
 
 
+class _Work:
+    """Work that can be cancelled: once, and only before it has ended by itself."""
+
+    __slots__ = ("_cancel", "_ends", "_fn")
+
+    def __init__(self, fn: Callable[..., Any], cancel: Callable[[], None]) -> None:
+        self._fn = fn
+        self._cancel = cancel
+        self._ends: list[object] = []  # the first to append has ended it; that takes no lock
+
+    def __call__(self, *args: Any) -> Any:
+        try:
+            return self._fn(*args)
+        finally:
+            self._ends.append(self)
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        own = object()
+        self._ends.append(own)
+        if self._ends[0] is own:
+            self._cancel()
+
+
 def run_blocking(exchange: Blocking, workers: Workers = _blocking) -> Flow[Any]:
     """Run work in a worker and wait for it; the driver keeps the deadline.
 
     A flow that stops waiting abandons the worker. Then work that has not begun never does, a
     stream is told by ``push`` that nobody listens, and the result of anything else is dropped.
+    ``exchange.cancel`` is called then, in whatever thread that happens; it must not raise.
     """
+    fn = exchange.fn
+    cancel = None
+    if exchange.cancel is not None:
+        fn = work = _Work(fn, exchange.cancel)
+        cancel = work.cancel
     if exchange.stream:
-        pipe = Pipe()
-        workers.submit(partial(exchange.fn, pipe.push)).add_done_callback(pipe.end)
+        pipe = Pipe(on_close=cancel)
+        workers.submit(partial(fn, pipe.push)).add_done_callback(pipe.end)
         return HTTPResponse(200, source=pipe)
-    future = workers.submit(exchange.fn)
+    future = workers.submit(fn)
+    done = False
     try:
         done = yield Wait(future)
-    except BaseException:
-        future.cancel()
-        raise
+    finally:
+        if not done:
+            future.cancel()
+            if cancel is not None:
+                cancel()
     if not done:
-        future.cancel()
         raise RequestTimeoutError("the work in the worker thread did not end in time")
     return future.result()

@@ -8,25 +8,17 @@ is stored when the completion made of it has been validated.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .._base.masking import holds_secret
+from .._base.turns import says_nothing
 from .._base.values import shown
 from .._guard.paths import absolute
 from .._store.recorder import recorders, replayer
 from .._store.recordings import Recording, open_recording, to_json
-from .._store.serialization import (
-    Key,
-    Replay,
-    decode,
-    describe,
-    encode,
-    identify,
-    stored_headers,
-    with_headers,
-)
+from .._store.serialization import Key, Replay, decode, encode, stored_headers
 from .._store.settings import SWITCH, CacheSettings, says_off
 from ..errors import (
     CacheMissError,
@@ -37,8 +29,9 @@ from ..errors import (
     RequestTimeoutError,
     ResponseFormatError,
 )
-from ..types import JSON, Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Source, Wait
-from .context import Attempt, EffectLayer, Send
+from ..types import Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Wait
+from .asked import Asked, Tee, ask_of, is_good, is_repeatable
+from .context import Attempt, EffectLayer, Send, Stretch
 from .singleflight import NO_RESULT, Flight, Result, join
 
 if TYPE_CHECKING:
@@ -94,7 +87,7 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
         own = attempt.call.options.recordings
         files = (*_absolute(own), *shared) if own else shared
         usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
-        return _CachedAttempt(send, attempt, files, opened if usable else None).answer
+        return _CachedAttempt(send, attempt, files, opened if usable else None)
 
     return layer
 
@@ -103,25 +96,10 @@ def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(absolute, paths))
 
 
-class _Asked(NamedTuple):
-    """One exchange, its request as data, and its keys; None if it cannot be stored.
-
-    Attributes:
-        exchange: As the provider made it.
-        request: As it is recorded: the same for every user.
-        recorded: The key of that request.
-        key: The key in the cache, where the user's own headers count too.
-    """
-
-    exchange: Exchange
-    request: Mapping[str, JSON] | None
-    recorded: Key | None
-    key: Key | None
-
-
 class _CachedAttempt:
     """The cache's part in one attempt."""
 
+    keeps = True
     __slots__ = ("_attempt", "_files", "_leave", "_open", "_send", "_sent")
 
     def __init__(
@@ -138,25 +116,31 @@ class _CachedAttempt:
         self._sent = False
         self._leave: Callable[[], None] | None = None
 
-    def answer(self, exchange: Exchange) -> Flow[Any]:
+    def __call__(self, exchange: Exchange) -> Flow[Any]:
         """Answer one exchange, from what is stored or from the service."""
+        if type(exchange) is HTTPRequest and not exchange.keep:
+            return self._pass(exchange)
         if self._leave is not None:
             self._leave()  # or two providers of several steps might wait for each other
         use = self._use(exchange)
         if use is None and not self._files and not recorders() and replayer() is None:
-            self._sent = True
-            self._attempt.call.cached = False
-            return self._send(exchange)  # it is neither looked up nor stored
+            return self._forward(exchange)  # it is neither looked up nor stored
         return self._answer_or_ask(exchange, use)
 
+    def _pass(self, exchange: HTTPRequest) -> Flow[Any]:
+        """Send what is not kept; whether the answer is a cached one, it does not decide."""
+        strict = replayer()
+        if strict is not None or self._attempt.call.options.cache == "only":
+            raise CacheMissError(
+                f"{exchange.method} {exchange.path} is never stored (keep=False), and "
+                + (f"only {strict.recording.path} may answer here" if strict else "cache='only'")
+                + " forbids to send it: the provider has to yield it within kept(key, flow)"
+            )
+        return self._send(exchange)
+
     def _answer_or_ask(self, exchange: Exchange, use: Use | None) -> Flow[Any]:
-        call = self._attempt.call
-        request = describe(exchange, provider=call.provider, sample=call.options.sample)
-        base = getattr(exchange, "base_url", None) or call.endpoint.base_url
-        recorded = key = identify(request, base) if request is not None else None
-        if key is not None and call.options.headers and isinstance(exchange, HTTPRequest):
-            key = with_headers(key, call.options.headers)
-        asked = _Asked(exchange, request, recorded, key)
+        asked = ask_of(exchange, self._attempt.call)
+        key = asked.key
         response = self._recall(asked, use)
         if response is not _MISSING:
             return self._answer_from_store(asked, response)
@@ -175,7 +159,7 @@ class _CachedAttempt:
         """How this exchange uses the cache; None if it does not."""
         wanted = self._attempt.call.options.cache
         if wanted is None:
-            wanted = _is_repeatable(exchange, self._attempt.request.params)
+            wanted = is_repeatable(exchange, self._attempt.request.params)
         if wanted is False:
             return None
         if wanted == "only":
@@ -188,7 +172,7 @@ class _CachedAttempt:
 
     # -- what is known -------------------------------------------------------------------------
 
-    def _recall(self, asked: _Asked, use: Use | None) -> Any:
+    def _recall(self, asked: Asked, use: Use | None) -> Any:
         """The stored response, or _MISSING."""
         strict = replayer()
         if strict is not None:
@@ -232,10 +216,11 @@ class _CachedAttempt:
         self._attempt.on_failure(forget)
         return response
 
-    def _answer_from_store(self, asked: _Asked, response: Any) -> Any:
+    def _answer_from_store(self, asked: Asked, response: Any) -> Any:
         """Return a stored response, and record it if a recorder runs."""
         if not self._sent:
             self._attempt.call.cached = True
+        self._attempt.origin = "store"
         if recorders():
             self._attempt.on_commit(lambda _: self._record(asked, response))
         return response
@@ -245,37 +230,51 @@ class _CachedAttempt:
     def _forward(self, exchange: Exchange) -> Flow[Any]:
         self._sent = True
         self._attempt.call.cached = False
-        return (yield from self._send(exchange))
+        # What is kept as one goes past this layer, each exchange by itself.
+        return exchange.run(self._send) if type(exchange) is Stretch else self._send(exchange)
 
-    def _ask(self, asked: _Asked, use: Use | None) -> Flow[Any]:
+    def _ask(self, asked: Asked, use: Use | None) -> Flow[Any]:
         """Send the request, and store the response once it is validated."""
-        response = yield from self._forward(asked.exchange)
-        if asked.key is None or not (use or recorders()) or not _is_good(response):
+        return self._watched(asked, use, (yield from self._forward(asked.exchange)))
+
+    def _watched(self, asked: Asked, use: Use | None, response: Any) -> Any:
+        """The response, which is stored once it is validated, a stream when it has come."""
+        if asked.key is None or not (use or recorders()) or not is_good(response):
             return response
         source = getattr(response, "source", None)
         if source is None:
-            self._attempt.on_commit(lambda _: self._store_and_record(asked, use, response))
+            self._attempt.on_commit(
+                lambda answer: self._store_and_record(asked, use, response, answer)
+            )
             return response
-        tee = _Tee(source)
+        tee = Tee(source, STREAM_CAP)
 
-        def commit(_: Completion) -> None:
+        def commit(answer: Completion) -> None:
             if tee.chunks is None:
                 _miss(f"a stream is longer than {STREAM_CAP // 1024**2} MiB")
                 return
             whole = HTTPResponse(response.status, response.headers, source=Replay(tee.chunks))
-            self._store_and_record(asked, use, whole)
+            self._store_and_record(asked, use, whole, answer)
 
         self._attempt.on_commit(commit)
         return HTTPResponse(response.status, response.headers, source=tee)
 
-    def _store_and_record(self, asked: _Asked, use: Use | None, response: Any) -> None:
-        if use and self._open is not None and asked.key is not None:
-            value = None if self._repeats_secret(response) else encode(response)
+    def _store_and_record(
+        self, asked: Asked, use: Use | None, response: Any, answer: Completion
+    ) -> bool:
+        """Store and record a validated response; whether it belongs in the cache."""
+        wanted = self._attempt.call.options.cache is True or not says_nothing(answer)
+        if wanted and use and self._open is not None and asked.key is not None:
+            value = None if self._repeats_secret(response) else self._encode(response)
             if value is not None:
                 self._open().put(asked.key, value)
         self._record(asked, response)
+        return wanted
 
-    def _record(self, asked: _Asked, response: Any) -> None:
+    def _encode(self, response: Any) -> bytes | None:
+        return encode(response, self._attempt.call.info.headers)
+
+    def _record(self, asked: Asked, response: Any) -> None:
         active = recorders()
         if not active or asked.request is None:
             return
@@ -283,7 +282,7 @@ class _CachedAttempt:
             _miss("a key or a token stands in what was asked or answered")
             return
         try:
-            written = to_json(response)
+            written = to_json(response, self._attempt.call.info.headers)
         except InputError as error:
             _miss(str(error))
             return
@@ -296,13 +295,14 @@ class _CachedAttempt:
         if isinstance(response, HTTPResponse):
             source = response.source
             body = b"".join(source.chunks) if isinstance(source, Replay) else response.body
-            parts = [*more, stored_headers(response.headers), str(body, "utf-8", "replace")]
+            headers = stored_headers(response.headers, self._attempt.call.info.headers)
+            parts = [*more, headers, str(body, "utf-8", "replace")]
         text = " ".join(each if isinstance(each, str) else repr(each) for each in parts)
         return holds_secret(text, self._attempt.call.all_secrets())
 
     # -- single-flight -------------------------------------------------------------------------
 
-    def _share(self, asked: _Asked, store: AnyStore, key: Key) -> Flow[Any]:
+    def _share(self, asked: Asked, store: AnyStore, key: Key) -> Flow[Any]:
         """Send the request, unless the same request is under way; then wait for its response."""
         # Only among calls of one account: a failure, unlike an answer, concerns the account.
         headers = frozenset(getattr(asked.exchange, "headers", {}).items())
@@ -321,7 +321,7 @@ class _CachedAttempt:
                 continue
             return (yield from self._follow(asked, result))
 
-    def _follow(self, asked: _Asked, result: Result) -> Flow[Any]:
+    def _follow(self, asked: Asked, result: Result) -> Flow[Any]:
         if result.error is not None:
             raise copy(result.error)
         if result.alone:
@@ -329,11 +329,13 @@ class _CachedAttempt:
         response = result.response
         if not isinstance(response, HTTPResponse) and result.encoded is not None:
             response = decode(result.encoded)  # each call gets an object of its own
-        if not result.stored and _is_good(response):
-            self._attempt.on_commit(lambda _: self._store_and_record(asked, "share", response))
+        if not result.stored and is_good(response):
+            self._attempt.on_commit(
+                lambda answer: self._store_and_record(asked, "share", response, answer)
+            )
         return self._answer_from_store(asked, response)
 
-    def _lead(self, asked: _Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
+    def _lead(self, asked: Asked, store: AnyStore, key: Key, flight: Flight) -> Flow[Any]:
         """Send the request for all calls that join, and give them the result."""
         # It may have been stored since this call looked first.
         response = self._look_up(store, asked.exchange, key, "share")
@@ -345,18 +347,17 @@ class _CachedAttempt:
         except Exception as error:
             flight.done(self._judge(error))
             raise
-        if not _is_good(response):
+        if not is_good(response):
             flight.done(Result(response, alone=response.status in _KEY_STATUSES))
             return response
-        result = flight.result = Result(response, encode(response))
+        result = flight.result = Result(response, self._encode(response))
         if result.encoded is None:
             flight.done(Result(alone=True))
-            self._attempt.on_commit(lambda _: self._record(asked, response))
-            return response
+            return self._watched(asked, "share", response)
 
-        def commit(_: Completion) -> None:
-            self._store_and_record(asked, "share", response)
-            flight.done(result._replace(stored=True))
+        def commit(answer: Completion) -> None:
+            stored = self._store_and_record(asked, "share", response, answer)
+            flight.done(result._replace(stored=stored))
 
         self._attempt.on_commit(commit)
         return response
@@ -368,44 +369,6 @@ class _CachedAttempt:
         if isinstance(error, RequestTimeoutError) and self._attempt.call.deadline.expired:
             return NO_RESULT
         return Result(error=error)
-
-
-class _Tee:
-    """A stream's source that keeps a copy of its bytes, up to STREAM_CAP."""
-
-    __slots__ = ("_size", "_source", "chunks")
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._size = 0
-        self.chunks: list[bytes] | None = []
-
-    def read(self) -> Flow[bytes]:
-        """The next bytes, b"" at the end."""
-        chunk = yield from self._source.read()
-        if self.chunks is not None:
-            self._size += len(chunk)
-            if self._size > STREAM_CAP:
-                self.chunks = None
-            else:
-                self.chunks.append(chunk)
-        return chunk
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._source.close()
-
-
-def _is_repeatable(exchange: Exchange, params: Mapping[str, Any]) -> bool:
-    """Whether the same answer is to be expected again: temperature 0, or a seed."""
-    if params.get("temperature") == 0 or params.get("seed") is not None:
-        return True
-    body = exchange.json if isinstance(exchange, HTTPRequest) else None
-    return isinstance(body, dict) and (body.get("temperature") == 0 or body.get("seed") is not None)
-
-
-def _is_good(response: Any) -> bool:
-    return not isinstance(response, HTTPResponse) or 200 <= response.status <= 299
 
 
 def _miss(reason: str) -> None:

@@ -17,12 +17,13 @@ from .._base.masking import Plain, words
 from .._drive.cancel import Deadline
 from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError
-from ..types import Completion, Exchange, Flow, Options
+from ..types import Completion, CompletionWarning, Exchange, Flow, Info, Kept, Options
 
 if TYPE_CHECKING:
+    from .._call.adapt import Fit
     from .._call.endpoint import Endpoint
 
-__all__ = ["Attempt", "Call", "EffectLayer", "Kind", "Send", "Step"]
+__all__ = ["Attempt", "Call", "EffectLayer", "Kind", "Send", "Step", "Stretch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,16 @@ class Kind:
 class Call:
     """What is known of one call while it runs; every layer may read it.
 
-    A fallback sets anew who is asked: ``provider``, ``options`` and ``endpoint``.
+    A fallback sets anew who is asked, and what: ``provider``, ``options``, ``endpoint``, ``info``
+    and ``fit``.
 
     Attributes:
         kind: What kind of call it is.
         provider: The provider's name.
         options: The core options, those of the call merged over those of the LM.
         endpoint: Where its requests go and as whom.
+        info: What the model can do.
+        fit: What is asked in another way, so that the model takes it; None if nothing is.
         deadline: Shared by all attempts, waits and fallbacks of the call.
         attempts: How many attempts have begun.
         emitted: How many pieces have been handed to the user.
@@ -86,6 +90,8 @@ class Call:
     options: Options
     endpoint: Endpoint = field(repr=False)
     deadline: Deadline
+    info: Info = field(default_factory=Info, repr=False)
+    fit: Fit | None = field(default=None, repr=False)
     attempts: int = 0
     emitted: int = 0
     started: float = field(default_factory=monotonic)
@@ -119,22 +125,33 @@ class Attempt:
 
     Attributes:
         call: The call that it belongs to.
-        request: What is asked; its timeout is what is left.
+        request: What is asked, as the user asked it; its timeout is what is left.
+        given: The same as the plugin is given it: its own, without what is not meant for it.
+        warnings: What the core has to tell of it, for the completion.
         pieces: The texts of choice 0 that it has handed to the user.
+        has_sent: Whether the plugin has asked for an exchange.
+        origin: What answered its latest exchange: "store" or "wire"; "" before the first.
     """
 
-    __slots__ = ("_commits", "_exits", "_failures", "call", "pieces", "request")
+    __slots__ = (
+        "_commits", "_exits", "_failures", "call", "given", "has_sent", "origin", "pieces",
+        "request", "warnings",
+    )  # fmt: skip
 
     def __init__(self, call: Call, request: Any) -> None:
         self.call = call
         self.request = request
+        self.given = request
+        self.warnings: list[CompletionWarning] = []
         self.pieces: list[str] = []
-        self._commits: list[Callable[[Any], None]] = []
+        self.has_sent = False
+        self.origin = ""
+        self._commits: list[Callable[[Any], object]] = []
         self._exits: list[Callable[[], None]] = []
         self._failures: list[Callable[[LMGatewayError], bool]] = []
         call.current_attempt = self
 
-    def on_commit(self, action: Callable[[Any], None]) -> None:
+    def on_commit(self, action: Callable[[Any], object]) -> None:
         """Run with the answer once that has been validated, before the exits."""
         self._commits.append(action)
 
@@ -185,7 +202,21 @@ class Attempt:
 Send: TypeAlias = Callable[[Exchange], Flow[Any]]
 """Sends an exchange: HTTPRequest -> HTTPResponse, Blocking -> what its function returned."""
 
+
+@dataclass(frozen=True, slots=True)
+class Stretch(Kept):
+    """A flow that is kept as one exchange, on its way through the layers.
+
+    Attributes:
+        run: Runs the flow; its exchanges go out by the ``Send`` that it is given.
+    """
+
+    run: Callable[[Send], Flow[Any]] = field(repr=False)
+
+
 EffectLayer: TypeAlias = Callable[[Send, Attempt], Send]
+"""Wraps the next send. One that gives a send with a true attribute ``keeps`` is handed a Stretch as
+a whole; any other sees the exchanges in it."""
 
 Step: TypeAlias = Callable[[Any], Flow[Any]]
 """Answers a request of any kind: one attempt, or all that a layer makes of one."""

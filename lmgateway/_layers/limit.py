@@ -15,7 +15,7 @@ from .._base.values import shown
 from .._drive.cancel import Deadline
 from .._drive.futures import LockFreeFuture
 from ..errors import InvalidSettingError, LMGatewayError, RequestTimeoutError
-from ..types import Blocking, Completion, Exchange, Flow, Sleep, Source, Wait
+from ..types import Blocking, Completion, Exchange, Flow, HTTPRequest, Sleep, Source, Wait
 from .context import Attempt, EffectLayer, Send
 from .permits import Permit, RateLimiter, Reservation, Semaphore
 
@@ -123,6 +123,8 @@ class _Limited:
             attempt.on_commit(self._correct)
 
     def __call__(self, exchange: Exchange) -> Flow[Any]:
+        if type(exchange) is HTTPRequest and not exchange.keep:
+            return (yield from self.send(exchange))  # a poll; what it asks after was charged
         permit = self._permit()
         try:
             if permit is not None and permit.granted is not None:

@@ -44,9 +44,10 @@ class Flight:
         future: Its result.
         result: What counts as its result if the leader leaves and says nothing.
         owner: ``threading.get_ident()`` of its leader.
+        leader: What leads it, where that could come to wait for itself; None if it cannot.
     """
 
-    __slots__ = ("_key", "_results", "future", "owner", "result")
+    __slots__ = ("_key", "_results", "future", "leader", "owner", "result")
 
     def __init__(self, key: Hashable) -> None:
         self._key = key
@@ -54,6 +55,7 @@ class Flight:
         self.future: LockFreeFuture[Result] = LockFreeFuture()
         self.result = NO_RESULT
         self.owner = get_ident()
+        self.leader: object = None
 
     def done(self, result: Result | None = None) -> None:
         """End the flight; only the first result counts, and a second call ends what is left to do.

@@ -13,9 +13,10 @@ __all__ = ["lmgateway_complete", "lmgateway_info", "lmgateway_stream"]
 
 @hookimpl
 def lmgateway_info() -> Info:
-    """Conversations, a system text (which it ignores), n and max_tokens."""
+    """Conversations, a system text and tools' results (which it ignores), n and max_tokens."""
     return Info(
-        capabilities=frozenset({"messages", "system"}),
+        api=2,
+        capabilities=frozenset({"messages", "system", "tools"}),
         params=frozenset({"n", "max_tokens", "temperature", "seed", "stop"}),
         default_model="echo",
     )

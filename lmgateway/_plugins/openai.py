@@ -66,7 +66,8 @@ def lmgateway_settings() -> type[Settings]:
 def lmgateway_info() -> Info:
     """All capabilities and parameters; the endpoint and the dialect decide later about each."""
     return Info(
-        capabilities=frozenset({"messages", "images", "system", "schema"}),
+        api=2,
+        capabilities=wire.CAPABILITIES,
         params=wire.OPENAI.params | wire.VLLM.params,
     )
 

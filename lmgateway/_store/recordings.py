@@ -7,8 +7,10 @@ A line holds what was asked (without host, headers or secret) and what was answe
      "response": {"status": 200, "headers": {"content-type": "application/json"}, "json": {...}}}
 
 A body that is not JSON stands under ``text`` or ``base64``, the pieces of a stream under
-``chunks``. A file is read when it is first used, and again when it was changed. A last line
-without a line end is one that another process is still writing; it does not count yet.
+``chunks``. Of a request's body that is no JSON there is a digest (``content``, ``form``). What a
+flow has kept as one is asked for by its key (``kept``). A file is read when it is first used, and
+again when it was changed. A last line without a line end is one that another process is still
+writing; it does not count yet.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import json
 import os
 from base64 import b64decode, b64encode
 from codecs import getincrementaldecoder
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from errno import EINVAL
 from functools import lru_cache
 from threading import Lock
@@ -179,7 +181,7 @@ def _read_entry(line: bytes) -> tuple[bytes, Any, dict[str, JSON]] | None:
     entry = json.loads(line)
     request, response = entry["request"], from_json(entry["response"])
     key = identify(request)
-    in_place = isinstance(response, HTTPResponse) or "blocking" in request
+    in_place = isinstance(response, HTTPResponse) or "blocking" in request or "kept" in request
     return (key.request, response, request) if key is not None and in_place else None
 
 
@@ -220,11 +222,12 @@ def open_recording(path: str) -> Recording:
     return Recording(path)
 
 
-def to_json(response: Any) -> dict[str, JSON]:
+def to_json(response: Any, deciding: Iterable[str] = frozenset()) -> dict[str, JSON]:
     """The response of an exchange as JSON for people to read; ``from_json`` reads it back.
 
     Args:
         response: What ``encode`` takes as well.
+        deciding: Names of response headers to write beside the usual ones.
 
     Raises:
         InputError: It is something else.
@@ -236,7 +239,8 @@ def to_json(response: Any) -> dict[str, JSON]:
             kind = type(response).__name__
             raise InputError(f"what work in the process returned ({kind}) JSON does not give back")
         return {"value": response}
-    head: dict[str, JSON] = {"status": response.status, "headers": stored_headers(response.headers)}
+    headers = stored_headers(response.headers, deciding)
+    head: dict[str, JSON] = {"status": response.status, "headers": headers}
     if isinstance(response.source, Replay):
         return {**head, "chunks": _split_text(response.source.chunks)}
     try:

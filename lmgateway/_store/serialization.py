@@ -10,7 +10,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from ..types import JSON, Exchange, Flow, Headers, HTTPRequest, HTTPResponse
+from ..types import JSON, Exchange, Flow, Headers, HTTPRequest, HTTPResponse, Kept
 
 __all__ = [
     "Key",
@@ -47,6 +47,9 @@ _SECRET_HEADER = re.compile(
     re.I,
 )
 
+# A replay would tell the limits of long ago.
+_OF_THE_MOMENT = re.compile(r"rate-?limit|retry-after", re.I)
+
 
 class Key(NamedTuple):
     """The key of a stored answer.
@@ -63,20 +66,51 @@ class Key(NamedTuple):
 def describe(exchange: Exchange, *, provider: str, sample: int) -> dict[str, JSON] | None:
     """The request as plain JSON, without host and secrets; None if it is not to be stored.
 
-    Only POST requests and Blocking calls with a key are stored. Of the headers, those that the
-    provider names in ``vary`` are part of it.
+    Stored are POST requests, Blocking calls with a key, and what is ``kept``. Any other method
+    asks for the state of something (GET), or changes it without an answer of a model. Of the
+    headers, those that the provider names in ``vary`` are part of the request. What version 0.1
+    did not know is in it only if it is set, so that what was stored then is still found.
     """
     if isinstance(exchange, HTTPRequest):
-        if exchange.method != "POST":
+        if exchange.method != "POST" or not exchange.keep:
             return None
         asked = {"method": "POST", "path": exchange.path, "body": exchange.json}
+        if exchange.query:
+            asked |= _describe_query(exchange.query)
+        if exchange.content is not None:
+            asked["content"] = f"sha256 {sha256(exchange.content).hexdigest()}"
+        if exchange.form is not None:
+            asked["form"] = _digest_form(exchange.form)
         if exchange.vary and (headers := shaping(exchange.headers, exchange.vary)):
             asked["headers"] = headers
     elif exchange.key is None:
         return None
     else:
-        asked = {"blocking": exchange.key}
+        asked = {"kept" if isinstance(exchange, Kept) else "blocking": exchange.key}
     return {"provider": provider, "sample": sample, "stream": exchange.stream, **asked}
+
+
+def _describe_query(query: Mapping[str, JSON]) -> dict[str, JSON]:
+    """The query as pairs, in the order in which it is sent: a service may heed that."""
+    pairs = [[name, value] for name, value in query.items() if value is not None]
+    return {"query": pairs} if pairs else {}
+
+
+def _digest_form(form: Mapping[str, Any]) -> JSON:
+    """The digest of a form; the form itself if it cannot be sent, which makes no key."""
+    try:
+        fields = _canonical([[name, _digestible(value)] for name, value in form.items()])
+    except (TypeError, ValueError, RecursionError):
+        return form
+    return f"sha256 {sha256(fields.encode()).hexdigest()}"
+
+
+def _digestible(value: Any) -> JSON:
+    if isinstance(value, bytes):
+        return {"sha256": sha256(value).hexdigest()}
+    if isinstance(value, (list, tuple)):
+        return [_digestible(each) for each in value]
+    return value
 
 
 def identify(description: Mapping[str, JSON], base_url: str | None = None) -> Key | None:
@@ -125,25 +159,40 @@ def _digest_base(base_url: str | None) -> bytes | None:
     return None if base_url is None else sha256(base_url.rstrip("/").encode()).digest()[:16]
 
 
-def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The response headers that cache and recordings store; others may hold a cookie or token."""
+def stored_headers(
+    headers: Mapping[str, str], deciding: Iterable[str] = frozenset()
+) -> dict[str, str]:
+    """The response headers that cache and recordings store; others may hold a cookie or token.
+
+    Args:
+        headers: Of a response, their names in lower case.
+        deciding: Names of further ones, in any case, by which the provider decides something
+            (``Info.headers``). One that may hold a secret is not stored all the same, nor one
+            that tells of the service's limits.
+    """
+    meant = {
+        name
+        for name in map(str.lower, deciding)
+        if not (is_secret_header(name) or _OF_THE_MOMENT.search(name))
+    }
     return {
         name: value
         for name, value in headers.items()
-        if name == "content-type" or name.endswith("request-id")
+        if name == "content-type" or name.endswith("request-id") or name in meant
     }
 
 
-def encode(response: Any) -> bytes | None:
+def encode(response: Any, deciding: Iterable[str] = frozenset()) -> bytes | None:
     """The response of an exchange as bytes; None if it cannot be stored.
 
     Args:
         response: An HTTPResponse that came whole or whose source is a Replay, bytes, or JSON that
             survives being written and read.
+        deciding: See ``stored_headers``.
     """
     head: dict[str, JSON]
     if isinstance(response, HTTPResponse):
-        head = {"status": response.status, "headers": stored_headers(response.headers)}
+        head = {"status": response.status, "headers": stored_headers(response.headers, deciding)}
         body: bytes | None = response.body
         if isinstance(response.source, Replay):
             head["chunks"] = [len(chunk) for chunk in response.source.chunks]

@@ -19,7 +19,7 @@ from ..types import HTTPRequest, HTTPResponse
 from . import errors
 from .aiohttp_pool import Connector, Destination, Reply
 from .decoding import DecodingError
-from .protocols import BodySource, TransportOptions, is_event_stream
+from .protocols import BodySource, TransportOptions
 from .trust import tls_context
 
 __all__ = ["AiohttpTransport"]
@@ -102,7 +102,7 @@ class AiohttpTransport:
             raise errors.not_http("the transfer coding is neither chunked nor identity")
         if 300 <= status < 400:
             raise errors.redirected(status, headers.get("Location", ""), request.url)
-        if request.stream and status < 300 and is_event_stream(headers):
+        if request.stream and status < 300:
             body = _Body(request, reply, self.options)
             return HTTPResponse(status, headers, source=BodySource(body))
         return HTTPResponse(status, headers, await self._whole(reply, deadline))

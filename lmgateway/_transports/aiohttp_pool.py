@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -16,7 +16,6 @@ import aiohttp
 from aiohttp import BasicAuth, ClientRequest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.hdrs import HOST
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
@@ -24,10 +23,10 @@ from .._drive.futures import result_of
 from .._drive.workers import Workers
 from ..types import HTTPRequest
 from . import errors
-from .checks import check_base_url, check_headers, check_method, encode
-from .decoding import ACCEPT_ENCODING, Decoder, decoder_for
+from .decoding import Decoder, decoder_for
 from .silence import AT_LEAST, acknowledge, watch
 from .trust import proxy_for
+from .urls import place_of
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -43,10 +42,6 @@ DESTINATIONS = 1024
 
 _PROBE = b"HTTP/1.1 100 probe\r\n\r\n"
 _BEGINNINGS = (b"H", b"HT", b"HTT", b"HTTP")
-
-_AIOHTTP_HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": "lmgateway"}
-_OF_THE_BODY = ("content-type", "content-length", "transfer-encoding")
-_WITH_BODY = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 
 _resolvers = Workers(32)
 
@@ -107,7 +102,7 @@ class _Wire(ResponseHandler):
 
 
 class Destination:
-    """One URL: how the connections of one event loop reach it, and what goes there.
+    """One base URL: how the connections of one event loop reach it, and what goes there.
 
     Attributes:
         request: What aiohttp's connector asks for host, port, TLS and proxy. It is never sent.
@@ -118,50 +113,26 @@ class Destination:
         ConfigError: The environment names a proxy that cannot be used.
     """
 
-    __slots__ = ("_latest", "_own", "_target", "proxy", "request")
+    __slots__ = ("_own", "_prefix", "proxy", "request")
 
-    def __init__(self, request: HTTPRequest, loop: asyncio.AbstractEventLoop) -> None:
-        check_base_url(request.base_url or "")
-        url = URL(request.url)
-        proxy = proxy_for(request.url)
+    def __init__(self, base_url: str, loop: asyncio.AbstractEventLoop) -> None:
+        there = place_of(base_url)
+        url, proxy = URL(there.origin), proxy_for(there.url)
         self.request = ClientRequest("GET", url, proxy=URL(proxy) if proxy else None, loop=loop)
         self.proxy = None if proxy is None else errors.host_and_port(proxy)
         direct = proxy is None or self.request.is_ssl()  # else the proxy must hear the whole URL
-        self._target = self.request.url.raw_path_qs if direct else str(self.request.url)
-        self._own = {"Host": self.request.headers[HOST]}
+        self._prefix = there.prefix if direct else there.url
+        self._own: dict[str, str] = {}
         if not direct and (who := BasicAuth.from_url(URL(proxy or ""))) is not None:
             self._own["Proxy-Authorization"] = who.encode()
-        self._latest: tuple[str, Mapping[str, str], bytes] | None = None
 
     def message(self, request: HTTPRequest) -> bytes:
-        """The whole request as it goes over the wire.
-
-        Raises InputError for a method, a header or a body that cannot be sent.
-        """
-        head = self._head(request.method, request.headers)
-        if request.json is None:
-            # RFC 9110, 8.6: who sends none where one is expected says so.
-            silent = request.method in ("GET", "HEAD", "DELETE", "OPTIONS")
-            return head + (b"\r\n" if silent else b"Content-Length: 0\r\n\r\n")
-        body = encode(request.json)
-        return _WITH_BODY % (head, len(body), body)
-
-    def _head(self, method: str, headers: Mapping[str, str]) -> bytes:
-        """The request line and the headers, without those that describe the body."""
-        latest = self._latest
-        if latest is not None and latest[0] == method and latest[1] == headers:
-            return latest[2]  # nearly always: neither the key nor anything else has changed
-        check_method(method)
-        check_headers(headers)
-        fields = {
-            name.lower(): f"{name}: {value}"
-            for name, value in [*_AIOHTTP_HEADERS.items(), *self._own.items(), *headers.items()]
-            if name.lower() not in _OF_THE_BODY
-        }
-        lines = [f"{method} {self._target} HTTP/1.1", *fields.values()]
-        head = ("\r\n".join(lines) + "\r\n").encode("ascii")
-        self._latest = method, dict(headers), head
-        return head
+        """The whole request as it goes over the wire, byte for byte."""
+        headers = {**request.headers, **self._own} if self._own else request.headers
+        lines = "\r\n".join(map(": ".join, headers.items()))
+        first = f"{request.method} {self._prefix}{request.path} HTTP/1.1"
+        head = f"{first}\r\n{lines}\r\n\r\n".encode("latin-1")
+        return head + request.content if request.content else head
 
 
 class Reply:
@@ -252,10 +223,10 @@ class Connector(aiohttp.TCPConnector):
 
     def destination(self, request: HTTPRequest) -> Destination:
         """The destination of a request; raises InputError or ConfigError if there is none."""
-        url = request.url
+        url = request.base_url or ""
         found = self._destinations.get(url)
         if found is None:
-            found = Destination(request, self._loop)
+            found = Destination(url, self._loop)
             if len(self._destinations) >= DESTINATIONS:
                 self._destinations.clear()
             self._destinations[url] = found

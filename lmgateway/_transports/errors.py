@@ -7,7 +7,14 @@ import ssl
 from urllib.parse import urljoin, urlsplit
 
 from .._drive.cancel import Deadline
-from ..errors import APIError, ConnectionFailedError, RequestTimeoutError, api_error, excerpt
+from ..errors import (
+    APIError,
+    ConnectionFailedError,
+    RequestTimeoutError,
+    api_error,
+    excerpt,
+    too_large,
+)
 
 __all__ = [
     "broke",
@@ -137,15 +144,6 @@ def stalled(seconds: float) -> RequestTimeoutError:
     """The error for the idle timeout, which ran out between two pieces of a body."""
     error = RequestTimeoutError(f"nothing arrived for {seconds:g} s (idle_timeout)")
     error.retryable = True
-    return error
-
-
-def too_large(limit: int, status: int) -> APIError:
-    """The error for a body of more bytes than ``limit``, counted after decompression."""
-    error = api_error(
-        status, f"the answer is larger than {limit} bytes (max_body) and was not read"
-    )
-    error.retryable = False
     return error
 
 

@@ -1,6 +1,8 @@
 """What a transport is: it turns an HTTPRequest into an HTTPResponse, blocking or awaiting.
 
-A transport is given a request whose ``base_url`` is set and whose ``auth`` has become headers. It
+A transport is given a request that is final: its ``base_url`` is set, its ``path`` is written with
+the query, ``headers`` are all that are sent, ``content`` is the body, and ``auth`` has become
+headers. It sends these byte for byte, and looks at nothing else. It
 knows nothing of providers, retries or caches. Whatever goes wrong is raised as a
 ``TransportError``, or as an ``APIError`` if there is an answer that must not be followed or read
 to its end: a redirect, or a body over the cap.
@@ -77,7 +79,7 @@ class Transport(Protocol):
         """Send a request and return its answer, within the deadline.
 
         An answer is returned whatever its status, with its whole body. If ``stream=True`` asked
-        for an event stream and one comes (2xx), the body is a ``BodySource`` instead.
+        for a stream, the body of a 2xx is a ``BodySource`` instead.
         """
 
     def close(self) -> None:

@@ -26,9 +26,8 @@ from .._drive.cancel import Deadline
 from ..errors import OUT_OF_STACK, ConnectionFailedError, LMGatewayError, RequestTimeoutError
 from ..types import HTTPRequest, HTTPResponse
 from . import errors
-from .checks import check_headers, check_method, encode
-from .decoding import ACCEPT_ENCODING, PIECE, Decoder, DecodingError, decoder_for
-from .protocols import BodySource, TransportOptions, is_event_stream
+from .decoding import PIECE, Decoder, DecodingError, decoder_for
+from .protocols import BodySource, TransportOptions
 from .trust import tls_context
 from .urllib3_pool import Target, find_target
 from .watchdog import IDLE, InFlight, set_current
@@ -36,11 +35,17 @@ from .watchdog import IDLE, InFlight, set_current
 __all__ = ["RequestsTransport"]
 
 TARGETS = 1024  # services whose pools are kept
-_BLOCKING_HEADERS = {
-    "Accept": "*/*",
-    "Accept-Encoding": ACCEPT_ENCODING,
-    "Connection": "keep-alive",
-}
+
+
+class _Headers(CaseInsensitiveDict[str]):
+    """Headers as requests has them, made and listed more quickly."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self._store = {name.lower(): (name, value) for name, value in given.items()}
+
+    def items(self) -> Any:
+        """Pairs of name and value."""
+        return self._store.values()
 
 
 class _Prepared(PreparedRequest):
@@ -60,8 +65,8 @@ class _Adapter(HTTPAdapter):
         """The pool's TLS context verifies."""
 
     def request_url(self, request: Any, proxies: Any) -> str:
-        line: str = request.line
-        return line
+        root: str = request.target.root
+        return root
 
     def build_response(self, req: Any, resp: Any) -> Response:
         response = Response()
@@ -93,19 +98,18 @@ class RequestsTransport:
         self._adapter = _Adapter()
         self._targets: dict[str, Target] = {}
         self._context: Any = None
-        self._latest: tuple[Mapping[str, str], CaseInsensitiveDict[str]] = {}, _checked({})
 
     def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
         """Send a request and return its answer, the body whole unless it is a stream.
 
         Raises:
-            InputError: The URL, a header or the body cannot be sent.
+            InputError: The base URL cannot be used.
             ConnectionFailedError: No complete answer; retryable where another attempt may help.
             RequestTimeoutError: The deadline or the idle timeout ran out.
             APIError: A redirect, or a body that is too large or cannot be decompressed.
         """
         target = self._target(request.base_url or "")
-        prepared = self._prepare(request, target)
+        prepared = _prepared(request, target)
         try:
             response, in_flight = self._begin(prepared, deadline)
             body = _Body(response.raw, in_flight, target, self._options)
@@ -139,34 +143,12 @@ class RequestsTransport:
                 self._targets[base_url] = target
         return target
 
-    def _prepare(self, request: HTTPRequest, target: Target) -> _Prepared:
-        check_method(request.method)
-        prepared = _Prepared()
-        prepared.target = target
-        prepared.method = request.method
-        prepared.url = target.url_of(request.path)
-        prepared.line = target.line_of(request.path)
-        prepared.headers = headers = self._headers(request.headers)
-        if request.json is not None:
-            prepared.body = body = encode(request.json)
-            headers["Content-Type"] = "application/json"
-            headers["Content-Length"] = str(len(body))
-        return prepared
-
-    def _headers(self, given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
-        """The headers of one request; no other request shares this object."""
-        latest, checked = self._latest
-        if given != latest:  # seldom: neither the key nor anything else changes
-            checked = _checked(given)
-            self._latest = dict(given), checked
-        headers: Any = CaseInsensitiveDict()
-        headers._store = checked._store.copy()  # type: ignore[attr-defined]  # its own is slow
-        return headers  # type: ignore[no-any-return]
-
     def _begin(self, prepared: _Prepared, deadline: Deadline) -> tuple[Response, InFlight]:
         """Send it and read the head of the answer; once more if a kept connection was closed."""
         for fresh in (False, True):
-            in_flight = InFlight(deadline, self._options.connect_timeout, fresh=fresh)
+            in_flight = InFlight(
+                deadline, self._options.connect_timeout, fresh=fresh, line=prepared.line
+            )
             deadline.on_cancel(in_flight.abort)
             response = self._try(prepared, in_flight)
             if response is not None:
@@ -204,7 +186,7 @@ class RequestsTransport:
             raise errors.redirected(status, location, target.url).locate(host=target.place)
         if status == 407 and target.in_full:
             raise errors.proxy_refused(407, target.proxy).locate(host=target.place)
-        if request.stream and 200 <= status <= 299 and is_event_stream(response.headers):
+        if request.stream and 200 <= status <= 299:
             return HTTPResponse(status, headers, source=BodySource(body))
         return HTTPResponse(status, headers, body.read_whole(self._options.max_body))
 
@@ -336,12 +318,15 @@ def _decompressed(raw: Any, in_flight: InFlight, idle_timeout: float | None) -> 
         decoder.finish()
 
 
-def _checked(given: Mapping[str, str]) -> CaseInsensitiveDict[str]:
-    """Our headers and the given ones; raises InputError for one that cannot be sent."""
-    check_headers(given, latin_1=True)
-    headers = CaseInsensitiveDict(_BLOCKING_HEADERS)
-    headers.update(given)
-    return headers
+def _prepared(request: HTTPRequest, target: Target) -> _Prepared:
+    prepared = _Prepared()
+    prepared.target = target
+    prepared.method = request.method
+    prepared.url = target.url + request.path
+    prepared.line = target.prefix + request.path
+    prepared.headers = _Headers(request.headers)
+    prepared.body = request.content
+    return prepared
 
 
 def _is_lost_connection(error: BaseException) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import re
 import socket
 import ssl
 import threading
@@ -15,21 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import ref
 
-from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
-from requests.exceptions import RequestException
-from requests.utils import requote_uri
 from urllib3 import PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from .._drive.futures import start
-from ..errors import InputError
-from .checks import check_base_url
 from .errors import host_and_port
 from .http_client import StrictResponse
 from .silence import acknowledge, is_silent
 from .trust import proxy_for, tls_context
+from .urls import place_of
 from .watchdog import CONNECT, LONGEST_WAIT, Guard, InFlight, current
 
 __all__ = ["Target", "find_target"]
@@ -38,8 +33,6 @@ IDLE_CONNECTIONS = 512
 """Connections to one host that are kept for reuse; any number may be in use."""
 
 ONE_PACKET = 64 * 1024  # bytes; a larger body is not worth the copy
-
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~:@!$&'()*+,;=?-]*")
 
 # A model may think for minutes without a byte, and routers on the way forget silent connections.
 KEEP_ALIVE = [
@@ -133,10 +126,11 @@ class Watched:
         self._socket = sock.dup()
         return sock
 
-    def request(self, *args: Any, **options: Any) -> None:
+    def request(self, method: str, url: str, *args: Any, **options: Any) -> None:
         """Send a request; its limits hold until it lets go of the connection."""
         in_flight = current.in_flight
         assert in_flight is not None
+        url = in_flight.line or url  # urllib3 has normalised its own
         if self.sock is not None:  # else connect() is called from within
             in_flight.take(self)
             in_flight.reused = self._used
@@ -144,7 +138,7 @@ class Watched:
         self._unsent = []
         self.asked_at = monotonic()
         try:
-            super().request(*args, **options)  # type: ignore[misc]
+            super().request(method, url, *args, **options)  # type: ignore[misc]
             self._flush()
         finally:
             self._unsent = None
@@ -307,11 +301,13 @@ class Target(NamedTuple):
     """One service as it is reached from here, found once and then kept.
 
     Attributes:
-        url: The base URL, quoted, without a trailing slash.
-        prefix: What its path contributes to the path of a request.
+        url: The base URL as it is sent, without a trailing slash.
+        prefix: What stands before a path in the request line: a plain HTTP proxy wants the URL.
         place: ``host:port``, for messages.
         proxy: ``host:port`` of the proxy on the way there, or None.
-        in_full: Whether the request line names the whole URL, as a plain HTTP proxy wants it.
+        in_full: Whether the request line names the whole URL.
+        root: What urllib3 is told to ask for, which reads a URL anew for each request. What is
+            really asked for is the request's own.
         pool: Connections to it.
     """
 
@@ -320,20 +316,8 @@ class Target(NamedTuple):
     place: str
     proxy: str | None
     in_full: bool
+    root: str
     pool: Any
-
-    def url_of(self, path: str) -> str:
-        """The URL of a path there."""
-        return self.url + _quoted(path)
-
-    def line_of(self, path: str) -> str:
-        """The same path as it goes into the request line."""
-        return (self.url if self.in_full else self.prefix) + _quoted(path)
-
-
-def _quoted(path: str) -> str:
-    """A path, perhaps with a query, in ASCII; what is quoted already stays as it is."""
-    return path if _PLAIN_PATH.fullmatch(path) else requote_uri(path).replace("#", "%23")
 
 
 def find_target(base_url: str, adapter: HTTPAdapter, context: ssl.SSLContext | None) -> Target:
@@ -348,9 +332,9 @@ def find_target(base_url: str, adapter: HTTPAdapter, context: ssl.SSLContext | N
         InputError: The URL cannot be reached by HTTP.
         ConfigError: The environment names a proxy that cannot be used.
     """
-    url = _canonical(base_url)
-    parts = urlsplit(url)
-    proxy = proxy_for(url)
+    there = place_of(base_url)
+    parts = urlsplit(there.origin)
+    proxy = proxy_for(there.url)
     manager = PoolManager(maxsize=IDLE_CONNECTIONS)
     if proxy is not None:
         secure = urlsplit(proxy).scheme == "https"
@@ -362,23 +346,13 @@ def find_target(base_url: str, adapter: HTTPAdapter, context: ssl.SSLContext | N
         )
     manager.pool_classes_by_scheme = _POOL_CLASSES
     tls = {"ssl_context": context, "cert_reqs": "CERT_REQUIRED"} if context is not None else {}
+    in_full = proxy is not None and parts.scheme == "http"
     return Target(
-        url=url,
-        prefix=parts.path.rstrip("/"),
-        place=host_and_port(url),
+        url=there.url,
+        prefix=there.url if in_full else there.prefix,
+        place=host_and_port(there.url),
         proxy=host_and_port(proxy) if proxy else None,
-        in_full=proxy is not None and parts.scheme == "http",
+        in_full=in_full,
+        root=there.origin + "/" if in_full else "/",
         pool=manager.connection_from_host(parts.hostname, parts.port, parts.scheme, tls),
     )
-
-
-def _canonical(base_url: str) -> str:
-    check_base_url(base_url)
-    prepared = PreparedRequest()
-    try:
-        # idna refuses a name with a part that is empty or too long.
-        (urlsplit(base_url).hostname or "").encode("idna")
-        prepared.prepare_url(base_url, None)
-    except (RequestException, ValueError):
-        raise InputError("the base URL is not a valid URL: check its host and port") from None
-    return (prepared.url or "").rstrip("/")

@@ -71,6 +71,7 @@ class InFlight:
         expired: The limit that ran out: "connect", "deadline" or "idle"; None if none did.
         aborted: It was given up by ``abort``.
         connection: The one that carries it; None before and after.
+        line: What its request line asks for, byte for byte; "" for what urllib3 is told.
     """
 
     __slots__ = (
@@ -83,11 +84,15 @@ class InFlight:
         "deadline",
         "expired",
         "fresh",
+        "line",
         "reused",
     )
 
-    def __init__(self, deadline: Deadline, connect_timeout: float, *, fresh: bool = False) -> None:
+    def __init__(
+        self, deadline: Deadline, connect_timeout: float, *, fresh: bool = False, line: str = ""
+    ) -> None:
         self.deadline = deadline
+        self.line = line
         self.connect_timeout = connect_timeout
         self.fresh = fresh
         self.reused = False

@@ -199,7 +199,7 @@ def _examine_secrets(spec: Spec) -> Iterator[Finding]:
         return
     for name in sorted(secret_fields(type(spec.settings.values))):
         value = getattr(spec.settings.values, name)
-        variable = spec.settings.variables[name]
+        variable = spec.settings.named(name)
         problem: LMGatewayError | None = None
         if isinstance(value, MissingSecret):
             problem = value.missing()
@@ -236,7 +236,7 @@ def _examine_call(lm: LM, spec: Spec) -> Iterator[Finding]:
 def _ask(lm: LM, spec: Spec) -> str:
     if not lm.model:
         return f"{len(lm.models())} models are listed; name one to try the key on it"
-    few: dict[str, Any] = {"max_tokens": 16} if "max_tokens" in spec.plugin.info.params else {}
+    few: dict[str, Any] = {"max_tokens": 16} if "max_tokens" in spec.info.params else {}
     try:
         completion = lm.complete("Say OK.", **few)
     except InvalidRequestError:
@@ -255,7 +255,8 @@ def _judged(lm: LM, spec: Spec, error: LMGatewayError) -> Finding:
         return Finding(False, "host", error.message, advice)
     if isinstance(error, (AuthenticationError, PermissionDeniedError, MissingCredentialError)):
         origin = settings.provenance.get("api_key") if settings else None
-        variable = settings.variables.get("api_key", "the key") if settings else "the key"
+        has_key = settings is not None and "api_key" in settings.variables
+        variable = settings.named("api_key") if settings and has_key else "the key"
         came = f"the key from {origin} was refused" if origin else "the request was refused"
         if origin is not None and origin.kind == "default":
             came = "a key is wanted, and none was sent"

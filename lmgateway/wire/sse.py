@@ -2,6 +2,9 @@
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation::
 
+    response = yield from opened(response)
+    if response.source is None:
+        ...  # a whole body: an answer, or an error
     decoder = Decoder()
     while events := (yield from decoder.read(response)):
         for event in events:
@@ -10,16 +13,78 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
-from ..errors import ResponseFormatError
-from ..types import Flow, HTTPResponse, read
+from ..errors import ResponseFormatError, too_large
+from ..types import Flow, HTTPResponse, Source, read, read_all
 
-__all__ = ["Decoder", "Event"]
+__all__ = ["Decoder", "Event", "opened"]
 
 _BOM = b"\xef\xbb\xbf"
 _LIMIT = 8 * 1024 * 1024
 _BETWEEN = b"\n\ndata: "
+_SPACE = b" \t\r\n"
+
+
+def opened(head: HTTPResponse) -> Flow[HTTPResponse]:
+    """Look at the first byte of an answer that was asked for as a stream, and tell what it is.
+
+    Some services answer a stream with JSON (an error, or all of the answer), some proxies with a
+    page of HTML, and some send events under another type. So the first byte that is no white
+    space decides: ``{``, ``[`` or ``<`` begins a whole body, whatever the type says.
+
+    Returns:
+        A response with a whole ``body``, and no source; or one whose source gives the stream from
+        its first byte, also if it is empty.
+
+    Raises:
+        ResponseFormatError: The body is larger than ``head.max_body``.
+    """
+    if head.source is None:
+        return head
+    begun: list[bytes] = []
+    size, start = 0, b""
+    while not start or _BOM.startswith(start):
+        piece = yield from read(head)
+        if not piece:
+            break
+        begun.append(piece)
+        start = (start + piece).lstrip(_SPACE)
+        if start.startswith(_BOM):
+            start = start[len(_BOM) :].lstrip(_SPACE)
+        size += len(piece)
+        if size > head.max_body and not start:
+            raise too_large(head.max_body, head.status)
+    rest = replace(head, source=_Begun(head.source, begun))
+    if not start.startswith((b"{", b"[", b"<")):
+        return rest
+    return replace(head, body=(yield from read_all(rest)), source=None)
+
+
+class _Begun:
+    """A source whose first pieces have been read already."""
+
+    __slots__ = ("_begun", "_source")
+
+    def __init__(self, source: Source, begun: Iterable[bytes]) -> None:
+        self._source = source
+        self._begun = deque(begun)
+
+    def read(self) -> Flow[bytes]:
+        """The next bytes, b"" at the end."""
+        return _at_once(self._begun.popleft()) if self._begun else self._source.read()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._source.close()
+
+
+def _at_once(piece: bytes) -> Flow[bytes]:
+    yield from ()
+    return piece
 
 
 class Event(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +12,22 @@ import pytest
 from pydantic import SecretStr
 from support.service import Service, Where, World, says
 
-from lmgateway import errors
+from lmgateway import errors, hookimpl
+from lmgateway._drive.loops import run
 from lmgateway._layers.cache import cache
 from lmgateway._store.recorder import record, replay
 from lmgateway._store.serialization import describe, identify, is_secret_header
-from lmgateway.types import Blocking, Exchange, Flow, HTTPRequest, Request, send
+from lmgateway.testing import lm_from
+from lmgateway.types import (
+    Blocking,
+    Exchange,
+    Flow,
+    HTTPRequest,
+    HTTPResponse,
+    Info,
+    Request,
+    send,
+)
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}], "temperature": 0}
 PATH = "/chat/completions"
@@ -53,6 +65,218 @@ def test_what_the_first_release_stored_is_found(
     assert key.request.hex() == digest
     wanted = "ba67de416ac7489efca687b83e611673" if base else ""
     assert (key.base or b"").hex() == wanted
+
+
+# -- the fields of a request ---------------------------------------------------------------------
+
+PLAIN: dict[str, Any] = {"json": BODY}
+CONTENT: dict[str, Any] = {"content": b"RIFF"}
+FORM: dict[str, Any] = {"form": {"model": "m", "file": ("a.wav", b"RIFF", "audio/wav")}}
+
+
+def key_of(method: str = "POST", path: str = PATH, **fields: Any) -> str | None:
+    exchange = HTTPRequest(method, None, path, **fields)
+    described = describe(exchange, provider="openai", sample=0)
+    key = identify(described, "https://one.example/v1") if described is not None else None
+    return None if key is None else key.request.hex()
+
+
+def first_key(body: Any, **more: Any) -> str:
+    """The digest as version 0.1 computed it, spelt out."""
+    asked = {
+        "body": body, "method": "POST", "path": PATH, "provider": "openai", "sample": 0,
+        "stream": False, **more,
+    }  # fmt: skip
+    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(b"lmgateway exchange 1\n" + text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({}, id="nothing more"),
+        pytest.param({"query": {}}, id="an empty query"),
+        pytest.param({"query": {"api-version": None}}, id="a query that is left out"),
+        pytest.param({"headers": {"X-A": "1"}}, id="a header"),
+        pytest.param({"headers": {"X-A": "1"}, "vary": ("x-b",)}, id="another header named"),
+        pytest.param({"content": None, "form": None, "keep": True}, id="the defaults"),
+        pytest.param({"auth": SecretStr(f"sk-{'0' * 20}")}, id="a key"),
+        pytest.param({"auth": lambda: {"X-Api-Key": "k"}}, id="an auth"),
+    ],
+)
+def test_what_is_not_set_leaves_the_key_of_the_first_release(fields: dict[str, Any]) -> None:
+    assert key_of(**PLAIN, **fields) == first_key(BODY)
+
+
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "as it is": PLAIN,
+    "path": {**PLAIN, "path": "/other"},
+    "a query in the path": {**PLAIN, "path": f"{PATH}?a=1"},
+    "json": {"json": {**BODY, "top_p": 1}},
+    "no body": {},
+    "stream": {**PLAIN, "stream": True},
+    "query": {**PLAIN, "query": {"a": "1"}},
+    "another value": {**PLAIN, "query": {"a": "2"}},
+    "another name": {**PLAIN, "query": {"b": "1"}},
+    "two values": {**PLAIN, "query": {"a": ["1", "2"]}},
+    "two names": {**PLAIN, "query": {"a": "1", "b": "2"}},
+    "two names the other way round": {**PLAIN, "query": {"b": "2", "a": "1"}},
+    "vary": {**PLAIN, "headers": {"X-A": "1"}, "vary": ("x-a",)},
+    "content": CONTENT,
+    "other content": {"content": b"RIFX"},
+    "content of no bytes": {"content": b""},
+    "form": FORM,
+    "an empty form": {"form": {}},
+    "another field": {"form": {**FORM["form"], "model": "n"}},
+    "bytes without a name": {"form": {"model": "m", "file": b"RIFF"}},
+    "the same as a text": {"form": {"model": "m", "file": "RIFF"}},
+    "name": {"form": {"model": "m", "file": ("b.wav", b"RIFF", "audio/wav")}},
+    "type": {"form": {"model": "m", "file": ("a.wav", b"RIFF", "audio/mp3")}},
+    "bytes": {"form": {"model": "m", "file": ("a.wav", b"RIFX", "audio/wav")}},
+    "without a type": {"form": {"model": "m", "file": ("a.wav", b"RIFF")}},
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_each_field_alone_tells_two_requests_apart(name: str) -> None:
+    key = key_of(**DIFFERENT[name])
+    assert key is not None
+    assert [other for other, fields in DIFFERENT.items() if key_of(**fields) == key] == [name]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({**PLAIN, "keep": False}, id="what is not kept"),
+        pytest.param({"method": "GET"}, id="GET"),
+        pytest.param({**PLAIN, "method": "PUT"}, id="PUT"),
+        pytest.param({"json": {"a": float("nan")}}, id="a body that is no JSON"),
+        pytest.param({**PLAIN, "query": {"a": {1}}}, id="a query that is no JSON"),
+        pytest.param({"form": {"a": object()}}, id="a form that cannot be sent"),
+        pytest.param({"form": {"a": b"", "b": float("nan")}}, id="a number that is none"),
+    ],
+)
+def test_what_has_no_key(fields: dict[str, Any]) -> None:
+    assert key_of(**fields) is None
+
+
+@pytest.mark.parametrize("fields", [CONTENT, FORM], ids=["content", "form"])
+def test_a_recording_shows_a_digest_of_a_body_and_not_its_bytes(
+    fields: dict[str, Any], world: World, tmp_path: Path
+) -> None:
+    def provider(request: Request) -> Flow[dict[str, Any]]:
+        query = {"language": "de"}
+        response = yield from send(HTTPRequest("POST", None, "/audio", query=query, **fields))
+        return {"choices": json.loads(response.body)["choices"]}
+
+    world.provider = provider
+    with record(tmp_path / "r.jsonl"):
+        world.ask()
+    [line] = (tmp_path / "r.jsonl").read_text().splitlines()
+    assert "RIFF" not in line
+    asked = json.loads(line)["request"]
+    assert (asked["body"], asked["query"]) == (None, [["language", "de"]])
+    assert asked[next(iter(fields))].startswith("sha256 ")
+    with replay(tmp_path / "r.jsonl"):
+        assert world.ask()["cached"]
+
+
+# -- the headers of a response -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, value, kept",
+    [
+        ("X-Shape", "1, 2", True),
+        ("Content-Type", "audio/wav", True),
+        ("Set-Cookie", "a=b", False),
+        ("X-Session-Id", "s-1", False),
+        ("X-Auth-Token", "t-1", False),
+        ("X-RateLimit-Remaining-Requests", "9", False),
+        ("anthropic-ratelimit-requests-limit", "9", False),
+        ("RateLimit", "9", False),
+        ("Retry-After", "9", False),
+    ],
+)
+def test_a_header_that_decides_is_kept_unless_it_is_secret_or_of_the_moment(
+    name: str, value: str, kept: bool, world: World, tmp_path: Path
+) -> None:
+    seen: list[str | None] = []
+
+    def provider(request: Request) -> Flow[dict[str, Any]]:
+        response = yield from send(HTTPRequest("POST", None, "/v1", json={}))
+        seen.append(response.headers.get(name))
+        return {"choices": json.loads(response.body)["choices"]}
+
+    def ask() -> None:
+        flow, call = world.flow("q", {"temperature": 0})
+        call.info = Info(headers=frozenset({name}))
+        run(flow, world.service, call.deadline)
+
+    world.provider = provider
+    world.service.answer = lambda request: HTTPResponse(200, {name: value}, says("a").body)
+    with record(tmp_path / "r.jsonl"):
+        ask()
+    ask()
+    with replay(tmp_path / "r.jsonl"):
+        ask()
+    later = value if kept else None
+    assert seen == [value, later, later]
+    assert (value in (tmp_path / "r.jsonl").read_text()) is kept
+
+
+def test_a_plugin_names_the_headers_that_decide(tmp_path: Path) -> None:
+    class Plugin:
+        @hookimpl
+        def lmgateway_info(self) -> Info:
+            return Info(headers=frozenset({"X-Shape"}), default_model="m")
+
+        @hookimpl
+        def lmgateway_complete(self, request: Request) -> Any:
+            response = yield from send(HTTPRequest("POST", "http://acme.test", "/v1", json={}))
+            shape = response.headers.get("x-shape", "lost")
+            return {"choices": [{"text": f"{response.status} {shape}"}]}
+
+    line = {
+        "request": {
+            "provider": "acme", "sample": 0, "stream": False, "method": "POST", "path": "/v1",
+            "body": {},
+        },
+        "response": {"status": 200, "headers": {"x-shape": "2x2"}, "json": {}},
+    }  # fmt: skip
+    (tmp_path / "r.jsonl").write_text(json.dumps(line) + "\n")
+    with replay(tmp_path / "r.jsonl"), record(tmp_path / "again.jsonl"):
+        assert lm_from(Plugin())("q") == ["200 2x2"]
+    assert json.loads((tmp_path / "again.jsonl").read_text()) == line
+
+
+# -- answers that say nothing --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options, kept",
+    [
+        pytest.param({}, False, id="repeatable"),
+        pytest.param({"cache": "refresh"}, False, id="refreshed"),
+        pytest.param({"cache": True}, True, id="wanted"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["empty", "dropped"])
+def test_an_empty_answer_is_stored_only_where_that_is_wanted(
+    options: dict[str, Any], kept: bool, kind: str, world: World, tmp_path: Path
+) -> None:
+    warning = {"kind": kind, "name": "choices[0]", "detail": "It says nothing."}
+
+    def provider(request: Request) -> Flow[dict[str, Any]]:
+        yield from send(HTTPRequest("POST", None, "/v1", json={"temperature": 0}))
+        text = "" if kind == "empty" else "fine"
+        return {"choices": [{"text": text}], "warnings": [warning]}
+
+    world.provider = provider
+    with record(tmp_path / "r.jsonl"):
+        world.ask(**options)
+    assert (tmp_path / "r.jsonl").read_text()  # who records wants all that came
+    assert world.ask()["cached"] is (kept or kind != "empty")
 
 
 # -- the user's headers --------------------------------------------------------------------------

@@ -30,6 +30,7 @@ MODULES = (
     "lmgateway.dspy",
     "lmgateway.otel",
     "lmgateway.testing",
+    "lmgateway.wire.auth",
     "lmgateway.wire.openai",
     "lmgateway.wire.pieces",
     "lmgateway.wire.sse",

@@ -29,6 +29,7 @@ __all__ = [
     "ReceivedRequest",
     "Script",
     "Step",
+    "answer",
     "await_event",
     "chunk",
     "close",
@@ -41,6 +42,7 @@ __all__ = [
     "signal",
     "stall",
     "start_tls",
+    "whole",
 ]
 
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -146,16 +148,32 @@ def receive() -> Step:
     """Read one request, head and body, and record it in ``server.requests``."""
 
     def step(peer: Peer) -> None:
-        raw = b""
-        while b"\r\n\r\n" not in raw:
-            raw += peer.recv()
-        request = ReceivedRequest(raw, peer.number)
-        missing = int(request.headers.get("content-length", 0)) - len(request.body)
-        pieces = [raw]
-        while missing > 0:
-            pieces.append(peer.recv())
-            missing -= len(pieces[-1])
-        peer.server.record(ReceivedRequest(b"".join(pieces), peer.number))
+        _received(peer)
+
+    return step
+
+
+def _received(peer: Peer) -> ReceivedRequest:
+    raw = b""
+    while b"\r\n\r\n" not in raw:
+        raw += peer.recv()
+    request = ReceivedRequest(raw, peer.number)
+    missing = int(request.headers.get("content-length", 0)) - len(request.body)
+    pieces = [raw]
+    while missing > 0:
+        pieces.append(peer.recv())
+        missing -= len(pieces[-1])
+    request = ReceivedRequest(b"".join(pieces), peer.number)
+    peer.server.record(request)
+    return request
+
+
+def answer(make: Callable[[ReceivedRequest], bytes]) -> Step:
+    """Answer each request with the bytes that a function makes of it, until the client hangs up."""
+
+    def step(peer: Peer) -> None:
+        while True:
+            peer.send(make(_received(peer)))
 
     return step
 
@@ -262,13 +280,17 @@ def head(status: int = 200, headers: Headers = (), *, length: int | None = None)
 
 def reply(body: bytes = b"{}", status: int = 200, headers: Headers = ()) -> Step:
     """Receive a request and answer it properly, the connection kept alive."""
-    receive_request = receive()
 
     def step(peer: Peer) -> None:
-        receive_request(peer)
-        peer.send(head(status, headers, length=len(body)) + body)
+        _received(peer)
+        peer.send(whole(body, status, headers))
 
     return step
+
+
+def whole(body: bytes = b"{}", status: int = 200, headers: Headers = ()) -> bytes:
+    """A whole response."""
+    return head(status, headers, length=len(body)) + body
 
 
 def chunk(data: bytes) -> bytes:
@@ -292,7 +314,7 @@ class FaultServer:
         stopping: Set when the server is shutting down.
     """
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, address: str = "127.0.0.1") -> None:
         self._scripts = scripts or ([stall()],)
         self._arrived = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -300,13 +322,15 @@ class FaultServer:
         self.requests: list[ReceivedRequest] = []
         self.peers: list[Peer] = []
         self.stopping = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, 0), family=family, backlog=128)
+        self._address = f"[{address}]" if ":" in address else address
         self.port: int = self._listener.getsockname()[1]
 
     @property
     def host(self) -> str:
         """``127.0.0.1:port``."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self._address}:{self.port}"
 
     @property
     def url(self) -> str:

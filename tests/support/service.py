@@ -156,6 +156,11 @@ class Where:
     base_url: str | None = BASE
     provider: str = "one"
     described: str = "the test's provider"
+    has_credentials: bool = False
+    api: int = 2
+
+    def owns(self, auth: object) -> bool:
+        return False
 
     def secrets(self) -> tuple[str, ...]:
         return (CANARY,)

@@ -9,6 +9,7 @@ from typing import cast
 from lmgateway._drive.cancel import Deadline
 from lmgateway._transports.protocols import AsyncBody, AsyncTransport, BodySource
 from lmgateway.types import HTTPRequest, HTTPResponse
+from transports.sending import final
 
 __all__ = ["SSE", "body_of", "call", "in_thread", "post"]
 
@@ -16,7 +17,7 @@ SSE = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
 
 
 def post(url: str, *, stream: bool = False, **headers: str) -> HTTPRequest:
-    return HTTPRequest("POST", url, "/v1", json={"prompt": "Hi"}, headers=headers, stream=stream)
+    return final("POST", url, "/v1", json={"prompt": "Hi"}, headers=headers, stream=stream)
 
 
 def body_of(response: HTTPResponse) -> AsyncBody:

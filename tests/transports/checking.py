@@ -20,6 +20,7 @@ from lmgateway._transports.errors import host_and_port
 from lmgateway._transports.protocols import TransportOptions
 from lmgateway.errors import LMGatewayError
 from lmgateway.types import HTTPRequest
+from transports.sending import final
 
 __all__ = [
     "KEY",
@@ -161,7 +162,7 @@ def check(case: Case, open_client: OpenClient, authority: Authority) -> None:
             for name in ("no_proxy", "NO_PROXY"):
                 environment.delenv(name, raising=False)
             environment.setenv(f"{case.proxied}_proxy", f"http://me:pw@{server.host}")
-        request = HTTPRequest(
+        request = final(
             "POST",
             url,
             "/v1/completions?secret=query",

@@ -29,9 +29,9 @@ from lmgateway._drive.cancel import Deadline
 from lmgateway._transports.aiohttp import AiohttpTransport
 from lmgateway._transports.protocols import TransportOptions
 from lmgateway.errors import ConnectionFailedError
-from lmgateway.types import HTTPRequest
 from transports.awaiting import SSE, body_of, call, in_thread, post
 from transports.checking import Authority
+from transports.sending import final
 
 pytestmark = [pytest.mark.loopback, pytest.mark.filterwarnings("error")]
 
@@ -79,7 +79,7 @@ def test_a_cancelled_call_does_not_wait_for_a_server_that_reads_no_more(
     accepted, over = threading.Event(), threading.Event()
 
     async def cancel(server: FaultServer) -> None:
-        request = HTTPRequest("POST", server.url, "/", json="x" * 30_000_000)
+        request = final("POST", server.url, "/", json="x" * 30_000_000)
         task = asyncio.create_task(transport.send(request, Deadline(20)))
         await in_thread(accepted.wait, 10)
         await asyncio.sleep(0.1)  # whatever fits into the system's buffers

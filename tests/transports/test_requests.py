@@ -16,11 +16,13 @@ import responses
 from support.fault_server import FaultServer, chunk, head, receive, reply, reset, send, stall
 from support.fault_server import signal as tell
 
+from lmgateway._call.outgoing import finished
 from lmgateway._drive.cancel import Deadline
 from lmgateway._transports.protocols import Body, BodySource, TransportOptions
 from lmgateway._transports.requests import RequestsTransport
 from lmgateway.errors import ConnectionFailedError, InputError, RequestTimeoutError
 from lmgateway.types import HTTPRequest, HTTPResponse
+from transports.sending import final
 
 pytestmark = pytest.mark.loopback
 
@@ -28,6 +30,12 @@ SSE = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
 
 
 def post(
+    url: str, json: Any = None, headers: Mapping[str, str] | None = None, *, stream: bool = False
+) -> HTTPRequest:
+    return finished(asked(url, json, headers, stream=stream), url, {})
+
+
+def asked(
     url: str, json: Any = None, headers: Mapping[str, str] | None = None, *, stream: bool = False
 ) -> HTTPRequest:
     sent = {} if json is None else json
@@ -73,14 +81,14 @@ def test_headers_are_ours_and_the_requests(transport: RequestsTransport) -> None
 
 def test_get_has_no_body(transport: RequestsTransport) -> None:
     with FaultServer([reply()]) as server:
-        transport.send(HTTPRequest("GET", server.url + "/v1/", "/models"), Deadline(10))
+        transport.send(final("GET", server.url + "/v1/", "/models"), Deadline(10))
         assert server.requests[0].line == "GET /v1/models HTTP/1.1"
         assert server.requests[0].body == b""
 
 
 def test_path_is_quoted_once(transport: RequestsTransport) -> None:
     with FaultServer([reply()]) as server:
-        request = HTTPRequest("GET", server.url, "/models/ä b%20c#d?e=f")
+        request = final("GET", server.url, "/models/ä b%20c#d?e=f")
         transport.send(request, Deadline(10))
         assert server.requests[0].path == "/models/%C3%A4%20b%20c%23d?e=f"
 
@@ -109,22 +117,22 @@ def test_cookies_are_not_kept(transport: RequestsTransport) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        post("ftp://127.0.0.1"),
-        post("127.0.0.1:80"),
-        post("http://"),
-        post("http://me:sk-5ecret@127.0.0.1"),
-        post("http://127.0.0.1?sk-5ecret"),
-        post("http://127.0.0.1:99999"),
-        post("http://[::1"),
-        post("http://a b.test"),
-        post("http://" + "x" * 300 + ".test"),
-        post("http://127.0.0.1", headers={"X-Key": "sk-5ecret\r\nX-Other: 1"}),
-        post("http://127.0.0.1", headers={"X-Key": "sk-5ecret€"}),
-        post("http://127.0.0.1", headers={"X Key": "sk-5ecret"}),
+        asked("ftp://127.0.0.1"),
+        asked("127.0.0.1:80"),
+        asked("http://"),
+        asked("http://me:sk-5ecret@127.0.0.1"),
+        asked("http://127.0.0.1?sk-5ecret"),
+        asked("http://127.0.0.1:99999"),
+        asked("http://[::1"),
+        asked("http://a b.test"),
+        asked("http://" + "x" * 300 + ".test"),
+        asked("http://127.0.0.1", headers={"X-Key": "sk-5ecret\r\nX-Other: 1"}),
+        asked("http://127.0.0.1", headers={"X-Key": "sk-5ecret€"}),
+        asked("http://127.0.0.1", headers={"X Key": "sk-5ecret"}),
         HTTPRequest("GET /", "http://127.0.0.1", "/x"),
-        post("http://127.0.0.1", {"temperature": float("nan")}),
-        post("http://127.0.0.1", {"prompt": "sk-5ecret \ud800"}),
-        post("http://127.0.0.1", {"prompt": b"bytes"}),
+        asked("http://127.0.0.1", {"temperature": float("nan")}),
+        asked("http://127.0.0.1", {"prompt": "sk-5ecret \ud800"}),
+        asked("http://127.0.0.1", {"prompt": b"bytes"}),
     ],
     ids=lambda request: (
         f"{request.base_url[:30]} {dict(request.headers)!a:.40} {request.json!a:.30}"
@@ -132,7 +140,7 @@ def test_cookies_are_not_kept(transport: RequestsTransport) -> None:
 )
 def test_bad_request_is_refused(transport: RequestsTransport, request_: HTTPRequest) -> None:
     with pytest.raises(InputError) as caught:
-        transport.send(request_, Deadline(10))
+        transport.send(finished(request_, request_.base_url or "", {}), Deadline(10))
     assert "sk-5ecret" not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -242,12 +250,14 @@ from lmgateway._drive.cancel import Deadline
 from lmgateway.errors import RequestTimeoutError
 from lmgateway._transports.protocols import TransportOptions
 from lmgateway._transports.requests import RequestsTransport
+from lmgateway._call.outgoing import finished
 from lmgateway.types import HTTPRequest
 
 transport = RequestsTransport(TransportOptions())
 
 def get(path, timeout=10):
-    return transport.send(HTTPRequest("GET", sys.argv[1], path), Deadline(timeout))
+    request = finished(HTTPRequest("GET", sys.argv[1], path), sys.argv[1], {})
+    return transport.send(request, Deadline(timeout))
 
 get("/parent")
 child = os.fork()

@@ -25,6 +25,7 @@ from lmgateway._transports.protocols import Body, BodySource, TransportOptions
 from lmgateway._transports.requests import RequestsTransport
 from lmgateway.errors import APIError, ConnectionFailedError, ResponseFormatError
 from lmgateway.types import HTTPRequest, HTTPResponse
+from transports.sending import final
 
 pytestmark = pytest.mark.loopback
 
@@ -35,7 +36,7 @@ def post(
     url: str, json: Any = None, headers: Mapping[str, str] | None = None, *, stream: bool = False
 ) -> HTTPRequest:
     sent = {} if json is None else json
-    return HTTPRequest("POST", url, "/v1/x", json=sent, headers=headers or {}, stream=stream)
+    return final("POST", url, "/v1/x", json=sent, headers=headers or {}, stream=stream)
 
 
 def body_of(response: HTTPResponse) -> Body:

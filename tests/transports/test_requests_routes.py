@@ -30,6 +30,7 @@ from lmgateway._transports.requests import RequestsTransport
 from lmgateway.errors import ConfigError, ConnectionFailedError, RequestTimeoutError
 from lmgateway.types import HTTPRequest
 from transports.contract import Authority
+from transports.sending import final
 
 pytestmark = pytest.mark.loopback
 
@@ -58,7 +59,7 @@ def transport() -> Iterator[RequestsTransport]:
 
 def post(url: str) -> HTTPRequest:
     headers = {"Authorization": "Bearer sk-5ecret"}
-    return HTTPRequest("POST", url, "/v1/x", json={"a": 1}, headers=headers)
+    return final("POST", url, "/v1/x", json={"a": 1}, headers=headers)
 
 
 def failure(transport: RequestsTransport, url: str, timeout: float = 10) -> ConnectionFailedError:

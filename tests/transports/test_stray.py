@@ -36,6 +36,7 @@ from lmgateway._transports.requests import RequestsTransport
 from lmgateway._transports.silence import acknowledge, is_readable, is_silent
 from lmgateway.types import HTTPRequest
 from transports.checking import Answer, Authority, Client
+from transports.sending import final
 from transports.test_async_contract import open_aiohttp, open_threads
 from transports.test_requests_contract import open_client as open_requests
 
@@ -142,7 +143,7 @@ def served(
 def request(url: str, first: First | None = None) -> HTTPRequest:
     method, stream = (first.method, first.stream) if first else ("POST", False)
     body = None if method == "HEAD" else {"prompt": "Hi"}
-    return HTTPRequest(method, url, "/v1", json=body, stream=stream)
+    return final(method, url, "/v1", json=body, stream=stream)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])

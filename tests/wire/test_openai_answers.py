@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.exchanges import exchanges
 
 from lmgateway import errors
-from lmgateway.types import EmbedRequest, HTTPResponse, Request
+from lmgateway.types import EmbedRequest, HTTPResponse, Request, derived_id
 from lmgateway.wire.openai import CHAT, TEXT, parse, parse_embeddings, parse_models
 
 REQUEST = Request("m", prompt="hi")
@@ -30,6 +30,11 @@ def chat(**message):
     return {"id": "1", "model": "m", "choices": [choice]}
 
 
+def endless(**message):
+    """An answer that ended for no reason that was told."""
+    return {"choices": [{"index": 0, "message": {"role": "assistant", **message}}]}
+
+
 def text(**choice):
     return {"choices": [{"index": 0, "text": "a", **choice}]}
 
@@ -45,7 +50,18 @@ def test_an_answer_has_all_that_the_service_said():
     }
     assert answer(body, headers={"Request-Id": "r"}) == {
         "prompt": "hi",
-        "choices": [{"text": "a", "index": 0, "finish_reason": "stop", "reasoning": "b"}],
+        "choices": [
+            {
+                "text": "a",
+                "index": 0,
+                "finish_reason": "stop",
+                "reasoning": "b",
+                "state": {
+                    "format": "openai.chat",
+                    "turn": {"role": "assistant", "content": "a", "reasoning_content": "b"},
+                },
+            }
+        ],
         "endpoint": "chat/completions",
         "model": "m",
         "id": "1",
@@ -153,7 +169,7 @@ def test_arguments_that_come_as_an_object_and_a_call_without_an_id():
     [choice] = answer(chat(content="", tool_calls=[call]))["choices"]
     assert choice["tool_calls"] == [
         {
-            "id": "call_0",
+            "id": derived_id(REQUEST, 0, 0),
             "type": "function",
             "function": {"name": "f", "arguments": '{"a": "ü"}'},
             "parsed": {"a": "ü"},
@@ -201,12 +217,13 @@ MALFORMED = {
     "choice": (CHAT, {"choices": ["a"]}, r"choices\[0\]"),
     "message_missing": (CHAT, {"choices": [{"index": 0}]}, r"choices\[0\]\.message"),
     "message_text": (CHAT, {"choices": [{"message": "a"}]}, r"choices\[0\]\.message"),
-    "content_missing": (CHAT, chat(), r"choices\[0\]\.message\.content"),
-    "content_null": (CHAT, chat(content=None), r"choices\[0\]\.message\.content"),
+    "content_missing": (CHAT, endless(), r"choices\[0\]\.message\.content"),
+    "content_null": (CHAT, endless(content=None), r"choices\[0\]\.message\.content"),
     "content_number": (CHAT, chat(content=5), r"choices\[0\]\.message\.content"),
     "content_list": (CHAT, chat(content=["a"]), r"choices\[0\]\.message\.content"),
     "content_number_beside_refusal": (CHAT, chat(content=5, refusal="x"), "message.content"),
-    "no_tool_calls_after_all": (CHAT, chat(content=None, tool_calls=[]), "message.content"),
+    "no_tool_calls_after_all": (CHAT, endless(content=None, tool_calls=[]), "message.content"),
+    "nothing_beside_it": (CHAT, endless(content=None, images=[], audio=None), "message.content"),
     "reasoning": (CHAT, chat(content="", reasoning=5), "message.reasoning"),
     "refusal": (CHAT, chat(content="", refusal=["x"]), "message.refusal"),
     "tool_calls": (CHAT, chat(content="", tool_calls={"a": 1}), "message.tool_calls"),

@@ -11,12 +11,16 @@
 from .arguments import write
 from .assembly import Assembly
 from .build import Service, chat_request, completion_request, embed_request, models_request
+from .embeddings import parse_embeddings, parse_models
 from .faults import check, error_in, load, request_id, retry_after
 from .flows import complete, embed, models, read_stream, stream
-from .params import CHAT, OPENAI, TEXT, VLLM, Dialect, Endpoint, body_params
-from .parse import normalize, parse, parse_embeddings, parse_models
+from .limits import rate_limit
+from .params import CAPABILITIES, CHAT, OPENAI, TEXT, VLLM, Dialect, Endpoint, body_params
+from .parse import normalize, parse
+from .turns import visible_messages
 
 __all__ = [
+    "CAPABILITIES",
     "CHAT",
     "OPENAI",
     "TEXT",
@@ -40,9 +44,11 @@ __all__ = [
     "parse",
     "parse_embeddings",
     "parse_models",
+    "rate_limit",
     "read_stream",
     "request_id",
     "retry_after",
     "stream",
+    "visible_messages",
     "write",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import InputError, UnsupportedError
 from ...types import JSON, Auth, EmbedRequest, HTTPRequest, Request
 from .params import CHAT, OPENAI, TEXT, Dialect, Endpoint, body_params, extra_body
+from .turns import wire_messages
 
 __all__ = [
     "Service",
@@ -47,7 +48,7 @@ def chat_request(request: Request, service: Service) -> HTTPRequest:
     if request.prompt is not None:
         messages: list[Any] = [{"role": "user", "content": request.prompt}]
     else:
-        messages = list(request.messages or ())
+        messages = wire_messages(request.messages or ())
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": request.system})
     body: dict[str, JSON] = {"model": request.model, "messages": messages}
@@ -72,7 +73,10 @@ def embed_request(request: EmbedRequest, service: Service) -> HTTPRequest:
     body: dict[str, JSON] = {"model": request.model, "input": list(request.texts)}
     for name, value in request.params.items():
         if name == "encoding_format" and value not in (None, "float"):
-            raise UnsupportedError("encoding_format is always float here: vectors come as numbers")
+            raise UnsupportedError(
+                "encoding_format is always float here: vectors come as numbers",
+                param="encoding_format",
+            )
         if name != "extra_body" and value is not None:
             body[name] = value
     extra = extra_body(request.params)
@@ -106,7 +110,8 @@ def _post(
             raise InputError("schema and response_format say the same thing: give one of them")
         if "response_format" not in dialect.of(endpoint):
             raise UnsupportedError(
-                f"/{endpoint} of {dialect.name} takes no JSON schema; /{CHAT} does"
+                f"/{endpoint} of {dialect.name} takes no JSON schema; /{CHAT} does",
+                param="schema",
             )
         body["response_format"] = _response_format(request.schema)
     if request.stream:

@@ -19,8 +19,10 @@ from ..._base.values import on_fresh_stack
 from ...errors import APIError, ResponseFormatError, api_error, excerpt
 from ...types import HTTPResponse, Request
 from ..pieces import mend
+from .fields import malformed
+from .limits import rate_limit
 
-__all__ = ["check", "error_in", "load", "request_id", "retry_after"]
+__all__ = ["check", "checked", "error_in", "load", "locate", "request_id", "retry_after"]
 
 _STATUS_OF = {
     **dict.fromkeys(
@@ -72,6 +74,22 @@ def check(response: HTTPResponse, request: Request | None = None) -> None:
     except ResponseFormatError:
         message = _plain_text(response.body)
     raise _error(response.headers, status, message, codes, request)
+
+
+def checked(
+    payload: Any, headers: Mapping[str, str], request: Request | None = None
+) -> dict[str, Any]:
+    """The answer as an object; an error object in it is raised as its kind."""
+    if type(payload) is not dict:
+        raise malformed("the body", payload, "an object")
+    if payload.get("error") or payload.get("object") == "error":
+        raise error_in(payload, headers, request)
+    return payload
+
+
+def locate(error: APIError, headers: Mapping[str, str]) -> None:
+    """Put on an error what the headers of the answer say: the request's id, and the limits."""
+    error.locate(request_id=request_id(headers), rate_limit=rate_limit(headers) or None)
 
 
 def error_in(payload: Any, headers: Mapping[str, str], request: Request | None = None) -> APIError:
@@ -160,6 +178,7 @@ def _error(
         request_id=request_id(headers),
         retry_after=retry_after(headers),
     )
+    error.rate_limit = {**rate_limit(headers)} or None
     should_retry = headers.get("x-should-retry", "").strip().lower()
     if should_retry in ("true", "false"):
         error.retryable = should_retry == "true"

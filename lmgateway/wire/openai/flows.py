@@ -29,9 +29,11 @@ from ...types import (
 from ..sse import Decoder, Event
 from .assembly import Assembly
 from .build import Service, embed_request, models_request
-from .faults import check, error_in, load, request_id
+from .embeddings import parse_embeddings, parse_models
+from .faults import check, error_in, load, locate
 from .params import CHAT, TEXT, Endpoint
-from .parse import expected_choices, normalize, parse, parse_embeddings, parse_models
+from .parse import expected_choices, normalize, parse
+from .usage import read_usage
 
 __all__ = ["complete", "embed", "models", "read_stream", "stream"]
 
@@ -78,11 +80,12 @@ def read_stream(
     endpoint = endpoint_of(http_request)
     if head.source is None:
         return (yield from _emit_whole(parse(request, head, endpoint)))
-    assembly = Assembly(endpoint)
+    assembly = Assembly(endpoint, request)
     try:
         check(head, request)
         done = yield from _read_pieces(request, head, assembly)
-        if not done and (needs_done or not _has_all(request, http_request, assembly)):
+        whole = done or (not needs_done and _has_all(request, http_request, assembly))
+        if not whole and not assembly.has_failed(expected_choices(request)):
             raise _interrupted("the stream ended before the answer did", assembly)
         for delta in assembly.end():
             yield Emit(delta)
@@ -95,7 +98,8 @@ def read_stream(
         stalled.retryable = stalled.retryable and error.retryable
         raise stalled.locate(provider=error.provider, host=error.host) from error
     except APIError as error:
-        error.locate(request_id=request_id(head.headers))
+        locate(error, head.headers)
+        error.locate(partial=assembly.partial, usage=read_usage(assembly.usage) or None)
         raise
     finally:
         head.source.close()
@@ -155,6 +159,7 @@ def _interrupted(
 ) -> StreamInterruptedError:
     error = kind(message)
     error.partial = assembly.partial
+    error.usage = {**read_usage(assembly.usage)} or None
     error.retryable = error.partial is None
     return error
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from ...errors import InputError, UnsupportedError
 from ...types import JSON
 
-__all__ = ["CHAT", "OPENAI", "TEXT", "VLLM", "Dialect", "Endpoint", "body_params"]
+__all__ = ["CAPABILITIES", "CHAT", "OPENAI", "TEXT", "VLLM", "Dialect", "Endpoint", "body_params"]
 
 Endpoint: TypeAlias = Literal["chat/completions", "completions"]
 
@@ -151,6 +151,12 @@ _RESERVED = {
 }
 
 
+CAPABILITIES = frozenset({
+    "messages", "system", "schema", "tools", "images", "audio", "files", "reasoning", "prefill",
+})  # fmt: skip
+"""What the format of chat completions can say, for a plugin's Info; a model may take less."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """What a kind of host takes.
@@ -270,7 +276,7 @@ def _spell_logprobs(endpoint: Endpoint, *, wanted: bool, count: int | None) -> d
 def _unsupported(name: str, dialect: Dialect, endpoint: Endpoint) -> UnsupportedError:
     known = dialect.of(endpoint)
     if not known:
-        return UnsupportedError(f"{dialect.name} has no /{endpoint} endpoint here")
+        return UnsupportedError(f"{dialect.name} has no /{endpoint} endpoint here", param=name)
     other = TEXT if endpoint == CHAT else CHAT
     offers = []
     near = next((n for n in _NEAREST.get(name, ()) if n in known), None) or _spelt_alike(
@@ -285,7 +291,7 @@ def _unsupported(name: str, dialect: Dialect, endpoint: Endpoint) -> Unsupported
     else:
         offers.append(f"extra_body={{'{name}': ...}} sends it as it is")
     return UnsupportedError(
-        f"/{endpoint} of {dialect.name} takes no parameter {name}; {'; '.join(offers)}"
+        f"/{endpoint} of {dialect.name} takes no parameter {name}; {'; '.join(offers)}", param=name
     )
 
 

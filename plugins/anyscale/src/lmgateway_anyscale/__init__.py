@@ -10,7 +10,7 @@ from lmgateway import hookimpl
 from lmgateway.types import Answer, Embeddings, EmbedRequest, Flow, Info, ModelCard, Request
 from lmgateway.wire import openai as wire
 
-from .endpoint import build, service
+from .endpoint import build, service, told
 from .settings import Settings
 
 __all__ = [
@@ -34,7 +34,8 @@ def lmgateway_settings() -> type[Settings]:
 def lmgateway_info() -> Info:
     """Everything that vLLM takes; the endpoint that is chosen decides about each parameter."""
     return Info(
-        capabilities=frozenset({"messages", "images", "system", "schema"}),
+        api=2,
+        capabilities=wire.CAPABILITIES,
         params=wire.VLLM.params,
     )
 
@@ -42,13 +43,16 @@ def lmgateway_info() -> Info:
 @hookimpl
 def lmgateway_complete(request: Request, settings: Settings) -> Flow[Answer]:
     """One exchange with the endpoint that was chosen."""
-    return (yield from wire.complete(request, build(request, settings)))
+    http_request = build(request, settings)
+    return told((yield from wire.complete(request, http_request)), request, http_request)
 
 
 @hookimpl
 def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
     """The same, piece by piece; vLLM and Ray end every stream with ``[DONE]``."""
-    return (yield from wire.stream(request, build(request, settings), needs_done=True))
+    http_request = build(request, settings)
+    answer = yield from wire.stream(request, http_request, needs_done=True)
+    return told(answer, request, http_request)
 
 
 @hookimpl

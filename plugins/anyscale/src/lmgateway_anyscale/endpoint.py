@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from lmgateway.errors import ConfigError
-from lmgateway.types import HTTPRequest, Request
+from lmgateway.types import Answer, HTTPRequest, Request
 from lmgateway.wire import openai as wire
 from lmgateway.wire.chat_template import (
     FAMILIES,
@@ -21,7 +21,7 @@ from lmgateway.wire.chat_template import (
 
 from .settings import Settings
 
-__all__ = ["DEFAULT_MAX_TOKENS", "build", "service"]
+__all__ = ["DEFAULT_MAX_TOKENS", "build", "service", "told"]
 
 #: vLLM stops a text completion after 16 tokens unless it is told otherwise.
 DEFAULT_MAX_TOKENS = 512
@@ -57,6 +57,25 @@ def service(settings: Settings, timeout: float | None = None) -> wire.Service:
     return wire.Service(settings.api_base, settings.api_key, headers, wire.VLLM)
 
 
+def told(answer: Answer, request: Request, http_request: HTTPRequest) -> Answer:
+    """The answer, with a warning for each turn whose state had no place in a rendered text."""
+    if http_request.path.endswith(wire.CHAT):
+        return answer
+    left = [
+        place for place, turn in enumerate(request.messages or ()) if turn.get("state") is not None
+    ]
+    if left:
+        answer["warnings"] = [
+            {
+                "kind": "state",
+                "name": f"messages[{place}]",
+                "detail": "the turn was rendered as text, and a text has no place for its state",
+            }
+            for place in left
+        ]
+    return answer
+
+
 def _text_template(request: Request, settings: Settings) -> Template | None:
     """The template when the request goes to ``/completions``, None when it goes to chat."""
     if settings.use_chat_api is True:
@@ -81,7 +100,7 @@ def _text_template(request: Request, settings: Settings) -> Template | None:
 
 def _rendered(request: Request, settings: Settings, template: Template) -> str:
     """The text to continue."""
-    messages = _messages(request)
+    messages = wire.visible_messages(_messages(request))
     if settings.merge_system or template.source is None:
         messages = list(merge_system(messages))  # "none" has no roles to tell apart
     found = find_control_tokens(template, messages)

@@ -1,0 +1,75 @@
+"""The official SDK's types agree: with what was recorded, and with what is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, TypeAdapter
+
+from lmgateway.testing import RecordedCall, read_calls
+from lmgateway.testing.samples import sample_values
+from lmgateway.types import Request
+from lmgateway.wire.sse import Decoder
+from lmgateway_anthropic.build import PARAMS, build
+from lmgateway_anthropic.settings import Settings
+
+types = pytest.importorskip("anthropic.types", reason="needs the SDK: pip install anthropic")
+
+CALLS = read_calls(Path(__file__).parent / "recordings")
+ANSWERED = [pytest.param(call, id=call.name) for call in CALLS if not call.is_error]
+SETTINGS = Settings(api_key=SecretStr("a-made-up-key"))
+
+
+def valid(request: Request) -> None:
+    params = __import__("anthropic.types.message_create_params", fromlist=["message_create_params"])
+    kind = f"MessageCreateParams{'Streaming' if request.stream else 'NonStreaming'}"
+    adapter: TypeAdapter[Any] = TypeAdapter(getattr(params, kind))
+    dumped = adapter.dump_python(adapter.validate_python(build(request, SETTINGS).json))
+    json.dumps(dumped, default=list)  # what is checked lazily is checked now
+
+
+@pytest.mark.parametrize("call", ANSWERED)
+def test_recorded_answers_are_messages(call: RecordedCall) -> None:
+    if not call.stream:
+        types.Message.model_validate_json(call.body, strict=True)
+        return
+    adapter: TypeAdapter[Any] = TypeAdapter(types.RawMessageStreamEvent)
+    for event in Decoder().feed(call.body):
+        adapter.validate_json(event.data, strict=True)
+
+
+@pytest.mark.parametrize("name", sorted(PARAMS - {"extra_body", "metadata", "thinking"}))
+def test_a_parameter_fits_the_sdks_type(name: str) -> None:
+    values = {"service_tier": "auto", "parallel_tool_calls": False}
+    params = {name: values.get(name, sample_values(name, {})[0])}
+    if name in ("tool_choice", "parallel_tool_calls"):
+        params["tools"] = sample_values("tools", {})[0]
+    valid(Request("m", "Hi", params=params, stream=name == "stop"))
+
+
+@pytest.mark.parametrize(
+    "thinking", [{"type": "enabled", "budget_tokens": 2048}, {"type": "disabled"}]
+)
+def test_thinking_and_metadata_fit(thinking: dict[str, Any]) -> None:
+    valid(Request("m", "Hi", params={"thinking": thinking, "metadata": {"user_id": "u"}}))
+
+
+def test_a_whole_conversation_fits() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    valid(
+        Request(
+            "m",
+            messages=[
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": [{"type": "text", "text": "Look."}, picture]},
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "a"}]},
+            ],
+            schema=schema,
+        )
+    )

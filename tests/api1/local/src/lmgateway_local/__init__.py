@@ -1,0 +1,164 @@
+"""The provider ``local``: llama.cpp in the process, on any ``.gguf`` file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from lmgateway import hookimpl
+from lmgateway.errors import InputError
+from lmgateway.types import Blocking, Completion, Flow, HTTPRequest, Info, Request, send
+from lmgateway.wire.openai import (
+    CHAT,
+    TEXT,
+    Dialect,
+    Endpoint,
+    Service,
+    chat_request,
+    completion_request,
+    parse,
+    read_stream,
+)
+
+from .weights import DEFAULT_MODEL, find
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from .calls import Call
+    from .engine import Spec
+    from .settings import Settings
+
+__all__ = [
+    "lmgateway_close",
+    "lmgateway_complete",
+    "lmgateway_info",
+    "lmgateway_settings",
+    "lmgateway_stream",
+]
+
+MAX_TOKENS = 512
+"""Tokens of an answer unless ``max_tokens`` says otherwise: a small model may never stop."""
+
+# llama.cpp ignores what it does not know, so this list has to be right.
+_BOTH = frozenset(
+    ("temperature", "top_p", "top_k", "min_p", "max_tokens", "n", "stop", "seed",
+     "presence_penalty", "frequency_penalty", "repeat_penalty", "logit_bias", "logprobs",
+     "top_logprobs", "response_format")
+)  # fmt: skip
+_LLAMA = Dialect("llama.cpp", chat=_BOTH, text=_BOTH)
+_SERVICE = Service(base_url=None, dialect=_LLAMA)
+
+
+@hookimpl
+def lmgateway_info() -> Info:
+    """Conversations, a system text and JSON schemas; SmolLM2 when no model is named."""
+    return Info(
+        capabilities=frozenset({"messages", "system", "schema"}),
+        params=_LLAMA.params,
+        default_model=DEFAULT_MODEL,
+        model_is_file=True,
+    )
+
+
+@hookimpl
+def lmgateway_settings() -> type[BaseModel]:
+    """See ``Settings``."""
+    from .settings import Settings
+
+    return Settings
+
+
+@hookimpl
+def lmgateway_complete(request: Request, settings: Settings) -> Flow[Completion]:
+    """The whole answer."""
+    _, call = _prepare(request, settings)
+    response = yield from send(Blocking(call.answer, call.key(streamed=False)))
+    return parse(request, response, call.endpoint)
+
+
+@hookimpl
+def lmgateway_stream(request: Request, settings: Settings) -> Flow[Completion]:
+    """The answer token by token; a reader who leaves stops the computation."""
+    http_request, call = _prepare(request, settings)
+    head = yield from send(Blocking(call.stream, call.key(streamed=True), stream=True))
+    return (yield from read_stream(request, http_request, head, needs_done=True))
+
+
+@hookimpl
+def lmgateway_close(settings: Settings) -> None:
+    """Free what these settings kept loaded, unless others keep it too."""
+    from .engine import let_go
+
+    settings.holds.release()
+    let_go()
+
+
+def _prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, Call]:
+    """The request as a server would get it, and as llama.cpp does.
+
+    Raises:
+        InputError, UnsupportedError: it cannot be done, or not with these settings.
+        ConfigError: the default model's weights are not installed.
+    """
+    from .calls import Call
+
+    endpoint = CHAT if settings.use_chat_api or request.prompt is None else TEXT
+    http_request = _build(request, endpoint)
+    body: dict[str, Any] = {"max_tokens": MAX_TOKENS, **http_request.json}
+    if endpoint == TEXT and "response_format" in body:
+        body.update(_as_schema(body.pop("response_format")))
+    if "seed" in body:  # a prompt half remembered is computed in other steps, with other roundings
+        body.setdefault("cache_prompt", False)
+    n = body.get("n", 1)
+    if n > settings.n_parallel:
+        raise InputError(
+            f"n={n} needs n_parallel={n}, and it is {settings.n_parallel}: "
+            f"get_lm(..., n_parallel={n}), or ask for fewer"
+        )
+    spec = _spec(request.model, settings)
+    body["model"] = spec.name
+    expires_at = inf if request.timeout is None else monotonic() + request.timeout
+    return http_request, Call(spec, settings.holds.add, endpoint, body, expires_at)
+
+
+def _build(request: Request, endpoint: Endpoint) -> HTTPRequest:
+    request = replace(request, stream=False)  # the call adds what a stream needs
+    if endpoint == CHAT:
+        return chat_request(request, _SERVICE)
+    if request.system is not None:
+        raise InputError("use_chat_api=False takes no system text: put it into the prompt")
+    return completion_request(request, _SERVICE, text=request.prompt or "")
+
+
+def _spec(model: str, settings: Settings) -> Spec:
+    from .engine import Spec
+
+    weights = find(model)
+    return Spec(
+        weights.path,
+        weights.digest(),
+        weights.name,
+        settings.n_ctx,
+        settings.n_parallel,
+        settings.threads,
+    )
+
+
+def _as_schema(response_format: dict[str, Any]) -> dict[str, Any]:
+    """llama.cpp ignores ``response_format`` in ``/completions`` and obeys ``json_schema``."""
+    match response_format:
+        case {"type": "json_schema", "json_schema": {"schema": schema}}:
+            return {"json_schema": schema}
+        case {"type": "json_object", "schema": schema}:
+            return {"json_schema": schema}
+        case {"type": "json_object"}:
+            return {"json_schema": {"type": "object"}}
+        case {"type": "text"}:
+            return {}
+    raise InputError(
+        "response_format is {'type': 'json_schema', 'json_schema': {'schema': ...}}, "
+        "{'type': 'json_object'} or {'type': 'text'}"
+    )

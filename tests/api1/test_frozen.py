@@ -1,0 +1,71 @@
+"""The plugins of 0.1, as they were, pass their own tests on this core."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+PLUGINS = ("anthropic", "anyscale", "local")
+TESTS = sorted(path for name in PLUGINS for path in (HERE / name / "tests").glob("test_*.py"))
+#: Tables of many rows, the SDK's own types, and what needs a model.
+LONG = {
+    "test_engine.py", "test_lessons.py", "test_local.py", "test_odd_answers.py", "test_replay.py",
+    "test_sdk.py", "test_service.py",
+}  # fmt: skip
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """A Python in which the frozen modules stand before the plugins of today."""
+    frozen = [str(HERE / name / "src") for name in PLUGINS]
+    path = os.pathsep.join([*frozen, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment = {**os.environ, "PYTHONPATH": path, "LMGATEWAY_TEST_FROZEN": "1"}
+    command = (sys.executable, *command)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.slow
+def test_the_plugins_of_0_1_pass_their_own_tests() -> None:
+    """Their contracts, what they build and what they read; the rest is asked for by ``-m soak``."""
+    assert_passes("not real", *(path for path in TESTS if path.name not in LONG))
+
+
+@pytest.mark.soak
+def test_the_plugins_of_0_1_pass_all_their_tests_with_real_models() -> None:
+    assert_passes("not soak", *TESTS)
+
+
+def assert_passes(marks: str, *tests: Path) -> None:
+    quiet = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header")
+    done = run("-m", "pytest", *quiet, "-m", marks, *map(str, tests))
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_it_is_found_by_its_name_and_is_the_frozen_one(name: str) -> None:
+    code = (
+        f"import lmgateway, lmgateway_{name} as plugin; "
+        f"from lmgateway import providers; "
+        f"lm = lmgateway.get_lm({name!r}, model='m'); "
+        f"print(plugin.__file__, lm.provider, {name!r} in str(providers()))"
+    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    where, provider, listed = done.stdout.split()
+    assert Path(where).is_relative_to(HERE / name / "src")
+    assert (provider, listed) == (name, "True")
+
+
+def test_they_declare_no_newer_api() -> None:
+    """A frozen plugin that says ``api=2`` would show nothing."""
+    for name in PLUGINS:
+        for module in (HERE / name / "src").rglob("*.py"):
+            assert "api=2" not in module.read_text("utf-8")
