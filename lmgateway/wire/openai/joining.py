@@ -36,11 +36,15 @@ def _join_objects(pieces: Iterable[dict[str, JSON]]) -> dict[str, JSON]:
 
 
 def join_details(pieces: Iterable[JSON]) -> list[JSON]:
-    """OpenRouter's ``reasoning_details``: pieces of one entry share its index, id or type."""
+    """OpenRouter's ``reasoning_details``: pieces of one entry share its index, id or type.
+
+    Args:
+        pieces: Lists of entries, as each delta brought one.
+    """
     joined: list[JSON] = []
     grown: list[dict[str, list[str]]] = []
     places: dict[Any, int] = {}
-    for piece in pieces:
+    for piece in _flat(pieces):
         if type(piece) is not dict:
             joined.append(piece)
             grown.append({})
@@ -63,6 +67,14 @@ def join_details(pieces: Iterable[JSON]) -> list[JSON]:
         for name, said in texts.items():
             entry[name] = "".join(said)
     return joined
+
+
+def _flat(pieces: Iterable[JSON]) -> Iterable[JSON]:
+    for piece in pieces:
+        if type(piece) is list:
+            yield from piece
+        else:
+            yield piece
 
 
 def _keys(piece: dict[str, JSON]) -> list[tuple[str, Any, Any]]:
@@ -124,8 +136,10 @@ def _goes_on(last: dict[str, JSON], chunk: dict[str, JSON]) -> bool:
     return lists and last.get("closed") is not True
 
 
-def join_audio(pieces: Iterable[dict[str, JSON]]) -> dict[str, JSON]:
+def join_audio(pieces: Sequence[JSON]) -> JSON:
     """OpenAI's audio: each piece of data is base64 by itself."""
+    if any(type(piece) is not dict for piece in pieces):
+        return join_values(pieces)
     audio: dict[str, JSON] = {}
     data: list[str] = []
     words: list[str] = []
