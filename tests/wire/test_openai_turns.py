@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from support.exchanges import Pieces, run
 from support.fault_server import FaultServer, close, reply
 
-from lmgateway import LM, get_lm
+from lmgateway import LM, errors, get_lm
 from lmgateway.types import HTTPResponse, Request, derived_id
 from lmgateway.wire.openai import (
     CHAT,
@@ -305,6 +305,44 @@ def test_a_streamed_call_begins_with_its_index_its_id_and_its_name(name: str) ->
         if number == 0:
             assert fragment["id"] == expected["tool_calls"][0]["id"]
             assert fragment.get("function", fragment.get("custom"))["name"] == "f"
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("before", [b"", b" \n", b"\xef\xbb\xbf"], ids=["at once", "space", "BOM"])
+def test_a_host_that_answers_a_stream_whole_gives_the_same(name: str, before: bytes) -> None:
+    message = CASES[name][0]
+    plain = parse(REQUEST, HTTPResponse(200, {}, whole(message)), CHAT)
+    body = before + whole(message)
+    head = HTTPResponse(200, source=Pieces([body[:1], body[1:9], body[9:]]))
+    answer, shown = run(stream(REQUEST, chat_request(REQUEST, HERE), needs_done=True), head)
+    assert answer == plain
+    assert "".join(delta.text for delta in shown) == plain["choices"][0]["text"]
+    kinds = [delta.part["type"] for delta in shown if delta.part]
+    assert set(kinds) - {"text"} == {
+        part["type"]
+        for part in plain["choices"][0].get("parts", ())
+        if part["type"] in ("file", "custom")
+    }
+    assert [delta.finish_reason for delta in shown if delta.finish_reason] == ["stop"]
+    assert shown[-1].finish_reason == "stop"
+    numbers = [call["index"] for delta in shown for call in delta.tool_calls]
+    assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.parametrize(
+    "body, kind",
+    [
+        (b'{"error": {"code": 429, "message": "no"}}', errors.RateLimitError),
+        (b"<html><title>no</title></html>", errors.ResponseFormatError),
+        (b"", errors.StreamInterruptedError),
+    ],
+)
+def test_what_is_no_stream_is_the_error_that_it_is(body: bytes, kind: Any) -> None:
+    source = Pieces([body])
+    with pytest.raises(errors.LMGatewayError) as caught:
+        run(stream(REQUEST, chat_request(REQUEST, HERE)), HTTPResponse(200, source=source))
+    assert type(caught.value) is kind
+    assert source.closed
 
 
 def test_a_call_whose_name_comes_late_is_shown_from_its_name_on() -> None:
