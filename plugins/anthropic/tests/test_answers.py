@@ -51,12 +51,14 @@ def block(place: int, kind: dict[str, Any], *deltas: dict[str, Any]) -> list[dic
         ("max_tokens", "length"),
         ("model_context_window_exceeded", "length"),
         ("tool_use", "tool_calls"),
-        ("one_of_the_future", "one_of_the_future"),
+        ("pause_turn", "pause"),
+        ("one_of_the_future", "other"),
     ],
 )
 def test_a_stop_reason_is_a_finish_reason(reason: str, expected: str) -> None:
     answer = parse(ASKED, whole({"type": "text", "text": "a"}, reason=reason))
     assert answer["choices"][0]["finish_reason"] == expected
+    assert answer["choices"][0]["finish_reason_raw"] == reason
 
 
 def test_blocks_become_text_reasoning_and_tool_calls() -> None:
@@ -90,9 +92,14 @@ def test_a_refusal_is_typed() -> None:
     assert not caught.value.retryable
 
 
-def test_an_empty_answer_is_no_answer() -> None:
-    with pytest.raises(errors.ResponseFormatError, match="empty"):
-        parse(ASKED, whole())
+def test_an_empty_answer_that_says_why_it_ended_is_an_answer() -> None:
+    (choice,) = parse(ASKED, whole())["choices"]
+    assert (choice["text"], choice["finish_reason"]) == ("", "stop")
+
+
+def test_an_empty_answer_that_does_not_is_none() -> None:
+    with pytest.raises(errors.ResponseFormatError, match="missing"):
+        parse(ASKED, whole(stop_reason=None))
 
 
 def test_a_stream_of_thinking_text_and_tools_is_put_together() -> None:
@@ -118,7 +125,7 @@ def test_a_stream_of_thinking_text_and_tools_is_put_together() -> None:
         STOP,
     )
     completion, pieces = run(read_stream(ASKED, head))
-    thought = {"type": "thinking", "thinking": "Hm."}
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
     plain = whole(thought, {"type": "text", "text": "a"}, TOOL, reason="tool_use")
     assert completion["choices"] == parse(ASKED, plain)["choices"]
     assert completion["usage"]["completion_tokens"] == 9

@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from lmgateway._store.serialization import describe, identify
-from lmgateway.errors import InputError
+from lmgateway.errors import InputError, UnsupportedError
 from lmgateway.types import Message, Request
-from lmgateway_anthropic.build import DEFAULT_MAX_TOKENS, build
+from lmgateway_anthropic.build import DEFAULT_MAX_TOKENS, build, prepare
 from lmgateway_anthropic.settings import Settings
 
 SETTINGS = Settings(api_key=SecretStr("a-made-up-key"))
@@ -145,13 +145,7 @@ def test_a_tool_choice_is_renamed(choice: Any, parallel: Any, expected: Any) -> 
 @pytest.mark.parametrize(
     "messages, place",
     [
-        pytest.param(
-            [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}],
-            r"messages\[1\].*before",
-            id="a late system text",
-        ),
         pytest.param([{"role": "system", "content": "b"}], "only", id="no turn"),
-        pytest.param([{"role": "user", "content": "a", "name": "bo"}], "name", id="a name"),
         pytest.param([{"role": "function", "content": "a"}], "function", id="a role it lacks"),
         pytest.param([{"role": "assistant", "content": None}], "empty", id="an empty turn"),
         pytest.param([{"role": "tool", "content": "a"}], "tool_call_id", id="no call's result"),
@@ -185,3 +179,165 @@ def test_a_tool_choice_is_renamed(choice: Any, parallel: Any, expected: Any) -> 
 def test_what_has_no_form_is_refused_by_its_place(messages: list[Message], place: str) -> None:
     with pytest.raises(InputError, match=place):
         body(*messages)
+
+
+@pytest.mark.parametrize(
+    "messages, param",
+    [
+        pytest.param(
+            [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}],
+            "messages[1].role",
+            id="a late system text",
+        ),
+        pytest.param(
+            [{"role": "user", "content": "a", "name": "bo"}], "messages[0].name", id="a name"
+        ),
+        pytest.param(
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}],
+                }
+            ],
+            "messages[0].content[0].image_url.detail",
+            id="the detail of an image",
+        ),
+    ],
+)
+def test_what_may_be_said_in_another_way_is_refused_by_its_name(
+    messages: list[Message], param: str
+) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        body(*messages)
+    assert caught.value.param == param
+
+
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "first"}
+CALLS = {"role": "assistant", "tool_calls": [CALL]}
+USER = {"role": "user", "content": "Hi"}
+
+
+@pytest.mark.parametrize(
+    "messages, problem",
+    [
+        pytest.param([USER, CALLS, USER], r"messages\[1\].*call_1.*result", id="no result"),
+        pytest.param([USER, RESULT], r"messages\[1\].*no turn before", id="no call"),
+        pytest.param([USER, RESULT, CALLS], r"messages\[1\].*no turn", id="a result before"),
+        pytest.param([USER, CALLS, RESULT, RESULT], r"messages\[3\].*already", id="two results"),
+        pytest.param(
+            [USER, {**CALLS, "tool_calls": [CALL, {**CALL, "id": "call_2"}]}, RESULT],
+            r"messages\[1\].*call_2",
+            id="one of two results",
+        ),
+        pytest.param(
+            [USER, {**CALLS, "state": {"format": "anthropic.messages", "turn": "a"}}],
+            r"messages\[1\]\.state\.turn",
+            id="a state that is none",
+        ),
+        pytest.param(
+            [{"role": "user", "content": [{"type": "file", "file": {"file_data": "AAAA"}}]}],
+            "media_type",
+            id="a file of no known kind",
+        ),
+        pytest.param(
+            [{"role": "user", "content": [{"type": "file", "file": {}}]}],
+            "without data",
+            id="a file that is none",
+        ),
+    ],
+)
+def test_calls_and_results_that_belong_to_nothing_are_refused(
+    messages: list[Any], problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        body(*messages)
+
+
+def test_a_conversation_may_end_with_a_call() -> None:
+    sent = body({"role": "user", "content": "Hi"}, {"role": "assistant", "tool_calls": [CALL]})
+    assert sent["messages"][-1]["content"][0]["id"] == "call_1"
+
+
+PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
+
+
+@pytest.mark.parametrize(
+    "part, block",
+    [
+        (
+            {
+                "type": "file",
+                "file": {
+                    "filename": "a.pdf",
+                    "file_data": "data:application/pdf;base64,JVBERi0=",
+                },
+            },
+            {"type": "document", "source": PDF, "title": "a.pdf"},
+        ),
+        (
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": "JVBERi0="}},
+            {"type": "document", "source": PDF, "title": "a.pdf"},
+        ),
+        (
+            {"type": "file", "file": {"file_id": "file_1"}},
+            {"type": "document", "source": {"type": "file", "file_id": "file_1"}},
+        ),
+        (
+            {"type": "file", "media_type": "application/pdf", "data": "JVBERi0="},
+            {"type": "document", "source": PDF},
+        ),
+        (
+            {"type": "file", "media_type": "text/markdown", "data": "w6Q=", "name": "a.md"},
+            {
+                "type": "document",
+                "source": {"type": "text", "media_type": "text/plain", "data": "ä"},
+                "title": "a.md",
+            },
+        ),
+        (
+            {"type": "input_file", "file_url": "https://a.example/a.pdf"},
+            {"type": "document", "source": {"type": "url", "url": "https://a.example/a.pdf"}},
+        ),
+        (
+            {"type": "file", "media_type": "image/png", "id": "file_1"},
+            {"type": "image", "source": {"type": "file", "file_id": "file_1"}},
+        ),
+        (
+            {"type": "document", "source": PDF, "citations": {"enabled": True}},
+            {"type": "document", "source": PDF, "citations": {"enabled": True}},
+        ),
+        (
+            {
+                "type": "image_url",
+                "image_url": {"url": PNG},
+                "cache_control": {"type": "ephemeral"},
+            },
+            {
+                "type": "image",
+                "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+                "cache_control": {"type": "ephemeral"},
+            },
+        ),
+    ],
+    ids=["data URL", "by its name", "id", "our own", "text", "url", "image", "own", "marked"],
+)
+def test_a_file_is_a_block(part: dict[str, Any], block: dict[str, Any]) -> None:
+    assert body({"role": "user", "content": [part]})["messages"][0]["content"] == [block]
+
+
+@pytest.mark.parametrize("effort", ["none", "minimal"])
+def test_an_effort_that_it_has_not_may_be_thinking(effort: str) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        body({"role": "user", "content": "Hi"}, params={"reasoning_effort": effort})
+    assert caught.value.param == "reasoning_effort"
+
+
+@pytest.mark.parametrize("given", ["thinking", "extra_body"])
+def test_thinking_is_left_out_wherever_it_was_given(given: str) -> None:
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    params = {"extra_body": {"thinking": thinking}} if given == "extra_body" else {given: thinking}
+    request = Request("m", messages=[USER, CALLS, RESULT], params=params)  # type: ignore[list-item]
+    http_request, (warning,) = prepare(request, SETTINGS)
+    assert "thinking" not in http_request.json
+    assert (warning["kind"], warning["name"]) == ("adapted", "thinking")
+    assert "messages[1]" in warning["detail"]

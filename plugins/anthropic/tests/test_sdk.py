@@ -73,3 +73,37 @@ def test_a_whole_conversation_fits() -> None:
             schema=schema,
         )
     )
+
+
+def test_a_turn_of_the_services_own_and_files_fit() -> None:
+    turn = [
+        {"type": "thinking", "thinking": "", "signature": "s"},
+        {"type": "redacted_thinking", "data": "R"},
+        {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {"query": "q"}},
+        {
+            "type": "web_search_tool_result",
+            "tool_use_id": "srv_1",
+            "content": [
+                {
+                    "type": "web_search_result",
+                    "url": "https://a.example",
+                    "title": "A",
+                    "encrypted_content": "E",
+                }
+            ],
+        },
+        {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}},
+    ]
+    parts = [
+        {"type": "file", "media_type": "application/pdf", "data": "JVBERi0=", "name": "a.pdf"},
+        {"type": "file", "media_type": "text/plain", "data": "YQ==", "name": "a.txt"},
+        {"type": "file", "media_type": "image/png", "id": "file_1"},
+        {"type": "input_file", "file_url": "https://a.example/a.pdf"},
+    ]
+    state = {"format": "anthropic.messages", "turn": turn}
+    messages: list[Any] = [
+        {"role": "user", "content": parts},
+        {"role": "assistant", "state": state},
+        {"role": "tool", "tool_call_id": "toolu_1", "content": "r", "is_error": True},
+    ]
+    valid(Request("m", messages=messages, params={"thinking": {"type": "adaptive"}}))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from lmgateway import hookimpl
-from lmgateway.types import Answer, Flow, Info, ModelCard, Request, send
+from lmgateway.types import Answer, CompletionWarning, Flow, Info, ModelCard, Request, send
 from lmgateway.wire.openai import parse_models
 
-from .build import PARAMS, build, models_request
+from .build import PARAMS, models_request, prepare
+from .messages import FORMAT
 from .parse import parse
 from .settings import Settings
 from .stream import read_stream
@@ -31,22 +32,34 @@ def lmgateway_settings() -> type[Settings]:
 def lmgateway_info() -> Info:
     """Everything but ``n``: the API gives one answer a request."""
     return Info(
-        capabilities=frozenset({"messages", "images", "system", "schema"}),
+        api=2,
+        capabilities=frozenset(
+            {"files", "images", "messages", "prefill", "reasoning", "schema", "system", "tools"}
+        ),
         params=PARAMS,
+        portable=frozenset({FORMAT}),
     )
 
 
 @hookimpl
 def lmgateway_complete(request: Request, settings: Settings) -> Flow[Answer]:
     """One exchange with ``/v1/messages``."""
-    return parse(request, (yield from send(build(request, settings))))
+    http_request, warnings = prepare(request, settings)
+    return _told(parse(request, (yield from send(http_request))), warnings)
 
 
 @hookimpl
 def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
     """The same, piece by piece."""
-    head = yield from send(build(request, settings))
-    return (yield from read_stream(request, head))
+    http_request, warnings = prepare(request, settings)
+    head = yield from send(http_request)
+    return _told((yield from read_stream(request, head)), warnings)
+
+
+def _told(answer: Answer, warnings: list[CompletionWarning]) -> Answer:
+    if warnings:
+        answer["warnings"] = warnings
+    return answer
 
 
 @hookimpl

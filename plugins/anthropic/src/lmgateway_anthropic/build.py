@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmgateway.errors import InputError
-from lmgateway.types import JSON, HTTPRequest, Request
+from lmgateway.errors import InputError, UnsupportedError
+from lmgateway.types import JSON, CompletionWarning, HTTPRequest, Request
 
 from .messages import convert
 from .settings import DEFAULT_VERSION, Settings
 
-__all__ = ["DEFAULT_MAX_TOKENS", "PARAMS", "build", "models_request"]
+__all__ = ["DEFAULT_MAX_TOKENS", "PARAMS", "build", "models_request", "prepare"]
 
 #: The API has no default of its own and wants a number.
 DEFAULT_MAX_TOKENS = 4096
@@ -43,27 +43,36 @@ _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
 
 def build(request: Request, settings: Settings) -> HTTPRequest:
-    """The request to send.
+    """The request to send; the first half of ``prepare``."""
+    return prepare(request, settings)[0]
+
+
+def prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, list[CompletionWarning]]:
+    """The request to send, and what of it is not quite as was asked.
 
     Raises:
         InputError: A message, a tool or a parameter has no form in this API.
+        UnsupportedError: So it is, and ``param`` says what ``unsupported="adapt"`` may translate.
     """
-    system, messages = convert(request)
+    extra = _extra(request.params)
+    conversation = convert(request, extra.get("thinking", request.params.get("thinking")))
     body: dict[str, JSON] = {
         "model": request.model,
         "max_tokens": DEFAULT_MAX_TOKENS,
-        "messages": messages,
+        "messages": conversation.messages,
     }
-    if system:
-        body["system"] = system
+    if conversation.system:
+        body["system"] = conversation.system
     for name in _AS_THEY_ARE:
         if name in request.params:
             body[name] = request.params[name]
     body.update(_renamed(request))
     if request.stream:
         body["stream"] = True
-    body.update(_extra(request.params))
-    return HTTPRequest(
+    body.update(extra)
+    if not conversation.thinks:
+        body.pop("thinking", None)
+    http_request = HTTPRequest(
         "POST",
         settings.api_base,
         "/v1/messages",
@@ -73,6 +82,7 @@ def build(request: Request, settings: Settings) -> HTTPRequest:
         stream=request.stream,
         vary=_vary(settings),
     )
+    return http_request, conversation.warnings
 
 
 def models_request(settings: Settings) -> HTTPRequest:
@@ -117,12 +127,22 @@ def _renamed(request: Request) -> dict[str, JSON]:
         body["tool_choice"] = choice
     output: dict[str, JSON] = {}
     if "reasoning_effort" in params:
-        output["effort"] = params["reasoning_effort"]
+        output["effort"] = _effort(params["reasoning_effort"])
     if request.schema is not None:
         output["format"] = {"type": "json_schema", "schema": dict(request.schema)}
     if output:
         body["output_config"] = output
     return body
+
+
+def _effort(effort: JSON) -> JSON:
+    """OpenAI's word, where it is one of this API's too; for the others it has ``thinking``."""
+    if effort in ("none", "minimal"):
+        raise UnsupportedError(
+            f"the Messages API has no effort {effort}: give thinking, or another effort",
+            param="reasoning_effort",
+        )
+    return effort
 
 
 def _tools(tools: object) -> list[JSON]:

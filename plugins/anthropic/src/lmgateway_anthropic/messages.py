@@ -1,113 +1,278 @@
-"""A conversation in OpenAI's form as the Messages API wants it: system apart, content in blocks."""
+"""A conversation in OpenAI's form as the Messages API wants it: system apart, content in blocks.
+
+What the API gave itself goes back as it came, from a turn's ``state``; any other turn is made of
+what can be seen of it. The API is strict about the calls of tools: ids of a certain form, each
+used once, and all results in the turn that follows. Here they are brought to that.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from lmgateway.errors import InputError, ResponseFormatError
-from lmgateway.types import JSON, Message, Request
+from lmgateway.errors import InputError, ResponseFormatError, UnsupportedError
+from lmgateway.types import JSON, CompletionWarning, Message, Request
 from lmgateway.wire.openai import load, write
 
-__all__ = ["convert"]
+from .calls import Calls, Turn
+from .content import content_of, plain_text
+from .thinking import settle
 
-_DATA_URL = re.compile(r"data:(image/(?:jpeg|png|gif|webp));base64,(.+)", re.DOTALL)
+__all__ = ["FORMAT", "Conversation", "convert"]
+
+FORMAT = "anthropic.messages"
+"""The format of a turn's state: its content blocks, as they came."""
+
 _SYSTEM = ("system", "developer")
-#: Blocks that only this API has: who gives one means it as it is.
-_OWN = frozenset({"image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result"})
 
 
-def convert(request: Request) -> tuple[str, list[dict[str, JSON]]]:
-    """The system text, "" for none, and the turns.
+@dataclass(slots=True)
+class Conversation:
+    """What is sent of it.
+
+    Attributes:
+        system: "" for none.
+        messages: The turns.
+        thinks: Whether the model may think, if the request says so; see ``thinking.settle``.
+        warnings: What was left out.
+    """
+
+    system: str
+    messages: list[dict[str, JSON]]
+    thinks: bool = True
+    warnings: list[CompletionWarning] = field(default_factory=list)
+
+
+def convert(request: Request, thinking: JSON = None) -> Conversation:
+    """The system text and the turns.
+
+    Args:
+        request: What was asked.
+        thinking: The request's ``thinking``, if it has one.
 
     Raises:
-        InputError: Something in a message has no form in this API; the place is named.
+        InputError: Something in a message has no form in this API, or a call has no result; the
+            place is named.
+        UnsupportedError: A name or a late system text, which ``unsupported="adapt"`` translates.
     """
     system = [request.system] if request.system is not None else []
     if request.prompt is not None:
-        return "\n\n".join(system), [{"role": "user", "content": request.prompt}]
+        turn = {"role": "user", "content": request.prompt}
+        return Conversation("\n\n".join(system), [turn])
+    if (texts := _texts(request.messages or (), system)) is not None:
+        return Conversation("\n\n".join(system), texts)
+    conversation = Conversation("", [])
+    turns = _turns(request.messages or (), system, conversation.warnings)
+    conversation.system = "\n\n".join(system)
+    if not turns:
+        empty = [warning["name"] for warning in conversation.warnings]
+        raise InputError(
+            f"messages hold no turn that says anything: {', '.join(empty)} is empty"
+            if empty
+            else "messages hold system texts only: add a turn of the user's"
+        )
+    _check_results(turns)
+    conversation.thinks = settle(turns, thinking, conversation.warnings)
+    conversation.messages = list(_sent(turns))
+    return conversation
+
+
+def _texts(messages: Sequence[Message], system: list[str]) -> list[dict[str, JSON]] | None:
+    """The turns of a conversation of texts that ends with the user's: they are as they are.
+
+    None for any other conversation; the system texts are added only if it is one of texts.
+    """
     turns: list[dict[str, JSON]] = []
-    for place, message in enumerate(request.messages or ()):
+    before: list[str] = []
+    for message in messages:
+        role, content = message["role"], message.get("content")
+        if type(content) is not str or len(message) != 2 or not content or content.isspace():
+            return None
+        if role == "user" or role == "assistant":
+            turns.append({"role": role, "content": content})
+        elif role in _SYSTEM and not turns:
+            before.append(content)
+        else:
+            return None
+    if not turns or turns[-1]["role"] == "assistant":
+        return None
+    system += before
+    return turns
+
+
+def _turns(
+    messages: Sequence[Message], system: list[str], warnings: list[CompletionWarning]
+) -> list[Turn]:
+    turns: list[Turn] = []
+    calls = Calls(_own_ids(messages))
+    for place, message in enumerate(messages):
         where, role = f"messages[{place}]", message["role"]
         if message.get("name") and role != "tool":
-            raise InputError(f"{where} has a name, and the Messages API knows none: leave it out")
+            raise UnsupportedError(
+                f"{where} has a name, and the Messages API knows none: leave it out",
+                param=f"{where}.name",
+            )
         if role in _SYSTEM:
             if turns:
-                raise InputError(f"{where} is a system text after the first turn: put it before")
-            system.append(_plain(message, where))
-        elif role == "user":
-            turns.append({"role": "user", "content": _content(message, where)})
+                raise UnsupportedError(
+                    f"{where} is a system text after the first turn: put it before",
+                    param=f"{where}.role",
+                )
+            system.append(plain_text(message, where))
+            continue
+        if role == "tool":
+            _add_result(calls, message, where)
+            continue
+        if role == "user":
+            turn = _asked(message, where, calls, turns[-1] if turns else None)
         elif role == "assistant":
-            turns.append({"role": "assistant", "content": _said(message, where)})
-        elif role == "tool":
-            _add_result(turns, _result(message, where))
+            turn = _said(message, where, calls)
         else:
             raise InputError(f"{where} has the role {role!r:.40}, which the Messages API lacks")
-    if not turns:
-        raise InputError("messages hold system texts only: add a turn of the user's")
-    return "\n\n".join(system), turns
+        if turn is None:
+            continue
+        if _is_empty(turn.content):
+            detail = "it is empty, and the Messages API takes no empty turn: it was left out"
+            warnings.append({"kind": "dropped", "name": where, "detail": detail})
+        else:
+            turns.append(turn)
+    return turns
 
 
-def _plain(message: Message, where: str) -> str:
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    parts = [part for part in content or () if isinstance(part, Mapping)]
-    texts = [part.get("text") for part in parts if part.get("type") == "text"]
-    if len(texts) != len(content or ()) or not all(isinstance(text, str) for text in texts):
-        raise InputError(f"{where}.content may hold text only")
-    return "".join(map(str, texts))
+def _is_empty(content: str | list[dict[str, JSON]]) -> bool:
+    return not (content.strip() if isinstance(content, str) else content)
 
 
-def _content(message: Message, where: str) -> JSON:
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return [_block(part, f"{where}.content[{n}]") for n, part in enumerate(content)]
+def _sent(turns: list[Turn]) -> Iterator[dict[str, JSON]]:
+    for turn in turns:
+        yield {"role": turn.role, "content": turn.content}
+        if turn.results:
+            yield {"role": "user", "content": turn.results}
 
 
-def _block(part: Mapping[str, Any], where: str) -> dict[str, JSON]:
-    match part:
-        case {"type": "text", "text": str(text), **rest}:
-            return {"type": "text", "text": text, **rest}
-        case {"type": "image_url", "image_url": {"url": str(url), **rest}}:
-            if rest.get("detail", "auto") != "auto":
-                raise InputError(f"{where} asks for a detail, which the Messages API has not")
-            return {"type": "image", "source": _source(url, where)}
-        case {"type": str(kind)} if kind in _OWN:
-            return dict(part)
-    raise InputError(
-        f"{where} must be a text, an image_url, or a block of the Messages API's own: "
-        + ", ".join(sorted(_OWN))
-    )
+# -- the user's turns ----------------------------------------------------------------------------
 
 
-def _source(url: str, where: str) -> dict[str, JSON]:
-    if url.startswith(("http://", "https://")):
-        return {"type": "url", "url": url}
-    found = _DATA_URL.fullmatch(url)
+def _asked(message: Message, where: str, calls: Calls, before: Turn | None) -> Turn | None:
+    """A turn of the user's; results among its blocks that belong elsewhere are moved there."""
+    turn = Turn("user", content_of(message, where), where)
+    if isinstance(turn.content, str):
+        return turn
+    kept: list[dict[str, JSON]] = []
+    moved = False
+    for block in turn.content:
+        call_id = block.get("tool_use_id")
+        found = None
+        if block.get("type") == "tool_result" and isinstance(call_id, str):
+            found = calls.answer(call_id)
+        if found is None:
+            kept.append(block)
+            continue
+        of, call = found
+        block = {**block, "tool_use_id": call.sent}
+        if of is before and all(each.get("type") == "tool_result" for each in kept):
+            kept.append(block)
+        else:
+            of.results.append(block)
+            moved = True
+    turn.content = kept
+    return None if moved and not kept else turn
+
+
+def _add_result(calls: Calls, message: Message, where: str) -> None:
+    """The results of one turn's calls must all stand in the one turn that follows it."""
+    call_id = message.get("tool_call_id")
+    if not isinstance(call_id, str):
+        raise InputError(f'{where} has no "tool_call_id"')
+    found = calls.answer(call_id)
     if found is None:
         raise InputError(
-            f"{where} must hold the URL of an image, or data:image/...;base64,... of a JPEG, PNG, "
-            "GIF or WebP"
+            f"{where} answers the call {call_id!r:.60}, which "
+            + ("has a result already" if calls.is_known(call_id) else "no turn before it makes")
         )
-    return {"type": "base64", "media_type": found[1], "data": found[2]}
+    turn, call = found
+    content = content_of(message, where)
+    result: dict[str, JSON] = {
+        "type": "tool_result",
+        "tool_use_id": call.sent,
+        "content": content or "",
+    }
+    if message.get("is_error"):
+        result["is_error"] = True
+    turn.results.append(result)
 
 
-def _said(message: Message, where: str) -> JSON:
+def _check_results(turns: list[Turn]) -> None:
+    """Each call must have its result, but those of the last turn, if none has one yet."""
+    for turn in turns:
+        if turn is turns[-1] and not any(call.answered for call in turn.calls):
+            continue
+        for call in turn.calls:
+            if not call.answered:
+                raise InputError(
+                    f"{turn.where} calls a tool ({call.id!r:.60}), and no message after it holds "
+                    'the result: add {"role": "tool", "tool_call_id": ..., "content": ...}'
+                )
+
+
+# -- the model's turns ---------------------------------------------------------------------------
+
+
+def _said(message: Message, where: str, calls: Calls) -> Turn:
     """What the model said, the tools it called among it."""
-    content = _content(message, where)
-    calls = message.get("tool_calls") or ()
-    if not isinstance(calls, (list, tuple)):
+    turn = Turn("assistant", "", where)
+    given = _given(message, where)
+    if given is not None:
+        turn.own = True
+        turn.content = [_noted(block, turn, calls) for block in given]
+        return turn
+    content = content_of(message, where)
+    refusal: Any = message.get("refusal")  # in OpenAI's messages it stands apart
+    if not content and isinstance(refusal, str):
+        content = refusal
+    asked = message.get("tool_calls") or ()
+    if not isinstance(asked, (list, tuple)):
         raise InputError(f"{where}.tool_calls must be a list")
-    if not calls:
-        if not content:
-            raise InputError(f"{where} is empty: the Messages API takes no turn without content")
-        return content
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-    blocks = [block for block in blocks if block.get("text") != ""]
-    return [*blocks, *(_use(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(calls))]
+    if isinstance(content, str):
+        if not asked:
+            turn.content = content
+            return turn
+        content = [{"type": "text", "text": content}] if content.strip() else []
+    blocks = [_noted(block, turn, calls) for block in content]
+    known = {call.id for call in turn.calls}  # who gives the API's own blocks may give both
+    uses = [_use(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(asked)]
+    turn.content = [*blocks, *(_noted(use, turn, calls) for use in uses if use["id"] not in known)]
+    return turn
+
+
+def _given(message: Message, where: str) -> list[dict[str, JSON]] | None:
+    """The turn's blocks as the API gave them, where they were kept."""
+    state: Any = message.get("state")
+    if not isinstance(state, Mapping) or state.get("format") != FORMAT:
+        return None
+    blocks = state.get("turn")
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise InputError(f"{where}.state.turn must be a list of content blocks, as it came")
+    return blocks or None
+
+
+def _own_ids(messages: Sequence[Message]) -> Iterator[str]:
+    for place, message in enumerate(messages):
+        if "state" not in message:
+            continue
+        for block in _given(message, f"messages[{place}]") or ():
+            if block.get("type") == "tool_use" and isinstance(block.get("id"), str):
+                yield block["id"]
+
+
+def _noted(block: dict[str, JSON], turn: Turn, calls: Calls) -> dict[str, JSON]:
+    """The block; a call's id as it is sent."""
+    call_id = block.get("id")
+    if block.get("type") != "tool_use" or not isinstance(call_id, str):
+        return block
+    sent = calls.add(turn, call_id)
+    return block if sent == call_id else {**block, "id": sent}
 
 
 def _use(call: Mapping[str, Any], where: str) -> dict[str, JSON]:
@@ -125,20 +290,3 @@ def _use(call: Mapping[str, Any], where: str) -> dict[str, JSON]:
                 )
             return {"type": "tool_use", "id": id_, "name": name, "input": arguments}
     raise InputError(f'{where} must be {{"id", "function": {{"name", "arguments"}}}}')
-
-
-def _result(message: Message, where: str) -> dict[str, JSON]:
-    call_id = message.get("tool_call_id")
-    if not isinstance(call_id, str):
-        raise InputError(f'{where} has no "tool_call_id"')
-    return {"type": "tool_result", "tool_use_id": call_id, "content": _content(message, where)}
-
-
-def _add_result(turns: list[dict[str, JSON]], result: dict[str, JSON]) -> None:
-    """The results of one turn's calls must all stand in the one turn that follows it."""
-    last = turns[-1] if turns else {}
-    content = last.get("content")
-    if last.get("role") == "user" and isinstance(content, list):
-        content.append(result)
-    else:
-        turns.append({"role": "user", "content": [result]})

@@ -1,4 +1,4 @@
-"""An answer of the Messages API, normalized strictly."""
+"""An answer of the Messages API, normalized: strictly at its heart, and as it comes beside it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from lmgateway.errors import APIError, ContentFilteredError, ResponseFormatError, excerpt
-from lmgateway.types import JSON, Answer, AnswerChoice, HTTPResponse, Request, Usage
-from lmgateway.wire.openai import check, error_in, load, request_id, write
+from lmgateway.types import JSON, Answer, HTTPResponse, Request, Usage
+from lmgateway.wire.openai import check, error_in, load, rate_limit, request_id
 from lmgateway.wire.pieces import mend
 
-__all__ = ["FINISH_REASONS", "normalize", "parse", "service_error"]
+from .blocks import choice_of, tidy
 
-FINISH_REASONS = {
+__all__ = ["finish_reason", "normalize", "parse", "read_usage", "service_error"]
+
+_FINISH_REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
-    "pause_turn": "length",  # the answer is not whole
+    "pause_turn": "pause",
     "tool_use": "tool_calls",
+    "refusal": "content_filter",
 }
 
 #: The types of errors that a stream may bring and OpenAI's hosts do not have, by status.
 _STATUS_OF = {"billing_error": 402, "request_too_large": 413, "timeout_error": 504}
+
+#: Fields of a message that have a place of their own in an Answer, or say nothing.
+_READ = frozenset({"content", "id", "model", "role", "stop_reason", "type", "usage"})
 
 
 def parse(request: Request, response: HTTPResponse) -> Answer:
@@ -51,27 +57,33 @@ def normalize(request: Request, message: JSON, headers: Mapping[str, str]) -> An
     if not isinstance(blocks, list):
         raise ResponseFormatError("content is missing in the answer, a list was expected")
     reason = message.get("stop_reason")
-    if not isinstance(reason, str):
-        raise ResponseFormatError("stop_reason is missing in the answer, a string was expected")
-    if reason == "refusal":
-        raise _refused(message)
-    choice = _choice(blocks)
-    choice["finish_reason"] = FINISH_REASONS.get(reason, mend(reason))
-    if len(choice) == 3 and not choice["text"] and reason == "end_turn":
-        raise ResponseFormatError("content in the answer is empty")
-    answer: Answer = {
-        "prompt": request.input,
-        "choices": [choice],
-        "endpoint": "messages",
-    }
-    if usage := _usage(message.get("usage")):
-        answer["usage"] = usage
+    if not isinstance(reason, str) and not blocks:
+        raise ResponseFormatError("content and stop_reason are missing in the answer")
+    choice = choice_of(blocks, request)
+    choice["finish_reason"] = finish_reason(reason)
+    if isinstance(reason, str):
+        choice["finish_reason_raw"] = mend(reason)
+    answer: Answer = {"prompt": request.input, "choices": [choice], "endpoint": "messages"}
+    usage = message.get("usage")
+    if counted := read_usage(usage):
+        answer["usage"] = counted
     for name in ("model", "id"):
         if isinstance(message.get(name), str):
             answer[name] = mend(message[name])
     if service_id := request_id(headers):
         answer["request_id"] = service_id
+    if limits := rate_limit(headers):
+        answer["rate_limit"] = limits
+    if extra := _extra(message, usage):
+        answer["extra"] = extra
+    if reason == "refusal":
+        raise _refused(message, answer)
     return answer
+
+
+def finish_reason(reason: JSON) -> str | None:
+    """The API's word as the library's; ``other`` for one that it does not know."""
+    return _FINISH_REASONS.get(reason, "other") if isinstance(reason, str) else None
 
 
 def service_error(payload: JSON, headers: Mapping[str, str], request: Request) -> APIError:
@@ -83,56 +95,7 @@ def service_error(payload: JSON, headers: Mapping[str, str], request: Request) -
     return error_in(payload, headers, request)
 
 
-def _choice(blocks: list[JSON]) -> AnswerChoice:
-    texts: list[str] = []
-    thoughts: list[str] = []
-    calls: list[dict[str, JSON]] = []
-    for place, block in enumerate(blocks):
-        where = f"content[{place}]"
-        if not isinstance(block, dict):
-            raise ResponseFormatError(f"{where} in the answer is no object")
-        match block.get("type"):
-            case "text":
-                texts.append(_string(block, "text", where))
-            case "thinking":
-                thoughts.append(_string(block, "thinking", where))
-            case "tool_use":
-                calls.append(_call(block, where))
-            # What the service's own tools did stands in blocks that an answer has no place for.
-    choice: AnswerChoice = {"text": "".join(texts), "index": 0}
-    if thoughts:
-        choice["reasoning"] = "".join(thoughts)
-    if calls:
-        choice["tool_calls"] = calls
-    return choice
-
-
-def _call(block: dict[str, JSON], where: str) -> dict[str, JSON]:
-    arguments = block.get("input")
-    parsed: dict[str, JSON] = {}
-    if isinstance(arguments, str):  # of a stream that was cut off inside them
-        text = mend(arguments)
-    elif isinstance(arguments, dict):
-        text = write(arguments, f"{where}.input")
-        parsed["parsed"] = arguments if text.isascii() else load(text)
-    else:
-        raise ResponseFormatError(f"{where}.input in the answer is no object")
-    return {
-        "id": _string(block, "id", where),
-        "type": "function",
-        "function": {"name": _string(block, "name", where), "arguments": text},
-        **parsed,
-    }
-
-
-def _string(block: dict[str, JSON], name: str, where: str) -> str:
-    value = block.get(name)
-    if not isinstance(value, str):
-        raise ResponseFormatError(f"{where}.{name} in the answer is no string")
-    return mend(value)
-
-
-def _refused(message: dict[str, Any]) -> ContentFilteredError:
+def _refused(message: dict[str, Any], answer: Answer) -> ContentFilteredError:
     details = message.get("stop_details")
     why = details.get("explanation") if isinstance(details, dict) else None
     error = ContentFilteredError(
@@ -142,10 +105,31 @@ def _refused(message: dict[str, Any]) -> ContentFilteredError:
         code="refusal",
     )
     error.retryable = False
+    error.completion = cast(dict[str, Any], answer)
+    error.usage = cast("dict[str, Any] | None", answer.get("usage"))
+    error.rate_limit = cast("dict[str, Any] | None", answer.get("rate_limit"))
     return error
 
 
-def _usage(raw: JSON) -> Usage:
+def _extra(message: dict[str, JSON], usage: JSON) -> dict[str, JSON]:
+    """The service's other fields, its tier among them, which stands with the tokens."""
+    extra: dict[str, JSON] = {}
+    for name, value in message.items():
+        if name not in _READ and value is not None and (kept := tidy(value)) is not None:
+            extra[mend(name)] = kept
+    tier = usage.get("service_tier") if isinstance(usage, dict) else None
+    if isinstance(tier, str):
+        extra.setdefault("service_tier", mend(tier))
+    return extra
+
+
+#: What of the service's own count is in a Usage as it is.
+_COUNTED = frozenset(
+    {"cache_creation_input_tokens", "cache_read_input_tokens", "input_tokens", "output_tokens"}
+)
+
+
+def read_usage(raw: JSON) -> Usage:
     """Tokens; those read from and written to the service's cache are the prompt's as well.
 
     What is no number of tokens is left out: no answer is lost over it.
@@ -153,22 +137,37 @@ def _usage(raw: JSON) -> Usage:
     fields = raw if isinstance(raw, dict) else {}
     asked, answered = _tokens(fields, "input_tokens"), _tokens(fields, "output_tokens")
     cached = _tokens(fields, "cache_read_input_tokens") or 0
+    written = _tokens(fields, "cache_creation_input_tokens") or 0
     usage: Usage = {}
     if asked is not None:
-        prompt = asked + cached + (_tokens(fields, "cache_creation_input_tokens") or 0)
-        usage["prompt_tokens"] = prompt
+        usage["prompt_tokens"] = prompt = asked + cached + written
     if answered is not None:
         usage["completion_tokens"] = answered
     if asked is not None and answered is not None:
         usage["total_tokens"] = prompt + answered
     if cached:
         usage["cached_tokens"] = cached
+    if written:
+        usage["cache_write_tokens"] = written
     details = fields.get("output_tokens_details")
     if isinstance(details, dict) and (thought := _tokens(details, "thinking_tokens")) is not None:
         usage["reasoning_tokens"] = thought
+    if _holds_more(fields):
+        said = {name: tidy(value) for name, value in fields.items() if value is not None}
+        usage["details"] = {mend(name): value for name, value in said.items() if value is not None}
     return usage
+
+
+def _holds_more(fields: dict[str, JSON]) -> bool:
+    more = {name: value for name, value in fields.items() if value is not None}
+    details = more.get("output_tokens_details")
+    if isinstance(details, dict) and details.keys() <= {"thinking_tokens"}:
+        del more["output_tokens_details"]
+    return not more.keys() <= _COUNTED
 
 
 def _tokens(fields: Mapping[str, JSON], name: str) -> int | None:
     value = fields.get(name)
+    if type(value) is float and value.is_integer():
+        value = int(value)
     return value if type(value) is int and 0 <= value <= 2**53 else None

