@@ -207,6 +207,7 @@ class TestIds:
         assert choice["parts"][0]["id"] == choice["tool_calls"][0]["id"]
 
 
+OURS = ("reasoning", "is_error", "state")
 LOOPS = {"by message": conversation, "by hand": by_hand}
 WRITTEN = {
     "as it is": lambda messages: messages,
@@ -216,7 +217,7 @@ WRITTEN = {
         for each in messages
     ),
     "with None for what is missing": lambda messages: [
-        dict.fromkeys(("content", "name", "tool_calls", "reasoning", "is_error", "state")) | each
+        dict.fromkeys((*OURS, "content", "name", "tool_calls", "audio", "refusal")) | each
         for each in messages[1:]
     ],
     "read-only": lambda messages: [MappingProxyType(each) for each in messages],
@@ -237,6 +238,7 @@ def test_a_turn_goes_back_whole(way: Any, loop: Any, written: Any) -> None:
     assert turn["state"] == choice["message"]["state"]
     foreign = {} if loop is conversation else {"extra_content": {"a": 1}}  # not ours: it passes
     assert turn["tool_calls"] == [{**CALL, **foreign}]
+    assert not {"audio", "name", "refusal"} & turn.keys()
 
 
 EDITS = {

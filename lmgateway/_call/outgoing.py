@@ -197,7 +197,10 @@ def _lines(
 
 def chosen_headers(request: HTTPRequest, own: Mapping[str, str]) -> dict[str, str]:
     """The headers that somebody chose, as they are merged: those that a preview shows."""
-    return _merged([_agent()], request.headers.items(), own.items())
+    headers = _merged([_agent()], request.headers.items(), own.items())
+    if (content_type := _content_type(request.headers)) is not None:
+        headers["Content-Type"] = content_type
+    return headers
 
 
 def _agent() -> tuple[str, str]:

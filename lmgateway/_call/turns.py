@@ -91,6 +91,8 @@ def _given_turn(
     """A message as the plugin is given it."""
     turn: dict[str, Any] = {**message}
     state = turn.pop("state", None)
+    if info.api >= 2 and None in turn.values():  # as SDKs and databases write what is not there
+        turn = {key: each for key, each in turn.items() if each is not None or key == "content"}
     for key in _OF_MESSAGES:
         if key in turn and (info.api < 2 or turn[key] is None):
             del turn[key]
@@ -125,7 +127,9 @@ def _given_call(call: Any) -> Any:
     """A call with OpenAI's keys and those of others, and none of ours."""
     if not isinstance(call, Mapping):
         return call
-    own = {name: value for name, value in call.items() if name not in _OF_CALLS}
+    own = {
+        name: value for name, value in call.items() if name not in _OF_CALLS and value is not None
+    }
     if own.get("type") is None and isinstance(own.get("function"), Mapping):
         own["type"] = "function"
     return own

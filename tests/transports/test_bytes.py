@@ -470,3 +470,17 @@ def test_what_cannot_be_sent_is_told_before_anything_is_sent(fields: dict[str, A
     with pytest.raises(LMGatewayError) as caught:
         lm_from(plugin, retries=0)("q")
     assert isinstance(caught.value, (InputError, PluginContractError))
+
+
+def test_a_preview_shows_query_and_form_and_of_bytes_their_number() -> None:
+    plugin = Plugin()
+    plugin.asked = HTTPRequest(
+        "POST", None, "/é", query={"a": "b c"}, form={"f": ("a.wav", b"12345"), "n": 1},
+        headers={"x-own": "plugin"},
+    )  # fmt: skip
+    lm = lm_from(plugin, api_base="http://h.test/v1", headers={"X-Own": "user"})
+    shown = lm.preview("q")
+    assert shown["url"] == "http://h.test/v1/%C3%A9?a=b%20c"
+    assert shown["form"] == {"f": ["a.wav", "<5 bytes>"], "n": 1}
+    assert "x-own" not in shown["headers"]
+    assert shown["headers"]["X-Own"] == "user"

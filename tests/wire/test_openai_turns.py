@@ -17,11 +17,13 @@ from pydantic import TypeAdapter
 from support.exchanges import Pieces, run
 from support.fault_server import FaultServer, close, reply
 
-from lmgateway import LM, get_lm
+from lmgateway import LM, errors, get_lm
 from lmgateway.types import HTTPResponse, Request, derived_id
 from lmgateway.wire.openai import (
     CHAT,
     OPENAI,
+    VLLM,
+    Dialect,
     Service,
     chat_request,
     complete,
@@ -307,6 +309,44 @@ def test_a_streamed_call_begins_with_its_index_its_id_and_its_name(name: str) ->
             assert fragment.get("function", fragment.get("custom"))["name"] == "f"
 
 
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("before", [b"", b" \n", b"\xef\xbb\xbf"], ids=["at once", "space", "BOM"])
+def test_a_host_that_answers_a_stream_whole_gives_the_same(name: str, before: bytes) -> None:
+    message = CASES[name][0]
+    plain = parse(REQUEST, HTTPResponse(200, {}, whole(message)), CHAT)
+    body = before + whole(message)
+    head = HTTPResponse(200, source=Pieces([body[:1], body[1:9], body[9:]]))
+    answer, shown = run(stream(REQUEST, chat_request(REQUEST, HERE), needs_done=True), head)
+    assert answer == plain
+    assert "".join(delta.text for delta in shown) == plain["choices"][0]["text"]
+    kinds = [delta.part["type"] for delta in shown if delta.part]
+    assert set(kinds) - {"text"} == {
+        part["type"]
+        for part in plain["choices"][0].get("parts", ())
+        if part["type"] in ("file", "custom")
+    }
+    assert [delta.finish_reason for delta in shown if delta.finish_reason] == ["stop"]
+    assert shown[-1].finish_reason == "stop"
+    numbers = [call["index"] for delta in shown for call in delta.tool_calls]
+    assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.parametrize(
+    "body, kind",
+    [
+        (b'{"error": {"code": 429, "message": "no"}}', errors.RateLimitError),
+        (b"<html><title>no</title></html>", errors.ResponseFormatError),
+        (b"", errors.StreamInterruptedError),
+    ],
+)
+def test_what_is_no_stream_is_the_error_that_it_is(body: bytes, kind: Any) -> None:
+    source = Pieces([body])
+    with pytest.raises(errors.LMGatewayError) as caught:
+        run(stream(REQUEST, chat_request(REQUEST, HERE)), HTTPResponse(200, source=source))
+    assert type(caught.value) is kind
+    assert source.closed
+
+
 def test_a_call_whose_name_comes_late_is_shown_from_its_name_on() -> None:
     pieces = [
         {"tool_calls": [{"index": 0, "id": "c1"}]},
@@ -378,6 +418,36 @@ def test_what_the_user_gave_is_sent_as_it_is() -> None:
         {"role": "tool", "tool_call_id": "c1", "content": "1", "novel": 1},
     ]
     assert chat_request(Request("m", messages=given), HERE).json["messages"] == given
+
+
+def calling(call_id: str, **more: Any) -> list[Any]:
+    return [
+        {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": call_id}], **more},
+        {"role": "tool", "tool_call_id": call_id, "content": "1"},
+    ]
+
+
+def ids_sent(messages: Any, dialect: Dialect) -> list[str]:
+    where = Service("http://service.example/v1", dialect=dialect)
+    sent = chat_request(Request("m", messages=messages), where).json["messages"]
+    return [turn.get("tool_call_id") or turn["tool_calls"][0]["id"] for turn in sent]
+
+
+def test_ids_that_are_too_long_are_shortened_alike_in_the_call_and_its_answer() -> None:
+    given = [*calling("x" * 64 + "1"), *calling("x" * 64 + "2"), *calling("short")]
+    before = copy.deepcopy(given)
+    first, answer, second, _, *others = ids_sent(given, OPENAI)
+    assert first == answer != second
+    assert (len(first), others) == (29, ["short", "short"])
+    assert ids_sent(given, VLLM) == ids_sent(before, VLLM)
+    assert ids_sent(given, VLLM)[0] == "x" * 64 + "1"
+    assert given == before
+
+
+def test_the_ids_of_a_kept_turn_stay_and_so_do_those_of_its_answers() -> None:
+    turn = {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": "x" * 64}]}
+    given = calling("x" * 64, state={"format": "openai.chat", "turn": turn})
+    assert ids_sent(given, OPENAI) == ["x" * 64] * 2
 
 
 def test_keys_of_the_librarys_own_reach_no_wire_and_no_template() -> None:

@@ -23,10 +23,11 @@ from ...types import (
     HTTPRequest,
     HTTPResponse,
     ModelCard,
+    Part,
     Request,
     send,
 )
-from ..sse import Decoder, Event
+from ..sse import Decoder, Event, opened
 from .assembly import Assembly
 from .build import Service, embed_request, models_request
 from .embeddings import parse_embeddings, parse_models
@@ -77,19 +78,19 @@ def read_stream(
     request: Request, http_request: HTTPRequest, head: HTTPResponse, *, needs_done: bool = False
 ) -> Flow[Answer]:
     """The rest of ``stream``, for an answer that came by another way than HTTP."""
-    endpoint = endpoint_of(http_request)
-    if head.source is None:
-        return (yield from _emit_whole(parse(request, head, endpoint)))
-    assembly = Assembly(endpoint, request)
+    assembly = Assembly(endpoint_of(http_request), request)
     try:
+        opened_head = yield from opened(head)
+        if opened_head.source is None:
+            return (yield from _emit_whole(parse(request, opened_head, endpoint_of(http_request))))
         check(head, request)
-        done = yield from _read_pieces(request, head, assembly)
+        done = yield from _read_pieces(request, opened_head, assembly)
         whole = done or (not needs_done and _has_all(request, http_request, assembly))
         if not whole and not assembly.has_failed(expected_choices(request)):
             raise _interrupted("the stream ended before the answer did", assembly)
         for delta in assembly.end():
             yield Emit(delta)
-        return normalize(request, assembly.answer(), head.headers, endpoint)
+        return normalize(request, assembly.answer(), head.headers, endpoint_of(http_request))
     except ConnectionFailedError as error:
         interrupted = _interrupted(f"the stream broke off: {error.message}", assembly)
         raise interrupted.locate(provider=error.provider, host=error.host) from error
@@ -102,7 +103,8 @@ def read_stream(
         error.locate(partial=assembly.partial, usage=read_usage(assembly.usage) or None)
         raise
     finally:
-        head.source.close()
+        if head.source is not None:
+            head.source.close()
 
 
 def models(service: Service) -> Flow[list[ModelCard]]:
@@ -165,15 +167,27 @@ def _interrupted(
 
 
 def _emit_whole(answer: Answer) -> Flow[Answer]:
-    """A host that does not stream after all: each choice is one piece."""
+    """A host that does not stream after all: each choice is one piece, and one for each part."""
     for choice in answer["choices"]:
-        yield Emit(
-            Delta(
-                choice["text"],
-                choice["index"],
-                choice.get("tool_calls", ()),
-                choice.get("reasoning", ""),
-                choice.get("finish_reason"),
-            )
+        index, reason = choice["index"], choice.get("finish_reason")
+        calls = tuple(
+            {"index": place, **{name: value for name, value in call.items() if name != "parsed"}}
+            for place, call in enumerate(choice.get("tool_calls", ()))
         )
+        parts = [_piece(part, index) for part in choice.get("parts", ()) if _is_shown(part)]
+        thought = choice.get("reasoning", "")
+        first = Delta(choice["text"], index, calls, thought, None if parts else reason)
+        for delta in (first, *parts, *([Delta("", index, finish_reason=reason)] if parts else ())):
+            yield Emit(delta)
     return answer
+
+
+def _is_shown(part: Part) -> bool:
+    """Whether a part says more than the texts and the calls do."""
+    return part["type"] in ("file", "custom") or bool(part.get("citations"))
+
+
+def _piece(part: Part, index: int) -> Delta:
+    if part["type"] == "text":  # its text is shown already
+        return Delta("", index, part={**part, "text": ""}, partial="append", id="text")
+    return Delta("", index, part=part)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from ...types import JSON, Message, State
@@ -87,13 +88,49 @@ def _visible(turn: Any) -> Any:
     return turn
 
 
-def wire_messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[Any]:
+def wire_messages(
+    messages: Sequence[Message | Mapping[str, Any]], longest_id: int | None = None
+) -> list[Any]:
     """A conversation as it is sent: kept turns as they came, and no key of the library's own.
+
+    Args:
+        messages: As the core hands them over.
+        longest_id: Characters that the id of a call may have; a longer one gets a shorter in its
+            place, in the call and in the tool's answer.
 
     Raises:
         InputError: a file in a message is not as it must be.
     """
-    return [_wire(turn, place) for place, turn in enumerate(messages)]
+    sent = [_wire(turn, place) for place, turn in enumerate(messages)]
+    if longest_id is not None and any(len(each) > longest_id for each in _ids(sent)):
+        kept = {each for turn, given in zip(sent, messages, strict=True)
+                if "state" in given for each in _ids([turn])}  # fmt: skip
+        ids = {each: _shorter(each) for each in _ids(sent) if len(each) > longest_id}
+        sent = [_renamed(turn, {k: v for k, v in ids.items() if k not in kept}) for turn in sent]
+    return sent
+
+
+def _ids(messages: Iterable[Any]) -> Iterator[str]:
+    """The ids of calls, and those that the answers of tools name."""
+    for turn in messages:
+        calls = turn.get("tool_calls") or ()
+        for value in (turn.get("tool_call_id"), *(call.get("id") for call in calls)):
+            if isinstance(value, str):
+                yield value
+
+
+def _shorter(call_id: str) -> str:
+    return f"call_{sha256(call_id.encode()).hexdigest()[:24]}"
+
+
+def _renamed(turn: Any, ids: Mapping[str, str]) -> Any:
+    if turn.get("tool_call_id") in ids:
+        turn = {**turn, "tool_call_id": ids[turn["tool_call_id"]]}
+    calls = turn.get("tool_calls") or ()
+    if any(call.get("id") in ids for call in calls):
+        calls = [{**call, "id": ids.get(call.get("id"), call.get("id"))} for call in calls]
+        turn = {**turn, "tool_calls": calls}
+    return turn
 
 
 def _wire(turn: Any, place: int) -> Any:

@@ -381,6 +381,10 @@ HISTORIES: dict[str, list[Any]] = {
     "a refusal": [
         USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER,
     ],
+    "a message of OpenAI's SDK": [
+        USER, {"role": "assistant", "content": None, "refusal": "No.", "audio": None,
+               "annotations": [], "function_call": None, "tool_calls": None}, USER,
+    ],
     "an image in a result": [USER, turn("a"), {
         **told("a"), "content": [{"type": "image_url", "image_url": {"url": PNG}}]}],
     "files": [{"role": "user", "content": [

@@ -228,6 +228,9 @@ def _said(message: Message, where: str, calls: Calls) -> Turn:
         turn.content = [_noted(block, turn, calls) for block in given]
         return turn
     content = content_of(message, where)
+    refusal: Any = message.get("refusal")  # in OpenAI's messages it stands apart
+    if not content and isinstance(refusal, str):
+        content = refusal
     asked = message.get("tool_calls") or ()
     if not isinstance(asked, (list, tuple)):
         raise InputError(f"{where}.tool_calls must be a list")
