@@ -13,7 +13,7 @@ from lmgateway import hookimpl
 from lmgateway.errors import LMGatewayError, ResponseFormatError
 from lmgateway.lm import LM
 from lmgateway.testing import lm_from
-from lmgateway.types import Emit, Flow, HTTPRequest, HTTPResponse, Info, Request, read
+from lmgateway.types import Blocking, Emit, Flow, HTTPRequest, HTTPResponse, Info, Request, read
 from lmgateway.types import send as ask
 
 pytestmark = pytest.mark.loopback
@@ -115,6 +115,17 @@ def test_an_event_stream_has_a_source_and_an_error_has_a_body(api: int, way: str
         assert answers(lm_from(plugin), way) == "no."
         assert plugin.head is not None
         assert plugin.head.source is None
+
+
+@pytest.mark.parametrize("api", [1, 2])
+def test_what_streams_in_the_process_has_a_source_for_every_plugin(api: int) -> None:
+    class InProcess(Plugin):
+        @hookimpl
+        def lmgateway_complete(self, request: Request) -> Flow[Any]:
+            self.head = yield from ask(Blocking(lambda push: push(b"x"), stream=True))
+            return {"choices": [{"text": (yield from read(self.head)).decode()}]}
+
+    assert lm_from(InProcess("", api))("q") == ["x"]
 
 
 @pytest.mark.parametrize("way", WAYS)
