@@ -51,7 +51,18 @@ if TYPE_CHECKING:
     from ._store.recorder import record, replay
     from .hookspecs import hookimpl
     from .lm import LM, get_lm
-    from .types import UNSET, Completion, Delta, Embeddings, Message, ModelCard
+    from .types import (
+        UNSET,
+        Completion,
+        Count,
+        Delta,
+        Embeddings,
+        Message,
+        ModelCard,
+        Part,
+        Reranked,
+        State,
+    )
 
 __all__ = [
     "LM",
@@ -66,6 +77,7 @@ __all__ = [
     "ConnectionFailedError",
     "ContentFilteredError",
     "ContextLengthError",
+    "Count",
     "Delta",
     "DuplicateProviderError",
     "Embeddings",
@@ -79,6 +91,7 @@ __all__ = [
     "MissingCredentialError",
     "ModelCard",
     "NotFoundError",
+    "Part",
     "PermissionDeniedError",
     "PluginContractError",
     "PluginError",
@@ -87,8 +100,10 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitError",
     "RequestTimeoutError",
+    "Reranked",
     "ResponseFormatError",
     "ServerError",
+    "State",
     "Stream",
     "StreamInterruptedError",
     "StreamStalledError",
@@ -115,12 +130,16 @@ _LAZY = {
     "AStream": "_drive.streams",
     "CallEvent": "_layers.observe",
     "Completion": "types",
+    "Count": "types",
     "Delta": "types",
     "Embeddings": "types",
     "History": "_records.history",
     "Installed": "_plugins.registry",
     "Message": "types",
     "ModelCard": "types",
+    "Part": "types",
+    "Reranked": "types",
+    "State": "types",
     "Stream": "_drive.streams",
     "Subscription": "_layers.observe",
     "UsageTotals": "_records.usage",

@@ -2,7 +2,9 @@
 
 A provider is a module with functions marked ``@hookimpl``, named by an entry point of the group
 ``lmgateway.providers``; the entry point's name is the provider's name. A hook may take fewer
-arguments than its spec here, so this contract can grow without breaking anyone.
+arguments than its spec here, so this contract can grow without breaking anyone. A hook that is not
+here is refused, as it may be misspelt, unless it is marked ``@hookimpl(optionalhook=True)``: so a
+plugin may serve newer cores too.
 """
 
 from __future__ import annotations
@@ -16,7 +18,18 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from .types import Answer, Embeddings, EmbedRequest, Flow, Info, ModelCard, Request
+    from .types import (
+        Answer,
+        Count,
+        Embeddings,
+        EmbedRequest,
+        Flow,
+        Info,
+        ModelCard,
+        Request,
+        Reranked,
+        RerankRequest,
+    )
 
 __all__ = [
     "API_VERSION",
@@ -25,9 +38,11 @@ __all__ = [
     "hookimpl",
     "lmgateway_close",
     "lmgateway_complete",
+    "lmgateway_count",
     "lmgateway_embed",
     "lmgateway_info",
     "lmgateway_models",
+    "lmgateway_rerank",
     "lmgateway_settings",
     "lmgateway_stream",
 ]
@@ -67,6 +82,22 @@ def lmgateway_embed(request: EmbedRequest, settings: BaseModel) -> Flow[Embeddin
 
 
 @hookspec(firstresult=True)
+def lmgateway_rerank(request: RerankRequest, settings: BaseModel) -> Flow[Reranked] | Reranked:  # type: ignore[empty-body]
+    """Order documents by how well they answer a query.
+
+    A result for each document, or as many as ``params["top_n"]`` says; each names a document once.
+    """
+
+
+@hookspec(firstresult=True)
+def lmgateway_count(request: Request, settings: BaseModel) -> Flow[Count] | Count:  # type: ignore[empty-body]
+    """Count the tokens of a prompt or a conversation, with its system text and tools.
+
+    The request is one of ``lmgateway_complete``; nothing is to be answered.
+    """
+
+
+@hookspec(firstresult=True)
 def lmgateway_models(settings: BaseModel) -> Flow[Sequence[ModelCard]] | Sequence[ModelCard]:  # type: ignore[empty-body]
     """List the models that the service offers: dicts, each with an ``id``."""
 
@@ -81,8 +112,15 @@ def lmgateway_settings() -> type[BaseModel]:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def lmgateway_info() -> Info:  # type: ignore[empty-body]
-    """Say what the plugin can do; without it: API 1, a bare prompt, no parameters."""
+def lmgateway_info(settings: BaseModel | None, model: str | None) -> Info:  # type: ignore[empty-body]
+    """Say what the plugin can do; without it: API 1, a bare prompt, no parameters.
+
+    When the plugin is loaded it is called with None and None, and says what all its models can do
+    together. A hook that takes an argument is asked again for each LM, with its settings and its
+    model, and says what that model can do; ``api`` and ``default_model`` count as said at first.
+    It does no I/O, and says the same to the same question. Where a setting that it needs has no
+    value, MissingCredentialError goes through it, and then the first answer counts.
+    """
 
 
 @hookspec(firstresult=True)

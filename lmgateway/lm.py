@@ -17,7 +17,17 @@ from ._drive.streams import AStream, Stream, show_delta, show_text
 from ._guard.tracebacks import conceal, door
 from ._records.history import History, show
 from ._transports.leases import Leases, closed
-from .types import UNSET, Completion, Embeddings, Flow, Messages, ModelCard, Options
+from .types import (
+    UNSET,
+    Completion,
+    Count,
+    Embeddings,
+    Flow,
+    Messages,
+    ModelCard,
+    Options,
+    Reranked,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -144,8 +154,8 @@ class LM:
     def history(self) -> History:
         """The last calls, oldest first, as copies.
 
-        Each is a dict: ``kind``, ``prompt``, ``params``, ``completion`` or ``embeddings``,
-        ``error``, ``seconds`` and ``time``.
+        Each is a dict: ``kind``, ``prompt``, ``params``, ``completion``, ``embeddings`` or
+        ``reranked``, ``error``, ``seconds`` and ``time``.
         """
         return self._history
 
@@ -388,6 +398,50 @@ class LM:
         flow, call = self._embedding(texts, params)
         return await arun(flow, self._connections.awaiting(call), call.deadline)
 
+    @_shown_as(signatures.rerank)
+    @door
+    def rerank(self, query: str, documents: Sequence[str], **params: Any) -> Reranked:
+        """Order documents by how well they answer a query, the best first.
+
+        Args:
+            query: What is looked for.
+            documents: One or more texts.
+            **params: ``top_n`` and what else shapes the order (the rest goes into ``extra_body``),
+                and core options and settings, as for ``complete``. Scores of two models do not
+                compare: of the LM's fallbacks only those with the same model are asked, and any
+                that are given here.
+        """
+        flow, call = self._ranking(query, documents, params)
+        return run(flow, self._connections.blocking(call), call.deadline)
+
+    @_shown_as(signatures.arerank)
+    @door
+    async def arerank(self, query: str, documents: Sequence[str], **params: Any) -> Reranked:
+        """As ``rerank``, awaited."""
+        flow, call = self._ranking(query, documents, params)
+        return await arun(flow, self._connections.awaiting(call), call.deadline)
+
+    @_shown_as(signatures.count)
+    @door
+    def count(
+        self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
+    ) -> Count:
+        """Count the tokens that a completion would read, as the service counts them.
+
+        Takes what ``complete`` does, but for ``schema``: the system text and ``tools`` count too.
+        """
+        flow, call = self._counting(prompt, messages, keywords)
+        return run(flow, self._connections.blocking(call), call.deadline)
+
+    @_shown_as(signatures.acount)
+    @door
+    async def acount(
+        self, prompt: str | None = None, *, messages: Messages | None = None, **keywords: Any
+    ) -> Count:
+        """As ``count``, awaited."""
+        flow, call = self._counting(prompt, messages, keywords)
+        return await arun(flow, self._connections.awaiting(call), call.deadline)
+
     def inspect_history(self, n: int = 1) -> None:
         """Print the last ``n`` calls readably."""
         show(list(self._history), n)
@@ -455,7 +509,7 @@ class LM:
         return f"<LM {self.provider!r} model={self.model!r}>"
 
     def _check_row(self, row: Mapping[Any, Any], place: str) -> None:
-        check_row(row, self._spec.plugin, place, types=True)
+        check_row(row, self._spec, place, types=True)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -491,6 +545,24 @@ class LM:
 
         self._check_open()
         return flows.ask(kinds.EMBED, self._spec, keywords, self._history, check_texts(texts))
+
+    def _counting(
+        self, prompt: object, messages: object, keywords: Mapping[str, Any]
+    ) -> tuple[Flow[Count], Call]:
+        self._check_open()
+        spec = self._spec.vary(keywords)
+        kind = flows.kind_for(kinds.COUNT, keywords)
+        request, call = flows.prepare(spec, prompt, messages, kind=kind)
+        return flows.compose(spec, call, request, self._history), call
+
+    def _ranking(
+        self, query: object, documents: object, keywords: Mapping[str, Any]
+    ) -> tuple[Flow[Reranked], Call]:
+        from ._call.validation import check_documents, check_query
+
+        self._check_open()
+        asked = check_query(query), check_documents(documents)
+        return flows.ask(kinds.RERANK, self._spec, keywords, self._history, *asked)
 
 
 vars(signatures).update(LM=LM, Self=Self)  # where typing.get_type_hints looks for them

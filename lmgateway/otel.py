@@ -40,8 +40,9 @@ _WELL_KNOWN = {
     "xai": "x_ai",
 }
 
-# The conventions know no operation that lists models; a name of one's own is allowed then.
-_OPERATIONS = {"embed": "embeddings", "models": "list_models"}
+# The conventions know no operation that lists models, orders documents or counts tokens; a name of
+# one's own is allowed then.
+_OPERATIONS = {"embed": "embeddings", "models": "list_models", "count": "count_tokens"}
 
 _PARAMETERS = {
     "temperature": "gen_ai.request.temperature",
@@ -161,6 +162,7 @@ def _span(tracer: trace.Tracer, event: CallEvent, shared: dict[str, Any]) -> Non
             "gen_ai.usage.input_tokens": usage.get("prompt_tokens"),
             "gen_ai.usage.output_tokens": usage.get("completion_tokens"),
             "gen_ai.usage.cache_read.input_tokens": usage.get("cached_tokens"),
+            "gen_ai.usage.cache_creation.input_tokens": usage.get("cache_write_tokens"),
             "error.type": event.error,
             "lmgateway.attempts": event.attempts,
             "lmgateway.cached": event.cached or None,

@@ -304,9 +304,11 @@ class Answer(TypedDict):
 class Choice(AnswerChoice, Generic[Parsed]):
     """One of the choices that a user gets.
 
-    ``message`` is the choice as a turn: append it to the conversation to go on. ``parsed`` is there
+    ``message`` is the choice as a turn: append it to the conversation to go on; what the service
+    must see again is in it (``state``), and in the first of ``tool_calls``. ``parsed`` is there
     when a ``schema`` was given, and then in every choice: ``Choice[City]``
-    says that it is a City. Without a schema there is no such key.
+    says that it is a City. It is None in a choice that calls tools, and in one that was refused or
+    failed beside a good one. Without a schema there is no such key.
     """
 
     message: Message
@@ -355,6 +357,7 @@ class Embeddings(TypedDict):
     provider: NotRequired[str]
     cached: NotRequired[bool]
     fallback_from: NotRequired[list[dict[str, JSON]]]
+    warnings: NotRequired[list[CompletionWarning]]
     rate_limit: NotRequired[RateLimits]
     extra: NotRequired[dict[str, JSON]]
 
@@ -371,6 +374,9 @@ class Reranked(TypedDict):
     usage: NotRequired[Usage]
     provider: NotRequired[str]
     cached: NotRequired[bool]
+    fallback_from: NotRequired[list[dict[str, JSON]]]
+    warnings: NotRequired[list[CompletionWarning]]
+    rate_limit: NotRequired[RateLimits]
     extra: NotRequired[dict[str, JSON]]
 
 
@@ -381,6 +387,9 @@ class Count(TypedDict):
     model: NotRequired[str]
     provider: NotRequired[str]
     cached: NotRequired[bool]
+    fallback_from: NotRequired[list[dict[str, JSON]]]
+    warnings: NotRequired[list[CompletionWarning]]
+    rate_limit: NotRequired[RateLimits]
     extra: NotRequired[dict[str, JSON]]
 
 

@@ -461,10 +461,7 @@ PROGRAM = textwrap.dedent("""
     way = sys.argv[2]
     if way == "ctrl-c":
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        main = threading.get_ident()
-        threading.Thread(
-            target=lambda: (plugin.begun.wait(), signal.pthread_kill(main, signal.SIGINT))
-        ).start()
+        plugin.rest = lambda settings: signal.raise_signal(signal.SIGINT)
         lm("q")
     stream = lm.stream("q")
     next(stream)

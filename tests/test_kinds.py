@@ -6,7 +6,7 @@ import asyncio
 import copy
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from support.fault_server import FaultServer, receive, reply, stall
 
 import lmgateway
 from lmgateway import LM, CallEvent, get_lm, hookimpl, on_call, usage
-from lmgateway._call.kinds import COMPLETE, EMBED, MODELS
+from lmgateway._call.kinds import COMPLETE, COUNT, EMBED, MODELS, RERANK
 from lmgateway._layers import limit as limiting
 from lmgateway._layers import retry as retrying
+from lmgateway._plugins import openai
 from lmgateway.errors import (
+    InputError,
     LMGatewayError,
     PluginContractError,
     RequestTimeoutError,
@@ -27,7 +29,17 @@ from lmgateway.errors import (
     UnsupportedError,
 )
 from lmgateway.testing import lm_from
-from lmgateway.types import Blocking, EmbedRequest, Flow, Request, send
+from lmgateway.types import (
+    Blocking,
+    EmbedRequest,
+    Flow,
+    HTTPRequest,
+    Info,
+    Request,
+    RerankRequest,
+    send,
+)
+from lmgateway.wire.openai.faults import check
 
 pytestmark = pytest.mark.loopback
 
@@ -54,6 +66,7 @@ class Row:
         return reply(json.dumps(self.body).encode(), 200, JSON)
 
 
+RARE = ("rerank", "count")  # which no provider of the core offers
 ROWS = {
     "complete": Row(
         "complete",
@@ -84,6 +97,27 @@ ROWS = {
         "embeddings m",
         (1, 7),
     ),
+    "rerank": Row(
+        "rerank",
+        lambda lm, **more: lm.rerank("q", ["a", "b"], **more),
+        lambda lm, **more: lm.arerank("q", ["a", "b"], **more),
+        {
+            "model": "m-1",
+            "results": [{"index": 1, "score": 0.25}, {"index": 0, "score": 0.75}],
+            "usage": {"prompt_tokens": 5},
+        },
+        "rerank",
+        "rerank m",
+        (1, 5),
+    ),
+    "count": Row(
+        "count",
+        lambda lm, **more: lm.count("hi", **more),
+        lambda lm, **more: lm.acount("hi", **more),
+        {"prompt_tokens": 2},
+        "count",
+        "count_tokens m",
+    ),
     "models": Row(
         "models",
         lambda lm, **more: lm.models(**more),
@@ -95,6 +129,9 @@ ROWS = {
 }
 each_kind = pytest.mark.parametrize(
     "row", [pytest.param(row, id=row.name) for row in ROWS.values()]
+)
+each_kind_of_openai = pytest.mark.parametrize(
+    "row", [pytest.param(row, id=row.name) for row in ROWS.values() if row.name not in RARE]
 )
 each_way = pytest.mark.parametrize("way", ["sync", "async"])
 
@@ -112,9 +149,34 @@ def events() -> Iterator[list[CallEvent]]:
         yield seen
 
 
+class Service:
+    """OpenAI, and the kinds of call that it does not offer."""
+
+    def __init__(self) -> None:
+        for name in openai.__all__:
+            setattr(self, name, getattr(openai, name))
+
+    @hookimpl
+    def lmgateway_rerank(self, request: RerankRequest, settings: openai.Settings) -> Flow[Any]:
+        body = {**request.input, **request.params}
+        return (yield from self._ask("/rerank", request, body, settings))
+
+    @hookimpl
+    def lmgateway_count(self, request: Request, settings: openai.Settings) -> Flow[Any]:
+        return (yield from self._ask("/count", request, {"input": request.input}, settings))
+
+    def _ask(self, path: str, request: Any, body: Any, settings: openai.Settings) -> Flow[Any]:
+        where = openai.service(settings)
+        body = {"model": request.model, **body}
+        asked = HTTPRequest("POST", where.base_url, path, json=body, auth=where.auth)
+        response = yield from send(asked)
+        check(response)
+        return json.loads(response.body)
+
+
 def lm_at(server: FaultServer, **options: Any) -> LM:
     given = {"model": "m", "api_key": KEY, "retries": 0, "timeout": 20.0, **options}
-    return get_lm("openai", api_base=server.url, **given)
+    return lm_from(Service(), "openai", api_base=server.url, **given)
 
 
 def asked(row: Row, way: str, lm: LM, **more: Any) -> Any:
@@ -154,7 +216,16 @@ def test_what_was_asked_is_told_to_those_who_want_it(row: Row) -> None:
     told = on_call(seen.append, include_prompt=True)
     with told, FaultServer([row.fine]) as server, lm_at(server) as lm:
         row.ask(lm)
-    assert seen[0].prompt == {"complete": "hi", "embed": ["a", "b"], "models": None}[row.name]
+    assert (
+        seen[0].prompt
+        == {
+            "complete": "hi",
+            "embed": ["a", "b"],
+            "rerank": {"query": "q", "documents": ["a", "b"]},
+            "count": "hi",
+            "models": None,
+        }[row.name]
+    )
 
 
 @each_kind
@@ -211,7 +282,9 @@ def test_a_key_that_a_service_repeats_is_masked(
     assert KEY not in repr(caught.value) + str(caught.value) + repr(events)
 
 
-@pytest.mark.parametrize("name, requests", [("complete", 1), ("embed", 1), ("models", 2)])
+@pytest.mark.parametrize(
+    "name, requests", [("complete", 1), ("embed", 1), ("rerank", 1), ("count", 1), ("models", 2)]
+)
 def test_an_answer_that_is_kept_is_not_asked_for_again(
     name: str, requests: int, events: list[CallEvent]
 ) -> None:
@@ -290,7 +363,8 @@ def test_the_history_holds_what_failed(row: Row) -> None:
             row.ask(lm)
         entries = list(lm.history)
     told = [(each["kind"], each["completion"], "busy" in each["error"]) for each in entries]
-    assert told == ([] if row.name == "models" else [(row.name, None, True)])
+    unknown = ("count", "models")  # they are no answers of a model
+    assert told == ([] if row.name in unknown else [(row.name, None, True)])
 
 
 # -- fallbacks ---------------------------------------------------------------------------------
@@ -319,7 +393,7 @@ def other(tmp_path: Path) -> Iterator[Callable[[Row, str], FaultServer]]:
 Other = Callable[[Row, str], FaultServer]
 
 
-@each_kind
+@each_kind_of_openai
 @each_way
 def test_a_fallback_of_the_call_answers(
     row: Row, way: str, other: Other, events: list[CallEvent]
@@ -361,7 +435,7 @@ def test_a_fallback_of_the_lm_answers_where_it_can(
     assert bool(server.requests) == answers
 
 
-@pytest.mark.parametrize("name", ["embed", "models"])
+@pytest.mark.parametrize("name", ["embed", "rerank", "count", "models"])
 def test_a_fallback_without_the_hook_is_passed_over(name: str) -> None:
     with FaultServer([BUSY]) as dead, lm_at(dead) as lm, pytest.raises(ServerError) as caught:
         ROWS[name].ask(lm, fallbacks=["echo"])
@@ -508,9 +582,159 @@ def test_what_a_plugin_returns_of_models_is_looked_at_too() -> None:
 
 def test_a_kind_that_a_plugin_has_not_is_refused_at_once() -> None:
     with get_lm("echo") as lm:
-        for ask in (lm.models, lambda: lm.embed("a")):
-            with pytest.raises(UnsupportedError, match="echo does not support"):
-                ask()
+        for name in ("embed", "rerank", "count", "models"):
+            with pytest.raises(UnsupportedError, match=f"echo does not support {name}"):
+                ROWS[name].ask(lm)
+
+
+# -- documents in order, and tokens counted ----------------------------------------------------
+
+RANKED = RerankRequest("m", "q", ["a", "b", "c"])
+
+
+def ranked(*results: Any, **params: Any) -> Any:
+    request = RerankRequest("m", "q", ["a", "b", "c"], params)
+    return RERANK.normalize({"results": list(results)}, request, "a plugin")
+
+
+def at(index: Any, score: Any = 0.5, **more: Any) -> dict[str, Any]:
+    return {"index": index, "score": score, **more}
+
+
+def test_the_best_document_comes_first_and_equal_ones_as_they_came() -> None:
+    answer = ranked(at(0, 0.1), at(2, 1, document="c"), at(1, Array(0.1)))
+    assert answer["results"] == [at(2, 1, document="c"), at(0, 0.1), at(1, 0.1)]
+
+
+def test_as_many_documents_come_as_were_asked_for() -> None:
+    assert len(ranked(at(0), at(1), top_n=2)["results"]) == 2
+    assert len(ranked(at(0), at(1), at(2), top_n=9)["results"]) == 3
+
+
+@pytest.mark.parametrize("outcome, error, said", [
+    (None, PluginContractError, "returned NoneType where the contract wants a dict"),
+    ([], PluginContractError, "returned list where the contract wants a dict"),
+    ({}, PluginContractError, 'no "results"'),
+    ({"results": {0: 1}}, PluginContractError, 'wrong "results"'),
+    ({"results": [at(0), at(1)]}, ResponseFormatError, "3 of 3 documents .* and 2 came"),
+    ({"results": [at(0), at(1), at(2), at(0)]}, ResponseFormatError, "and 4 came"),
+    ({"results": [at(0), at(1), at(1)]}, PluginContractError, "document 1 twice"),
+    ({"results": [at(0), at(1), at(3)]}, PluginContractError, r'results\[2\] without an "index"'),
+    ({"results": [at(0), at(1), at(-1)]}, PluginContractError, r'results\[2\] without an "index"'),
+    ({"results": [at(True), at(1), at(2)]}, PluginContractError, r'\[0\] without an "index"'),
+    ({"results": [at("0"), at(1), at(2)]}, PluginContractError, r'\[0\] without an "index"'),
+    ({"results": ["a", at(1), at(2)]}, PluginContractError, r'\[0\] without an "index"'),
+    *(
+        ({"results": [at(0, odd), at(1), at(2)]}, PluginContractError, r'\[0\] without a "score"')
+        for odd in (None, "0.5", True, float("nan"), float("inf"), [0.5])
+    ),
+])  # fmt: skip
+def test_a_wrong_order_is_told(outcome: Any, error: type[LMGatewayError], said: str) -> None:
+    with pytest.raises(error, match=said) as caught:
+        RERANK.normalize(outcome, RANKED, "a plugin")
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    "outcome", [None, 3, {}, *({"prompt_tokens": odd} for odd in (None, -1, True, 2.5, "3"))]
+)
+def test_a_wrong_count_is_told(outcome: Any) -> None:
+    with pytest.raises(PluginContractError, match="prompt_tokens"):
+        COUNT.normalize(outcome, Request("m", "hi"), "a plugin")
+
+
+@pytest.mark.parametrize(
+    "query, documents, said",
+    [
+        pytest.param(3, ["a"], "the query must be a str, not int", id="a number"),
+        pytest.param(None, ["a"], "the query must be a str", id="no query"),
+        pytest.param("q\ud800", ["a"], "the query holds a lone surrogate", id="a surrogate"),
+        pytest.param("q", "abc", "a list of texts as documents, not 'abc'", id="one text"),
+        pytest.param("q", [], "at least one document", id="none"),
+        pytest.param("q", None, "a list of texts as documents", id="None"),
+        pytest.param("q", ["a", 3], r"documents\[1\] must be a str, not int", id="an int in it"),
+        pytest.param("q", {"a": 1}, "a list of texts as documents", id="a dict"),
+        pytest.param("q", ["\ud800"], r"documents\[0\] holds a lone surrogate", id="odd text"),
+    ],
+)
+@each_way
+def test_what_cannot_be_ordered_is_refused(way: str, query: Any, documents: Any, said: str) -> None:
+    row = replace(
+        ROWS["rerank"],
+        ask=lambda lm: lm.rerank(query, documents),
+        aask=lambda lm: lm.arerank(query, documents),
+    )
+    with FaultServer([]) as server, lm_at(server) as lm, pytest.raises(InputError, match=said):
+        asked(row, way, lm)
+    assert not server.requests
+
+
+@pytest.mark.parametrize("name", ["embed", "rerank", "count", "models"])
+@pytest.mark.parametrize("given", ["api_key", "api_base", "headers", "verify", "history"])
+def test_what_belongs_to_the_lm_is_refused_by_every_kind(name: str, given: str) -> None:
+    said = f"{given} belongs to the LM"
+    with FaultServer([]) as server, lm_at(server) as lm, pytest.raises(InputError, match=said):
+        ROWS[name].ask(lm, **{given: "x"})
+    assert not server.requests
+
+
+@pytest.mark.parametrize("top_n", [0, -1, True, "3", 2.0])
+def test_a_number_of_documents_that_means_nothing_is_refused(top_n: Any) -> None:
+    with FaultServer([]) as server, lm_at(server) as lm, pytest.raises(InputError, match="top_n"):
+        lm.rerank("q", ["a"], top_n=top_n)
+    assert not server.requests
+
+
+def test_parameters_of_the_lm_are_for_completions_and_a_count_of_them() -> None:
+    asked = []
+
+    class Counting:
+        @hookimpl
+        def lmgateway_info(self) -> Any:
+            return Info(2, frozenset({"messages", "system", "tools"}), frozenset({"tools"}), "m")
+
+        @hookimpl
+        def lmgateway_complete(self, request: Request) -> Any:
+            raise NotImplementedError
+
+        @hookimpl
+        def lmgateway_count(self, request: Request) -> Any:
+            asked.append(request)
+            return {"prompt_tokens": 3}
+
+        @hookimpl
+        def lmgateway_rerank(self, request: RerankRequest) -> Any:
+            asked.append(request)
+            return {"results": [at(0)]}
+
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    lm = lm_from(Counting(), tools=tools, system="Be brief.")
+    assert lm.count(messages=[{"role": "user", "content": "hi"}]) == {
+        "prompt_tokens": 3, "model": "m", "provider": "acme", "cached": False,
+    }  # fmt: skip
+    assert (asked[0].params, asked[0].system) == ({"tools": tools}, "Be brief.")
+    lm.rerank("q", ["a"])
+    assert asked[1].params == {}
+    with pytest.raises(InputError, match="schema belongs to a call: give it to complete"):
+        lm.count("hi", schema={"type": "object"})
+    for nothing in ({}, {"prompt": "a", "messages": [{"role": "user", "content": "b"}]}):
+        with pytest.raises(InputError, match="give a prompt or messages"):
+            lm.count(**nothing)  # type: ignore[arg-type]
+
+
+def test_the_history_holds_the_order_of_documents(capsys: pytest.CaptureFixture[str]) -> None:
+    row = ROWS["rerank"]
+    with FaultServer([row.fine]) as server, lm_at(server) as lm:
+        row.ask(lm, top_n=2)
+        (entry,) = lm.history
+        lm.inspect_history()
+    assert entry["prompt"] == {"query": "q", "documents": ["a", "b"]}
+    assert [each["index"] for each in entry["reranked"]["results"]] == [0, 1]
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert "openai/m-1  top_n=2  5 tokens" in first
+    assert "\n".join(rest).strip() == (
+        "[query]\nq\n\n[document 1 of 2]\na\n\n[document 2 of 2]\nb\n\n[order]\n1, 2"
+    )
 
 
 def test_a_completion_is_what_it_was() -> None:

@@ -28,7 +28,14 @@ def test_calling_returns_the_texts() -> None:
 def test_complete_returns_the_normalized_dict() -> None:
     assert get_lm("echo").complete("Hi there") == {
         "prompt": "Hi there",
-        "choices": [{"text": "Hi there", "index": 0, "finish_reason": "stop"}],
+        "choices": [
+            {
+                "text": "Hi there",
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "Hi there"},
+            }
+        ],
         "model": "echo",
         "usage": {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4},
         "provider": "echo",

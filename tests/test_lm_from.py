@@ -66,10 +66,10 @@ class Static:
         return {"prompt": request.input, "choices": [{"text": f"{request.model}!"}]}
 
 
-class Old(Plain):
+class Newer(Plain):
     @hookimpl
     def lmgateway_info(self) -> Info:
-        return Info(api=0)
+        return Info(api=3)
 
 
 class Raising(Plain):
@@ -115,7 +115,7 @@ def test_anything_with_hooks_becomes_an_lm(plugin: object) -> None:
         pytest.param("acme", PluginContractError, "give it to get_lm", id="a name"),
         pytest.param(MagicMock(), PluginContractError, "no lmgateway_complete", id="a mock"),
         pytest.param(ScriptedLM("hi"), PluginContractError, "is an LM already", id="an LM"),
-        pytest.param(Old(), PluginVersionError, "version 0", id="of another version"),
+        pytest.param(Newer(), PluginVersionError, "version 3", id="of another version"),
         pytest.param(Raising(), PluginLoadError, "raised LookupError", id="raises"),
     ],
 )

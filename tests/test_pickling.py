@@ -150,6 +150,7 @@ KEYWORDS: dict[str, Any] = {
     "verify": Path("ca.pem"),
     "history": 5,
     "max_body": 1000,
+    "unsupported": "adapt",
     "transport": "threads",
     "config": Path("lmgateway.toml"),
     "system": "be brief",

@@ -433,7 +433,7 @@ from lmgateway.types import Info
         pytest.param(
             "from lmgateway import hookimpl\n@hookimpl\ndef lmgateway_compleat(request): ...",
             errors.PluginContractError,
-            "lmgateway_compleat",
+            "lmgateway_compleat.*did you mean 'complete'",
             id="a misspelt hook",
         ),
         pytest.param(
@@ -456,23 +456,30 @@ from lmgateway.types import Info
             id="an unmarked hook",
         ),
         pytest.param(
-            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(api=2)",
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(api=3)",
             errors.PluginVersionError,
-            "pip install -U lmgateway-core",
+            "version 3 .*speaks version 2 and all before: pip install -U lmgateway-core",
             id="a newer API",
         ),
         pytest.param(
-            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(api=2)\n"
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(api=3)\n"
             "@hookimpl\ndef lmgateway_of_the_future(): ...",
             errors.PluginVersionError,
-            "version 2",
+            "version 3",
             id="a newer API with hooks we do not know",
         ),
         pytest.param(
-            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(api=0)",
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(settings, model): return Info(api=3)\n"
+            "@hookimpl\ndef lmgateway_of_the_future(): ...",
             errors.PluginVersionError,
-            "newer version of the plugin",
-            id="an older API",
+            "version 3",
+            id="a newer API whose info takes arguments",
+        ),
+        pytest.param(
+            GOOD + "@hookimpl\ndef lmgateway_of_the_future(request): ...",
+            errors.PluginContractError,
+            r"lmgateway_of_the_future.*; .*@hookimpl\(optionalhook=True\)",
+            id="a hook that nobody knows",
         ),
         pytest.param(
             INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return {'api': 1}",
@@ -517,6 +524,18 @@ from lmgateway.types import Info
             errors.PluginContractError,
             "Info.default_model must be a str or None, not int",
             id="a default model that is a number",
+        ),
+        pytest.param(
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(portable=['acme'])",
+            errors.PluginContractError,
+            "Info.portable must be a frozenset of str, not list",
+            id="formats in a list",
+        ),
+        pytest.param(
+            INFO + GOOD + "@hookimpl\ndef lmgateway_info(): return Info(headers='x-id')",
+            errors.PluginContractError,
+            "Info.headers must be a frozenset of str, not str",
+            id="headers that are one text",
         ),
         pytest.param(
             "from lmgateway import hookimpl\n@hookimpl\ndef lmgateway_complete(request, /): ...",
@@ -568,6 +587,38 @@ def test_a_plugin_that_breaks_the_contract_is_refused_at_load(
     site_packages.install("wrong", code)
     with pytest.raises(error, match=message):
         lmgateway.get_lm("wrong", model="m")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("", id="no info"),
+        pytest.param("@hookimpl\ndef lmgateway_info(): return Info()", id="no version"),
+        pytest.param("@hookimpl\ndef lmgateway_info(): return Info(api=1)", id="an older API"),
+        pytest.param("@hookimpl\ndef lmgateway_info(): return Info(api=0)", id="before the first"),
+        pytest.param("@hookimpl\ndef lmgateway_info(): return Info(api=2)", id="this API"),
+        pytest.param(
+            "@hookimpl(optionalhook=True)\ndef lmgateway_of_the_future(asked, how=3): ...",
+            id="a hook of a newer API",
+        ),
+        pytest.param(
+            "@hookimpl(optionalhook=True)\ndef lmgateway_info(): return Info(api=2)",
+            id="a hook that is known, marked as optional",
+        ),
+        pytest.param(
+            "@hookimpl\ndef lmgateway_info(settings): return Info(api=2)", id="info of settings"
+        ),
+        pytest.param(
+            "@hookimpl\ndef lmgateway_info(model): return Info(api=2)", id="info of a model"
+        ),
+        pytest.param(
+            "@hookimpl\ndef lmgateway_info(model, settings): return Info(api=2)", id="info of both"
+        ),
+    ],
+)
+def test_a_plugin_of_this_api_or_an_older_one_loads(site_packages: SitePackages, code: str) -> None:
+    site_packages.install("fine", INFO + GOOD + code)
+    assert lmgateway.get_lm("fine", model="m")("hi") == ["good"]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,14 @@ from typing import Any
 from .._guard.tracebacks import masked, redact
 from .._layers.context import Attempt, Call, EffectLayer, Step
 from .._records.usage import account
-from ..errors import LMGatewayError
-from ..types import Flow
+from ..errors import APIError, LMGatewayError
+from ..types import CompletionWarning, Flow
+from .adapt import refitted
+from .choices import salvage, settle
 from .hook import Hook, run_hook
+from .turns import given
 
-__all__ = ["attempt_step", "complete_error"]
+__all__ = ["attempt_step", "complete_error", "hand_over"]
 
 
 def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> Step:
@@ -25,13 +28,15 @@ def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> 
         if call.attempts > 1 and request.timeout is not None:
             request = dataclasses.replace(request, timeout=call.deadline.remaining())
         while True:
-            attempt = Attempt(call, request)
+            attempt, answer = Attempt(call, request), None
             try:
+                hand_over(attempt)
                 returned = yield from run_hook(hook, attempt, layers)
                 answer = kind.normalize(returned, request, endpoint.described)
                 answer.setdefault("model", request.model)
                 answer["provider"] = endpoint.provider
                 answer["cached"] = call.cached
+                settle(answer, request, call.info, endpoint.described, attempt.warnings)
                 if call.parse is not None:
                     call.parse(answer)
                 attempt.commit(answer)
@@ -39,8 +44,11 @@ def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> 
                     account(answer)
                 return answer
             except LMGatewayError as error:
+                if refitted(error, attempt, request):
+                    continue
                 if attempt.fail(error) and not call.emitted:
                     continue  # it was about a stored answer, which is not found any more
+                _keep_answer(error, answer, attempt)
                 complete_error(error, attempt)
                 raise
             except BaseException as error:  # of our own making, or a library's: not explained
@@ -51,6 +59,42 @@ def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> 
                 attempt.exit()
 
     return step
+
+
+def hand_over(attempt: Attempt) -> None:
+    """Make what the plugin is given of what the user asked, and note what was changed."""
+    call, request = attempt.call, attempt.request
+    told: Sequence[CompletionWarning] = ()
+    if call.fit is not None:
+        request, told = call.fit.applied(request), call.fit.warnings
+    attempt.given, warnings = given(request, call.info, call.endpoint.provider)
+    attempt.warnings = [*told, *warnings] if told else warnings
+
+
+def _keep_answer(error: LMGatewayError, answer: Any, attempt: Attempt) -> None:
+    """Leave on an error what there was of an answer, and count what the service may bill."""
+    call = attempt.call
+    told = error.completion if answer is None else answer
+    if told is not None:
+        error.completion = salvage(told, attempt.request, call.info, call.endpoint.provider)
+    there = error.completion or {}
+    for name in ("usage", "rate_limit"):
+        if not isinstance(getattr(error, name), dict):
+            setattr(error, name, there.get(name))
+    if isinstance(error, APIError):
+        error.locate(request_id=there.get("request_id"))
+    if error.partial is None and there.get("choices"):
+        error.partial = there["choices"][0]["text"] or None
+    if error.usage and call.kind.history_entry is not None:
+        account(
+            {
+                "usage": error.usage,
+                "model": there.get("model") or attempt.request.model,
+                "provider": call.endpoint.provider,
+                "cached": call.cached,
+            },
+            failed=True,
+        )
 
 
 def complete_error(error: LMGatewayError, attempt: Attempt) -> None:

@@ -131,7 +131,7 @@ def _own_call(call: Call) -> Call:
     """A call of the same account, for what is sent after the call itself has ended."""
     return replace(
         call, deadline=Deadline(None), parse=None, proofs=(), host=None, path=None,
-        current_attempt=None, params=None,
+        current_attempt=None, fit=None,
     )  # fmt: skip
 
 

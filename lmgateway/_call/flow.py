@@ -16,13 +16,14 @@ from .._records.history import History, remembered
 from ..errors import InputError, UnsupportedError
 from ..types import Flow, Request
 from . import validation
+from .adapt import fitted
 from .attempt import attempt_step
 from .hook import Hook
 from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
 from .spec import FIXED, OPTION_NAMES, Spec, resolve
 
-__all__ = ["ask", "compose", "hook_of", "prepare"]
+__all__ = ["ask", "compose", "hook_of", "kind_for", "prepare"]
 
 
 def prepare(
@@ -32,8 +33,17 @@ def prepare(
     schema: Any = None,
     *,
     stream: bool = False,
+    kind: Kind = COMPLETE,
 ) -> tuple[Request, Call]:
     """Check what the caller gave and make a request of it, and the record of its call.
+
+    Args:
+        spec: Of the LM, with the keywords of the call.
+        prompt: A prompt, or None where there are messages.
+        messages: A conversation, or None where there is a prompt.
+        schema: What the answer must fit.
+        stream: Whether it is to come piece by piece.
+        kind: COMPLETE, or another kind that is asked with a prompt or messages.
 
     Raises InputError or UnsupportedError, before any I/O.
     """
@@ -53,8 +63,10 @@ def prepare(
         stream,
         spec.options.timeout,
     )
-    validation.check_capabilities(request, spec.plugin)
-    return request, _call(STREAM if stream else COMPLETE, spec, parse=parse)
+    validation.check_capabilities(request, spec.plugin, spec.info)
+    if kind is not COMPLETE:
+        _check_hook(kind, spec)
+    return request, _call(STREAM if stream else kind, spec, request, parse)
 
 
 def ask(
@@ -72,15 +84,19 @@ def ask(
     Raises InputError or UnsupportedError, before any I/O.
     """
     plain = replace(spec, params={}) if spec.params else spec
-    spec = plain.vary(keywords, _known(kind, plain)) if keywords else plain
+    spec = plain.vary(keywords, kind.params) if keywords else plain
     if spec.system is not plain.system:
         raise InputError("system is for completions: put it into the texts")
     _check_hook(kind, spec)
-    if keywords.get("fallbacks") is not None:
-        kind = replace(kind, fallbacks="any")  # who names them to the call means them
+    kind = kind_for(kind, keywords)
     request = kind.request(spec.model, *inputs, params=spec.params, timeout=spec.options.timeout)
-    call = _call(kind, spec)
+    call = _call(kind, spec, request)
     return compose(spec, call, request, history), call
+
+
+def kind_for(kind: Kind, keywords: Mapping[str, Any]) -> Kind:
+    """The kind, for a call with these keywords: who names fallbacks to the call means them."""
+    return kind if keywords.get("fallbacks") is None else replace(kind, fallbacks="any")
 
 
 def compose(spec: Spec, call: Call, request: Any, history: History) -> Flow[Any]:
@@ -104,14 +120,21 @@ def hook_of(spec: Spec, kind: Kind) -> Hook:
     return lambda request: hook(settings=settings)
 
 
-def _call(kind: Kind, spec: Spec, **more: Any) -> Call:
-    deadline = Deadline(spec.options.timeout)
-    return Call(kind, spec.selection.provider, spec.options, spec.endpoint, deadline, **more)
-
-
-def _known(kind: Kind, spec: Spec) -> frozenset[str]:
-    """The parameters that a call of this kind may give."""
-    return frozenset() if kind.params is None else kind.params | spec.plugin.info.params
+def _call(kind: Kind, spec: Spec, request: Any, parse: Any = None) -> Call:
+    info, params, options = spec.info, request.params, spec.options
+    call = Call(
+        kind,
+        spec.selection.provider,
+        options,
+        spec.endpoint,
+        Deadline(options.timeout),
+        info,
+        params,
+        parse=parse,
+    )
+    if not params.keys() <= info.params:
+        call.fit = fitted(request, call)
+    return call
 
 
 def _check_hook(kind: Kind, spec: Spec) -> None:
@@ -122,7 +145,6 @@ def _check_hook(kind: Kind, spec: Spec) -> None:
 
 def _provider(spec: Spec, call: Call) -> Step:
     """The step that asks one provider, as often as its retries allow."""
-    call.deciding = spec.plugin.info.headers
     return retry(attempt_step(hook_of(spec, call.kind), call, spec.layers), call)
 
 
@@ -137,6 +159,8 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
             spec.options,
             spec.endpoint,
         )
+        call.info, call.params, call.fit = spec.info, asked.params, None
+        call.fit = fitted(asked, call)
         call.host = call.path = None
         return (yield from _provider(spec, call)(asked))
 
@@ -156,12 +180,14 @@ def _asked(spec: Spec, failed: Spec, kind: Kind, request: Any) -> Any:
     if spec.selection.destination != failed.selection.destination:  # what is meant for one host
         params |= {"extra_body": defaults.get("extra_body")}
         params = {name: value for name, value in params.items() if value is not None}
-    validation.check_params(params, spec.plugin, known=_known(kind, spec))
-    if not completes:
+    taken = spec.info.params | (kind.params or frozenset())
+    validation.check_params(params, spec.plugin, taken, spec.options.unsupported)
+    if kind.hook != STREAM.hook:  # which is told below
         _check_hook(kind, spec)
+    if not completes:
         return replace(request, model=spec.model, params=params)
     asked = replace(request, model=spec.model, params=params, system=request.system or spec.system)
-    validation.check_capabilities(asked, spec.plugin)
+    validation.check_capabilities(asked, spec.plugin, spec.info)
     return asked
 
 

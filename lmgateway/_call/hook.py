@@ -40,7 +40,7 @@ def run_hook(hook: Hook, attempt: Attempt, layers: Sequence[EffectLayer] = ()) -
     for layer in reversed(layers):
         send = layer(send, attempt)
     try:
-        returned = hook(request=attempt.request)
+        returned = hook(request=attempt.given)
     except LMGatewayError:
         raise
     except (Exception, SystemExit) as error:
@@ -86,6 +86,7 @@ def _pump(flow: Flow[Any], send: Send, attempt: Attempt, *, is_kept: bool = Fals
                 elif kind is HTTPRequest or kind is Blocking:
                     if kind is Blocking and effect.cancel is not None:
                         effect = replace(effect, cancel=partial(quietly, effect.cancel, call))
+                    attempt.has_sent = True
                     value = yield from send(effect)
                     streams = streams or effect.stream
                 elif kind is Read or kind is Wait or kind is Sleep:

@@ -1,4 +1,4 @@
-"""The kinds of call, a row each: all that sets a completion, an embedding and a listing apart."""
+"""The kinds of call, a row each: all that sets a completion, an embedding and others apart."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from .._base.values import are_finite
 from .._layers.context import Kind
 from ..errors import PluginContractError, ResponseFormatError
-from ..types import EmbedRequest, Request
+from ..types import EmbedRequest, Request, RerankRequest
 
-__all__ = ["COMPLETE", "EMBED", "MODELS", "STREAM"]
+__all__ = ["COMPLETE", "COUNT", "EMBED", "MODELS", "RERANK", "STREAM"]
 
 
 def _completion(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
@@ -25,18 +25,26 @@ def _completion(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
             'the contract wants a list of {"text": ...}, one or more'
         )
     for place, choice in enumerate(choices):
-        if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
+        if not isinstance(choice, dict) or not _says(choice):
             raise PluginContractError(
                 f'{plugin} returned choices[{place}] without a "text" that is a string'
             )
     wanted = request.params.get("n") or 1
     if len(choices) < wanted:
-        raise ResponseFormatError(f"{wanted} choices were asked for and {len(choices)} came")
+        error = ResponseFormatError(f"{wanted} choices were asked for and {len(choices)} came")
+        error.completion = returned
+        raise error
     asked = request.input
     completion = {"prompt": asked, **returned}
     completion["prompt"] = asked
     completion["choices"] = [dict(choice) for choice in choices]
     return completion
+
+
+def _says(choice: dict[str, Any]) -> bool:
+    """Whether a choice has its heart: a text, or parts of which its text is made."""
+    text = choice.get("text")
+    return isinstance(text, str) or (text is None and isinstance(choice.get("parts"), list))
 
 
 def _embeddings(returned: Any, request: EmbedRequest, plugin: str) -> dict[str, Any]:
@@ -155,3 +163,75 @@ MODELS = Kind(
     fallbacks="none",
     takes_request=False,
 )
+
+
+# -- documents in order, and tokens counted ----------------------------------------------------
+
+
+def _reranked(returned: Any, request: RerankRequest, plugin: str) -> dict[str, Any]:
+    """The documents that a provider ordered, checked, the best first."""
+    if not isinstance(returned, dict):
+        raise _wrong(plugin, type(returned), 'a dict {"results": [{"index": 0, "score": 0.5}]}')
+    results = returned.get("results")
+    if not isinstance(results, (list, tuple)):
+        raise PluginContractError(
+            f'{plugin} returned {"wrong" if "results" in returned else "no"} "results": '
+            'the contract wants a list of {"index": ..., "score": ...}'
+        )
+    asked = len(request.documents)
+    wanted = min(asked, request.params.get("top_n") or asked)
+    if len(results) != wanted:
+        raise ResponseFormatError(
+            f"{wanted} of {asked} documents were to be ordered and {len(results)} came"
+        )
+    ordered, seen = [], set[int]()
+    for place, result in enumerate(results):
+        index = result.get("index") if isinstance(result, Mapping) else None
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < asked:
+            raise PluginContractError(
+                f'{plugin} returned results[{place}] without an "index" of one of the '
+                f"{asked} documents"
+            )
+        if index in seen:
+            raise PluginContractError(f"{plugin} returned the document {index} twice")
+        score = _plain(result.get("score"))
+        if not are_finite([score]):
+            raise PluginContractError(
+                f'{plugin} returned results[{place}] without a "score" that is a finite number'
+            )
+        seen.add(index)
+        ordered.append({**result, "score": score})
+    ordered.sort(key=lambda result: -result["score"])
+    return {**returned, "results": ordered}
+
+
+def _counted(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
+    """The number of tokens that a provider counted, checked."""
+    if not isinstance(returned, dict):
+        raise _wrong(plugin, type(returned), 'a dict {"prompt_tokens": ...}')
+    tokens = returned.get("prompt_tokens")
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
+        raise PluginContractError(
+            f'{plugin} returned no "prompt_tokens" that is a whole number from 0'
+        )
+    return dict(returned)
+
+
+#: Documents by how well they answer a query. Scores of two models do not compare.
+#: Shaped by what Cohere, Jina, Voyage, vLLM and Text Embeddings Inference take.
+RERANK = Kind(
+    "rerank",
+    "lmgateway_rerank",
+    _reranked,
+    RerankRequest,
+    params=frozenset({
+        "extra_body", "instruction", "max_chunks_per_doc", "max_tokens_per_doc", "priority",
+        "rank_fields", "raw_scores", "return_documents", "top_n", "truncate",
+        "truncate_prompt_tokens", "truncation", "user",
+    }),
+    history_entry=lambda answer: {"reranked": answer},
+    fallbacks="same model",
+)  # fmt: skip
+
+#: How many tokens a completion would read. Another model counts in another way.
+COUNT = Kind("count", "lmgateway_count", _counted, Request, fallbacks="same model")

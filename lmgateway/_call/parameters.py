@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-__all__ = ["CallOptions", "EmbedParameters", "LMOptions", "Parameters"]
+__all__ = ["CallOptions", "EmbedParameters", "LMOptions", "Parameters", "RerankParameters"]
 
 
 class LMOptions(TypedDict, total=False):
@@ -43,6 +43,7 @@ class CallOptions(TypedDict, total=False):
     fallbacks: str | Sequence[str]
     transport: Literal["aiohttp", "threads"] | None
     max_body: int
+    unsupported: Literal["refuse", "adapt"]
 
 
 class Parameters(TypedDict, total=False):
@@ -83,5 +84,14 @@ class EmbedParameters(TypedDict, total=False):
     encoding_format: str | None
     input_type: str | None
     truncate: str | None
+    user: str | None
+    extra_body: Mapping[str, Any] | None
+
+
+class RerankParameters(TypedDict, total=False):
+    """What shapes an order of documents, where services agree upon a name."""
+
+    top_n: int | None
+    max_tokens_per_doc: int | None
     user: str | None
     extra_body: Mapping[str, Any] | None

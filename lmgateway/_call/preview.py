@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._base.masking import MASK, masker, words
+from .._base.turns import read_arguments
 from .._layers.context import Attempt, Call, Stretch
 from .._store.serialization import is_secret_header
 from .._transports.urls import target_of
 from ..errors import LMGatewayError, MissingCredentialError
 from ..types import JSON, Blocking, Exchange, Flow, HTTPRequest, Request, Signed
-from .attempt import complete_error
+from .adapt import refitted
+from .attempt import complete_error, hand_over
 from .credentials import credentials
 from .flow import hook_of
 from .hook import run_hook
@@ -26,23 +28,35 @@ __all__ = ["first_exchange"]
 
 FETCHED = "<fetched when sent>"
 
+#: Keys in a turn's state that say what something is: their values are shown.
+_SHOWN = frozenset({"format", "id", "index", "kind", "model", "name", "object", "role", "status",
+                    "type"})  # fmt: skip
+#: Any other value of so many characters without a space may be a signature.
+_WORD = 8
+#: So long a one is masked inside other texts as well.
+_LONG = 16
+
 
 def first_exchange(spec: Spec, call: Call, request: Request) -> dict[str, Any]:
     """Run the provider's flow to its first exchange, and describe that; nothing is sent."""
     attempt = Attempt(call, request)
     try:
+        hand_over(attempt)
         first = _first(run_hook(hook_of(spec, call.kind), attempt, [lambda *_: _yielded]))
         if isinstance(first, HTTPRequest):
-            return _described(spec, call, first)
+            return _veiled(_described(spec, call, first), attempt.given)  # type: ignore[no-any-return]
         if not isinstance(first, Blocking):
             call.kind.normalize(first, request, call.endpoint.described)
             return {"answers": "without an exchange"}
     except LMGatewayError as error:
+        if refitted(error, attempt, request):
+            return first_exchange(spec, call, request)
         complete_error(error, attempt)
         raise
     finally:
         attempt.exit()
-    return {"runs": "in the process", "key": first.key, "stream": first.stream}
+    described = {"runs": "in the process", "key": first.key, "stream": first.stream}
+    return _veiled(described, attempt.given)  # type: ignore[no-any-return]
 
 
 def _yielded(exchange: Exchange) -> Flow[Any]:
@@ -137,3 +151,57 @@ def _masked(value: JSON, mask: Callable[[str], str]) -> JSON:
     if isinstance(value, (list, tuple)):
         return [_masked(each, mask) for each in value]
     return value
+
+
+# -- the state of turns ------------------------------------------------------------------------
+
+
+def _veiled(described: JSON, given: Request) -> JSON:
+    """What is shown of a request, without what only the service is to see of earlier turns."""
+    turns = [message for message in given.messages or () if "state" in message]
+    if not turns:
+        return described
+    visible = [
+        {name: value for name, value in message.items() if name != "state"}
+        for message in given.messages or ()
+    ]
+    hidden = set(_words([turn["state"]["turn"] for turn in turns])) - set(_texts(visible))
+    long = [word for word in hidden if len(word) >= _LONG]
+
+    def mask(text: str) -> str:
+        if text in hidden:
+            return MASK
+        for word in long:
+            text = text.replace(word, MASK)
+        return text
+
+    return _masked(described, mask)
+
+
+def _words(value: JSON) -> Iterator[str]:
+    """The values in a turn's state that may be signatures, or something else that is sealed."""
+    if isinstance(value, str):
+        if len(value) >= _WORD and not any(map(str.isspace, value)):
+            yield value
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if name not in _SHOWN or not isinstance(each, str):
+                yield from _words(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _words(each)
+
+
+def _texts(value: JSON) -> Iterator[str]:
+    """All texts in the turns as the user sees them; those in the arguments of calls too."""
+    if isinstance(value, str):
+        yield value
+        read = read_arguments(value) if value[:1] in ("{", "[") else value
+        if not isinstance(read, str):
+            yield from _texts(read)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _texts(each)

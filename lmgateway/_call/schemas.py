@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import GenericAlias, UnionType
 from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin
 
-from ..errors import InputError, ResponseFormatError, excerpt
-from ..types import Completion
+from ..errors import ContentFilteredError, InputError, ResponseFormatError, excerpt
+from ..types import Choice, Completion
 from .validation import check_json
 
 __all__ = ["read_schema"]
@@ -47,21 +47,53 @@ def read_schema(schema: Any) -> tuple[Mapping[str, Any], Callable[[Completion], 
             raise _wrong(f", and of this one none can be made: {_first_line(error)}") from None
 
     def parse(completion: Completion) -> None:
-        for choice in completion["choices"]:
+        choices = completion["choices"]
+        for choice in choices:
+            if choice.get("tool_calls") or choice.get("refusal") or _has_failed(choice):
+                choice["parsed"] = None
+                continue
             problem = None
             try:
                 choice["parsed"] = adapter.validate_json(choice["text"])
             except ValidationError as error:
-                first = error.errors(include_url=False, include_input=False)[0]
-                place = ".".join(str(each) for each in first["loc"]) or "the answer"
-                problem = ResponseFormatError(
-                    f"the answer does not fit the schema: {place}: {first['msg']}"
-                )
+                problem = _misfit(choice, error.errors(include_url=False, include_input=False)[0])
             if problem is not None:
-                problem.text = choice["text"]
                 raise problem
+        _check_refusals(choices)
 
     return wanted, parse
+
+
+def _has_failed(choice: Choice) -> bool:
+    """Whether it stands beside a good choice and is none itself."""
+    return choice.get("finish_reason") in ("error", "content_filter")
+
+
+def _misfit(choice: Choice, first: Mapping[str, Any]) -> ResponseFormatError:
+    place = ".".join(str(each) for each in first["loc"]) or "the answer"
+    what = f"{place}: {first['msg']}"
+    if choice.get("finish_reason") == "length":
+        problem = ResponseFormatError(
+            "the answer was cut at its limit of tokens (finish_reason length) before it fitted "
+            f"the schema: {what}; raise max_tokens or max_completion_tokens"
+        )
+    else:
+        problem = ResponseFormatError(f"the answer does not fit the schema: {what}")
+    problem.text = choice["text"]
+    problem.partial = choice["text"] or None
+    return problem
+
+
+def _check_refusals(choices: Sequence[Choice]) -> None:
+    """Raise where no choice says anything but a refusal."""
+    if not all(choice.get("refusal") and not choice.get("tool_calls") for choice in choices):
+        return
+    refusal = choices[0]["refusal"]
+    problem = ContentFilteredError(
+        f"the model refused to answer: {excerpt(refusal)}", status=200, code="refusal"
+    )
+    problem.retryable = False
+    raise problem
 
 
 def _check_type(schema: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,16 @@ from .._base.spelling import advise
 from .._config.names import Selection, plugin_of, reselect, select, select_for_object
 from .._config.provenance import Environment, Provenance
 from .._config.tables import OPTION_NAMES, wrong
+from .._guard.tracebacks import redact
 from .._layers.cache import cache
 from .._layers.context import EffectLayer
-from .._plugins.contract import Plugin
+from .._plugins.contract import Plugin, info_for
 from .._store.settings import CacheSettings
-from ..errors import InputError, UnknownParameterError
-from ..types import UNSET, Options
+from ..errors import InputError, PluginError, UnknownParameterError
+from ..types import UNSET, Info, Options
 from . import validation
 from .endpoint import Endpoint, veiled
+from .twins import HINTS
 
 if TYPE_CHECKING:
     from .._config.settings import ResolvedSettings
@@ -74,6 +77,7 @@ class Spec:
         system: A system text for every call.
         arguments: The keywords it was made with, and the core options of the call.
         layers: What an exchange passes on its way out: cache > limit.
+        info: What the plugin can do with this model and these settings.
         alternatives: The configurations of its fallbacks by name, each made when first needed.
         left_behind: What did not go along when the LM was pickled: names of keywords and headers.
     """
@@ -87,6 +91,7 @@ class Spec:
     system: str | None = field(repr=False)
     arguments: Mapping[str, Any] = field(repr=False)
     layers: tuple[EffectLayer, ...] = field(repr=False)
+    info: Info = field(repr=False)
     alternatives: dict[str, Spec] = field(repr=False, default_factory=dict)
     left_behind: tuple[str, ...] = ()
 
@@ -116,7 +121,7 @@ class Spec:
             ConfigError: The same in the configuration file, with its line.
         """
         plugin = plugin or plugin_of(selection)
-        options, params, system = _from_file(selection, plugin)
+        options, system = _from_file(selection, plugin)
         by_kind = _split(_without_none(arguments), plugin)
         if by_kind.options:
             options = validation.check_options(by_kind.options, options)
@@ -133,13 +138,25 @@ class Spec:
             if arguments.get("headers"):
                 arguments = {**arguments, "headers": headers}
         model = selection.model or plugin.info.default_model or ""
+        info = _info(plugin, settings, model)
+        params = _params_of_file(selection, plugin, info, options)
+        _check_params(by_kind.params, plugin, info.params, options)
         if model or needs_model:
             model = validation.check_model(model, selection.provider)
         params |= by_kind.params
         system = system if by_kind.system is None else by_kind.system
         layers = _layers(selection)
         return cls(
-            selection, plugin, model, options, settings, params, system, dict(arguments), layers
+            selection,
+            plugin,
+            model,
+            options,
+            settings,
+            params,
+            system,
+            dict(arguments),
+            layers,
+            info,
         )
 
     @classmethod
@@ -168,12 +185,14 @@ class Spec:
         api = self.plugin.info.api
         return Endpoint(provider, described, self.settings, self.options, self.left_behind, api)
 
-    def vary(self, keywords: Mapping[str, Any], known: Collection[str] | None = None) -> Spec:
+    def vary(
+        self, keywords: Mapping[str, Any], beside: frozenset[str] | None = frozenset()
+    ) -> Spec:
         """The configuration with the keywords of one call laid over it.
 
         Args:
             keywords: Of the call.
-            known: The parameters of the call, in place of those that the plugin's Info names.
+            beside: Parameters that the call takes beside those of Info; None if it takes none.
 
         Raises InputError for a keyword that says where requests go or as whom.
         """
@@ -182,21 +201,29 @@ class Spec:
         for name in sorted(FIXED & keywords.keys()):
             if keywords[name] is not UNSET:
                 raise InputError(f"{name} belongs to the LM: give it to get_lm, or to lm.copy(...)")
-        by_kind = _split(keywords, self.plugin, known)
-        settings = self.settings
+        by_kind = _split(keywords, self.plugin)
+        settings, info = self.settings, self.info
         if by_kind.settings and settings is not None:
             settings = settings.changed(by_kind.settings)
+            info = _info(self.plugin, settings, self.model)
         params = {**self.params, **by_kind.params}
         options, arguments = self.options, self.arguments
         if by_kind.options:
             options = validation.check_options(by_kind.options, options)
             arguments = {**arguments, **by_kind.options}
+        # What the LM was made with is checked, unless something else is taken now.
+        anew = info is not self.info or options.unsupported != self.options.unsupported
+        if by_kind.params or anew:
+            taken = info.params if not beside else info.params | beside
+            given = params if anew else by_kind.params
+            _check_params(given, self.plugin, () if beside is None else taken, options)
         return replace(
             self,
             options=options,
             arguments=arguments,
             settings=settings,
             params={name: value for name, value in params.items() if value is not None},
+            info=info,
             system=self.system if keywords.get("system", UNSET) is UNSET else by_kind.system,
         )
 
@@ -213,20 +240,19 @@ class Spec:
         plugin = self.plugin
         if chosen.plugin != self.selection.plugin:
             plugin = plugin_of(chosen)
-        if chosen.destination == self.selection.destination:
-            arguments = {**self.arguments, **given}
-            made = Spec.of(chosen, arguments, plugin, environment=environment)
-            left = tuple(each for each in self.left_behind if each not in given)
-            return replace(made, left_behind=left)
-        carried = self._carried_to(plugin)
+        stays = chosen.destination == self.selection.destination
+        carried = self.arguments if stays else self._carried_to(plugin)
         try:
-            return Spec.of(chosen, {**carried, **given}, plugin, environment=environment)
+            made = Spec.of(chosen, {**carried, **given}, plugin, environment=environment)
         except UnknownParameterError as error:
-            params = (each for each in carried if each in self.params and each not in given)
-            strange = next((each for each in params if each not in plugin.info.params), None)
-            if strange is not None:
+            strange = error.param
+            if strange in self.params and strange not in given:
                 error.advise(f"it is a parameter of the LM copied: {strange}=None leaves it behind")
             raise
+        if not stays:
+            return made
+        left = tuple(each for each in self.left_behind if each not in given)
+        return replace(made, left_behind=left)
 
     def _chosen(
         self,
@@ -267,10 +293,8 @@ class _Keywords:
     system: str | None
 
 
-def _split(
-    keywords: Mapping[str, Any], plugin: Plugin, known: Collection[str] | None = None
-) -> _Keywords:
-    """Split keywords by kind, and check parameters; ``known`` takes the place of Info's params."""
+def _split(keywords: Mapping[str, Any], plugin: Plugin) -> _Keywords:
+    """Split keywords by kind."""
     fields = plugin.settings.model_fields if plugin.settings is not None else {}
     by_kind = _Keywords({}, {}, {}, None)
     for name, value in keywords.items():
@@ -286,9 +310,28 @@ def _split(
             by_kind.params[name] = value
     if by_kind.system is not None:
         _checked_system(by_kind.system)
-    params = {name: value for name, value in by_kind.params.items() if value is not None}
-    validation.check_params(params, plugin, known)
     return by_kind
+
+
+def _info(plugin: Plugin, settings: ResolvedSettings | None, model: str) -> Info:
+    """What a plugin can do with one model and these settings."""
+    if not plugin.has_variants:
+        return plugin.info
+    if settings is None:
+        return info_for(plugin, None, model)
+    try:
+        return info_for(plugin, settings.values, model)
+    except PluginError as error:
+        redact(error, settings.secrets(), sys._getframe())
+        raise
+
+
+def _check_params(
+    params: Mapping[str, Any], plugin: Plugin, taken: Collection[str], options: Options
+) -> None:
+    given = {name: value for name, value in params.items() if value is not None}
+    if given:
+        validation.check_params(given, plugin, taken, options.unsupported)
 
 
 def _without_none(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -296,12 +339,12 @@ def _without_none(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in arguments.items() if (v is not None or k in _NONE) and k != "config"}
 
 
-def _from_file(selection: Selection, plugin: Plugin) -> tuple[Options, dict[str, Any], str | None]:
-    """Options, parameters and system text of the file, each value checked once.
+def _from_file(selection: Selection, plugin: Plugin) -> tuple[Options, str | None]:
+    """Options and system text of the file, each value checked once, and the names of its settings.
 
     Raises ConfigError, with file and line, for what the plugin does not know or cannot use.
     """
-    options, params, system = Options(), dict[str, Any](), None
+    options, system = Options(), None
     for name, each in selection.settings.items():
         _check_setting(name, each, plugin)
     for name, each in selection.keywords.items():
@@ -310,22 +353,38 @@ def _from_file(selection: Selection, plugin: Plugin) -> tuple[Options, dict[str,
                 options = validation.check_options({name: each.value}, options)
             elif name == "system":
                 system = _checked_system(each.value)
-            else:
-                validation.check_params({name: each.value}, plugin)
-                params[name] = each.value
             problem = None
         except InputError as error:
             problem = wrong(each.place, error.message)
         if problem is not None:
             raise problem
-    return options, params, system
+    return options, system
+
+
+def _params_of_file(
+    selection: Selection, plugin: Plugin, info: Info, options: Options
+) -> dict[str, Any]:
+    """Generation parameters of the file; raises as ``_from_file`` does."""
+    params: dict[str, Any] = {}
+    for name, each in selection.keywords.items():
+        if name in OPTION_NAMES or name == "system":
+            continue
+        problem = None
+        try:
+            validation.check_params({name: each.value}, plugin, info.params, options.unsupported)
+        except InputError as error:
+            problem = wrong(each.place, error.message)
+        if problem is not None:
+            raise problem
+        params[name] = each.value
+    return params
 
 
 def _check_setting(name: str, each: Provenance, plugin: Plugin) -> None:
     """Refuse a setting of the file that the plugin does not have, or that is a secret."""
     fields = plugin.settings.model_fields if plugin.settings is not None else {}
     if name not in fields:
-        if name in plugin.info.params:
+        if name in plugin.info.params or name in HINTS:
             raise wrong(
                 each.place,
                 f"{name} is a generation parameter: write params = {{ {name} = ... }} in a model",

@@ -14,10 +14,11 @@ from .._base.values import flaw, shown
 from .._guard.paths import as_path, is_special
 from .._plugins.contract import Plugin
 from ..errors import InputError, UnknownParameterError, UnsupportedError
-from ..types import Message, Options, Request
+from ..types import Info, Message, Options, Request
+from .twins import is_adaptable
 
 __all__ = ["check_capabilities", "check_messages", "check_model", "check_options", "check_params"]
-__all__ += ["check_json", "check_prompt", "check_texts"]
+__all__ += ["check_documents", "check_json", "check_prompt", "check_query", "check_texts"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -52,8 +53,38 @@ def check_messages(messages: object) -> list[Message]:
             raise InputError(
                 f"{name}.content must be a str or a list of parts, not {type(content).__name__}"
             )
+        if len(message) > 2:
+            _check_own_keys(message, name)
+            message = _without_state(message)
         check_json(message, name)
     return [dict(message) for message in messages]  # type: ignore[misc]
+
+
+def _check_own_keys(message: Mapping[str, Any], name: str) -> None:
+    """Refuse a wrong value of a key that is the library's own; None counts as not there."""
+    for key, kind, wanted in (("is_error", bool, "True or False"), ("reasoning", str, "a str")):
+        value = message.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise InputError(f"{name}.{key} must be {wanted}, not {type(value).__name__}")
+
+
+def _without_state(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message without what never reaches a plugin unjudged, and so is never refused.
+
+    That is the state of a turn and, in its calls, what has been made of their arguments.
+    """
+    calls = message.get("tool_calls")
+    if isinstance(calls, (list, tuple)):
+        calls = [
+            {key: value for key, value in call.items() if key not in ("state", "parsed")}
+            if isinstance(call, Mapping)
+            else call
+            for call in calls
+        ]
+        message = {**message, "tool_calls": calls}
+    if "state" in message:
+        message = {key: value for key, value in message.items() if key != "state"}
+    return message
 
 
 def check_texts(texts: object) -> list[str]:
@@ -67,6 +98,29 @@ def check_texts(texts: object) -> list[str]:
         if not isinstance(text, str):
             raise InputError(f"texts[{place}] must be a str, not {type(text).__name__}")
         check_json(text, f"texts[{place}]")
+    return several
+
+
+def check_query(query: object) -> str:
+    """What documents are to answer: a text; raises InputError for anything else."""
+    if not isinstance(query, str):
+        raise InputError(f"the query must be a str, not {type(query).__name__}")
+    check_json(query, "the query")
+    return query
+
+
+def check_documents(documents: object) -> list[str]:
+    """What is to be ordered: a list of texts; raises InputError for anything else."""
+    odd = (str, bytes, bytearray, Mapping)
+    if not isinstance(documents, Iterable) or isinstance(documents, odd):
+        raise InputError(f"give a list of texts as documents, not {shown(documents)}")
+    several = list(documents)
+    if not several:
+        raise InputError("give at least one document")
+    for place, text in enumerate(several):
+        if not isinstance(text, str):
+            raise InputError(f"documents[{place}] must be a str, not {type(text).__name__}")
+        check_json(text, f"documents[{place}]")
     return several
 
 
@@ -136,6 +190,7 @@ _KEYWORDS = (
 
 _VALUES: dict[str, Callable[[object], str | None]] = {
     "n": _count(1),
+    "top_n": _count(1),
     "best_of": _count(1),
     "max_tokens": _count(0),
     "max_completion_tokens": _count(1),
@@ -154,23 +209,27 @@ _VALUES: dict[str, Callable[[object], str | None]] = {
 def check_params(
     params: Mapping[str, Any],
     plugin: Plugin,
-    known: Collection[str] | None = None,
+    taken: Collection[str],
+    unsupported: str = "refuse",
 ) -> None:
     """Refuse parameters that the provider does not send, and values that mean nothing.
 
     Args:
         params: Generation parameters by name.
-        plugin: Whose Info says which are sent.
-        known: What is taken in place of what Info says.
+        plugin: Who is asked, for messages.
+        taken: Names that are sent.
+        unsupported: The core option. What an attempt says in another way or leaves out is let
+            through; see ``adapt``.
 
     Raises:
         UnknownParameterError: A name that the provider does not know; what to use is offered.
         InputError: A value that no service takes.
     """
-    taken = plugin.info.params if known is None else known
     for name, value in params.items():
-        if name not in taken:
-            raise UnknownParameterError(_unknown(name, plugin, taken))
+        if name not in taken and not is_adaptable(name, value, taken, unsupported):
+            error = UnknownParameterError(_unknown(name, plugin, taken))
+            error.param = name
+            raise error
         check_json(value, name)
         problem = _VALUES[name](value) if name in _VALUES else None
         if problem:
@@ -191,23 +250,71 @@ def _unknown(name: str, plugin: Plugin, taken: Collection[str]) -> str:
     if not advice and not known and "extra_body" in taken:
         advice = f"extra_body={{{shown(name)}: ...}} sends it as it is"
     advice = advice or f"it takes {handful(name, taken) or 'none'}"
+    if is_adaptable(name, None, taken, "adapt"):
+        advice += "; unsupported='adapt' does without it"
     return f"{plugin.name} has no parameter {shown(name)}: {advice}"
 
 
-def check_capabilities(request: Request, plugin: Plugin) -> None:
-    """Refuse what the plugin's Info does not name; raises UnsupportedError."""
-    has = plugin.info.capabilities
+def check_capabilities(request: Request, plugin: Plugin, info: Info) -> None:
+    """Refuse what the model's Info does not name; raises UnsupportedError."""
+    has = info.capabilities
     if request.messages is not None:
         if "messages" not in has:
             raise _unsupported(plugin, "messages", "give the prompt as one text")
-        if "images" not in has and _hold_images(request.messages):
+        if info.api > 1 and not has >= _OF_MESSAGES:
+            _check_parts(request.messages, plugin, has)
+        elif "images" not in has and _hold_images(request.messages):
             raise _unsupported(plugin, "images", "give text only")
+    if info.api > 1 and request.params.get("tools") and "tools" not in has:
+        raise _unsupported(plugin, "tools", _INSTEAD["tools"], "tools")
     if request.system is not None and not has & {"system", "messages"}:
         raise _unsupported(plugin, "system", "put the system text into the prompt")
     if request.schema is not None and "schema" not in has:
         raise _unsupported(plugin, "schema", "ask for JSON in the prompt")
     if request.stream and "lmgateway_stream" not in plugin.hooks:
         raise _unsupported(plugin, "streams", "call it without stream")
+
+
+#: What each kind of part needs; a kind that is not here passes.
+_PARTS = {
+    **dict.fromkeys(("image_url", "image", "input_image"), "images"),
+    **dict.fromkeys(("input_audio", "audio", "audio_url"), "audio"),
+    **dict.fromkeys(("file", "document", "input_file"), "files"),
+}
+_INSTEAD = {
+    "images": "give text only",
+    "audio": "give what is said as a text",
+    "files": "give what stands in them as a text",
+    "tools": "describe them in the prompt",
+}
+#: What is looked for inside messages.
+_OF_MESSAGES = frozenset(_INSTEAD)
+
+
+def _check_parts(messages: Sequence[Any], plugin: Plugin, has: Collection[str]) -> None:
+    """Refuse a part, a tool call or a tool's result that the model does not take."""
+    for place, message in enumerate(messages):
+        if "tools" not in has and (message.get("role") == "tool" or message.get("tool_calls")):
+            where = f"messages[{place}]"
+            raise _unsupported(plugin, "tools", f"{_INSTEAD['tools']} ({where})", where)
+        content = message.get("content")
+        if not isinstance(content, list):
+            continue
+        for number, part in enumerate(content):
+            needed = _needed(part) if isinstance(part, Mapping) else None
+            if needed is not None and needed not in has:
+                where = f"messages[{place}].content[{number}]"
+                raise _unsupported(plugin, needed, f"{_INSTEAD[needed]} ({where})", where)
+
+
+def _needed(part: Mapping[str, Any]) -> str | None:
+    """The capability that a part asks for; None for a text, and for what nobody here knows."""
+    kind = part.get("type")
+    media_type = part.get("media_type")
+    if kind == "file" and isinstance(media_type, str):  # a part of an answer
+        family = media_type.partition("/")[0].lower()
+        return {"image": "images", "audio": "audio"}.get(family, "files")
+    return _PARTS.get(kind) if isinstance(kind, str) else None
 
 
 def _hold_images(messages: Sequence[Any]) -> bool:
@@ -217,8 +324,10 @@ def _hold_images(messages: Sequence[Any]) -> bool:
     return any(kind in ("image_url", "image", "input_image") for kind in kinds)
 
 
-def _unsupported(plugin: Plugin, what: str, advice: str) -> UnsupportedError:
-    return UnsupportedError(f"{plugin.name} does not support {what}: {advice}")
+def _unsupported(
+    plugin: Plugin, what: str, advice: str, param: str | None = None
+) -> UnsupportedError:
+    return UnsupportedError(f"{plugin.name} does not support {what}: {advice}", param=param)
 
 
 def _seconds(value: object) -> str | None:
@@ -274,6 +383,9 @@ _OPTIONS: dict[str, Callable[[object], str | None]] = {
     "cache": _cache,
     "verify": _verify,
     "headers": _headers,
+    "unsupported": lambda value: (
+        None if value in ("refuse", "adapt") else 'must be "refuse" or "adapt"'
+    ),
     "transport": lambda value: (
         None if value in (None, "aiohttp", "threads") else 'must be "aiohttp", "threads" or None'
     ),

@@ -157,10 +157,7 @@ class _CachedAttempt:
         """How this exchange uses the cache; None if it does not."""
         wanted = self._attempt.call.options.cache
         if wanted is None:
-            params = self._attempt.call.params
-            wanted = is_repeatable(
-                exchange, self._attempt.request.params if params is None else params
-            )
+            wanted = is_repeatable(exchange, self._attempt.request.params)
         if wanted is False:
             return None
         if wanted == "only":
@@ -273,7 +270,7 @@ class _CachedAttempt:
         return wanted
 
     def _encode(self, response: Any) -> bytes | None:
-        return encode(response, self._attempt.call.deciding)
+        return encode(response, self._attempt.call.info.headers)
 
     def _record(self, asked: Asked, response: Any) -> None:
         active = recorders()
@@ -283,7 +280,7 @@ class _CachedAttempt:
             _miss("a key or a token stands in what was asked or answered")
             return
         try:
-            written = to_json(response, self._attempt.call.deciding)
+            written = to_json(response, self._attempt.call.info.headers)
         except InputError as error:
             _miss(str(error))
             return
@@ -296,7 +293,7 @@ class _CachedAttempt:
         if isinstance(response, HTTPResponse):
             source = response.source
             body = b"".join(source.chunks) if isinstance(source, Replay) else response.body
-            headers = stored_headers(response.headers, self._attempt.call.deciding)
+            headers = stored_headers(response.headers, self._attempt.call.info.headers)
             parts = [*more, headers, str(body, "utf-8", "replace")]
         text = " ".join(each if isinstance(each, str) else repr(each) for each in parts)
         return holds_secret(text, self._attempt.call.all_secrets())

@@ -17,9 +17,10 @@ from .._base.masking import Plain, words
 from .._drive.cancel import Deadline
 from .._store.serialization import is_secret_header
 from ..errors import LMGatewayError
-from ..types import Completion, Exchange, Flow, Kept, Options
+from ..types import Completion, CompletionWarning, Exchange, Flow, Info, Kept, Options
 
 if TYPE_CHECKING:
+    from .._call.adapt import Fit
     from .._call.endpoint import Endpoint
 
 __all__ = ["Attempt", "Call", "EffectLayer", "Kind", "Send", "Step", "Stretch"]
@@ -60,13 +61,17 @@ class Kind:
 class Call:
     """What is known of one call while it runs; every layer may read it.
 
-    A fallback sets anew who is asked: ``provider``, ``options`` and ``endpoint``.
+    A fallback sets anew who is asked, and what: ``provider``, ``options``, ``endpoint``, ``info``,
+    ``params`` and ``fit``.
 
     Attributes:
         kind: What kind of call it is.
         provider: The provider's name.
         options: The core options, those of the call merged over those of the LM.
         endpoint: Where its requests go and as whom.
+        info: What the model can do.
+        params: The generation parameters as the user gave them: what ``fit`` says does not count.
+        fit: What is asked in another way, so that the model takes it; None if nothing is.
         deadline: Shared by all attempts, waits and fallbacks of the call.
         attempts: How many attempts have begun.
         emitted: How many pieces have been handed to the user.
@@ -80,8 +85,6 @@ class Call:
         path: The path of that request.
         cached: Whether the last attempt was answered by the cache or a recording.
         current_attempt: The attempt that is under way, until it has exited.
-        deciding: Names of the response headers that its plugin decides by; see ``Info.headers``.
-        params: What the user asked for, where the request has not all of it; None where it has.
     """
 
     kind: Kind
@@ -89,6 +92,9 @@ class Call:
     options: Options
     endpoint: Endpoint = field(repr=False)
     deadline: Deadline
+    info: Info = field(default_factory=Info, repr=False)
+    params: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    fit: Fit | None = field(default=None, repr=False)
     attempts: int = 0
     emitted: int = 0
     started: float = field(default_factory=monotonic)
@@ -99,8 +105,6 @@ class Call:
     path: str | None = None
     cached: bool = False
     current_attempt: Attempt | None = None
-    deciding: frozenset[str] = frozenset()
-    params: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def all_secrets(self) -> Iterator[str]:
         """All that must be shown nowhere: configured secrets, and tokens made for this call."""
@@ -124,17 +128,26 @@ class Attempt:
 
     Attributes:
         call: The call that it belongs to.
-        request: What is asked; its timeout is what is left.
+        request: What is asked, as the user asked it; its timeout is what is left.
+        given: The same as the plugin is given it: its own, without what is not meant for it.
+        warnings: What the core has to tell of it, for the completion.
         pieces: The texts of choice 0 that it has handed to the user.
+        has_sent: Whether the plugin has asked for an exchange.
         origin: What answered its latest exchange: "store" or "wire"; "" before the first.
     """
 
-    __slots__ = ("_commits", "_exits", "_failures", "call", "origin", "pieces", "request")
+    __slots__ = (
+        "_commits", "_exits", "_failures", "call", "given", "has_sent", "origin", "pieces",
+        "request", "warnings",
+    )  # fmt: skip
 
     def __init__(self, call: Call, request: Any) -> None:
         self.call = call
         self.request = request
+        self.given = request
+        self.warnings: list[CompletionWarning] = []
         self.pieces: list[str] = []
+        self.has_sent = False
         self.origin = ""
         self._commits: list[Callable[[Any], object]] = []
         self._exits: list[Callable[[], None]] = []

@@ -39,7 +39,7 @@ def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Ste
         try:
             return (yield from step(request))
         except LMGatewayError as error:
-            if not _passes_on(error):
+            if call.emitted or not _passes_on(error):
                 raise
             first = error
         try:
@@ -57,7 +57,7 @@ def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Ste
                 try:
                     answer = yield from alternative(request)
                 except LMGatewayError as error:
-                    if error.partial is not None:
+                    if call.emitted:
                         raise
                     first.add_note(f"fallback {name} failed: {type(error).__name__}: {error}")
                     failures.append(_failure(error, name, None))
@@ -73,9 +73,7 @@ def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Ste
 
 
 def _passes_on(error: LMGatewayError) -> bool:
-    return error.partial is None and (
-        error.retryable or isinstance(error, (PluginError, QuotaExceededError))
-    )
+    return error.retryable or isinstance(error, (PluginError, QuotaExceededError))
 
 
 def _failure(error: LMGatewayError, name: str, model: str | None) -> dict[str, Any]:

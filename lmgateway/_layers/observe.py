@@ -43,7 +43,7 @@ class CallEvent:
         duration: Seconds from the beginning of the call to its end, with all its attempts and
             waits and, in a stream, the time the user took over the pieces.
         attempts: How many attempts were made.
-        kind: What was asked: ``complete``, ``embed`` or ``models``.
+        kind: What was asked: ``complete``, ``embed``, ``rerank``, ``count`` or ``models``.
         streamed: Whether pieces were asked for.
         cached: Whether the answer came from the cache or a recording.
         endpoint: Which endpoint was asked, such as ``chat/completions``.
@@ -52,7 +52,8 @@ class CallEvent:
         response_id: The service's id of the answer.
         request_id: The service's id of the request, of an answer or an error.
         time_to_first_piece: Seconds from the beginning to the first piece of a stream.
-        usage: Tokens as the service counted them; empty where it did not say.
+        usage: Tokens as the service counted them, of a failed call too; empty where it did not
+            say.
         finish_reasons: One for each choice, in order.
         params: The generation parameters that are numbers; texts stay out.
         error: Name of the error's class.
@@ -205,7 +206,18 @@ def _event(
     error: BaseException | None,
 ) -> CallEvent:
     first = call.first_piece if request.stream else None
+    told = answer if answer is not None else getattr(error, "completion", None) or {}
+    used = told.get("usage") or getattr(error, "usage", None) or Usage()
+    mask = masker(call.all_secrets())  # a service may repeat what it was sent
+
+    def safe(value: Any) -> Any:
+        return mask(value) if isinstance(value, str) else value
+
     shared: dict[str, Any] = {
+        "usage": used,
+        "finish_reasons": tuple(
+            safe(each.get("finish_reason")) for each in told.get("choices", ())
+        ),
         "model": request.model,
         "duration": monotonic() - call.started,
         "attempts": call.attempts,
@@ -225,11 +237,6 @@ def _event(
             request_id=getattr(error, "request_id", None),
             **shared,
         )
-    mask = masker(call.all_secrets())  # a service may repeat what it was sent
-
-    def safe(value: Any) -> Any:
-        return mask(value) if isinstance(value, str) else value
-
     return CallEvent(
         provider=answer.get("provider") or provider,
         outcome="ok",
@@ -238,8 +245,6 @@ def _event(
         response_model=safe(answer.get("model")),
         response_id=safe(answer.get("id")),
         request_id=safe(answer.get("request_id")),
-        usage=answer.get("usage") or Usage(),
-        finish_reasons=tuple(safe(each.get("finish_reason")) for each in answer.get("choices", ())),
         fallback_from=tuple(
             {name: value for name, value in failure.items() if name != "message"}
             for failure in answer.get("fallback_from", ())

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from .. import hookspecs
-from ..errors import PluginContractError, PluginLoadError, PluginVersionError
+from .._base.spelling import nearest
+from ..errors import (
+    MissingCredentialError,
+    PluginContractError,
+    PluginLoadError,
+    PluginVersionError,
+)
 from ..types import Info
 from .distributions import OWN
 
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-__all__ = ["RESERVED", "Plugin", "plugin_from"]
+__all__ = ["RESERVED", "Plugin", "info_for", "plugin_from"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +36,8 @@ class Plugin:
         name: The entry point's name.
         described: How messages name it: with its distribution and version, where it has them.
         hook: The plugin's hooks; calling one that is not implemented returns None.
-        info: What it said it can do.
+        info: What it said it can do, with all its models together.
+        has_variants: Whether its info depends on the model or the settings; see ``info_for``.
         settings: The pydantic model of its settings, None if it has none.
         hooks: Names of the hooks that it implements.
         installed: Whether another process can find it by its name.
@@ -43,6 +50,7 @@ class Plugin:
     settings: type[BaseModel] | None
     hooks: frozenset[str]
     installed: bool = True
+    has_variants: bool = False
 
 
 def plugin_from(
@@ -70,11 +78,9 @@ def plugin_from(
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         _check_version(_peek(module), described, name)
-        raise PluginContractError(
-            f"{described} breaks the plugin contract: {error}", provider=name
-        ) from error
+        raise _broken(described, name, f"{error}{_meant(manager)}") from error
     try:
-        info = manager.hook.lmgateway_info() or Info()
+        info = manager.hook.lmgateway_info(settings=None, model=None) or Info()
         settings = manager.hook.lmgateway_settings()
     except (Exception, SystemExit) as error:
         raise PluginLoadError(
@@ -86,14 +92,49 @@ def plugin_from(
         raise _broken(described, name, f"lmgateway_info returned {type(info).__name__}, not Info")
     _check_version(info, described, name)
     _check_info(info, described, name)
-    hooks = frozenset(caller.name for caller in (manager.get_hookcallers(module) or ()))
+    callers = manager.get_hookcallers(module) or ()
+    hooks = frozenset(caller.name for caller in callers if caller.spec is not None)
     if "lmgateway_complete" not in hooks:
         raise _broken(
             described, name, "it has no lmgateway_complete; is the function marked with @hookimpl?"
         )
     _check_arguments(manager, described, name)
     _check_settings(settings, info, described, name)
-    return Plugin(name, described, _direct(manager), info, settings, hooks, installed)
+    has_variants = any(each.argnames for each in manager.hook.lmgateway_info.get_hookimpls())
+    hook = _direct(manager)
+    return Plugin(name, described, hook, info, settings, hooks, installed, has_variants)
+
+
+def info_for(plugin: Plugin, settings: BaseModel | None, model: str) -> Info:
+    """What a plugin can do with one model and these settings.
+
+    ``api`` and ``default_model`` are what it said when it was loaded, whatever it says here. Where
+    it needs a credential to tell and there is none, it is what all its models can do together.
+
+    Raises:
+        PluginContractError: It is no Info, or a field of it is of a wrong type.
+        PluginLoadError: The plugin raised.
+    """
+    described, name = plugin.described, plugin.name
+    try:
+        info = plugin.hook.lmgateway_info(settings=settings, model=model or None)
+    except MissingCredentialError:
+        return plugin.info
+    except (Exception, SystemExit) as error:
+        raise PluginLoadError(
+            f"{described} raised {type(error).__name__} while it was asked for its info on the "
+            f"model {model!r:.80}: {error}",
+            provider=name,
+        ) from error
+    if info is plugin.info or info is None:
+        return plugin.info
+    if not isinstance(info, Info):
+        raise _broken(described, name, f"lmgateway_info returned {type(info).__name__}, not Info")
+    _check_info(info, described, name)
+    said = plugin.info
+    if info.api != said.api or info.default_model != said.default_model:
+        info = replace(info, api=said.api, default_model=said.default_model)
+    return info
 
 
 def _direct(manager: pluggy.PluginManager) -> SimpleNamespace:
@@ -137,10 +178,23 @@ def _check_kind(module: Any, described: str, name: str) -> None:
         raise _broken(described, name, what)
 
 
+def _meant(manager: pluggy.PluginManager) -> str:
+    """What hooks that nobody knows may have been meant to be, and how to mark one that is new."""
+    callers = [each for each in vars(manager.hook).values() if isinstance(each, pluggy.HookCaller)]
+    unknown = next((each.name for each in callers if each.spec is None), None)
+    if unknown is None:
+        return ""
+    prefix = f"{hookspecs.PROJECT}_"
+    names = [name.removeprefix(prefix) for name in vars(hookspecs) if _is_hook(name)]
+    advice = nearest(unknown.removeprefix(prefix), names)
+    return f"; {advice or 'one that only newer cores call is marked @hookimpl(optionalhook=True)'}"
+
+
 def _peek(module: Any) -> Any:
     """A plugin's info without pluggy's checks, which another version may not pass."""
     try:
-        return module.lmgateway_info()
+        hook = module.lmgateway_info
+        return hook(*(None for _ in inspect.signature(hook).parameters))
     except (Exception, SystemExit):
         return None
 
@@ -149,8 +203,6 @@ def _check_version(info: Any, described: str, name: str) -> None:
     api = getattr(info, "api", hookspecs.API_VERSION)
     if isinstance(api, bool) or not isinstance(api, int):
         raise _broken(described, name, f"Info.api must be an int, not {type(api).__name__}")
-    if api < 1:
-        raise _broken(described, name, f"Info.api must be a version from 1, not {api}")
     if api > hookspecs.API_VERSION:
         raise PluginVersionError(
             f"{described} was written for version {api} of the plugin API, and this lmgateway "
@@ -161,7 +213,7 @@ def _check_version(info: Any, described: str, name: str) -> None:
 
 def _check_info(info: Info, described: str, name: str) -> None:
     """Refuse fields of a wrong type: in a str, ``"top" in "top_p"`` would be true."""
-    for field_name in ("capabilities", "params"):
+    for field_name in ("capabilities", "params", "portable", "headers"):
         value = getattr(info, field_name)
         if not isinstance(value, (set, frozenset)):
             what = f"not {type(value).__name__}"
@@ -179,6 +231,8 @@ def _check_info(info: Info, described: str, name: str) -> None:
 def _check_arguments(manager: pluggy.PluginManager, described: str, name: str) -> None:
     """Refuse an argument that pluggy never passes: one that is not by name, or has a default."""
     for caller in manager.get_hookcallers(manager.get_plugin(name)) or ():
+        if caller.spec is None:  # of a newer core, which calls it in its own way
+            continue
         for impl in caller.get_hookimpls():
             for argument in inspect.signature(impl.function).parameters.values():
                 if argument.kind in (argument.POSITIONAL_ONLY, argument.KEYWORD_ONLY):

@@ -27,15 +27,17 @@ class History(Sequence[dict[str, Any]]):
 
     Each entry is a dict with these fields:
 
-    - ``kind``: ``complete`` (streams too) or ``embed``
-    - ``prompt``: a text, a list of messages, or, of ``embed``, the list of texts
+    - ``kind``: ``complete`` (streams too), ``embed`` or ``rerank``
+    - ``prompt``: a text, a list of messages, or, of ``embed``, the list of texts, and of
+      ``rerank`` a dict of ``query`` and ``documents``
     - ``params``: the generation parameters, by name
-    - ``completion``: the Completion; None after an error, and of ``embed``
+    - ``completion``: the Completion, or what there was of one before an error; else None
     - ``error``: the error's text, or None
     - ``seconds``: how long the call took
     - ``time``: when it began, in seconds since the epoch
     - ``embeddings``: of an ``embed`` that was answered: how many ``vectors`` of how many
       ``dimensions`` came, and all else that the service said. The vectors are not kept.
+    - ``reranked``: of a ``rerank`` that was answered: the answer
     """
 
     def __init__(self, limit: int) -> None:
@@ -85,12 +87,12 @@ class History(Sequence[dict[str, Any]]):
 def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> Flow[Any]:
     """Keep what became of a call in the LM's history."""
     began, moment = time.monotonic(), time.time()
-    answer, problem = None, None
+    answer, problem, left = None, None, None
     try:
         answer = yield from flow
         return answer
     except LMGatewayError as error:
-        problem = str(error)
+        problem, left = str(error), error.completion
         raise
     finally:
         if answer is not None or problem is not None:
@@ -101,7 +103,7 @@ def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> F
                     "kind": kind.name,
                     "prompt": request.input,
                     "params": request.params,
-                    "completion": None,
+                    "completion": left,
                     "error": problem,
                     "seconds": time.monotonic() - began,
                     "time": moment,
@@ -112,7 +114,7 @@ def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> F
 
 # -- as text -----------------------------------------------------------------------------------
 
-_TEXTS = 10  # of a call that embeds more, so many are shown
+_TEXTS = 10  # of a call that is given more, so many are shown
 _encode = json.JSONEncoder(ensure_ascii=False, default=repr).encode
 RULE = "─" * 72
 # An answer may hold escape sequences that would repaint the reader's terminal.
@@ -140,14 +142,15 @@ def _render_entry(entry: Mapping[str, Any]) -> str:
 
 
 def _headline(entry: Mapping[str, Any]) -> str:
-    answer = entry.get("completion") or entry.get("embeddings") or {}
+    beside = entry.get("embeddings") or entry.get("reranked")
+    answer = entry.get("completion") or beside or {}
     facts = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["time"]))]
     if answer:
         facts.append("/".join(filter(None, (answer.get("provider"), answer.get("model")))))
     facts += [f"{name}={value!r}" for name, value in entry.get("params", {}).items()]
     used = answer.get("usage") or {}
     tokens = [used[name] for name in ("prompt_tokens", "completion_tokens") if name in used]
-    if len(tokens) == 2 or (tokens and entry.get("embeddings")):
+    if len(tokens) == 2 or (tokens and beside):
         facts.append(f"{'+'.join(map(str, tokens))} tokens")
     facts.append("cached" if answer.get("cached") else f"{entry['seconds']:.2f} s")
     return "  ".join(facts)
@@ -159,11 +162,18 @@ def _asked(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if isinstance(prompt, str):
         yield "prompt", prompt
     elif entry.get("kind") == "embed":
-        for number, text in enumerate(prompt[:_TEXTS], 1):
-            yield (f"text {number} of {len(prompt)}" if len(prompt) > 1 else "text"), text
+        yield from _listed("text", prompt)
+    elif entry.get("kind") == "rerank":
+        yield "query", prompt["query"]
+        yield from _listed("document", prompt["documents"])
     else:
         for message in prompt:
             yield str(message.get("role", "?")), _content(message)
+
+
+def _listed(title: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for number, text in enumerate(texts[:_TEXTS], 1):
+        yield (f"{title} {number} of {len(texts)}" if len(texts) > 1 else title), text
 
 
 def _answered(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -176,8 +186,11 @@ def _answered(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"answer{of}{_ending(choice)}", _answer(choice)
     elif embeddings is not None:
         yield "vectors", f"{embeddings['vectors']} of {embeddings['dimensions']} dimensions"
-    else:
-        yield "error", str(entry.get("error"))
+    elif entry.get("reranked") is not None:
+        ranked = entry["reranked"]["results"]
+        yield "order", ", ".join(str(each["index"] + 1) for each in ranked)
+    if entry.get("error") is not None:
+        yield "error", str(entry["error"])
 
 
 def _content(message: Mapping[str, JSON]) -> str:

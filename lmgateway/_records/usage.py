@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import import_module
 from threading import Lock
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from ..types import Completion, Embeddings
+from ..types import Completion, Embeddings, Reranked
 
 __all__ = ["UsageTotals", "account", "price", "usage"]
 
-Answered: TypeAlias = Completion | Embeddings
+Answered: TypeAlias = Completion | Embeddings | Reranked | Mapping[str, Any]
 
 _open: ContextVar[tuple[UsageTotals, ...]] = ContextVar("lmgateway_usage", default=())
 
 
 @dataclass(slots=True, eq=False)
 class UsageTotals:
-    """Sums over the answered calls of a block, completions and embeddings.
+    """Sums over the calls of a block: completions, embeddings and documents in order.
 
     Attributes:
-        calls: Calls that were answered; a failed one used what no service tells. A list of models
-            does not count: it is free.
+        calls: Calls that were answered, and attempts that failed although the service told what
+            they used. A list of models and a count of tokens do not count: they are free.
         cached: Those of them answered by the cache or a recording: they cost nothing.
         prompt_tokens: Tokens read, as the services counted them; cached calls count too.
         completion_tokens: Tokens written, counted in the same way.
         known_cost: US dollars, for the calls whose price is known.
         unpriced: How many calls were sent whose price is unknown, by provider and model.
+        failed: Attempts that failed and count all the same, because each may be billed.
     """
 
     calls: int = 0
@@ -40,6 +41,7 @@ class UsageTotals:
     completion_tokens: int = 0
     known_cost: Decimal = Decimal(0)
     unpriced: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @property
@@ -52,13 +54,14 @@ class UsageTotals:
         """US dollars in all; None if the price of any call is unknown: see ``unpriced``."""
         return None if self.unpriced else self.known_cost
 
-    def add(self, answer: Answered) -> None:
-        """Add one answered call."""
+    def add(self, answer: Answered, *, failed: bool = False) -> None:
+        """Add one call: its answer; of a failed one its usage, provider and model."""
         usage: object = answer.get("usage")
         used = usage if isinstance(usage, dict) else {}
         paid = Decimal(0) if answer.get("cached") else price(answer)
         with self._lock:
             self.calls += 1
+            self.failed += failed
             self.cached += bool(answer.get("cached"))
             self.prompt_tokens += _count(used.get("prompt_tokens"))
             self.completion_tokens += _count(used.get("completion_tokens"))
@@ -96,10 +99,10 @@ def usage() -> Iterator[UsageTotals]:
         _open.reset(token)
 
 
-def account(answer: Answered) -> None:
-    """Count one answered call in every block around it; the core does so once for each call."""
+def account(answer: Answered, *, failed: bool = False) -> None:
+    """Count one call in every block around it; the core does so once for each attempt."""
     for totals in _open.get():
-        totals.add(answer)
+        totals.add(answer, failed=failed)
 
 
 def price(answer: Answered) -> Decimal | None:
@@ -112,7 +115,7 @@ def price(answer: Answered) -> Decimal | None:
     used = answer.get("usage")
     if not isinstance(used, dict):
         return None
-    if "embeddings" in answer:  # which writes nothing, and says nothing of it
+    if "choices" not in answer:  # which writes nothing, and says nothing of it
         used = {"completion_tokens": 0, **used}
     if not {"prompt_tokens", "completion_tokens"} <= used.keys():
         return None

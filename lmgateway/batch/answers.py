@@ -93,7 +93,7 @@ def _body(completion: Completion) -> dict[str, Any]:
     ]
     if usage := completion.get("usage"):
         body["usage"] = dict(usage)
-    for name in ("provider", "cached", "fallback_from"):
+    for name in ("provider", "cached", "fallback_from", "warnings"):
         if value := completion.get(name):
             body[name] = value
     return body

@@ -138,7 +138,7 @@ class RowRunner:
         # The calls that wait between a failed attempt and the next.
         self._backing_off: dict[asyncio.Task[Any], Deadline] = {}
         self._lm = lm
-        self._plugin = spec.plugin
+        self._spec = spec
         self._turn = asyncio.Lock()
         self._consecutive_failures = self._successes = 0
         self._last_success = monotonic()
@@ -195,13 +195,13 @@ class RowRunner:
         """Why a row may not be asked as it is."""
         place = f"row {row.number}"
         try:
-            check_row(row.arguments, self._plugin, place)
+            check_row(row.arguments, self._spec, place)
         except (InputError, UnsupportedError) as error:
             return error.advise(IGNORE)
-        if row.model not in (None, self._lm.model) and self._plugin.info.model_is_file:
+        if row.model not in (None, self._lm.model) and self._spec.plugin.info.model_is_file:
             return InputError(
-                f"{place}: a model of {self._plugin.name} is a file of this machine, which the job "
-                "names and no row: give it there, model=..."
+                f"{place}: a model of {self._spec.plugin.name} is a file of this machine, which "
+                "the job names and no row: give it there, model=..."
             )
         return None
 

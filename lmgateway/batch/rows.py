@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from math import isnan
 from numbers import Integral
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._call.allowlist import check_name
-from .._plugins.contract import Plugin
 from ..errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from .._call.spec import Spec
 
 __all__ = [
     "IGNORE",
@@ -62,7 +64,7 @@ class Row:
     number: int = field(default=0, compare=False)
 
 
-def check_columns(names: Iterable[str], plugin: Plugin, ignore: Collection[str] = ()) -> None:
+def check_columns(names: Iterable[str], spec: Spec, ignore: Collection[str] = ()) -> None:
     """Refuse a column of a table that no row may have, before the first row is asked.
 
     Raises InputError, or UnknownParameterError for a name that nobody knows.
@@ -72,7 +74,7 @@ def check_columns(names: Iterable[str], plugin: Plugin, ignore: Collection[str] 
     for name in names:
         try:
             if name not in beside:
-                check_name(name, plugin, f"the column {name!r:.80}")
+                check_name(name, spec, f"the column {name!r:.80}")
         except (InputError, UnsupportedError) as error:
             raise error.advise(IGNORE) from None
 

@@ -163,7 +163,7 @@ def conduct(plan: Plan) -> Summary:
 async def execute(plan: Plan, interrupts: Interrupts) -> Summary:
     """Execute a plan in the running event loop."""
     with plan.open_lm() as lm:
-        check = partial(check_columns, plugin=spec_of(lm).plugin, ignore=plan.ignore)
+        check = partial(check_columns, spec=spec_of(lm), ignore=plan.ignore)
         source = open_source(plan.source, plan.form, check)
         counts = Counts(total=source.total)
         with _output(plan, source, lm) as (write, job):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._base.values import copied
 from ..errors import LMGatewayError, UnsupportedError
 from .arguments import ConfigPath, Model, Params, System, open_lm, read_prompt, read_schema
 from .output import Printout, print_json, remark
@@ -53,7 +54,7 @@ def ask(
         if dry_run:
             print_json(_preview(lm, text, asked, stream=not whole))
         elif as_json:
-            print_json(lm.complete(text, **asked))
+            print_json(_without_state(lm.complete(text, **asked)))
         else:
             stream = None if whole else _stream(lm, text, asked)
             if stream is None:
@@ -95,6 +96,15 @@ def _preview(lm: LM, text: str, asked: dict[str, Any], *, stream: bool) -> dict[
         return lm.preview(text, stream=stream, **asked)
     except UnsupportedError:
         return lm.preview(text, **asked)
+
+
+def _without_state(completion: Completion) -> dict[str, Any]:
+    """A completion without what only the service is to see again, and nobody reads."""
+    shown: dict[str, Any] = copied(completion)
+    for choice in shown["choices"]:
+        for holder in (choice["message"], *choice.get("tool_calls", ())):
+            holder.pop("state", None)
+    return shown
 
 
 def _print_choices(completion: Completion) -> None:

@@ -236,7 +236,7 @@ def _examine_call(lm: LM, spec: Spec) -> Iterator[Finding]:
 def _ask(lm: LM, spec: Spec) -> str:
     if not lm.model:
         return f"{len(lm.models())} models are listed; name one to try the key on it"
-    few: dict[str, Any] = {"max_tokens": 16} if "max_tokens" in spec.plugin.info.params else {}
+    few: dict[str, Any] = {"max_tokens": 16} if "max_tokens" in spec.info.params else {}
     try:
         completion = lm.complete("Say OK.", **few)
     except InvalidRequestError:

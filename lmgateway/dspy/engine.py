@@ -64,7 +64,7 @@ class _EngineBase:
         return cls(lm, named, lm15.ModelSupport(**state["supports"]), state["limit"])
 
     def _info(self) -> Any:
-        return spec_of(self.lm).plugin.info
+        return spec_of(self.lm).info
 
     @property
     def _streams(self) -> bool:

@@ -15,7 +15,7 @@ from .._drive.loops import run
 from .._layers.context import Attempt, Call
 from .._plugins.contract import Plugin
 from ..lm import LM, spec_of
-from ..types import Blocking, Completion, Delta, Flow, HTTPRequest, Request
+from ..types import Blocking, Completion, Delta, Flow, HTTPRequest, Info, Request
 from .calls import DEFAULT_PROMPT, RecordedCall, request_to_json
 from .wire import Wire
 
@@ -63,6 +63,11 @@ class Bench:
             self._specs.append(Spec.of_object(self.plugin, self.model, asked))
         spec = self._specs[0].vary(keywords).with_layers(wire.layer)
         return LM(spec, connections=wire)
+
+    @property
+    def info(self) -> Info:
+        """What the plugin says of this model."""
+        return spec_of(self.lm(Wire())).info
 
     # -- the four ways to call ------------------------------------------------------------------
 
@@ -160,7 +165,8 @@ def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[Spec, Re
     keywords = dict(call)
     given = [keywords.pop(name, None) for name in ("prompt", "messages", "schema")]
     spec = spec_of(lm).vary(keywords)
-    return spec, *flows.prepare(spec, *given, stream=stream)
+    request, made = flows.prepare(spec, *given, stream=stream)
+    return spec, request if made.fit is None else made.fit.applied(request), made
 
 
 def _first_exchange(flow: Flow[Any]) -> HTTPRequest | Blocking | None:

@@ -24,8 +24,13 @@ Scripted: TypeAlias = str | Mapping[str, Any] | BaseException
 Script: TypeAlias = Iterable[Scripted] | Callable[[Request], Scripted]
 
 
+_ALL = frozenset({
+    "messages", "system", "schema", "tools", "images", "audio", "files", "reasoning", "prefill",
+})  # fmt: skip
+
+
 class _Everything(frozenset[str]):
-    """A set that contains every name, because a scripted LM takes any parameter."""
+    """A set that contains every name: a scripted LM takes any parameter, and any state."""
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str)
@@ -43,8 +48,13 @@ class _Script:
 
     @hookimpl
     def lmgateway_info(self) -> Info:
-        names = frozenset({"messages", "images", "system", "schema"})
-        return Info(capabilities=names, params=_Everything(), default_model="scripted")
+        return Info(
+            api=2,
+            capabilities=_ALL,
+            params=_Everything(),
+            default_model="scripted",
+            portable=_Everything(),
+        )
 
     @hookimpl
     def lmgateway_complete(self, request: Request) -> Answer:

@@ -210,7 +210,7 @@ def test_a_header_that_decides_is_kept_unless_it_is_secret_or_of_the_moment(
 
     def ask() -> None:
         flow, call = world.flow("q", {"temperature": 0})
-        call.deciding = frozenset({name})
+        call.info = Info(headers=frozenset({name}))
         run(flow, world.service, call.deadline)
 
     world.provider = provider
@@ -269,7 +269,7 @@ def test_an_empty_answer_is_stored_only_where_that_is_wanted(
 
     def provider(request: Request) -> Flow[dict[str, Any]]:
         yield from send(HTTPRequest("POST", None, "/v1", json={"temperature": 0}))
-        return {"choices": [{"text": ""}], "warnings": [warning]}
+        return {"choices": [{"text": "a" * (kind != "empty")}], "warnings": [warning]}
 
     world.provider = provider
     with record(tmp_path / "r.jsonl"):

@@ -85,10 +85,18 @@ def test_an_error_of_the_callers_own_is_raised(error: BaseException) -> None:
 def test_nobody_is_asked_after_a_piece(kind: type[LMGatewayError]) -> None:
     error = kind("cut")
     error.retryable, error.partial = False, "Par"
-    other = Script("no")
+    other, call = Script("no"), call_of()
+    call.emitted = 1
     with pytest.raises(kind):
-        run_step(fallback(Script(error), call_of(), [("other", other)]))
+        run_step(fallback(Script(error), call, [("other", other)]))
     assert other.runs == 0
+
+
+def test_what_an_error_knows_of_an_answer_keeps_nobody_from_being_asked() -> None:
+    error = down()
+    error.partial = "Par"
+    completion, _ = run_step(fallback(Script(error), call_of(), [("other", Script("yes"))]))
+    assert completion["choices"][0]["text"] == "yes"
 
 
 def test_they_are_asked_in_order_and_each_failure_is_told() -> None:
@@ -133,9 +141,15 @@ def test_nobody_is_asked_after_the_deadline() -> None:
 def test_an_alternative_that_breaks_off_after_a_piece_is_not_passed_over() -> None:
     cut = ConnectionFailedError("cut")
     cut.retryable, cut.partial = False, "Par"
-    last = Script("no")
+    last, call = Script("no"), call_of()
+
+    def breaks_off(request: Request) -> Flow[Completion]:
+        call.emitted = 1
+        raise cut
+        yield
+
     with pytest.raises(ConnectionFailedError, match="cut"):
-        run_step(fallback(Script(down()), call_of(), [("other", Script(cut)), ("last", last)]))
+        run_step(fallback(Script(down()), call, [("other", breaks_off), ("last", last)]))
     assert last.runs == 0
 
 

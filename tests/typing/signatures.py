@@ -39,11 +39,13 @@ from ..errors import LMGatewayError
 from ..types import (
     UNSET,
     Completion,
+    Count,
     Delta,
     Embeddings,
     Messages,
     ModelCard,
     Parsed,
+    Reranked,
     Schema,
     Unset,
 )
@@ -128,9 +130,15 @@ def _plain(name: str, returns: str, tables: tuple[str, ...], shown: Variant, **h
     return Entry(name, returns, tables, (), shown, **how)
 
 
+def _counting(name: str, *, blocking: bool = True) -> Entry:
+    return Entry(name, "Count", OF_A_CALL, (ASKED,), ASKED_ALL, blocking)
+
+
 NAME_AND_MODEL = ("name: str | None = None", "model: str | None = None")
 TEXTS = Variant(("texts: str | Sequence[str]",))
 EMBED = ("CallOptions", "EmbedParameters")
+RERANK = ("CallOptions", "RerankParameters")
+RANKED = Variant(("query: str", "documents: Sequence[str]"))
 
 ENTRIES = (
     _plain("get_lm", "Any", OF_AN_LM, Variant(NAME_AND_MODEL)),
@@ -147,6 +155,10 @@ ENTRIES = (
     _plain("amodels", "list[ModelCard]", ("CallOptions",), Variant(), blocking=False),
     _plain("embed", "Embeddings", EMBED, TEXTS),
     _plain("aembed", "Embeddings", EMBED, TEXTS, blocking=False),
+    _plain("rerank", "Reranked", RERANK, RANKED),
+    _plain("arerank", "Reranked", RERANK, RANKED, blocking=False),
+    _counting("count"),
+    _counting("acount", blocking=False),
     _plain("copy", "Any", OF_AN_LM, Variant((), NAME_AND_MODEL)),
 )
 

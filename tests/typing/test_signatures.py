@@ -168,6 +168,7 @@ HEADINGS = {
     "CallOptions": "Options of an LM or a call",
     "Parameters": "Parameters",
     "EmbedParameters": "Parameters of embeddings",
+    "RerankParameters": "Parameters of an order",
 }
 
 
@@ -191,6 +192,7 @@ def test_the_reference_says_which_keywords_each_method_takes() -> None:
         "CallOptions": "call options",
         "Parameters": "parameters",
         "EmbedParameters": "parameters of embeddings",
+        "RerankParameters": "parameters of an order",
     }
     told = {
         name.replace("lm(...)", "__call__"): keywords

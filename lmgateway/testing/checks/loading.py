@@ -22,6 +22,9 @@ from ..wire import Wire
 __all__ = ["LoadingChecks"]
 
 _CAPABILITIES = frozenset({"messages", "images", "system", "schema"})
+#: Of API 2, beside those.
+_LATER = frozenset({"tools", "audio", "files", "reasoning", "prefill"})
+_OF_MESSAGES = frozenset({"images", "audio", "files", "prefill"})
 
 
 class LoadingChecks:
@@ -44,11 +47,15 @@ class LoadingChecks:
     def test_info_is_of_this_api(self, bench: Bench) -> None:
         """Info names the version of the contract, and only capabilities that the contract knows."""
         info = bench.plugin.info
+        assert bench.info.capabilities <= info.capabilities, "Info of a model holds more than all"
+        assert bench.info.params <= info.params, "Info of a model holds more than all models take"
         assert 1 <= info.api <= hookspecs.API_VERSION, "Info.api is a newer version of the contract"
-        unknown = info.capabilities - _CAPABILITIES
+        known = _CAPABILITIES | _LATER if info.api > 1 else _CAPABILITIES
+        unknown = info.capabilities - known
         assert not unknown, f"Info.capabilities holds {sorted(unknown)}, which nothing asks for"
-        assert "images" not in info.capabilities or "messages" in info.capabilities, (
-            "images come inside messages: a provider that takes them takes both"
+        inside = sorted(info.capabilities & _OF_MESSAGES)
+        assert not inside or "messages" in info.capabilities, (
+            f"{' and '.join(inside)} come inside messages: a provider that takes them takes both"
         )
         if info.default_model is not None:
             check_model(info.default_model, self.provider)
@@ -83,12 +90,12 @@ class LoadingChecks:
 
 def _problems(module: ModuleType, name: str) -> list[str]:
     function: Any = getattr(module, name)
-    marked = getattr(function, f"{hookspecs.PROJECT}_impl", None) is not None
+    marked: Any = getattr(function, f"{hookspecs.PROJECT}_impl", None)
     spec: Any = getattr(hookspecs, name, None) if name.startswith("lmgateway_") else None
-    if not marked:
+    if marked is None:
         return [f"{name} is not marked with @hookimpl"] if spec and callable(function) else []
-    if spec is None:
-        return [f"there is no hook {name}"]
+    if spec is None:  # a newer core may have it
+        return [] if marked["optionalhook"] else [f"there is no hook {name}"]
     known = inspect.signature(spec).parameters
     found = []
     for parameter in inspect.signature(function).parameters.values():

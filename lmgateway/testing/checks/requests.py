@@ -55,7 +55,7 @@ class RequestChecks:
         """A parameter changes the request, or is refused; it is never dropped."""
         _needs_stream(bench, stream=stream)
         beside = {name: v for name, v in BESIDE.get(parameter, {}).items() if name != parameter}
-        beside = {name: v for name, v in beside.items() if name in bench.plugin.info.params}
+        beside = {name: v for name, v in beside.items() if name in bench.info.params}
         without = bench.first({**DEFAULT_CALL, **beside}, stream=stream)
         if without is None:
             pytest.skip("its Blocking has no key that says what is asked")
@@ -81,7 +81,7 @@ class RequestChecks:
     def test_a_capability_works_or_is_refused(self, bench: Bench, capability: str) -> None:
         """A declared capability sends all that was given; any other is refused before I/O."""
         call, texts = _CAPABILITIES[capability]
-        declared = bench.plugin.info.capabilities
+        declared = bench.info.capabilities
         if capability in declared or (capability == "system" and "messages" in declared):
             self._carries(bench, call, texts)
             return
