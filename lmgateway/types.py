@@ -537,7 +537,8 @@ class Variables:
 
     ``<PROVIDER>_<FIELD>`` goes before them, in the environment and in ``.env``; then each of them
     is looked for in the environment and in ``.env``, in this order. Those of a secret are read for
-    the provider of the plugin's own name only: under another name it may be another host's.
+    the provider of the plugin's own name only: under another name it may be another host's. Where
+    the configuration file names the key's variable (``api_key_env``), that takes their place.
 
     Args:
         *names: At least one.

@@ -85,9 +85,8 @@ def send_to_wire(
             attempt.origin = attempt.origin if within else "wire"
             call.host, call.path = netloc_of(ready.base_url or ""), exchange.path
             response = yield ready
-            if response.status != 401 or not proves:
-                break
-            if not refused(exchange, proofs, call.endpoint) or last:
+            again = response.status == 401 and proves and refused(exchange, proofs, call.endpoint)
+            if last or not again:
                 break
     source = getattr(response, "source", None)
     if source is not None:

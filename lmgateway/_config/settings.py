@@ -187,18 +187,12 @@ def resolve_settings(
     Raises:
         InvalidSettingError: A value cannot be used. A missing one is no error yet.
     """
-    variables = _variables(selection.provider, model)
-    secrets, named = secret_fields(model), selection.key_variable
+    variables, secrets = _variables(selection.provider, model), secret_fields(model)
     further = _further(model, at_home=selection.provider == selection.plugin)
+    if selection.key_variable:  # it takes the place of those that the plugin names
+        further = {name: names for name, names in further.items() if name != "api_key"}
     found = dict(selection.settings)
-    for name, more in further.items():
-        if value := next(filter(None, map(environment.lookup, more)), None):
-            found[name] = value
-    if named and "api_key" in variables and (value := environment.lookup(named)):
-        found["api_key"] = value
-    for name, variable in variables.items():
-        if value := environment.lookup(variable):
-            found[name] = value
+    found.update(_in_variables(variables, further, selection.key_variable, environment))
     for name, given in arguments.items():
         plain = given.get_secret_value() if isinstance(given, SecretStr) else given
         if plain is not None and not (isinstance(plain, str) and not plain.strip()):
@@ -207,8 +201,8 @@ def resolve_settings(
         if name == "api_base" or name in secrets:
             found[name] = _tidy(name, found[name])
     values = _validate(model, found, selection.provider)
-    if named:
-        variables = {**variables, "api_key": named}
+    if selection.key_variable:
+        variables = {**variables, "api_key": selection.key_variable}
     missing = [
         name
         for name in secrets
@@ -217,13 +211,32 @@ def resolve_settings(
     for name in variables:
         found.setdefault(name, DEFAULT)
     resolved = ResolvedSettings(values, found, variables, environment.looked_in(), further)
-    if not missing:
-        return resolved
-    gaps = {
-        name: MissingSecret(missing_key_message(selection.provider, resolved, name))
-        for name in missing
-    }
-    return replace(resolved, values=values.model_copy(update=gaps))
+    return _with_gaps(resolved, missing, selection.provider) if missing else resolved
+
+
+def _in_variables(
+    variables: Mapping[str, str],
+    further: Mapping[str, tuple[str, ...]],
+    named: str | None,
+    environment: Environment,
+) -> Iterator[tuple[str, Provenance]]:
+    """What variables say of each field; of two values of one field the later counts."""
+    for name, more in further.items():
+        if value := next(filter(None, map(environment.lookup, more)), None):
+            yield name, value
+    if named and "api_key" in variables and (value := environment.lookup(named)):
+        yield "api_key", value
+    for name, variable in variables.items():
+        if value := environment.lookup(variable):
+            yield name, value
+
+
+def _with_gaps(
+    resolved: ResolvedSettings, missing: Iterable[str], provider: str
+) -> ResolvedSettings:
+    """The settings in which a missing secret raises when it is used."""
+    gaps = {name: MissingSecret(missing_key_message(provider, resolved, name)) for name in missing}
+    return replace(resolved, values=resolved.values.model_copy(update=gaps))
 
 
 def _needs(name: str, selection: Selection, found: Mapping[str, Provenance]) -> bool:

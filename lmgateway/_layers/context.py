@@ -77,7 +77,8 @@ class Call:
         started: ``time.monotonic()`` at the beginning.
         first_piece: ``time.monotonic()`` of the first piece.
         parse: Puts ``parsed`` into each choice; raises ResponseFormatError where it does not fit.
-        proofs: The headers by which its requests said who sends them, to be masked in errors.
+        proofs: The headers by which its requests said who sends them, and what was sent and got to
+            have them, under names that say so: all that is to be masked beside the settings' own.
         host: Of the last attempt: where its request went, without user information; None if
             none was sent.
         path: The path of that request.

@@ -174,6 +174,16 @@ def test_a_key_of_one_host_is_not_sent_to_another(monkeypatch: pytest.MonkeyPatc
     assert resolved.values.region == "eu-west-1"  # type: ignore[attr-defined]
 
 
+def test_a_variable_that_the_file_names_takes_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("lmgateway.toml").write_text('[providers.acme]\napi_key_env = "MINE"\n', "utf-8")
+    monkeypatch.setenv("GOOGLE_API_KEY", "the-key-0123456789")
+    lm = lm_from(Plugin(), api_base="http://127.0.0.1:9")
+    with pytest.raises(MissingCredentialError, match="set MINE, or give"):
+        lm("hi")
+    monkeypatch.setenv("MINE", "my-key-0123456789")
+    assert origin(lm_from(Plugin()), "api_key")[2] == "MINE"
+
+
 @pytest.mark.parametrize("names", [(), ("",), ("A B",), ("A=B",), (7,), ("A", None), ("\u00c4",)])
 def test_what_can_be_no_variable_is_refused(names: Any) -> None:
     with pytest.raises(ValueError, match="Variables takes names of variables"):
