@@ -22,6 +22,8 @@ from lmgateway.types import HTTPResponse, Request, derived_id
 from lmgateway.wire.openai import (
     CHAT,
     OPENAI,
+    VLLM,
+    Dialect,
     Service,
     chat_request,
     complete,
@@ -107,7 +109,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any], Any
     ),
     "extra_content of a call": (
         {"content": None, "tool_calls": [SIGNED]},
-        [{"role": "assistant", "tool_calls": [{"index": 0, **SIGNED}]}],
+        [{"role": "assistant", "content": "", "tool_calls": [{"index": 0, **SIGNED}]}],
         {"text": "", "tool_calls": [{**CALL, "parsed": {"a": 1}}]},
         {"role": "assistant", "content": None, "tool_calls": [SIGNED]},
     ),
@@ -416,6 +418,36 @@ def test_what_the_user_gave_is_sent_as_it_is() -> None:
         {"role": "tool", "tool_call_id": "c1", "content": "1", "novel": 1},
     ]
     assert chat_request(Request("m", messages=given), HERE).json["messages"] == given
+
+
+def calling(call_id: str, **more: Any) -> list[Any]:
+    return [
+        {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": call_id}], **more},
+        {"role": "tool", "tool_call_id": call_id, "content": "1"},
+    ]
+
+
+def ids_sent(messages: Any, dialect: Dialect) -> list[str]:
+    where = Service("http://service.example/v1", dialect=dialect)
+    sent = chat_request(Request("m", messages=messages), where).json["messages"]
+    return [turn.get("tool_call_id") or turn["tool_calls"][0]["id"] for turn in sent]
+
+
+def test_ids_that_are_too_long_are_shortened_alike_in_the_call_and_its_answer() -> None:
+    given = [*calling("x" * 64 + "1"), *calling("x" * 64 + "2"), *calling("short")]
+    before = copy.deepcopy(given)
+    first, answer, second, _, *others = ids_sent(given, OPENAI)
+    assert first == answer != second
+    assert (len(first), others) == (29, ["short", "short"])
+    assert ids_sent(given, VLLM) == ids_sent(before, VLLM)
+    assert ids_sent(given, VLLM)[0] == "x" * 64 + "1"
+    assert given == before
+
+
+def test_the_ids_of_a_kept_turn_stay_and_so_do_those_of_its_answers() -> None:
+    turn = {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": "x" * 64}]}
+    given = calling("x" * 64, state={"format": "openai.chat", "turn": turn})
+    assert ids_sent(given, OPENAI) == ["x" * 64] * 2
 
 
 def test_keys_of_the_librarys_own_reach_no_wire_and_no_template() -> None:

@@ -48,7 +48,7 @@ def chat_request(request: Request, service: Service) -> HTTPRequest:
     if request.prompt is not None:
         messages: list[Any] = [{"role": "user", "content": request.prompt}]
     else:
-        messages = wire_messages(request.messages or ())
+        messages = wire_messages(request.messages or (), service.dialect.longest_id)
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": request.system})
     body: dict[str, JSON] = {"model": request.model, "messages": messages}

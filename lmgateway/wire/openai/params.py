@@ -166,12 +166,14 @@ class Dialect:
         chat: Names of the parameters of ``/chat/completions``.
         text: Names of the parameters of ``/completions``; empty if there is no such endpoint.
         stream_usage: Whether a stream may be asked for its usage (``stream_options``).
+        longest_id: Characters that the id of a tool call may have; None for any number.
     """
 
     name: str
     chat: frozenset[str]
     text: frozenset[str]
     stream_usage: bool = True
+    longest_id: int | None = None
 
     @property
     def params(self) -> frozenset[str]:
@@ -183,7 +185,7 @@ class Dialect:
         return self.chat if endpoint == CHAT else self.text
 
 
-OPENAI = Dialect("OpenAI", _OPENAI_CHAT, _OPENAI_TEXT)
+OPENAI = Dialect("OpenAI", _OPENAI_CHAT, _OPENAI_TEXT, longest_id=40)
 """What OpenAI documents: the least that a compatible host should take."""
 
 VLLM = Dialect("vLLM", _VLLM_CHAT, _VLLM_TEXT)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from ...types import JSON, Message, State
@@ -49,7 +50,10 @@ def state_of(message: Mapping[str, JSON], calls: Sequence[Mapping[str, JSON]]) -
             if spoken:
                 turn[name] = {"id": sound(spoken)}
         elif name == "content" or not (name in _OUTPUT_ONLY or _is_empty(value)):
-            turn[name] = sound(value)  # a content of null or "" too: some hosts want the key
+            turn[name] = sound(value)
+    if not turn.get("content"):
+        # Some hosts want the key; a stream may say "" where the plain answer says null.
+        turn["content"] = None if calls or "audio" in turn else ""
     if calls:
         raw = message.get("tool_calls") or [{}]
         turn["tool_calls"] = [_call(*pair) for pair in zip(raw, calls, strict=True)]
@@ -87,13 +91,62 @@ def _visible(turn: Any) -> Any:
     return turn
 
 
-def wire_messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[Any]:
+def wire_messages(
+    messages: Sequence[Message | Mapping[str, Any]], longest_id: int | None = None
+) -> list[Any]:
     """A conversation as it is sent: kept turns as they came, and no key of the library's own.
+
+    Args:
+        messages: As the core hands them over.
+        longest_id: Characters that the id of a call may have; a longer one gets a shorter in its
+            place, in the call and in the tool's answer.
 
     Raises:
         InputError: a file in a message is not as it must be.
     """
-    return [_wire(turn, place) for place, turn in enumerate(messages)]
+    sent: list[Any] = []
+    calling = False
+    for place, turn in enumerate(messages):
+        if len(turn) == 2 and type(turn.get("content")) is str:  # nearly always, beside its role
+            sent.append(turn)
+        else:
+            sent.append(_wire(turn, place))
+            calling = True
+    if calling and longest_id is not None:
+        return _with_short_ids(sent, messages, longest_id)
+    return sent
+
+
+def _with_short_ids(sent: list[Any], given: Sequence[Mapping[str, Any]], longest: int) -> list[Any]:
+    long = {each for each in _ids(sent) if len(each) > longest}
+    if long:  # what a kept turn says stays, and so does what answers it
+        kept = (turn for turn, told in zip(sent, given, strict=True) if "state" in told)
+        ids = {each: _shorter(each) for each in long.difference(_ids(kept))}
+        sent = [_renamed(turn, ids) for turn in sent]
+    return sent
+
+
+def _ids(messages: Iterable[Any]) -> Iterator[str]:
+    """The ids of calls, and those that the answers of tools name."""
+    for turn in messages:
+        calls = turn.get("tool_calls") or ()
+        for value in (turn.get("tool_call_id"), *(call.get("id") for call in calls)):
+            if isinstance(value, str):
+                yield value
+
+
+def _shorter(call_id: str) -> str:
+    return f"call_{sha256(call_id.encode()).hexdigest()[:24]}"
+
+
+def _renamed(turn: Any, ids: Mapping[str, str]) -> Any:
+    if turn.get("tool_call_id") in ids:
+        turn = {**turn, "tool_call_id": ids[turn["tool_call_id"]]}
+    calls = turn.get("tool_calls") or ()
+    if any(call.get("id") in ids for call in calls):
+        calls = [{**call, "id": ids.get(call.get("id"), call.get("id"))} for call in calls]
+        turn = {**turn, "tool_calls": calls}
+    return turn
 
 
 def _wire(turn: Any, place: int) -> Any:
