@@ -48,6 +48,7 @@ from lmgateway.types import (
     send,
 )
 from lmgateway.types import kept as keep
+from lmgateway.wire.auth import Token
 
 LONG = 30.0
 SOAK = Path(__file__).with_name("soak") / "interrupts.py"
@@ -154,6 +155,20 @@ def careless(lm: LM) -> LM:
     return LM(spec_of(made).with_layers(limit.limit(limit.Limits(in_flight=1))))
 
 
+class Fetching:
+    """A provider whose token runs out at once, so that each call fetches one."""
+
+    def fetch(self) -> Flow[Any]:
+        yield from send(HTTPRequest("POST", "http://host.test", "/token", json={}, keep=False))
+        return "the-token", 0
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
+        token = Token("of the interrupts", self.fetch)
+        yield from send(HTTPRequest("POST", "http://host.test", "/x", json={}, auth=token))
+        return {"prompt": "", "choices": [{"text": "yes"}]}
+
+
 def nothing_is_taken() -> None:
     assert not held() + queued()
     assert not singleflight.flights
@@ -249,6 +264,14 @@ def test_nothing_stays_taken_of_a_careless_provider(call: Ask, careless: LM) -> 
         error.__traceback__ = None
         wait_for_workers()
         nothing_is_taken()
+
+
+@pytest.mark.slow
+def test_nobody_waits_for_a_token_whose_fetching_was_struck(lm: LM) -> None:
+    with lm_from(Fetching(), "fetching", model="m") as made:
+        for error in strike(whole, made, 1000):
+            error.__traceback__ = None
+            nothing_is_taken()
 
 
 def wait_for_workers() -> None:

@@ -17,19 +17,25 @@ if TYPE_CHECKING:
     from .._layers.context import Attempt
     from .endpoint import Endpoint
 
-__all__ = ["credentials", "prove", "tell_refused"]
+__all__ = ["credentials", "prove", "refused"]
 
 #: So many auths may wait for each other's tokens.
 DEEPEST = 4
 
 
-def credentials(request: HTTPRequest, final: HTTPRequest, endpoint: Endpoint) -> Any:
+def credentials(
+    request: HTTPRequest,
+    final: HTTPRequest,
+    endpoint: Endpoint,
+    within: tuple[HTTPRequest, ...] = (),
+) -> Any:
     """The headers that say who sends a request; or the plugin's flow that will return them.
 
     Args:
         request: As the plugin made it.
         final: As it will be sent, but for these headers.
         endpoint: Whose request it is.
+        within: The requests whose auth waits for it: a host of tokens may need no key.
 
     Raises:
         MissingCredentialError: There is no key, and the host answers only with one.
@@ -37,7 +43,7 @@ def credentials(request: HTTPRequest, final: HTTPRequest, endpoint: Endpoint) ->
     """
     auth: Any = request.auth
     if auth is None:
-        if (problem := endpoint.missing_key_error(request)) is not None:
+        if not within and (problem := endpoint.missing_key_error(request)) is not None:
             raise problem
         return {}
     try:
@@ -48,7 +54,8 @@ def credentials(request: HTTPRequest, final: HTTPRequest, endpoint: Endpoint) ->
         else:
             secret = _secret_in(auth, endpoint)
             proofs = {"Authorization": f"Bearer {secret}"}
-            return proofs if secret.isprintable() else _checked(proofs, endpoint)
+            plain = secret.isascii() and secret.isprintable()
+            return proofs if plain else _checked(proofs, endpoint)
     except (LMGatewayError, KeyboardInterrupt):
         raise
     except BaseException as error:  # it awaits nothing, so that nobody else can have cancelled it
@@ -80,7 +87,7 @@ def prove(
     return _checked((yield from fetched(flow, attempt, inner)), attempt.call.endpoint)
 
 
-def tell_refused(request: HTTPRequest, proofs: Mapping[str, str], endpoint: Endpoint) -> bool:
+def refused(request: HTTPRequest, proofs: Mapping[str, str], endpoint: Endpoint) -> bool:
     """Tell the auth of a request that its headers were refused; whether it may have others."""
     auth: Any = request.auth
     tell = getattr(auth.fn if type(auth) is Signed else auth, "refused", None)

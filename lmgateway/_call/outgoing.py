@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
 from types import GeneratorType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from .._layers.context import Attempt, Call
@@ -22,10 +22,22 @@ from .._transports.urls import place_of, target_of
 from ..errors import InputError, PluginContractError
 from ..types import Blocking, Exchange, Flow, HTTPRequest, HTTPResponse, read_all
 from .bodies import body_of
-from .credentials import credentials, prove, tell_refused
+from .credentials import credentials, prove, refused
 from .faults import unsound
 
-__all__ = ["add_proofs", "final", "finished", "is_home", "netloc_of", "send_to_wire", "user_agent"]
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+__all__ = [
+    "asks",
+    "chosen_headers",
+    "final",
+    "finished",
+    "is_home",
+    "netloc_of",
+    "send_to_wire",
+    "user_agent",
+]
 
 #: What HTTP itself needs; who gives another value of one means it.
 _OF_HTTP = (("Accept", "*/*"), ("Accept-Encoding", ACCEPT_ENCODING), ("Connection", "keep-alive"))
@@ -48,8 +60,8 @@ def send_to_wire(
     """The innermost send: it fills in what a request needs only when it really goes out.
 
     Args:
-        attempt: That it belongs to.
-        exchange: As the provider yielded it.
+        attempt: The one under way.
+        exchange: What is to be sent.
         within: The requests whose auth waits for it, the outermost first.
     """
     call = attempt.call
@@ -60,52 +72,45 @@ def send_to_wire(
         response = yield from run_blocking(exchange)
     else:
         assert isinstance(exchange, HTTPRequest)
-        home = is_home(exchange, call, within[0].base_url if within else None)
+        home = is_home(exchange, call.endpoint, within)
+        proves = bool(within) or asks(exchange, call.endpoint, home)
         for last in (False, True):
-            request = final(exchange, call, home=home)
-            proofs = _proofs(exchange, request, call, home, within)
+            ready = final(exchange, call, home=home)
+            proofs: Any = credentials(exchange, ready, call.endpoint, within) if proves else None
             if type(proofs) is GeneratorType:
                 proofs = yield from prove(exchange, proofs, attempt, send_to_wire, within)
             if proofs:
                 call.proofs = (*call.proofs, proofs)
-                add_proofs(request, proofs)
+                _add_proofs(ready, proofs)
             attempt.origin = attempt.origin if within else "wire"
-            call.host, call.path = netloc_of(request.base_url or ""), exchange.path
-            response = yield request
-            refused = response.status == 401 and proofs
-            if not (refused and tell_refused(exchange, proofs, call.endpoint)) or last:
+            call.host, call.path = netloc_of(ready.base_url or ""), exchange.path
+            response = yield ready
+            if response.status != 401 or not proves:
+                break
+            if not refused(exchange, proofs, call.endpoint) or last:
                 break
     source = getattr(response, "source", None)
     if source is not None:
         attempt.on_exit(source.close)
-        response = yield from _opened(response, call)
+        if isinstance(exchange, HTTPRequest):  # what a worker pushes is read as it comes
+            if response.max_body != call.options.max_body:
+                response = replace(response, max_body=call.options.max_body)
+            if call.endpoint.api < 2 and not is_event_stream(response.headers):
+                response = yield from _whole(response)
     return response
 
 
-def _opened(response: HTTPResponse, call: Call) -> Flow[HTTPResponse]:
-    """A streamed answer as its plugin knows it; API 1 has sources for event streams alone."""
-    cap = call.options.max_body
-    if response.max_body != cap:
-        response = replace(response, max_body=cap)
-    if call.endpoint.api > 1 or is_event_stream(response.headers):
-        return response
+def _whole(response: HTTPResponse) -> Flow[HTTPResponse]:
+    """An answer to a plugin of API 1, which has sources for event streams alone."""
     return replace(response, body=(yield from read_all(response)), source=None)
 
 
-def _proofs(
-    request: HTTPRequest,
-    final: HTTPRequest,
-    call: Call,
-    home: bool,
-    within: tuple[HTTPRequest, ...],
-) -> Any:
-    """The headers that say who sends a request, or the flow for them; none if the user's own do."""
-    endpoint, auth = call.endpoint, request.auth
-    if auth is None:
-        skipped = not home or bool(within)  # a host of tokens may need no key
-    else:
-        skipped = endpoint.has_credentials if home else not within and endpoint.owns(auth)
-    return {} if skipped else credentials(request, final, endpoint)
+def asks(request: HTTPRequest, endpoint: Endpoint, home: bool) -> bool:
+    """Whether a request is to say who sends it: not if the user's own headers do."""
+    auth = request.auth
+    if auth is None:  # then there must be a key all the same, for some hosts
+        return home
+    return not (endpoint.has_credentials if home else endpoint.owns(auth))
 
 
 # -- a request made final ------------------------------------------------------------------------
@@ -181,38 +186,55 @@ def _lines(
     """All headers but those that only this request has; they seldom change from call to call."""
     if method not in _WITH_BODY:
         check_method(method)
-    headers = _merged(
-        [("Host", host), *_OF_HTTP, ("User-Agent", user_agent())],
-        ((name, value) for name, value in given if str(name).lower() not in _OF_THE_BODY),
-        ((name, value) for name, value in own if name.lower() not in _OF_THE_BODY),
-    )
+    headers = _merged([("Host", host), *_OF_HTTP, _agent()], given, own)
     if content_type is not None:
         headers["Content-Type"] = content_type
     check_headers(headers)
     return headers
 
 
+def chosen_headers(request: HTTPRequest, own: Mapping[str, str]) -> dict[str, str]:
+    """The headers that somebody chose, as they are merged: those that a preview shows."""
+    headers = _merged([_agent()], request.headers.items(), own.items())
+    if (content_type := _content_type(request.headers)) is not None:
+        headers["Content-Type"] = content_type
+    return headers
+
+
+def _agent() -> tuple[str, str]:
+    return "User-Agent", user_agent()
+
+
 def _merged(*given: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Headers of several sources, one of each name in any case; the last that gives one wins."""
+    """Headers of several sources, one of each name in any case; the last that gives one wins.
+
+    Those that the body decides are left out.
+    """
     found: dict[str, tuple[str, str]] = {}
     for headers in given:
         for name, value in headers:
-            found[str(name).lower()] = name, value
+            lowered = str(name).lower()
+            if lowered not in _OF_THE_BODY:
+                found[lowered] = name, value
     return dict(found.values())
 
 
-def add_proofs(request: HTTPRequest, proofs: Mapping[str, str]) -> None:
+def _add_proofs(request: HTTPRequest, proofs: Mapping[str, str]) -> None:
     """Put the headers of its auth on a final request, in place of those of the same name."""
     headers = cast(dict[str, str], request.headers)  # nobody else has it
     for name, value in proofs.items():
-        if name not in headers:
-            lowered = name.lower()
-            for same in [each for each in headers if each.lower() == lowered]:
-                del headers[same]
+        if name not in headers and (same := _same(name, tuple(headers))) is not None:
+            del headers[same]
         headers[name] = value
 
 
-def is_home(request: HTTPRequest, call: Call, base_url: str | None = None) -> bool:
+@lru_cache(maxsize=256)
+def _same(name: str, names: tuple[str, ...]) -> str | None:
+    """The one of these names that is the same in another case."""
+    return next((each for each in names if each.lower() == name.lower()), None)
+
+
+def is_home(request: HTTPRequest, endpoint: Endpoint, within: tuple[HTTPRequest, ...] = ()) -> bool:
     """Whether a request goes to the origin that the LM is configured for.
 
     Only there go the LM's own headers and its credentials. Where no base URL is configured, any
@@ -220,11 +242,11 @@ def is_home(request: HTTPRequest, call: Call, base_url: str | None = None) -> bo
 
     Args:
         request: As the plugin made it.
-        call: That it belongs to.
-        base_url: Of the request that this one fetches a token for.
+        endpoint: Whose request it is.
+        within: The requests whose auth waits for it, the outermost first.
     """
     asked = request.base_url
-    home = call.endpoint.base_url or base_url
+    home = endpoint.base_url or (within[0].base_url if within else None)
     if asked is None or home is None or asked == home:
         return True
     return place_of(asked).origin == place_of(home).origin

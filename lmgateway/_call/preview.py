@@ -10,6 +10,7 @@ from .._base.masking import MASK, masker, words
 from .._base.turns import read_arguments
 from .._layers.context import Attempt, Call, Stretch
 from .._store.serialization import is_secret_header
+from .._transports.urls import target_of
 from ..errors import LMGatewayError, MissingCredentialError
 from ..types import JSON, Blocking, Exchange, Flow, HTTPRequest, Request, Signed
 from .adapt import refitted
@@ -17,6 +18,7 @@ from .attempt import complete_error, hand_over
 from .credentials import credentials
 from .flow import hook_of
 from .hook import run_hook
+from .outgoing import asks, chosen_headers, final, is_home
 from .spec import Spec
 
 if TYPE_CHECKING:
@@ -83,20 +85,27 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
         settable = spec.settings is not None and "api_base" in spec.settings.variables
         named = spec.settings.named("api_base") if spec.settings and settable else "base URL"
         base = f"<{named} not set>"
-    proofs, shown = _proofs(request, endpoint)
+    else:
+        final(request, call)  # what cannot be sent is not shown either
+    home = is_home(request, endpoint)
+    proofs, shown = _proofs(request, endpoint) if asks(request, endpoint, home) else ({}, {})
     call.proofs = (proofs,)
     mask = masker([*endpoint.secrets(), *(each for v in proofs.values() for each in words(v))])
     secret = {name for name, value in spec.options.headers.items() if not isinstance(value, str)}
-    headers = {**endpoint.headers(), **request.headers}
+    headers = chosen_headers(request, endpoint.headers() if home else {})
     for name, value in headers.items():
         hidden = name in secret or is_secret_header(name)
         headers[name] = MASK if hidden else str(value)
     described = {
         "method": request.method,
-        "url": base.rstrip("/") + request.path,
+        "url": base.rstrip("/") + target_of(request.path, request.query),
         "headers": headers | shown,
         "json": request.json,
     }
+    if request.content is not None:
+        described["content"] = _sized(request.content)
+    if request.form is not None:
+        described["form"] = {name: _sized(value) for name, value in request.form.items()}
     written = json.dumps(described, ensure_ascii=False)
     if mask(written) != written:  # it nearly never does, and one look at all of it is quick
         return {name: _masked(value, mask) for name, value in described.items()}
@@ -119,6 +128,13 @@ def _proofs(request: HTTPRequest, endpoint: Endpoint) -> tuple[Mapping[str, str]
         proofs.close()
         return {}, {"Authorization": FETCHED}
     return proofs, {name: _proof(value) for name, value in proofs.items()}
+
+
+def _sized(value: Any) -> JSON:
+    """A value of a body, its bytes told by their number alone."""
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return [_sized(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _proof(value: str) -> str:

@@ -129,9 +129,9 @@ class Destination:
     def message(self, request: HTTPRequest) -> bytes:
         """The whole request as it goes over the wire, byte for byte."""
         headers = {**request.headers, **self._own} if self._own else request.headers
-        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-        first = f"{request.method} {self._prefix}{request.path} HTTP/1.1\r\n"
-        head = f"{first}{''.join(lines)}\r\n".encode("latin-1")
+        lines = "\r\n".join(map(": ".join, headers.items()))
+        first = f"{request.method} {self._prefix}{request.path} HTTP/1.1"
+        head = f"{first}\r\n{lines}\r\n\r\n".encode("latin-1")
         return head + request.content if request.content else head
 
 

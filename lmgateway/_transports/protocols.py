@@ -1,11 +1,11 @@
 """What a transport is: it turns an HTTPRequest into an HTTPResponse, blocking or awaiting.
 
-A transport is given a request that is final: its ``base_url`` is set, its ``path`` is written with
-the query, ``headers`` are all that are sent, ``content`` is the body, and ``auth`` has become
-headers. It sends these byte for byte, and looks at nothing else. It
-knows nothing of providers, retries or caches. Whatever goes wrong is raised as a
-``TransportError``, or as an ``APIError`` if there is an answer that must not be followed or read
-to its end: a redirect, or a body over the cap.
+A transport is given a request that is final: ``base_url`` is set, ``path`` is path and query as
+they are sent, ``headers`` are all that there are, Host among them, and ``content`` is the body. It
+sends these byte for byte, and looks at nothing else of the request but ``method`` and ``stream``.
+It knows nothing of providers, retries or caches. Whatever goes wrong is raised as a
+``TransportError``, or as an ``APIError`` if there is an answer that must not be followed or read to
+its end: a redirect, or a body over the cap.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ class Token:
 def _sweep() -> None:
     """Forget what has run out: a process may serve many accounts."""
     now = monotonic()
-    for key, current in list(_current.items()):
+    for key, current in _current.copy().items():
         if current.ends_at <= now:
             _current.pop(key, None)
 

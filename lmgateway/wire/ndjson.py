@@ -28,9 +28,9 @@ _parse = json.JSONDecoder().decode
 class Decoder:
     r"""Turns chunks, cut anywhere, into JSON documents, one a line.
 
-    Lines end with LF or CRLF, the last one perhaps with the stream; empty lines are passed over, and
-    so is a byte order mark at the beginning. Bytes that are not UTF-8 become U+FFFD; NaN and infinite
-    numbers become floats, since whoever reads a field looks at its type.
+    Lines end with LF or CRLF, the last one perhaps with the stream; empty lines are passed over,
+    and so is a byte order mark at the beginning. Bytes that are not UTF-8 become U+FFFD; NaN and
+    infinite numbers become floats, since whoever reads a field looks at its type.
 
     The time is linear in the bytes, however they are cut; the memory is that of one line.
     """

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretBytes, SecretStr
 from support.exposed import exposed
 from support.fault_server import whole
 from support.tokens import JSON, SECRET, Hosts, asked, fetch_of, hosts
@@ -141,6 +141,15 @@ def test_a_token_host_sees_what_the_plugin_put_there_and_nothing_else(how: str) 
     assert beyond_http == set()
 
 
+@pytest.mark.parametrize("how", WAYS)
+def test_a_user_who_says_who_asks_needs_no_token(how: str) -> None:
+    with hosts() as there:
+        there.good.add("of-the-user")
+        with there.lm(bearer, headers={"authorization": "Bearer of-the-user"}) as lm:
+            assert asked(lm, how) == "hi"
+        assert not there.tokens.requests
+
+
 def basic(settings: Any) -> dict[str, str]:
     secret = settings.client_secret.get_secret_value()
     return {"Authorization": "Basic " + b64encode(f"me:{secret}".encode()).decode()}
@@ -149,6 +158,7 @@ def basic(settings: Any) -> dict[str, str]:
 INNER: dict[str, Auth] = {
     "a function": lambda settings: lambda: basic(settings),
     "a secret": lambda settings: SecretStr("another-secret-1234"),
+    "a setting": lambda settings: settings.client_secret,
     "signed": lambda settings: Signed(lambda outgoing: {"X-Body": str(len(outgoing.body))}),
     "a flow of its own": lambda settings: bearer(settings),
 }
@@ -174,6 +184,7 @@ def test_a_request_for_a_token_may_have_an_auth_of_its_own(inner: str, how: str)
     sent = {
         "a function": ("authorization", "Basic " + b64encode(f"me:{SECRET}".encode()).decode()),
         "a secret": ("authorization", "Bearer another-secret-1234"),
+        "a setting": ("authorization", f"Bearer {SECRET}"),
         "signed": ("x-body", "2"),
         "a flow of its own": ("authorization", f"Bearer token-1-of-{there.account}"),
     }
@@ -234,7 +245,9 @@ SENSELESS: dict[str, Auth] = {
     "headers that are none": lambda settings: lambda: (yield Sleep(0)),
     "a generator, not its function": lambda settings: bearer(settings)(),
     "signed by no function": lambda settings: Signed("key"),  # type: ignore[arg-type]
-    "bytes for a secret": lambda settings: __import__("pydantic").SecretBytes(b"abc"),
+    "a secret that no header can hold": lambda settings: SecretStr("\u65e5\u672c"),
+    "a secret with a line break": lambda settings: SecretStr("a\r\nX: y"),
+    "bytes for a secret": lambda settings: SecretBytes(b"abc"),
 }
 
 

@@ -314,7 +314,7 @@ class FaultServer:
         stopping: Set when the server is shutting down.
     """
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, address: str = "127.0.0.1") -> None:
         self._scripts = scripts or ([stall()],)
         self._arrived = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -322,13 +322,15 @@ class FaultServer:
         self.requests: list[ReceivedRequest] = []
         self.peers: list[Peer] = []
         self.stopping = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, 0), family=family, backlog=128)
+        self._address = f"[{address}]" if ":" in address else address
         self.port: int = self._listener.getsockname()[1]
 
     @property
     def host(self) -> str:
         """``127.0.0.1:port``."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self._address}:{self.port}"
 
     @property
     def url(self) -> str:

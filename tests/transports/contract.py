@@ -291,7 +291,21 @@ def _streams() -> list[Case]:
             Answer(200, events, streamed=True),
             exchanges=2,
         ),
-        Case("asked for a stream, got JSON", [[reply(BODY, headers=JSON)]], OK),
+        Case(
+            "asked for a stream, got JSON",
+            [[reply(BODY, headers=JSON)]],
+            replace(OK, streamed=True),
+        ),
+        Case(
+            "asked for a stream, got lines",
+            [[reply(BODY + b"\n")]],
+            Answer(200, BODY + b"\n", True),
+        ),
+        Case(
+            "asked for a stream, got 204",
+            [[receive(), send(head(204)), stall()]],
+            Answer(204, b"", streamed=True),
+        ),
         Case(
             "asked for a stream, got an error",
             [[reply(b"data: x\n\n", 500, SSE)]],

@@ -250,12 +250,14 @@ from lmgateway._drive.cancel import Deadline
 from lmgateway.errors import RequestTimeoutError
 from lmgateway._transports.protocols import TransportOptions
 from lmgateway._transports.requests import RequestsTransport
+from lmgateway._call.outgoing import finished
 from lmgateway.types import HTTPRequest
 
 transport = RequestsTransport(TransportOptions())
 
 def get(path, timeout=10):
-    return transport.send(final("GET", sys.argv[1], path), Deadline(timeout))
+    request = finished(HTTPRequest("GET", sys.argv[1], path), sys.argv[1], {})
+    return transport.send(request, Deadline(timeout))
 
 get("/parent")
 child = os.fork()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from support.exchanges import Pieces, run
 
 from lmgateway.errors import ResponseFormatError
-from lmgateway.types import HTTPResponse
-from lmgateway.wire.sse import Decoder, Event
+from lmgateway.types import HTTPResponse, read_all
+from lmgateway.wire.sse import Decoder, Event, opened
 
 # From the standard's own examples, and what servers do.
 CASES = {
@@ -143,3 +143,72 @@ def test_read_gives_what_each_read_completes_and_nothing_at_the_end():
     decoder = Decoder()
     read = [[e.data for e in run(decoder.read(response))[0]] for _ in range(3)]
     assert read == [["a", "b"], ["c"], []]
+
+
+# -- what an answer to a stream begins with --------------------------------------------------------
+
+JSON_TYPE = {"Content-Type": "application/json"}
+SSE_TYPE = {"Content-Type": "text/event-stream"}
+
+
+def opened_of(
+    *pieces: bytes, headers: dict[str, str] = SSE_TYPE, max_body: int = 1000
+) -> tuple[HTTPResponse, bytes]:
+    """What ``opened`` made of a head, and what can be read of it then."""
+    head = HTTPResponse(200, headers, source=Pieces(pieces), max_body=max_body)
+    response = run(opened(head))[0]
+    if response.source is None:
+        return response, response.body
+    return response, run(read_all(response))[0]
+
+
+@pytest.mark.parametrize("headers", [SSE_TYPE, JSON_TYPE, {}], ids=["sse", "json", "none"])
+@pytest.mark.parametrize("step", [1, 2, 1000])
+@pytest.mark.parametrize(
+    "data",
+    [b'{"a":1}', b"[1]", b"<html>", b" \r\n\t{}", b"\xef\xbb\xbf{}", b"\xef\xbb\xbf \n<x>"],
+    ids=repr,
+)
+def test_a_whole_body_is_told_by_its_first_byte(
+    data: bytes, step: int, headers: dict[str, str]
+) -> None:
+    pieces = [data[i : i + step] for i in range(0, len(data), step)]
+    response, body = opened_of(*pieces, headers=headers)
+    assert (response.source, body) == (None, data)
+    assert dict(response.headers) == {name.lower(): value for name, value in headers.items()}
+
+
+@pytest.mark.parametrize("headers", [SSE_TYPE, JSON_TYPE, {}], ids=["sse", "json", "none"])
+@pytest.mark.parametrize("step", [1, 2, 1000])
+@pytest.mark.parametrize(
+    "data",
+    [b"data: {}\n\n", b": ping\n\ndata: {", b"\n\n \ndata: x\n\n", b"\xef\xbb\xbfdata: x\n\n",
+     b"", b" \n", b"\xef\xbb\xbf", b"\xef", b"\xef\xbb", b"event: x", b"\x00{"],
+    ids=repr,
+)  # fmt: skip
+def test_anything_else_is_a_stream_from_its_first_byte(
+    data: bytes, step: int, headers: dict[str, str]
+) -> None:
+    pieces = [data[i : i + step] for i in range(0, len(data), step)]
+    response, read_back = opened_of(*pieces, headers=headers)
+    assert response.source is not None
+    assert read_back == data
+
+
+def test_a_body_that_came_whole_stays_as_it_is() -> None:
+    head = HTTPResponse(200, JSON_TYPE, b"{}")
+    assert run(opened(head))[0] is head
+
+
+@pytest.mark.parametrize("pieces", [[b"{"] + [b"x" * 10] * 10, [b" " * 10] * 11])
+def test_a_whole_body_over_max_body_is_refused_early(pieces: list[bytes]) -> None:
+    source = Pieces([*pieces, AssertionError("read on")])
+    with pytest.raises(ResponseFormatError, match="max_body"):
+        run(opened(HTTPResponse(200, source=source, max_body=100)))
+
+
+def test_leaving_an_opened_stream_leaves_the_connection() -> None:
+    source = Pieces([b"data: x\n\n"])
+    response = run(opened(HTTPResponse(200, SSE_TYPE, source=source)))[0]
+    response.source.close()
+    assert source.closed == 1
