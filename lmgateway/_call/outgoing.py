@@ -92,17 +92,15 @@ def send_to_wire(
     if source is not None:
         attempt.on_exit(source.close)
         if isinstance(exchange, HTTPRequest):  # what a worker pushes is read as it comes
-            response = yield from _opened(response, call)
+            if response.max_body != call.options.max_body:
+                response = replace(response, max_body=call.options.max_body)
+            if call.endpoint.api < 2 and not is_event_stream(response.headers):
+                response = yield from _whole(response)
     return response
 
 
-def _opened(response: HTTPResponse, call: Call) -> Flow[HTTPResponse]:
-    """A streamed answer as its plugin knows it; API 1 has sources for event streams alone."""
-    cap = call.options.max_body
-    if response.max_body != cap:
-        response = replace(response, max_body=cap)
-    if call.endpoint.api > 1 or is_event_stream(response.headers):
-        return response
+def _whole(response: HTTPResponse) -> Flow[HTTPResponse]:
+    """An answer to a plugin of API 1, which has sources for event streams alone."""
     return replace(response, body=(yield from read_all(response)), source=None)
 
 

@@ -109,7 +109,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any], Any
     ),
     "extra_content of a call": (
         {"content": None, "tool_calls": [SIGNED]},
-        [{"role": "assistant", "tool_calls": [{"index": 0, **SIGNED}]}],
+        [{"role": "assistant", "content": "", "tool_calls": [{"index": 0, **SIGNED}]}],
         {"text": "", "tool_calls": [{**CALL, "parsed": {"a": 1}}]},
         {"role": "assistant", "content": None, "tool_calls": [SIGNED]},
     ),

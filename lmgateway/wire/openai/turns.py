@@ -50,7 +50,10 @@ def state_of(message: Mapping[str, JSON], calls: Sequence[Mapping[str, JSON]]) -
             if spoken:
                 turn[name] = {"id": sound(spoken)}
         elif name == "content" or not (name in _OUTPUT_ONLY or _is_empty(value)):
-            turn[name] = sound(value)  # a content of null or "" too: some hosts want the key
+            turn[name] = sound(value)
+    if not turn.get("content"):
+        # Some hosts want the key; a stream may say "" where the plain answer says null.
+        turn["content"] = None if calls or "audio" in turn else ""
     if calls:
         raw = message.get("tool_calls") or [{}]
         turn["tool_calls"] = [_call(*pair) for pair in zip(raw, calls, strict=True)]
@@ -101,12 +104,25 @@ def wire_messages(
     Raises:
         InputError: a file in a message is not as it must be.
     """
-    sent = [_wire(turn, place) for place, turn in enumerate(messages)]
-    if longest_id is not None and any(len(each) > longest_id for each in _ids(sent)):
-        kept = {each for turn, given in zip(sent, messages, strict=True)
-                if "state" in given for each in _ids([turn])}  # fmt: skip
-        ids = {each: _shorter(each) for each in _ids(sent) if len(each) > longest_id}
-        sent = [_renamed(turn, {k: v for k, v in ids.items() if k not in kept}) for turn in sent]
+    sent: list[Any] = []
+    calling = False
+    for place, turn in enumerate(messages):
+        if len(turn) == 2 and type(turn.get("content")) is str:  # nearly always, beside its role
+            sent.append(turn)
+        else:
+            sent.append(_wire(turn, place))
+            calling = True
+    if calling and longest_id is not None:
+        return _with_short_ids(sent, messages, longest_id)
+    return sent
+
+
+def _with_short_ids(sent: list[Any], given: Sequence[Mapping[str, Any]], longest: int) -> list[Any]:
+    long = {each for each in _ids(sent) if len(each) > longest}
+    if long:  # what a kept turn says stays, and so does what answers it
+        kept = (turn for turn, told in zip(sent, given, strict=True) if "state" in told)
+        ids = {each: _shorter(each) for each in long.difference(_ids(kept))}
+        sent = [_renamed(turn, ids) for turn in sent]
     return sent
 
 

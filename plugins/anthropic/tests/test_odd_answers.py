@@ -230,6 +230,14 @@ def test_a_stall_is_a_timeout_and_an_interruption(said: list[Any], partial: str 
     assert (caught.value.partial, caught.value.retryable) == (partial, partial is None)
 
 
+def test_a_stall_that_the_core_tells_is_told_once() -> None:
+    stalled = errors.StreamStalledError("no more came")
+    with pytest.raises(errors.StreamStalledError) as caught:
+        play(EVENTS[:8], stalled)
+    assert (caught.value.message, caught.value.partial) == ("no more came", "a")
+    assert not caught.value.retryable
+
+
 def test_a_block_that_begins_twice_is_no_answer() -> None:
     with pytest.raises(errors.ResponseFormatError, match="twice"):
         play([START, *block(0, {"type": "text"}), *block(0, {"type": "text"})])

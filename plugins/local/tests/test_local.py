@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +22,9 @@ from lmgateway.errors import (
     UnsupportedError,
 )
 from lmgateway.lm import LM
-from lmgateway_local import engine
+from lmgateway.wire.openai import CHAT
+from lmgateway_local import engine, weights
+from lmgateway_local.calls import Call
 
 pytestmark = [
     pytest.mark.real,
@@ -251,6 +254,17 @@ def test_a_stream_that_is_left_stops_the_computation(text: LM) -> None:
 def test_a_call_out_of_time_stops_the_computation(text: LM) -> None:
     with pytest.raises(RequestTimeoutError):
         text.complete("Once upon a time", max_tokens=2000, timeout=0.3)
+    assert no_call_is_left()
+
+
+def test_a_call_that_nobody_waits_for_any_more_stops_the_computation() -> None:
+    found = weights.find(weights.DEFAULT_MODEL)
+    spec = engine.Spec(found.path, found.digest(), found.name, 2048, 4, 1)
+    body = {"messages": [{"role": "user", "content": "Once upon a time"}], "max_tokens": 2000}
+    call = Call(spec, lambda engine: None, CHAT, body, math.inf)
+    call.left.set()
+    with pytest.raises(RequestTimeoutError):
+        call.answer()
     assert no_call_is_left()
 
 

@@ -49,20 +49,11 @@ def read_stream(request: Request, head: HTTPResponse) -> Flow[Answer]:
         for delta in message.end_block():
             yield Emit(delta)
         return normalize(request, message.whole(), head.headers)
-    except ConnectionFailedError as error:
-        interrupted = _interrupted(f"the stream broke off: {error.message}", message)
-        _tell(interrupted.locate(provider=error.provider, host=error.host), message, head)
-        raise interrupted from error
-    except RequestTimeoutError as error:
-        stalled = _interrupted(f"the stream stalled: {error.message}", message, StreamStalledError)
-        stalled.retryable = stalled.retryable and error.retryable
-        _tell(stalled.locate(provider=error.provider, host=error.host), message, head)
-        raise stalled from error
     except LMGatewayError as error:
-        if isinstance(error, APIError):
-            error.locate(request_id=request_id(head.headers))
-        _tell(error, message, head)
-        raise
+        told = _told(error, message, head)
+        if told is error:
+            raise
+        raise told from error
     finally:
         head.source.close()
 
@@ -94,12 +85,24 @@ def _interrupted(
     return error
 
 
-def _tell(error: LMGatewayError, message: Growth, head: HTTPResponse) -> None:
-    """Add to an error what the service had said by then."""
-    if not error.usage and (usage := read_usage(message.usage)):
-        error.usage = cast(dict[str, Any], usage)
-    if not error.rate_limit and (limits := rate_limit(head.headers)):
-        error.rate_limit = cast(dict[str, Any], limits)
+def _told(error: LMGatewayError, message: Growth, head: HTTPResponse) -> LMGatewayError:
+    """An error as the stream's, with what the service had said by then."""
+    told = error
+    if isinstance(error, APIError):
+        error.locate(request_id=request_id(head.headers))
+    elif isinstance(error, StreamInterruptedError):  # by the core, or here
+        error.partial = error.partial or message.text or None
+        error.retryable = error.retryable and error.partial is None
+    elif isinstance(error, ConnectionFailedError):
+        told = _interrupted(f"the stream broke off: {error.message}", message)
+    elif isinstance(error, RequestTimeoutError):
+        told = _interrupted(f"the stream stalled: {error.message}", message, StreamStalledError)
+        told.retryable = told.retryable and error.retryable
+    if not told.usage and (usage := read_usage(message.usage)):
+        told.usage = cast(dict[str, Any], usage)
+    if not told.rate_limit and (limits := rate_limit(head.headers)):
+        told.rate_limit = cast(dict[str, Any], limits)
+    return told.locate(provider=error.provider, host=error.host)
 
 
 def _emit_whole(answer: Answer) -> Flow[Answer]:
