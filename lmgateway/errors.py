@@ -80,7 +80,8 @@ class LMGatewayError(Exception):
         max_retries: How often at most this kind of failure is worth another attempt of one call;
             None for as often as the call's options allow.
         partial: The text a stream had delivered before the error; None if it delivered none.
-        completion: What there was of an answer, as a Completion; None if there was none.
+        completion: What there was of an answer, as a Completion; None if there was none. Its
+            ``prompt`` is "": an error may be printed, logged or sent elsewhere.
         usage: Tokens that the service counted all the same, which it may bill; see
             ``lmgateway.types.Usage``.
         rate_limit: What the service said about its limits; see ``lmgateway.types.RateLimits``.

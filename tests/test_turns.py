@@ -552,7 +552,7 @@ def test_without_a_good_choice_it_is_an_error(
     completion: Any = caught.value.completion
     assert [each["text"] for each in completion["choices"]] == ["Par"] * len(reasons)
     assert completion["provider"] == "acme"
-    assert completion["prompt"] == "go"
+    assert completion["prompt"] == ""  # an error may be printed
 
 
 @pytest.mark.parametrize("reason", ["error", "content_filter"])

@@ -239,6 +239,8 @@ def _check_reasons(answer: Mapping[str, Any]) -> None:
 def salvage(told: Any, request: Any, info: Info, provider: str) -> dict[str, Any] | None:
     """What there was of an answer, as a completion that is whole in its form; None if nothing.
 
+    It does not hold the prompt, because an error shows what it holds to whoever reports errors.
+
     Args:
         told: What a plugin left on an error, or what was read before it.
         request: What was asked.
@@ -259,9 +261,9 @@ def salvage(told: Any, request: Any, info: Info, provider: str) -> dict[str, Any
         return None
     for choice in left:
         choice.pop("parsed", None)  # an object of the user's, where it is there at all
-    answer = {"model": request.model, **told, "prompt": request.input, "choices": left}
+    answer = {"model": request.model, **told, "prompt": "", "choices": left}
     answer["provider"], answer["cached"] = provider, bool(told.get("cached"))
-    if "message" not in left[0]:
+    if not all("message" in choice for choice in left):
         with suppress(PluginContractError, ServerError, ContentFilteredError):
             settle(answer, request, info, provider)
     for choice in left:
