@@ -30,7 +30,8 @@ def sendable(content: Sequence[Any], where: str) -> Sequence[Any]:
     """
     sent: list[Any] | None = None
     for place, part in enumerate(content):
-        read = _READERS.get(part.get("type", "")) if isinstance(part, Mapping) else None
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        read = _READERS.get(kind) if isinstance(kind, str) else None
         made = read(part, f"{where}[{place}]") if read else None
         if made is not None:
             sent = sent or [*content]

@@ -129,10 +129,14 @@ def _with_short_ids(sent: list[Any], given: Sequence[Mapping[str, Any]], longest
 def _ids(messages: Iterable[Any]) -> Iterator[str]:
     """The ids of calls, and those that the answers of tools name."""
     for turn in messages:
-        calls = turn.get("tool_calls") or ()
-        for value in (turn.get("tool_call_id"), *(call.get("id") for call in calls)):
-            if isinstance(value, str):
-                yield value
+        values = [turn.get("tool_call_id"), *(call.get("id") for call in _calls(turn))]
+        yield from (value for value in values if isinstance(value, str))
+
+
+def _calls(turn: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    calls = turn.get("tool_calls")
+    given = calls if isinstance(calls, (list, tuple)) else ()
+    return [call for call in given if isinstance(call, Mapping)]
 
 
 def _shorter(call_id: str) -> str:
@@ -140,19 +144,26 @@ def _shorter(call_id: str) -> str:
 
 
 def _renamed(turn: Any, ids: Mapping[str, str]) -> Any:
-    if turn.get("tool_call_id") in ids:
-        turn = {**turn, "tool_call_id": ids[turn["tool_call_id"]]}
-    calls = turn.get("tool_calls") or ()
-    if any(call.get("id") in ids for call in calls):
-        calls = [{**call, "id": ids.get(call.get("id"), call.get("id"))} for call in calls]
-        turn = {**turn, "tool_calls": calls}
+    answered = turn.get("tool_call_id")
+    if isinstance(answered, str) and answered in ids:
+        turn = {**turn, "tool_call_id": ids[answered]}
+    calls = _calls(turn)
+    if not ids.keys().isdisjoint(_ids([{"tool_calls": calls}])):
+        renamed = [
+            {**call, "id": ids.get(call["id"], call["id"])}
+            if isinstance(call, Mapping) and isinstance(call.get("id"), str) else call
+            for call in turn["tool_calls"]
+        ]  # fmt: skip
+        turn = {**turn, "tool_calls": renamed}
     return turn
 
 
 def _wire(turn: Any, place: int) -> Any:
     state = turn.get("state")
     if isinstance(state, Mapping) and state.get("format") == FORMAT:
-        return state.get("turn")
+        kept = state.get("turn")
+        if isinstance(kept, Mapping):
+            return kept
     turn = _visible(turn)
     content = turn.get("content")
     if type(content) is list or type(content) is tuple:
