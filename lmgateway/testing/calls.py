@@ -222,6 +222,8 @@ class _Tap:
     def layer(self, send: Send, attempt: Attempt) -> Send:
         def answer(exchange: Exchange) -> Flow[Any]:
             response = yield from send(exchange)
+            if not getattr(exchange, "keep", True):  # a token, a poll: of nobody's record
+                return response
             source = getattr(response, "source", None)
             if source is None:
                 self.exchanges.append((exchange, response))

@@ -260,7 +260,7 @@ class Chat:
         yield b"data: [DONE]\n\n"
 
     def _deltas(self, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        yield {"role": "assistant", "content": ""}
+        yield {"role": "assistant", "content": "" if message["content"] else None}
         for name in ("reasoning", "reasoning_content"):
             for piece in _cut(message.get(name) or ""):
                 yield {name: piece}
