@@ -44,7 +44,9 @@ def given(request: Any, info: Info, provider: str) -> tuple[Any, list[Completion
     warnings: list[CompletionWarning] = []
     if messages is not None:
         messages = [
-            _given_turn(message, f"messages[{place}]", info, provider, warnings)
+            {**message}
+            if len(message) == 2 and type(message.get("content")) is str  # a role and a text
+            else _given_turn(message, place, info, provider, warnings)
             for place, message in enumerate(messages)
         ]
     return Request(
@@ -83,7 +85,7 @@ def _copied(value: Any) -> Any:
 
 def _given_turn(
     message: Mapping[str, Any],
-    name: str,
+    place: int,
     info: Info,
     provider: str,
     warnings: list[CompletionWarning],
@@ -114,7 +116,7 @@ def _given_turn(
         if problem is None:
             turn["state"] = own
         else:
-            warnings.append({"kind": "state", "name": name, "detail": problem})
+            warnings.append({"kind": "state", "name": f"messages[{place}]", "detail": problem})
     return turn
 
 
