@@ -27,6 +27,8 @@ _BOM = b"\xef\xbb\xbf"
 _LIMIT = 8 * 1024 * 1024
 _BETWEEN = b"\n\ndata: "
 _SPACE = b" \t\r\n"
+#: What the lines of an event begin with.
+_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 
 
 def opened(head: HTTPResponse) -> Flow[HTTPResponse]:
@@ -34,7 +36,8 @@ def opened(head: HTTPResponse) -> Flow[HTTPResponse]:
 
     Some services answer a stream with JSON (an error, or all of the answer), some proxies with a
     page of HTML, and some send events under another type. So the first byte that is no white
-    space decides: ``{``, ``[`` or ``<`` begins a whole body, whatever the type says.
+    space decides: ``{``, ``[`` or ``<`` begins a whole body, whatever the type says. Under another
+    type than ``text/event-stream`` a whole body is also what begins as no event does.
 
     Returns:
         A response with a whole ``body``, and no source; or one whose source gives the stream from
@@ -47,7 +50,8 @@ def opened(head: HTTPResponse) -> Flow[HTTPResponse]:
         return head
     begun: list[bytes] = []
     size, start = 0, b""
-    while not start or _BOM.startswith(start):
+    declared = head.headers.get("content-type", "").strip().lower().startswith("text/event-stream")
+    while _may_be_anything(start, declared=declared):
         piece = yield from read(head)
         if not piece:
             break
@@ -59,9 +63,16 @@ def opened(head: HTTPResponse) -> Flow[HTTPResponse]:
         if size > head.max_body and not start:
             raise too_large(head.max_body, head.status)
     rest = replace(head, source=_Begun(head.source, begun))
-    if not start.startswith((b"{", b"[", b"<")):
+    if not start.startswith((b"{", b"[", b"<")) and (declared or start.startswith(_FIELDS)):
         return rest
     return replace(head, body=(yield from read_all(rest)), source=None)
+
+
+def _may_be_anything(start: bytes, *, declared: bool) -> bool:
+    """Whether more must be read before it is known what begins so."""
+    if not start or _BOM.startswith(start):
+        return True
+    return not declared and any(len(start) < len(f) and f.startswith(start) for f in _FIELDS)
 
 
 class _Begun:

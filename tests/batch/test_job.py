@@ -21,7 +21,10 @@ from lmgateway.types import Completion
 PRINT = Fingerprint("input", "echo", "m", "settings", None)
 
 
-ANSWER: Completion = {"prompt": "p", "choices": [{"text": "t"}]}
+ANSWER: Completion = {
+    "prompt": "p",
+    "choices": [{"text": "t", "message": {"role": "assistant", "content": "t"}}],
+}
 FAILURE = InputError("no")
 
 

@@ -250,7 +250,7 @@ MUTANTS = [
         "test_a_stream_that_breaks_off_says_so",
         _READ,
         "    try:\n    " + _READ + "    except StreamInterruptedError as error:\n"
-        "        raise error.__cause__ or error\n",
+        '        raise RuntimeError("the stream is gone") from error\n',
     ),
     _wrong(
         "a_last_word_after_the_end",

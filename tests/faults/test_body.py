@@ -95,8 +95,11 @@ CASES = [
         ("tool_calls a text", answer(choices=[choice(tool_calls="f")]), "tool_calls"),
         ("the other endpoint's", answer(choices=[{"index": 0, "text": TEXT}]), "message"),
     ]),
-    Case(NULL, [receive(), send(whole(answer(choices=[choice(None)])))], ResponseFormatError,
-         "alone", mentions=("content",)),
+    good(NULL, "alone, ended for a reason", answer(choices=[choice(None)]),
+         lambda completion: first(completion)["text"] == ""
+         and [each["kind"] for each in completion["warnings"]] == ["empty"]),
+    Case(NULL, [receive(), send(whole(answer(choices=[choice(None, None)])))], ResponseFormatError,
+         "alone, and nobody said why", mentions=("content",)),
     good(NULL, "beside a tool call", answer(choices=[choice(None, tool_calls=[CALL])]),
          lambda completion: first(completion)["text"] == "" and bool(
              first(completion)["tool_calls"])),

@@ -183,16 +183,31 @@ def test_a_whole_body_is_told_by_its_first_byte(
 @pytest.mark.parametrize(
     "data",
     [b"data: {}\n\n", b": ping\n\ndata: {", b"\n\n \ndata: x\n\n", b"\xef\xbb\xbfdata: x\n\n",
-     b"", b" \n", b"\xef\xbb\xbf", b"\xef", b"\xef\xbb", b"event: x", b"\x00{"],
+     b"event: x", b"id: 1\ndata: x\n\n", b"retry: 1\n\n", b"dat", b"i"],
     ids=repr,
 )  # fmt: skip
-def test_anything_else_is_a_stream_from_its_first_byte(
+def test_what_begins_as_an_event_is_a_stream_under_any_type(
     data: bytes, step: int, headers: dict[str, str]
 ) -> None:
     pieces = [data[i : i + step] for i in range(0, len(data), step)]
     response, read_back = opened_of(*pieces, headers=headers)
-    assert response.source is not None
+    whole = len(data.strip()) < 4 and headers is not SSE_TYPE  # it ended before it was an event
+    assert (response.source is None) == whole
     assert read_back == data
+
+
+@pytest.mark.parametrize("step", [1, 2, 1000])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b" \n", b"\xef\xbb\xbf", b"\xef", b"\xef\xbb", b"\x00{", b"yes", b"null", b"5"],
+    ids=repr,
+)
+def test_anything_else_is_a_stream_only_where_the_type_says_so(data: bytes, step: int) -> None:
+    pieces = [data[i : i + step] for i in range(0, len(data), step)]
+    for headers in (SSE_TYPE, JSON_TYPE, {}):
+        response, read_back = opened_of(*pieces, headers=headers)
+        assert (response.source is not None) == (headers is SSE_TYPE)
+        assert read_back == data
 
 
 def test_a_body_that_came_whole_stays_as_it_is() -> None:
