@@ -174,7 +174,8 @@ def record_call(
         stream: Ask for the answer piece by piece.
         **call: As for ``lm.complete``.
     """
-    tap = _Tap()
+    deciding = spec_of(lm).info.headers
+    tap = _Tap(deciding)
     spec = replace(spec_of(lm), layers=(tap.layer,), options=replace(lm.options, retries=0))
     error = None
     with LM(spec) as tapped:
@@ -193,7 +194,7 @@ def record_call(
     exchanges = [
         {
             "request": request_to_json(exchange, lm.provider),
-            "response": to_json(answer() if callable(answer) else answer),
+            "response": to_json(answer() if callable(answer) else answer, deciding),
         }
         for exchange, answer in tap.exchanges
     ]
@@ -216,9 +217,14 @@ def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
 
 
 class _Tap:
-    """An effect layer that keeps each exchange and its answer."""
+    """An effect layer that keeps each exchange and its answer.
 
-    def __init__(self) -> None:
+    Args:
+        deciding: Names of response headers to keep beside the usual ones.
+    """
+
+    def __init__(self, deciding: Iterable[str]) -> None:
+        self._deciding = deciding
         self.exchanges: list[tuple[Exchange, Any]] = []
 
     def layer(self, send: Send, attempt: Attempt) -> Send:
@@ -234,7 +240,7 @@ class _Tap:
                 self.exchanges.append((exchange, response))
                 return response
             copying = _CopyingSource(source)
-            head = HTTPResponse(response.status, stored_headers(response.headers))
+            head = HTTPResponse(response.status, stored_headers(response.headers, self._deciding))
             self.exchanges.append((exchange, lambda: replace(head, source=Replay(copying.chunks))))
             return replace(response, source=copying)
 

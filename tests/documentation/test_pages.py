@@ -18,7 +18,13 @@ from lmgateway.testing import lm_from
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-HOW_TO = ("authenticate", "choose-the-endpoint", "run-a-model-in-process", "stream-answers")
+HOW_TO = (
+    "authenticate",
+    "choose-the-endpoint",
+    "run-a-job",
+    "run-a-model-in-process",
+    "stream-answers",
+)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
