@@ -6,6 +6,9 @@ https://github.com/ndjson/ndjson-spec::
     while documents := (yield from decoder.read(response)):
         for document in documents:
             ...
+
+``wire.sse.opened`` is not for such a stream, each of whose lines may begin as a whole body does. A
+service that answers with one document in place of a stream gives a stream of that one.
 """
 
 from __future__ import annotations

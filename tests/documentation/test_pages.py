@@ -15,7 +15,11 @@ from support.distributions import SitePackages
 
 import lmgateway
 from lmgateway.testing import lm_from
+from lmgateway.testing.bench import Bench
+from lmgateway.testing.objects import plugin_from
+from lmgateway.types import HTTPResponse
 
+BASE = "https://acme.example"
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HOW_TO = (
@@ -149,6 +153,16 @@ def test_a_how_tos_plugins_hold_to_the_contract_of_hooks(
     assert modules
     for module in modules:
         assert lm_from(module, page, model="m").provider == page
+
+
+@pytest.mark.parametrize("page", ["authenticate", "run-a-job"])
+def test_a_how_tos_plugins_answer(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in modules_of(page, monkeypatch):
+        fields = vars(module)["Settings"].model_fields if hasattr(module, "Settings") else ()
+        given = {name: BASE if name.endswith("_base") else f"the-{name}" for name in fields}
+        bench = Bench(plugin_from(module, name="acme", described="acme"), "m", given, ())
+        result = bench.ask({"prompt": "Hi"}, HTTPResponse(200, {}, b'{"said": "Hello"}'))
+        assert result.completion["choices"][0]["text"] == "Hello", module.__name__
 
 
 def test_the_model_in_the_process_answers_as_shown(site_packages: SitePackages) -> None:
