@@ -165,6 +165,65 @@ def test_a_how_tos_plugins_answer(page: str, monkeypatch: pytest.MonkeyPatch) ->
         assert result.completion["choices"][0]["text"] == "Hello", module.__name__
 
 
+CONTRACTS = """
+from lmgateway.testing import ProviderContract, RecordedCall
+
+CALL, SAID = {"prompt": "Say hello."}, {"status": 200, "headers": {}, "json": {"said": "Hello"}}
+EVENTS = ['data: {"word": "Hel"}\\n\\n', 'data: {"word": "lo"}\\n\\ndata: END\\n\\n']
+HEADERS = {"content-type": "text/event-stream"}
+STREAM = {"status": 200, "headers": HEADERS, "chunks": EVENTS}
+
+
+def asked(body, stream=False):
+    return ({"method": "POST", "path": "/say", "body": body, "stream": stream},)
+
+
+PLAIN = RecordedCall("plain", CALL, (SAID,))
+PAIR = [
+    RecordedCall("plain", CALL, (SAID,), asked({"text": "Say hello."})),
+    RecordedCall(
+        "stream", CALL, (STREAM,), asked({"text": "Say hello.", "stream": True}, True), True
+    ),
+]
+HOME = {"api_base": "https://acme.example"}
+
+
+class Contract(ProviderContract):
+    model, recordings = "m", [PLAIN]
+
+
+class TestJobs(Contract):
+    provider, settings = "jobs", HOME
+
+
+class TestSigned(Contract):
+    provider, settings = "signed", HOME
+
+
+class TestToken(Contract):
+    provider, settings = "token", HOME
+
+
+class TestBoth(Contract):
+    provider = "both"
+
+
+class TestStreaming(Contract):
+    provider, recordings = "streaming", PAIR
+"""
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_how_tos_pass_the_contract(site_packages: SitePackages) -> None:
+    for page in ("authenticate", "run-a-job", "stream-answers"):
+        for name, text in files(f"how-to/{page}.md").items():
+            site_packages.install(name.removeprefix("lmgateway_").removesuffix(".py"), text)
+    (site_packages.folder / "test_examples.py").write_text(CONTRACTS)
+    few = "not is_its_error or 403"
+    printed = run(site_packages.folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", few)
+    assert " passed" in printed
+
+
 def test_the_model_in_the_process_answers_as_shown(site_packages: SitePackages) -> None:
     page = "how-to/run-a-model-in-process.md"
     ((_, plugin),) = files(page).items()
