@@ -363,6 +363,7 @@ _BY_CODE: dict[str, tuple[frozenset[int], type[APIError]]] = {
         ),
         (frozenset({400, 413, 422}), ContextLengthError),
     ),
+    "request_too_large": (frozenset({413}), ContextLengthError),  # Anthropic
     **dict.fromkeys(
         ("insufficient_quota", "quota_exceeded", "billing_hard_limit_reached", "billing_not_active",
          "insufficient_balance", "credit_balance_too_low"),
@@ -375,9 +376,21 @@ _BY_CODE: dict[str, tuple[frozenset[int], type[APIError]]] = {
     "model_not_found": (frozenset({400}), NotFoundError),
 }  # fmt: skip
 
-# Ray Serve LLM keeps nothing of vLLM's structured error but its prose; this marker in it is
-# written by vLLM from the name of the parameter, so it is as good as a code.
-_VLLM_OVERFLOW = "(parameter=input_tokens"
+# The one thing that is read out of prose: programs trim a conversation that is too long, and these
+# hosts have no code for it. A sentence each, as its host writes it.
+_OVERFLOWS = frozenset({400, 413, 422})
+_OVERFLOW = re.compile(
+    r"\(parameter=input_tokens"  # vLLM, through Ray Serve
+    r"|prompt is too long: \d+ tokens"  # Anthropic
+    r"|input length and `max_tokens` exceed context limit"
+    r"|input token count(?: \(\d+\))? exceeds the maximum number of tokens"  # Gemini
+    r"|maximum (?:context|prompt) length is \d+"  # DeepSeek, OpenRouter, old vLLM; xAI
+    r"|\d maximum context length"  # Mistral
+    r"|ContextWindowExceededError"  # LiteLLM
+    r"|tokens \+ `max_new_tokens` must be <="  # Text Generation Inference
+    r"|input is too long for requested model",  # Bedrock
+    re.IGNORECASE,
+)
 
 _RETRYABLE_4XX = frozenset({408, 409, 429})
 
@@ -388,12 +401,15 @@ def is_retryable_status(status: int) -> bool:
 
 
 def error_class(status: int, codes: Iterable[str] = (), message: str = "") -> type[APIError]:
-    """The class for an HTTP status; the body's machine codes may refine it, prose may not."""
+    """The class for an HTTP status; the body's machine codes may refine it.
+
+    Prose may not, except where it says that the context is too long.
+    """
     for code in codes:
         statuses, cls = _BY_CODE.get(code.lower(), (frozenset(), APIError))
         if status in statuses:
             return cls
-    if status == 400 and _VLLM_OVERFLOW in message:
+    if status in _OVERFLOWS and _OVERFLOW.search(message) is not None:
         return ContextLengthError
     if status in _BY_STATUS:
         return _BY_STATUS[status]

@@ -626,9 +626,11 @@ class Signed:
 Auth: TypeAlias = "SecretStr | Callable[[], Any] | Signed"
 """How a request proves who sends it: a secret, which becomes a Bearer token; a function that
 returns headers; or ``Signed``. A function may be a flow (a generator function) that yields
-``HTTPRequest(..., keep=False)`` or ``Blocking`` and returns headers; ``lmgateway.wire.auth.Token``
-keeps what such a flow has fetched. It is resolved only when the request is really sent, so that a
-cached answer needs no key and a cache never sees one."""
+``HTTPRequest(..., keep=False)``, ``Blocking``, ``Sleep`` or ``Wait`` and returns headers;
+``lmgateway.wire.auth.Token`` keeps what such a flow has fetched. An auth that has a method
+``refused(headers)`` is told of a 401, with the headers that it gave; then it is asked once more.
+It is resolved only when the request is really sent, so that a cached answer needs no key and a
+cache never sees one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -766,7 +768,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """An effect: wait that many seconds, within the deadline."""
+    """An effect: wait that many seconds, within the deadline; between two polls, say."""
 
     seconds: float
 
@@ -826,7 +828,9 @@ class Cleanup:
     For a job at the service that is to be cancelled. The request is sent by a thread of its own,
     ``auth`` included; what comes of it is not waited for and raises nothing. A second ``Cleanup``
     takes the place of the first; ``Cleanup(None)`` disarms. Yield it after the exchange that has
-    created the job: then nothing is sent when that was answered by the cache or a recording.
+    created the job: then nothing is sent when that was answered by the cache or a recording. Where
+    the plugin chooses the job's id itself, yield it before: the job may be there although no
+    answer came.
     """
 
     request: HTTPRequest | None

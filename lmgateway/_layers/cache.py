@@ -231,7 +231,9 @@ class _CachedAttempt:
         self._sent = True
         self._attempt.call.cached = False
         # What is kept as one goes past this layer, each exchange by itself.
-        return exchange.run(self._send) if type(exchange) is Stretch else self._send(exchange)
+        if type(exchange) is Stretch and not getattr(self._send, "keeps", False):
+            return exchange.run(self._send)
+        return self._send(exchange)
 
     def _ask(self, asked: Asked, use: Use | None) -> Flow[Any]:
         """Send the request, and store the response once it is validated."""

@@ -15,7 +15,7 @@ from .._drive.loops import run
 from .._layers.context import Attempt, Call
 from .._plugins.contract import Plugin
 from ..lm import LM, spec_of
-from ..types import Blocking, Completion, Delta, Flow, HTTPRequest, Info, Request
+from ..types import Blocking, Completion, Delta, Flow, HTTPRequest, Info, Kept, Request
 from .calls import DEFAULT_PROMPT, RecordedCall, request_to_json
 from .wire import Wire
 
@@ -169,10 +169,10 @@ def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[Spec, Re
     return spec, request if made.fit is None else made.fit.applied(request), made
 
 
-def _first_exchange(flow: Flow[Any]) -> HTTPRequest | Blocking | None:
+def _first_exchange(flow: Flow[Any]) -> HTTPRequest | Blocking | Kept | None:
     try:
         for effect in flow:
-            if isinstance(effect, HTTPRequest | Blocking):
+            if isinstance(effect, HTTPRequest | Blocking | Kept):
                 return effect
         return None
     finally:

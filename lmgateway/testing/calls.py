@@ -19,12 +19,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .._layers.context import Attempt, Send
+from .._layers.context import Attempt, Send, Stretch
 from .._store.recordings import append_line, from_json, to_json
 from .._store.serialization import Replay, stored_headers
 from ..errors import InputError, LMGatewayError
 from ..lm import LM, spec_of
-from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
+from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse, Kept
 from .wire import Pieces
 
 __all__ = ["DEFAULT_PROMPT", "RecordedCall", "read_calls", "record_call", "request_to_json"]
@@ -118,7 +118,7 @@ def _read_line(line: str, path: Path, number: int) -> RecordedCall:
             entry.get("call") or _guess(requests[-1]),
             responses,
             requests if "call" in entry else (),  # a guess is not what was asked
-            bool(requests[-1].get("stream")),
+            bool(entry.get("stream") or requests[-1].get("stream")),
             entry.get("error"),
         )
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -174,7 +174,8 @@ def record_call(
         stream: Ask for the answer piece by piece.
         **call: As for ``lm.complete``.
     """
-    tap = _Tap()
+    deciding = spec_of(lm).info.headers
+    tap = _Tap(deciding)
     spec = replace(spec_of(lm), layers=(tap.layer,), options=replace(lm.options, retries=0))
     error = None
     with LM(spec) as tapped:
@@ -193,7 +194,7 @@ def record_call(
     exchanges = [
         {
             "request": request_to_json(exchange, lm.provider),
-            "response": to_json(answer() if callable(answer) else answer),
+            "response": to_json(answer() if callable(answer) else answer, deciding),
         }
         for exchange, answer in tap.exchanges
     ]
@@ -201,6 +202,8 @@ def record_call(
     entry["call"] = call
     if error is not None:
         entry["error"] = error
+    if stream and not tap.exchanges[-1][0].stream:  # a stream made of what came whole
+        entry["stream"] = True
     entry.update(exchanges[0] if len(exchanges) == 1 else {"exchanges": exchanges})
     append_line(os.fspath(path), entry)
 
@@ -209,19 +212,27 @@ def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
     """The request of an exchange as JSON, without host, headers and secrets."""
     asked: dict[str, JSON] = {"provider": provider, "sample": 0, "stream": exchange.stream}
     if not isinstance(exchange, HTTPRequest):
-        return {**asked, "blocking": exchange.key}
+        return {**asked, "kept" if isinstance(exchange, Kept) else "blocking": exchange.key}
     return {**asked, "method": exchange.method, "path": exchange.path, "body": exchange.json}
 
 
 class _Tap:
-    """An effect layer that keeps each exchange and its answer."""
+    """An effect layer that keeps each exchange and its answer.
 
-    def __init__(self) -> None:
+    Args:
+        deciding: Names of response headers to keep beside the usual ones.
+    """
+
+    def __init__(self, deciding: Iterable[str]) -> None:
+        self._deciding = deciding
         self.exchanges: list[tuple[Exchange, Any]] = []
 
     def layer(self, send: Send, attempt: Attempt) -> Send:
         def answer(exchange: Exchange) -> Flow[Any]:
-            response = yield from send(exchange)
+            if isinstance(exchange, Stretch):
+                response = yield from exchange.run(send)
+            else:
+                response = yield from send(exchange)
             if not getattr(exchange, "keep", True):  # a token, a poll: of nobody's record
                 return response
             source = getattr(response, "source", None)
@@ -229,10 +240,11 @@ class _Tap:
                 self.exchanges.append((exchange, response))
                 return response
             copying = _CopyingSource(source)
-            head = HTTPResponse(response.status, stored_headers(response.headers))
+            head = HTTPResponse(response.status, stored_headers(response.headers, self._deciding))
             self.exchanges.append((exchange, lambda: replace(head, source=Replay(copying.chunks))))
             return replace(response, source=copying)
 
+        answer.keeps = True  # type: ignore[attr-defined]  # it is handed what is kept as a whole
         return answer
 
 

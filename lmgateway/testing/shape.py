@@ -12,7 +12,9 @@ __all__ = ["flaws_of"]
 
 #: The fields of a Completion that the core sets.
 _OF_THE_CORE = Completion.__annotations__.keys() - Answer.__annotations__.keys()
-_REASONS = frozenset({"stop", "length", "tool_calls"})
+_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "pause", "error", "other"})
+#: What a choice may say in place of a text.
+_SAID = ("tool_calls", "refusal", "reasoning", "parts", "finish_reason")
 
 
 def flaws_of(answer: Any, request_input: Any, count: int) -> list[str]:
@@ -47,11 +49,11 @@ def _choice(choice: Any, place: int) -> list[str]:
     if not isinstance(choice, dict):
         return [f"{where} is a {type(choice).__name__}, not a dict"]
     found = _unknown(choice, Choice, where)
-    text = choice.get("text")
+    text = choice.get("text", "" if choice.get("parts") else None)  # derived from parts
     if not isinstance(text, str):
         found.append(f'{where} has no "text" that is a str')
-    elif not text and not any(map(choice.get, ("tool_calls", "refusal", "reasoning"))):
-        found.append(f"{where} is silently empty: no text, tool call, refusal or reasoning")
+    elif not text and not any(map(choice.get, _SAID)):
+        found.append(f"{where} is silently empty: it says nothing, and not why it ended")
     if choice.get("index", place) != place:
         found.append(f'{where} has the "index" {choice["index"]}: order choices by it, from 0')
     reason = choice.get("finish_reason")
@@ -78,7 +80,8 @@ def _tool_call(call: Any, where: str) -> list[str]:
 def _usage(usage: Any) -> list[str]:
     if not isinstance(usage, dict):
         return ['"usage" is no dict']
-    wrong = [name for name, n in usage.items() if type(n) is not int or n < 0]
+    counts = {name: n for name, n in usage.items() if name not in ("cost", "details")}
+    wrong = [name for name, n in counts.items() if type(n) is not int or n < 0]
     return _unknown(usage, Usage, "usage") + [f"usage[{n!r}] is no count" for n in wrong]
 
 

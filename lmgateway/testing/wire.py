@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from .._layers.context import Attempt, Send
 from .._transports.leases import HasOptions, Leases
-from ..types import Blocking, Exchange, Flow, HTTPRequest, HTTPResponse
+from .._transports.urls import target_of
+from ..types import Blocking, Exchange, Flow, HTTPRequest, HTTPResponse, Kept, Signed
 
 if TYPE_CHECKING:
     from .._drive.cancel import Deadline
     from .._transports.protocols import AsyncTransport, Transport
 
 __all__ = ["NoAnswerError", "Pieces", "Wire"]
+
+_A_TOKEN = b'{"access_token": "a-token-of-the-kit", "expires_in": 3600}'
 
 
 class NoAnswerError(AssertionError):
@@ -44,9 +47,13 @@ class Pieces:
 class Wire(Leases):
     """Gives each exchange its answer: an HTTPResponse, what a Blocking returns, or an error.
 
+    What is ``kept`` is one exchange. A request by which an auth fetches a token is none: it is
+    given a made-up one.
+
     Attributes:
         asked: The exchanges as the provider yielded them, without credentials.
         sent: The requests as they would have been sent, with credentials.
+        fetched: How many tokens an auth has asked for.
     """
 
     def __init__(self, *answers: Any) -> None:
@@ -54,23 +61,28 @@ class Wire(Leases):
         self._answers = deque(answers)
         self.asked: list[Exchange] = []
         self.sent: list[HTTPRequest] = []
+        self.fetched = 0
 
     def layer(self, send: Send, attempt: Attempt) -> Send:
-        """The innermost effect layer: it keeps each exchange, and does not run any Blocking."""
+        """The innermost effect layer: it keeps each exchange, and runs no Blocking and no Kept."""
 
         def answer(exchange: Exchange) -> Flow[Any]:
             self.asked.append(exchange)
-            if not isinstance(exchange, Blocking):
+            if not isinstance(exchange, Blocking | Kept):
                 return (yield from send(exchange))
             returned = self._next()
             if isinstance(source := getattr(returned, "source", None), Pieces):
                 attempt.on_exit(source.close)
             return returned
 
+        answer.keeps = True  # type: ignore[attr-defined]  # it is handed what is kept as a whole
         return answer
 
     def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
         """Give the next answer to a request, as Transport.send does."""
+        if self.asked and _is_for_a_token(request, self.asked[-1]):
+            self.fetched += 1
+            return HTTPResponse(200, {"content-type": "application/json"}, _A_TOKEN)
         self.sent.append(request)
         answer: HTTPResponse = self._next()
         return answer
@@ -102,6 +114,17 @@ class Wire(Leases):
 
     def close(self) -> None:
         """Do nothing: no connection is open."""
+
+
+def _is_for_a_token(request: HTTPRequest, asked: Exchange) -> bool:
+    """Whether the auth of an exchange sends this, and not the exchange itself."""
+    if not isinstance(asked, HTTPRequest) or not (
+        callable(asked.auth) or isinstance(asked.auth, Signed)
+    ):
+        return False
+    base = asked.base_url if asked.base_url is not None else request.base_url
+    itself = asked.method, base, target_of(asked.path, asked.query).lstrip("/")
+    return itself != (request.method, request.base_url, request.path.lstrip("/"))
 
 
 class _Awaited:

@@ -6,6 +6,9 @@ https://github.com/ndjson/ndjson-spec::
     while documents := (yield from decoder.read(response)):
         for document in documents:
             ...
+
+``wire.sse.opened`` is not for such a stream, each of whose lines may begin as a whole body does. A
+service that answers with one document in place of a stream gives a stream of that one.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import json
 
 from .._base.values import on_fresh_stack
-from ..errors import ResponseFormatError, excerpt
+from ..errors import ResponseFormatError, StreamInterruptedError, excerpt
 from ..types import JSON, Flow, HTTPResponse, read
 
 __all__ = ["Decoder"]
@@ -70,11 +73,21 @@ class Decoder:
         return documents
 
     def end(self) -> list[JSON]:
-        """The document of a last line that no line break ends; an empty list if there is none."""
+        """The document of a last line that no line break ends; an empty list if there is none.
+
+        Raises:
+            StreamInterruptedError: The line begins as JSON, and its end is missing.
+            ResponseFormatError: It is no JSON.
+        """
         line = b"".join(self._line)
         self._line.clear()
         self._size = 0
-        return self._documents([line])
+        try:
+            return self._documents([line])
+        except ResponseFormatError:
+            if line.lstrip().startswith((b"{", b"[")):
+                raise StreamInterruptedError("the stream ended in the middle of a line") from None
+            raise
 
     def _documents(self, lines: list[bytes]) -> list[JSON]:
         if lines and not self._begun:

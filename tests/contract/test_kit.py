@@ -9,9 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from lmgateway import get_lm
+from lmgateway import get_lm, hookimpl
 from lmgateway.errors import InputError
 from lmgateway.testing import ProviderContract, read_calls, record_call
+from lmgateway.testing.bench import Bench
+from lmgateway.testing.objects import plugin_from
+from lmgateway.testing.shape import flaws_of
+from lmgateway.types import (
+    Answer,
+    Flow,
+    HTTPRequest,
+    HTTPResponse,
+    Info,
+    Request,
+    Signed,
+    kept,
+    send,
+)
+from lmgateway.wire.auth import Token
 
 
 def subclass(**attributes: object) -> type:
@@ -79,3 +94,57 @@ def test_the_doubles_do_without_pytest() -> None:
         "assert ScriptedLM(['Paris.'])('Where?') == ['Paris.']\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, timeout=60)
+
+
+class Jobs:
+    """Signs with a token that it fetches; keeps a job and its result as one."""
+
+    @hookimpl
+    def lmgateway_info(self) -> Info:
+        return Info(api=2, default_model="m")
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Flow[Answer]:
+        done = yield from kept({"asked": request.prompt}, self.job())
+        said = yield from send(self.post("/say"))
+        parts = [{"type": "text", "text": each.body.decode()} for each in (done, said)]
+        return {"prompt": request.input, "choices": [{"parts": parts, "finish_reason": "other"}]}  # type: ignore[list-item, typeddict-item]
+
+    def job(self) -> Flow[HTTPResponse]:
+        yield from send(self.post("/jobs"))
+        return (yield from send(self.post("/results")))
+
+    def post(self, path: str) -> HTTPRequest:
+        def fetch() -> Flow[str]:
+            asked = HTTPRequest("POST", "https://login.example", path, form={"a": "b"}, keep=False)
+            return (yield from send(asked)).body.decode()
+
+        def sign(outgoing: object) -> Flow[dict[str, str]]:
+            return {"X-Token": (yield from Token("of the kit's test", fetch).get())}
+
+        return HTTPRequest("POST", "https://acme.example", path, json={}, auth=Signed(sign))
+
+
+def test_a_token_is_no_exchange_and_what_is_kept_is_one() -> None:
+    bench = Bench(plugin_from(Jobs(), name="acme", described="acme"), "m", {}, ())
+    result = bench.ask({"prompt": "Hi"}, *(HTTPResponse(200, {}, body) for body in (b"a", b"b")))
+    assert result.completion["choices"][0]["text"] == "ab"
+    assert [type(each).__name__ for each in result.wire.asked] == ["Stretch", "HTTPRequest"]
+    assert (len(result.wire.sent), result.wire.fetched) == (1, 1)
+    assert bench.first({"prompt": "Hi"})["kept"] == {"asked": "Hi"}
+
+
+@pytest.mark.parametrize(
+    "choice, flaws",
+    [
+        pytest.param({"parts": [{"type": "text", "text": "a"}]}, 0, id="parts"),
+        pytest.param({"text": "", "finish_reason": "length"}, 0, id="length"),
+        pytest.param({"text": "a", "finish_reason": "pause"}, 0, id="pause"),
+        pytest.param({"text": ""}, 1, id="nothing"),
+        pytest.param({"finish_reason": "stop"}, 1, id="no-text"),
+    ],
+)
+def test_the_shape_of_a_choice(choice: dict[str, object], flaws: int) -> None:
+    usage = {"prompt_tokens": 1, "cost": 0.5, "details": {"in": 1}}
+    answer = {"prompt": "Hi", "choices": [choice], "usage": usage}
+    assert len(flaws_of(answer, "Hi", 1)) == flaws

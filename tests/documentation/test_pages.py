@@ -15,10 +15,20 @@ from support.distributions import SitePackages
 
 import lmgateway
 from lmgateway.testing import lm_from
+from lmgateway.testing.bench import Bench
+from lmgateway.testing.objects import plugin_from
+from lmgateway.types import HTTPResponse
 
+BASE = "https://acme.example"
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-HOW_TO = ("authenticate", "choose-the-endpoint", "run-a-model-in-process", "stream-answers")
+HOW_TO = (
+    "authenticate",
+    "choose-the-endpoint",
+    "run-a-job",
+    "run-a-model-in-process",
+    "stream-answers",
+)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -143,6 +153,75 @@ def test_a_how_tos_plugins_hold_to_the_contract_of_hooks(
     assert modules
     for module in modules:
         assert lm_from(module, page, model="m").provider == page
+
+
+@pytest.mark.parametrize("page", ["authenticate", "run-a-job"])
+def test_a_how_tos_plugins_answer(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in modules_of(page, monkeypatch):
+        fields = vars(module)["Settings"].model_fields if hasattr(module, "Settings") else ()
+        given = {name: BASE if name.endswith("_base") else f"the-{name}" for name in fields}
+        bench = Bench(plugin_from(module, name="acme", described="acme"), "m", given, ())
+        result = bench.ask({"prompt": "Hi"}, HTTPResponse(200, {}, b'{"said": "Hello"}'))
+        assert result.completion["choices"][0]["text"] == "Hello", module.__name__
+
+
+CONTRACTS = """
+from lmgateway.testing import ProviderContract, RecordedCall
+
+CALL, SAID = {"prompt": "Say hello."}, {"status": 200, "headers": {}, "json": {"said": "Hello"}}
+EVENTS = ['data: {"word": "Hel"}\\n\\n', 'data: {"word": "lo"}\\n\\ndata: END\\n\\n']
+HEADERS = {"content-type": "text/event-stream"}
+STREAM = {"status": 200, "headers": HEADERS, "chunks": EVENTS}
+
+
+def asked(body, stream=False):
+    return ({"method": "POST", "path": "/say", "body": body, "stream": stream},)
+
+
+PLAIN = RecordedCall("plain", CALL, (SAID,))
+PAIR = [
+    RecordedCall("plain", CALL, (SAID,), asked({"text": "Say hello."})),
+    RecordedCall(
+        "stream", CALL, (STREAM,), asked({"text": "Say hello.", "stream": True}, True), True
+    ),
+]
+HOME = {"api_base": "https://acme.example"}
+
+
+class Contract(ProviderContract):
+    model, recordings = "m", [PLAIN]
+
+
+class TestJobs(Contract):
+    provider, settings = "jobs", HOME
+
+
+class TestSigned(Contract):
+    provider, settings = "signed", HOME
+
+
+class TestToken(Contract):
+    provider, settings = "token", HOME
+
+
+class TestBoth(Contract):
+    provider = "both"
+
+
+class TestStreaming(Contract):
+    provider, recordings = "streaming", PAIR
+"""
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_how_tos_pass_the_contract(site_packages: SitePackages) -> None:
+    for page in ("authenticate", "run-a-job", "stream-answers"):
+        for name, text in files(f"how-to/{page}.md").items():
+            site_packages.install(name.removeprefix("lmgateway_").removesuffix(".py"), text)
+    (site_packages.folder / "test_examples.py").write_text(CONTRACTS)
+    few = "not is_its_error or 403"
+    printed = run(site_packages.folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", few)
+    assert " passed" in printed
 
 
 def test_the_model_in_the_process_answers_as_shown(site_packages: SitePackages) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.exchanges import Pieces, run
 
-from lmgateway.errors import ResponseFormatError
+from lmgateway.errors import ResponseFormatError, StreamInterruptedError
 from lmgateway.types import HTTPResponse
 from lmgateway.wire.ndjson import Decoder
 
@@ -71,6 +71,21 @@ def test_a_line_that_is_no_json_is_refused(data: bytes) -> None:
     with pytest.raises(ResponseFormatError, match="no JSON") as caught:
         Decoder().feed(data)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "last, kind",
+    [
+        pytest.param(b'{"word": "a', StreamInterruptedError, id="cut"),
+        pytest.param(b' [1, {"word', StreamInterruptedError, id="cut-deep"),
+        pytest.param(b"<html>", ResponseFormatError, id="a-page"),
+    ],
+)
+def test_a_last_line_that_is_cut_is_a_stream_that_was(last: bytes, kind: type[Exception]) -> None:
+    decoder = Decoder()
+    assert decoder.feed(b"{}\n" + last) == [{}]
+    with pytest.raises(kind):
+        decoder.end()
 
 
 @pytest.mark.parametrize("cut", [10, 11, 1000])

@@ -100,6 +100,39 @@ def test_a_machine_code_refines_the_status_and_prose_does_not(status, error, kin
     assert type(error_of(status, {"error": error})) is kind
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "input length and `max_tokens` exceed context limit: 198317 + 20000 > 200000",
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        "The input token count exceeds the maximum number of tokens allowed 1048576.",
+        "This model's maximum context length is 131072 tokens. However, you requested 140000",
+        "Message: This endpoint's maximum context length is 32768 tokens.",
+        "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+        "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+        "litellm.BadRequestError: litellm.ContextWindowExceededError: too much",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000",
+        "Input is too long for requested model.",
+    ],
+)
+def test_a_context_that_is_too_long_is_told_in_prose_too(message):
+    kinds = [type(error_of(status, {"error": {"message": message}})) for status in STATUSES]
+    wanted = [errors.ContextLengthError] * 3
+    assert kinds == [*wanted, errors.RateLimitError, errors.ServerError, errors.NotFoundError]
+
+
+STATUSES = (400, 413, 422, 429, 500, 404)
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["the context is too long", "max_tokens is too large", "prompt is too long for my taste"],
+)
+def test_no_other_prose_decides(message):
+    assert type(error_of(400, {"error": {"message": message}})) is errors.InvalidRequestError
+
+
 def test_a_param_that_is_the_users_own_text_is_no_code():
     error = error_of(400, {"error": {"message": "no", "param": SECRET, "code": None}})
     assert error.code is None
