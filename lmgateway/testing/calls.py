@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .._base.masking import holds_secret
 from .._layers.context import Attempt, Send
 from .._store.recordings import append_line, from_json, to_json
-from .._store.serialization import Replay, stored_headers
+from .._store.serialization import Replay, describe_request
 from ..errors import InputError, LMGatewayError
 from ..lm import LM, spec_of
 from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
@@ -165,7 +166,8 @@ def record_call(
     """Make one call without cache and retries, and append it to a file of JSON lines.
 
     An error is recorded as well: it is the answer of a service to a call that is wrong. Neither
-    the key nor the host is in the file; prompt and answer are, in full.
+    the key nor the host is in the file; prompt and answer are, in full. What the plugin sends with
+    ``keep=False``, and what its ``auth`` does, is not.
 
     Args:
         path: The file; made when it is not there.
@@ -173,6 +175,9 @@ def record_call(
         name: Names the call in test ids.
         stream: Ask for the answer piece by piece.
         **call: As for ``lm.complete``.
+
+    Raises:
+        InputError: Nothing was asked for; or a key or a token stands in what would be written.
     """
     tap = _Tap()
     spec = replace(spec_of(lm), layers=(tap.layer,), options=replace(lm.options, retries=0))
@@ -193,7 +198,7 @@ def record_call(
     exchanges = [
         {
             "request": request_to_json(exchange, lm.provider),
-            "response": to_json(answer() if callable(answer) else answer),
+            "response": to_json(answer() if callable(answer) else answer, tap.deciding),
         }
         for exchange, answer in tap.exchanges
     ]
@@ -202,6 +207,10 @@ def record_call(
     if error is not None:
         entry["error"] = error
     entry.update(exchanges[0] if len(exchanges) == 1 else {"exchanges": exchanges})
+    if holds_secret(json.dumps(entry, ensure_ascii=False, default=repr), tap.secrets):
+        raise InputError(
+            "a key or a token stands in what was asked or answered; nothing is written"
+        )
     append_line(os.fspath(path), entry)
 
 
@@ -210,16 +219,26 @@ def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
     asked: dict[str, JSON] = {"provider": provider, "sample": 0, "stream": exchange.stream}
     if not isinstance(exchange, HTTPRequest):
         return {**asked, "blocking": exchange.key}
-    return {**asked, "method": exchange.method, "path": exchange.path, "body": exchange.json}
+    return {**asked, **describe_request(exchange)}
 
 
 class _Tap:
-    """An effect layer that keeps each exchange and its answer."""
+    """An effect layer that keeps each exchange and its answer.
+
+    Attributes:
+        exchanges: Each, and its answer or what makes it.
+        deciding: Names of response headers by which the plugin decides something.
+        secrets: All that stands for somebody in this call; known when the call has ended.
+    """
 
     def __init__(self) -> None:
         self.exchanges: list[tuple[Exchange, Any]] = []
+        self.deciding: Iterable[str] = ()
+        self.secrets: Iterable[str] = ()
 
     def layer(self, send: Send, attempt: Attempt) -> Send:
+        self.deciding, self.secrets = attempt.call.info.headers, attempt.call.all_secrets()
+
         def answer(exchange: Exchange) -> Flow[Any]:
             response = yield from send(exchange)
             if not getattr(exchange, "keep", True):  # a token, a poll: of nobody's record
@@ -229,7 +248,7 @@ class _Tap:
                 self.exchanges.append((exchange, response))
                 return response
             copying = _CopyingSource(source)
-            head = HTTPResponse(response.status, stored_headers(response.headers))
+            head = HTTPResponse(response.status, response.headers)
             self.exchanges.append((exchange, lambda: replace(head, source=Replay(copying.chunks))))
             return replace(response, source=copying)
 
