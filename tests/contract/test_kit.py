@@ -6,12 +6,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.fault_server import FaultServer, answer, whole
+from support.tokens import hosts
 
-from lmgateway import get_lm
+from lmgateway import LM, get_lm, hookimpl
 from lmgateway.errors import InputError
-from lmgateway.testing import ProviderContract, read_calls, record_call
+from lmgateway.lm import spec_of
+from lmgateway.testing import ProviderContract, lm_from, read_calls, record_call
+from lmgateway.testing.wire import Wire
+from lmgateway.types import Flow, HTTPRequest, HTTPResponse, Info, Request, send
 
 
 def subclass(**attributes: object) -> type:
@@ -70,6 +76,54 @@ def test_what_was_recorded_is_read_back(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="asked for nothing"):
         record_call(path, get_lm("echo"), prompt="Hi")
     assert not path.exists()
+
+
+class Asking:
+    """Sends a form, and decides something by a header."""
+
+    @hookimpl
+    def lmgateway_info(self) -> Info:
+        return Info(api=2, default_model="m", headers=frozenset({"X-Decides"}))
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Flow[Any]:
+        asked = HTTPRequest(
+            "POST", self.base, "/x", query={"v": 1}, form={"q": request.prompt, "f": b"x"},
+            headers={"Authorization": "Bearer fetched-0123456789", "X-Version": "2"},
+            vary=("x-version",),
+        )  # fmt: skip
+        response = yield from send(asked)
+        return {"choices": [{"text": response.body.decode()}]}
+
+    base = ""
+
+
+@pytest.mark.loopback
+def test_a_recorded_call_holds_all_that_was_asked_and_no_secret(tmp_path: Path) -> None:
+    path, plugin, said = tmp_path / "calls.jsonl", Asking(), [b"fetched-0123456789", b"hi"]
+    headers = {"X-Decides": "so"}
+    with FaultServer([answer(lambda _: whole(said.pop(), 200, headers))]) as server:
+        plugin.base = server.url
+        lm = lm_from(plugin)
+        record_call(path, lm, prompt="Hi")
+        with pytest.raises(InputError, match="a key or a token"):
+            record_call(path, lm, prompt="Hi")
+    (call,) = read_calls(path)
+    (asked,) = call.requests
+    assert asked["query"] == [["v", 1]]
+    assert asked["headers"] == {"x-version": "2"}
+    assert str(asked["form"]).startswith("sha256 ")
+    assert call.answers()[0].headers["x-decides"] == "so"
+
+
+@pytest.mark.loopback
+def test_the_token_of_an_auth_takes_no_prepared_answer() -> None:
+    with hosts() as there, there.lm() as real:
+        wire = Wire(HTTPResponse(200, {}, b'{"said": "hi"}'))
+        lm = LM(spec_of(real).with_layers(wire.layer), connections=wire)
+        assert lm("hi") == ["hi"]
+    (sent,) = wire.sent
+    assert sent.headers["Authorization"] == "Bearer token-of-the-wire"
 
 
 def test_the_doubles_do_without_pytest() -> None:
