@@ -22,7 +22,7 @@ from typing import Any
 from .._base.masking import holds_secret
 from .._layers.context import Attempt, Send
 from .._store.recordings import append_line, from_json, to_json
-from .._store.serialization import Replay, describe_request
+from .._store.serialization import Replay, describe_request, stored_headers
 from ..errors import InputError, LMGatewayError
 from ..lm import LM, spec_of
 from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse
@@ -166,8 +166,7 @@ def record_call(
     """Make one call without cache and retries, and append it to a file of JSON lines.
 
     An error is recorded as well: it is the answer of a service to a call that is wrong. Neither
-    the key nor the host is in the file; prompt and answer are, in full. What the plugin sends with
-    ``keep=False``, and what its ``auth`` does, is not.
+    the key nor the host is in the file; prompt and answer are, in full.
 
     Args:
         path: The file; made when it is not there.
@@ -198,7 +197,7 @@ def record_call(
     exchanges = [
         {
             "request": request_to_json(exchange, lm.provider),
-            "response": to_json(answer() if callable(answer) else answer, tap.deciding),
+            "response": to_json(answer() if callable(answer) else answer),
         }
         for exchange, answer in tap.exchanges
     ]
@@ -207,11 +206,15 @@ def record_call(
     if error is not None:
         entry["error"] = error
     entry.update(exchanges[0] if len(exchanges) == 1 else {"exchanges": exchanges})
-    if holds_secret(json.dumps(entry, ensure_ascii=False, default=repr), tap.secrets):
+    _refuse_secrets(entry, tap.secrets)
+    append_line(os.fspath(path), entry)
+
+
+def _refuse_secrets(entry: Mapping[str, JSON], secrets: Iterable[str]) -> None:
+    if holds_secret(json.dumps(entry, ensure_ascii=False, default=repr), secrets):
         raise InputError(
             "a key or a token stands in what was asked or answered; nothing is written"
         )
-    append_line(os.fspath(path), entry)
 
 
 def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
@@ -223,21 +226,14 @@ def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
 
 
 class _Tap:
-    """An effect layer that keeps each exchange and its answer.
-
-    Attributes:
-        exchanges: Each, and its answer or what makes it.
-        deciding: Names of response headers by which the plugin decides something.
-        secrets: All that stands for somebody in this call; known when the call has ended.
-    """
+    """An effect layer that keeps each exchange and its answer."""
 
     def __init__(self) -> None:
         self.exchanges: list[tuple[Exchange, Any]] = []
-        self.deciding: Iterable[str] = ()
-        self.secrets: Iterable[str] = ()
+        self.secrets: Iterable[str] = ()  # known when the call has ended
 
     def layer(self, send: Send, attempt: Attempt) -> Send:
-        self.deciding, self.secrets = attempt.call.info.headers, attempt.call.all_secrets()
+        self.secrets = attempt.call.all_secrets()
 
         def answer(exchange: Exchange) -> Flow[Any]:
             response = yield from send(exchange)
@@ -248,7 +244,7 @@ class _Tap:
                 self.exchanges.append((exchange, response))
                 return response
             copying = _CopyingSource(source)
-            head = HTTPResponse(response.status, response.headers)
+            head = HTTPResponse(response.status, stored_headers(response.headers))
             self.exchanges.append((exchange, lambda: replace(head, source=Replay(copying.chunks))))
             return replace(response, source=copying)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from .._layers.context import Attempt, Send
 from .._transports.leases import HasOptions, Leases
-from .._transports.urls import target_of
 from ..types import Blocking, Exchange, Flow, HTTPRequest, HTTPResponse
 
 if TYPE_CHECKING:
@@ -16,14 +15,6 @@ if TYPE_CHECKING:
     from .._transports.protocols import AsyncTransport, Transport
 
 __all__ = ["NoAnswerError", "Pieces", "Wire"]
-
-
-#: What each request of an ``auth`` is answered with.
-_TOKEN = HTTPResponse(
-    200,
-    {"content-type": "application/json"},
-    b'{"access_token": "token-of-the-wire", "token_type": "Bearer", "expires_in": 3600}',
-)
 
 
 class NoAnswerError(AssertionError):
@@ -53,11 +44,9 @@ class Pieces:
 class Wire(Leases):
     """Gives each exchange its answer: an HTTPResponse, what a Blocking returns, or an error.
 
-    What an ``auth`` asks for takes none of them: it is given a token.
-
     Attributes:
         asked: The exchanges as the provider yielded them, without credentials.
-        sent: The requests as they would have been sent, with credentials; not those of an auth.
+        sent: The requests as they would have been sent, with credentials.
     """
 
     def __init__(self, *answers: Any) -> None:
@@ -82,8 +71,6 @@ class Wire(Leases):
 
     def send(self, request: HTTPRequest, deadline: Deadline) -> HTTPResponse:
         """Give the next answer to a request, as Transport.send does."""
-        if self.asked and not any(_is_of(each, request) for each in reversed(self.asked)):
-            return _TOKEN
         self.sent.append(request)
         answer: HTTPResponse = self._next()
         return answer
@@ -115,15 +102,6 @@ class Wire(Leases):
 
     def close(self) -> None:
         """Do nothing: no connection is open."""
-
-
-def _is_of(exchange: Exchange, final: HTTPRequest) -> bool:
-    """Whether a request is an exchange made final."""
-    if not isinstance(exchange, HTTPRequest):
-        return False
-    target = target_of(exchange.path, exchange.query)
-    same = final.path in (target, f"/{target}") and final.json is exchange.json
-    return same and final.method == exchange.method
 
 
 class _Awaited:

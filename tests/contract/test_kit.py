@@ -10,14 +10,11 @@ from typing import Any
 
 import pytest
 from support.fault_server import FaultServer, answer, whole
-from support.tokens import hosts
 
-from lmgateway import LM, get_lm, hookimpl
+from lmgateway import get_lm, hookimpl
 from lmgateway.errors import InputError
-from lmgateway.lm import spec_of
 from lmgateway.testing import ProviderContract, lm_from, read_calls, record_call
-from lmgateway.testing.wire import Wire
-from lmgateway.types import Flow, HTTPRequest, HTTPResponse, Info, Request, send
+from lmgateway.types import Flow, HTTPRequest, Info, Request, send
 
 
 def subclass(**attributes: object) -> type:
@@ -79,11 +76,11 @@ def test_what_was_recorded_is_read_back(tmp_path: Path) -> None:
 
 
 class Asking:
-    """Sends a form, and decides something by a header."""
+    """Sends a form, and a token that it has got by itself."""
 
     @hookimpl
     def lmgateway_info(self) -> Info:
-        return Info(api=2, default_model="m", headers=frozenset({"X-Decides"}))
+        return Info(api=2, default_model="m")
 
     @hookimpl
     def lmgateway_complete(self, request: Request) -> Flow[Any]:
@@ -101,8 +98,7 @@ class Asking:
 @pytest.mark.loopback
 def test_a_recorded_call_holds_all_that_was_asked_and_no_secret(tmp_path: Path) -> None:
     path, plugin, said = tmp_path / "calls.jsonl", Asking(), [b"fetched-0123456789", b"hi"]
-    headers = {"X-Decides": "so"}
-    with FaultServer([answer(lambda _: whole(said.pop(), 200, headers))]) as server:
+    with FaultServer([answer(lambda _: whole(said.pop()))]) as server:
         plugin.base = server.url
         lm = lm_from(plugin)
         record_call(path, lm, prompt="Hi")
@@ -113,17 +109,6 @@ def test_a_recorded_call_holds_all_that_was_asked_and_no_secret(tmp_path: Path) 
     assert asked["query"] == [["v", 1]]
     assert asked["headers"] == {"x-version": "2"}
     assert str(asked["form"]).startswith("sha256 ")
-    assert call.answers()[0].headers["x-decides"] == "so"
-
-
-@pytest.mark.loopback
-def test_the_token_of_an_auth_takes_no_prepared_answer() -> None:
-    with hosts() as there, there.lm() as real:
-        wire = Wire(HTTPResponse(200, {}, b'{"said": "hi"}'))
-        lm = LM(spec_of(real).with_layers(wire.layer), connections=wire)
-        assert lm("hi") == ["hi"]
-    (sent,) = wire.sent
-    assert sent.headers["Authorization"] == "Bearer token-of-the-wire"
 
 
 def test_the_doubles_do_without_pytest() -> None:
