@@ -651,7 +651,7 @@ class HTTPRequest:
         query: By name; a value may be a list, which gives its name several times. None is left out.
         headers: Beside those that the transport, the user and ``auth`` add. Names are compared
             without case. A Content-Type that is given here is never replaced.
-        json: The body, sent as UTF-8 JSON.
+        json: The body, sent as UTF-8 JSON; None for no body (JSON's null is ``content=b"null"``).
         content: The body as bytes.
         form: The body as a form, by name: texts alone are urlencoded; with bytes, or
             ``(file name, bytes)`` or ``(file name, bytes, media type)``, it is multipart.

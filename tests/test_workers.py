@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -252,6 +253,16 @@ def test_blocking_work_runs_in_another_thread() -> None:
 def test_what_blocking_work_raises_is_raised_in_the_flow() -> None:
     with pytest.raises(ZeroDivisionError):
         drive(run_blocking(Blocking(lambda: 1 / 0)))
+
+
+@pytest.mark.parametrize("left", [SystemExit(3), GeneratorExit(), asyncio.CancelledError()])
+def test_work_that_leaves_the_program_ends_nobody_elses(left: BaseException) -> None:
+    def leave() -> None:
+        raise left
+
+    with pytest.raises(RuntimeError, match=type(left).__name__) as caught:
+        drive(run_blocking(Blocking(leave)))
+    assert caught.value.__cause__ is left
 
 
 def test_a_wait_that_was_not_in_time_is_a_timeout(gate: threading.Event) -> None:

@@ -23,7 +23,7 @@ from .._layers.context import Attempt, Call
 from .._store.recorder import replayer
 from .._transports.leases import Leases
 from ..types import HTTPRequest
-from .outgoing import send_to_wire
+from .outgoing import final, send_to_wire
 
 __all__ = ["Armed", "arm"]
 
@@ -37,11 +37,15 @@ def arm(request: HTTPRequest | None, armed: Armed | None, attempt: Attempt) -> A
     """Have a request sent if the flow is left, in place of what was armed before.
 
     Nothing is armed for what came from the cache or a recording: there is no job to cancel.
+
+    Raises:
+        LMGatewayError: It is no request that could ever be sent; see ``final``.
     """
     if request is None or attempt.origin == "store" or replayer() is not None:
         if armed is not None:
             armed.disarm()
         return None
+    final(request, attempt.call)
     if armed is None:
         armed = Armed(attempt, request)
         attempt.on_exit(armed.leave)  # before the thread: Ctrl-C may come in between

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .._transports.checks import check_headers
 from .._transports.urls import place_of
-from ..errors import InputError, LMGatewayError, PluginContractError
+from ..errors import APIError, InputError, LMGatewayError, PluginContractError, TransportError
 from ..types import Flow, HTTPRequest, Outgoing, Signed
-from .faults import fault
+from .faults import fault, got_none
 
 if TYPE_CHECKING:
     from .._layers.context import Attempt
@@ -56,7 +56,9 @@ def credentials(
             proofs = {"Authorization": f"Bearer {secret}"}
             plain = secret.isascii() and secret.isprintable()
             return proofs if plain else _checked(proofs, endpoint)
-    except (LMGatewayError, KeyboardInterrupt):
+    except (LMGatewayError, KeyboardInterrupt) as error:
+        if isinstance(error, (APIError, TransportError)):
+            got_none(error, endpoint)
         raise
     except BaseException as error:  # it awaits nothing, so that nobody else can have cancelled it
         raise fault(error, endpoint, "when it was asked for credentials") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import (
     OUT_OF_STACK,
     ConnectionFailedError,
+    LMGatewayError,
     PluginContractError,
     PluginError,
     RequestTimeoutError,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .._layers.context import Call
     from .endpoint import Endpoint
 
-__all__ = ["broken", "complain", "fault", "nested", "no_effect", "quietly", "unsound"]
+__all__ = ["broken", "complain", "fault", "got_none", "nested", "no_effect", "quietly", "unsound"]
 
 
 def broken(error: TransportError, call: Call, *, reading: bool) -> TransportError:
@@ -82,6 +83,14 @@ def fault(error: BaseException, endpoint: Endpoint, when: str = "while it answer
         f"{endpoint.described} raised {type(error).__name__} {when}: {said}; "
         "this is a fault of the plugin"
     )
+
+
+def got_none(error: LMGatewayError, endpoint: Endpoint) -> None:
+    """Say of an error that no answer of the model has failed, but the request for credentials."""
+    begin = f"{endpoint.described} got no credentials: "
+    if not error.message.startswith(begin):
+        error.message = begin + error.message
+        error.args = (error.message,)
 
 
 def no_effect(effect: object, endpoint: Endpoint) -> PluginContractError:

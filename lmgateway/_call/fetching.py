@@ -10,6 +10,8 @@ import json
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from copy import copy
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -28,7 +30,7 @@ from ..errors import (
 )
 from ..types import Blocking, Flow, HTTPRequest, HTTPResponse, Sleep, Wait
 from ..wire.auth import Token
-from .faults import complain, fault, unsound
+from .faults import complain, fault, got_none, quietly, unsound
 from .soundness import is_sound
 
 if TYPE_CHECKING:
@@ -62,10 +64,7 @@ def _explain(error: LMGatewayError, attempt: Attempt) -> None:
     """Say that it was no answer of the model that failed, and where."""
     call = attempt.call
     error.locate(provider=call.endpoint.provider, host=call.host)
-    begin = f"{call.endpoint.described} got no credentials: "
-    if not error.message.startswith(begin):
-        error.message = begin + error.message
-        error.args = (error.message,)
+    got_none(error, call.endpoint)
     if isinstance(error, ResponseFormatError):
         error.retryable = True  # nothing was answered, and so nothing is paid twice
     redact(error, call.all_secrets(), sys._getframe(1))
@@ -131,6 +130,8 @@ def _exchanged(exchange: HTTPRequest | Blocking, attempt: Attempt, send: Send) -
             what = "yielded an HTTPRequest without keep=False, as if its answer might be kept,"
             raise _senseless(what, attempt)
         _note(_secrets_sent(exchange), attempt)
+    elif exchange.cancel is not None:
+        exchange = replace(exchange, cancel=partial(quietly, exchange.cancel, attempt.call))
     outcome = yield from send(exchange)
     _note(_secrets_got(outcome), attempt)
     return outcome
@@ -218,8 +219,7 @@ def _note(secrets: Iterator[str], attempt: Attempt) -> None:
 
 
 def _secrets_sent(request: HTTPRequest) -> Iterator[str]:
-    yield from _secrets_in(request.headers)
-    yield from _secrets_in(request.query)
+    # Those in its headers and its query are taken note of when it is sent, as any request's are.
     yield from _secrets_in(request.json)
     yield from _secrets_in(request.form)
     if request.content:

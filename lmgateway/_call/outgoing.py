@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from .._layers.context import Attempt, Call
 from .._plugins.distributions import own_version
+from .._store.serialization import is_secret_header
 from .._transports.checks import check_headers, check_method
 from .._transports.decoding import ACCEPT_ENCODING
 from .._transports.protocols import is_event_stream
@@ -42,7 +43,8 @@ __all__ = [
 #: What HTTP itself needs; who gives another value of one means it.
 _OF_HTTP = (("Accept", "*/*"), ("Accept-Encoding", ACCEPT_ENCODING), ("Connection", "keep-alive"))
 #: What the body decides.
-_OF_THE_BODY = frozenset({"content-type", "content-length", "transfer-encoding"})
+_OF_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_OF_THE_BODY = _OF_FRAMING | {"content-type"}
 #: RFC 9110, 8.6: with any other method, who sends no body says so.
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -72,6 +74,8 @@ def send_to_wire(
         response = yield from run_blocking(exchange)
     else:
         assert isinstance(exchange, HTTPRequest)
+        if (exchange.headers or exchange.query) and (secrets := _secrets_of(exchange)):
+            call.proofs = (*call.proofs, secrets)
         home = is_home(exchange, call.endpoint, within)
         proves = bool(within) or asks(exchange, call.endpoint, home)
         for last in (False, True):
@@ -222,6 +226,8 @@ def _add_proofs(request: HTTPRequest, proofs: Mapping[str, str]) -> None:
     """Put the headers of its auth on a final request, in place of those of the same name."""
     headers = cast(dict[str, str], request.headers)  # nobody else has it
     for name, value in proofs.items():
+        if name.lower() in _OF_FRAMING:  # who signs may give all headers back
+            continue
         if name not in headers and (same := _same(name, tuple(headers))) is not None:
             del headers[same]
         headers[name] = value
@@ -231,6 +237,21 @@ def _add_proofs(request: HTTPRequest, proofs: Mapping[str, str]) -> None:
 def _same(name: str, names: tuple[str, ...]) -> str | None:
     """The one of these names that is the same in another case."""
     return next((each for each in names if each.lower() == name.lower()), None)
+
+
+def _secrets_of(request: HTTPRequest) -> Mapping[str, str]:
+    """What a plugin put on a request under a name that speaks of a secret, as a fetched token."""
+    found = {}
+    for given in (request.headers, request.query):
+        for name in _secret_names(tuple(given)) if given else ():
+            if isinstance(value := given[name], str):
+                found[name] = value
+    return found
+
+
+@lru_cache(maxsize=256)
+def _secret_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if isinstance(name, str) and is_secret_header(name))
 
 
 def is_home(request: HTTPRequest, endpoint: Endpoint, within: tuple[HTTPRequest, ...] = ()) -> bool:

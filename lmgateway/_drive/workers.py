@@ -139,8 +139,12 @@ def _run(job: _Job) -> None:
         return
     try:
         result = fn()
-    except BaseException as error:
+    except (Exception, KeyboardInterrupt) as error:
         future.set_exception(error)
+    except BaseException as error:  # sys.exit() in a worker leaves no program, and ends no task
+        told = RuntimeError(f"{type(error).__name__}: {error}")
+        told.__cause__ = error
+        future.set_exception(told)
     else:
         future.set_result(result)
 

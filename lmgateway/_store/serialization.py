@@ -17,6 +17,7 @@ __all__ = [
     "Replay",
     "decode",
     "describe",
+    "describe_request",
     "encode",
     "identify",
     "is_head",
@@ -74,20 +75,26 @@ def describe(exchange: Exchange, *, provider: str, sample: int) -> dict[str, JSO
     if isinstance(exchange, HTTPRequest):
         if exchange.method != "POST" or not exchange.keep:
             return None
-        asked = {"method": "POST", "path": exchange.path, "body": exchange.json}
-        if exchange.query:
-            asked |= _describe_query(exchange.query)
-        if exchange.content is not None:
-            asked["content"] = f"sha256 {sha256(exchange.content).hexdigest()}"
-        if exchange.form is not None:
-            asked["form"] = _digest_form(exchange.form)
-        if exchange.vary and (headers := shaping(exchange.headers, exchange.vary)):
-            asked["headers"] = headers
+        asked = describe_request(exchange)
     elif exchange.key is None:
         return None
     else:
         asked = {"kept" if isinstance(exchange, Kept) else "blocking": exchange.key}
     return {"provider": provider, "sample": sample, "stream": exchange.stream, **asked}
+
+
+def describe_request(request: HTTPRequest) -> dict[str, JSON]:
+    """What a request asks: its bytes as digests, and of its headers those named in ``vary``."""
+    asked = {"method": request.method, "path": request.path, "body": request.json}
+    if request.query:
+        asked |= _describe_query(request.query)
+    if request.content is not None:
+        asked["content"] = f"sha256 {sha256(request.content).hexdigest()}"
+    if request.form is not None:
+        asked["form"] = _digest_form(request.form)
+    if request.vary and (headers := shaping(request.headers, request.vary)):
+        asked["headers"] = headers
+    return asked
 
 
 def _describe_query(query: Mapping[str, JSON]) -> dict[str, JSON]:

@@ -49,6 +49,8 @@ def place_of(base_url: str) -> Place:
     """
     if _CONTROL.search(base_url):
         raise InputError("a base URL may not hold a line break or another control character")
+    if base_url[:1] == " ":  # which urlsplit would pass over, and others not
+        raise InputError(_INVALID)
     try:
         parts = urlsplit(base_url)
         port = parts.port

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .._base.masking import holds_secret
 from .._layers.context import Attempt, Send, Stretch
 from .._store.recordings import append_line, from_json, to_json
-from .._store.serialization import Replay, stored_headers
+from .._store.serialization import Replay, describe_request, stored_headers
 from ..errors import InputError, LMGatewayError
 from ..lm import LM, spec_of
 from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse, Kept
@@ -173,6 +174,9 @@ def record_call(
         name: Names the call in test ids.
         stream: Ask for the answer piece by piece.
         **call: As for ``lm.complete``.
+
+    Raises:
+        InputError: Nothing was asked for; or a key or a token stands in what would be written.
     """
     deciding = spec_of(lm).info.headers
     tap = _Tap(deciding)
@@ -205,7 +209,15 @@ def record_call(
     if stream and not tap.exchanges[-1][0].stream:  # a stream made of what came whole
         entry["stream"] = True
     entry.update(exchanges[0] if len(exchanges) == 1 else {"exchanges": exchanges})
+    _refuse_secrets(entry, tap.secrets)
     append_line(os.fspath(path), entry)
+
+
+def _refuse_secrets(entry: Mapping[str, JSON], secrets: Iterable[str]) -> None:
+    if holds_secret(json.dumps(entry, ensure_ascii=False, default=repr), secrets):
+        raise InputError(
+            "a key or a token stands in what was asked or answered; nothing is written"
+        )
 
 
 def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
@@ -213,7 +225,7 @@ def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
     asked: dict[str, JSON] = {"provider": provider, "sample": 0, "stream": exchange.stream}
     if not isinstance(exchange, HTTPRequest):
         return {**asked, "kept" if isinstance(exchange, Kept) else "blocking": exchange.key}
-    return {**asked, "method": exchange.method, "path": exchange.path, "body": exchange.json}
+    return {**asked, **describe_request(exchange)}
 
 
 class _Tap:
@@ -226,8 +238,11 @@ class _Tap:
     def __init__(self, deciding: Iterable[str]) -> None:
         self._deciding = deciding
         self.exchanges: list[tuple[Exchange, Any]] = []
+        self.secrets: Iterable[str] = ()  # known when the call has ended
 
     def layer(self, send: Send, attempt: Attempt) -> Send:
+        self.secrets = attempt.call.all_secrets()
+
         def answer(exchange: Exchange) -> Flow[Any]:
             if isinstance(exchange, Stretch):
                 response = yield from exchange.run(send)

@@ -378,6 +378,16 @@ def test_what_a_flow_raises_is_one_typed_error(raised: str, first: bool, how: st
             assert asked(with_fallback, how) == "hi"
 
 
+@pytest.mark.parametrize("made", [lambda fn: fn, lambda fn: Signed(lambda outgoing: fn())])
+def test_a_typed_error_of_a_function_says_that_there_are_no_credentials(made: Any) -> None:
+    def fail() -> Any:
+        raise ConnectionFailedError("the vault is down")
+
+    none = pytest.raises(ConnectionFailedError, match="plugin 'acme' got no credentials: the va")
+    with hosts() as there, there.lm(lambda settings: made(fail)) as lm, none:
+        lm("hi")
+
+
 def test_what_its_work_raises_is_the_plugins_fault() -> None:
     def work() -> None:
         raise OSError(2, f"no file for {SECRET}")

@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.fault_server import FaultServer, answer, whole
 
 from lmgateway import get_lm, hookimpl
 from lmgateway.errors import InputError
-from lmgateway.testing import ProviderContract, read_calls, record_call
+from lmgateway.testing import ProviderContract, lm_from, read_calls, record_call
 from lmgateway.testing.bench import Bench
 from lmgateway.testing.objects import plugin_from
 from lmgateway.testing.shape import flaws_of
@@ -85,6 +87,42 @@ def test_what_was_recorded_is_read_back(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="asked for nothing"):
         record_call(path, get_lm("echo"), prompt="Hi")
     assert not path.exists()
+
+
+class Asking:
+    """Sends a form, and a token that it has got by itself."""
+
+    @hookimpl
+    def lmgateway_info(self) -> Info:
+        return Info(api=2, default_model="m")
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Flow[Any]:
+        asked = HTTPRequest(
+            "POST", self.base, "/x", query={"v": 1}, form={"q": request.prompt, "f": b"x"},
+            headers={"Authorization": "Bearer fetched-0123456789", "X-Version": "2"},
+            vary=("x-version",),
+        )  # fmt: skip
+        response = yield from send(asked)
+        return {"choices": [{"text": response.body.decode()}]}
+
+    base = ""
+
+
+@pytest.mark.loopback
+def test_a_recorded_call_holds_all_that_was_asked_and_no_secret(tmp_path: Path) -> None:
+    path, plugin, said = tmp_path / "calls.jsonl", Asking(), [b"fetched-0123456789", b"hi"]
+    with FaultServer([answer(lambda _: whole(said.pop()))]) as server:
+        plugin.base = server.url
+        lm = lm_from(plugin)
+        record_call(path, lm, prompt="Hi")
+        with pytest.raises(InputError, match="a key or a token"):
+            record_call(path, lm, prompt="Hi")
+    (call,) = read_calls(path)
+    (asked,) = call.requests
+    assert asked["query"] == [["v", 1]]
+    assert asked["headers"] == {"x-version": "2"}
+    assert str(asked["form"]).startswith("sha256 ")
 
 
 def test_the_doubles_do_without_pytest() -> None:

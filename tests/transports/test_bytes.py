@@ -237,7 +237,9 @@ def test_a_base_url_says_the_host_header(url: str, host: str, whole: str) -> Non
     assert (place.host, place.url) == (host, whole)
 
 
-@pytest.mark.parametrize("url", ["http://h.test\r\nX: y", "http://h\n.test", "http://h .test", "h"])
+@pytest.mark.parametrize(
+    "url", ["http://h.test\r\nX: y", "http://h\n.test", "http://h .test", " https://h.test", "h"]
+)
 def test_a_base_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(InputError):
         place_of(url)
@@ -269,7 +271,12 @@ def test_the_plugins_header_beats_the_transports_the_users_both_and_auth_all(
         "/",
         json={},
         headers={"accept": "plugin", "x-b": "plugin", "X-C": "plugin", "content-type": "a/b"},
-        auth=lambda: {"x-c": "auth", "X-Signature": "auth"},
+        auth=lambda: {
+            "x-c": "auth",
+            "X-Signature": "auth",
+            "content-length": "9",
+            "Transfer-Encoding": "x",
+        },
     )
     own = {"X-B": "user", "x-C": "user", "Content-Type": "user/type", "X-D": "user"}
     for raw in sent_over_each(asked, server, headers=own):
@@ -278,6 +285,8 @@ def test_the_plugins_header_beats_the_transports_the_users_both_and_auth_all(
         for line in ("accept: plugin", "X-B: user", "x-c: auth", "X-Signature: auth", "X-D: user",
                      "Content-Type: a/b", "Connection: keep-alive"):  # fmt: skip
             assert line in lines
+        assert "Content-Length: 2" in lines
+        assert "transfer-encoding" not in {line.partition(":")[0].lower() for line in lines}
         assert len({line.partition(":")[0].lower() for line in lines}) == len(lines)
 
 

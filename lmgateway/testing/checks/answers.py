@@ -14,6 +14,11 @@ from ..shape import flaws_of
 
 __all__ = ["AnswerChecks", "essence"]
 
+_OF_REQUESTS = (
+    *("method", "path", "query", "headers", "body", "content", "form", "blocking", "kept"),
+    "stream",
+)
+
 _BROKEN = {
     "empty": b"",
     "white-space": b" \n",
@@ -80,7 +85,7 @@ class AnswerChecks:
         result = bench.replay(asked)
         built = [request_to_json(each, "") for each in result.wire.asked]
         for one, other in zip(built, asked.requests, strict=True):
-            for name in ("method", "path", "body", "blocking", "kept", "stream"):
+            for name in _OF_REQUESTS:
                 assert one.get(name) == other.get(name), f"its {name} is not the recorded one"
 
     @pytest.mark.parametrize("body", list(_BROKEN))
