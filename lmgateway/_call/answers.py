@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
+from numbers import Real
 from typing import Any
 
 from .._base.values import DEPTH, on_fresh_stack, shown
@@ -76,7 +77,7 @@ def _plain(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (str, int)):
-        return str(value) if isinstance(value, str) else int(value)
+        return str.__str__(value) if isinstance(value, str) else int(value)
     if isinstance(value, float) and isfinite(value):
         return float(value)
     if depth and isinstance(value, Mapping):
@@ -90,7 +91,7 @@ def _plain(value: Any, depth: int) -> Any:
 
 
 def _text(value: Any) -> Any:
-    return value if type(value) is str else _ODD
+    return str.__str__(value) if isinstance(value, str) else _ODD  # the text of an Enum, too
 
 
 def _object(value: Any) -> Any:
@@ -98,28 +99,30 @@ def _object(value: Any) -> Any:
 
 
 def _list(value: Any) -> Any:
-    return value if value is None or type(value) is list else _ODD
+    return plain(value) if value is None or type(value) is list else _ODD
 
 
 def _usage(value: Any) -> Any:
     """The counts that are some; if any is not, the whole of it becomes ``details``."""
-    if type(value) is not dict:
+    if not isinstance(value, Mapping):
         return _ODD
-    for count in value.values():
-        if type(count) is not int or count < 0:
+    for name, count in value.items():
+        if type(count) is not int or count < 0 or type(name) is not str:
             break
     else:
-        return value
+        return value if type(value) is dict else dict(value)
     usage = {name: read for name, each in value.items() if (read := _count(name, each)) is not _ODD}
     if len(usage) < len(value):
         usage.setdefault("details", plain(value))
     return usage
 
 
-def _count(name: str, value: Any) -> Any:
+def _count(name: Any, value: Any) -> Any:
+    if not isinstance(name, str):
+        return _ODD
     if name == "details":
         return _object(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**53:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 2**53:
         return _ODD
     if name == "cost":
         return float(value)
@@ -140,7 +143,7 @@ def _rate_limit(value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**53
 
 
 def _warnings(value: Any) -> Any:
@@ -162,7 +165,12 @@ def _parts(value: Any) -> Any:
         return _ODD
     if not isinstance(value, (list, tuple)):
         return [_custom(value)]
-    return [plain(each) if _is_part(each) else _custom(each) for each in value]
+    return [_part(each) if _is_part(each) else _custom(each) for each in value]
+
+
+def _part(value: Mapping[str, Any]) -> Any:
+    part = plain(value)
+    return _identified(part) if part["type"] == "tool_call" else part
 
 
 def _is_part(value: Any) -> bool:
@@ -242,8 +250,10 @@ def mend_choice(choice: dict[str, Any], place: int, plugin: str) -> None:
     _mend(choice, _OF_CHOICES)
     reason = choice.get("finish_reason")
     if reason is not None and (type(reason) is not str or reason not in _REASONS):
-        choice["finish_reason"] = "other"
-        choice.setdefault("finish_reason_raw", reason if type(reason) is str else shown(reason))
+        word = str.__str__(reason) if isinstance(reason, str) else shown(reason)
+        choice["finish_reason"] = word if word in _REASONS else "other"
+        if word not in _REASONS:
+            choice.setdefault("finish_reason_raw", word)
     if "tool_calls" in choice:
         calls = choice["tool_calls"]
         if calls:
@@ -281,7 +291,7 @@ def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
 def _call(call: Any, where: str) -> dict[str, Any]:
     if not isinstance(call, Mapping):
         raise _wrong(where, call)
-    own: dict[str, Any] = plain(call)
+    own = _identified(plain(call))
     function = own.get("function")
     if isinstance(function, dict):
         if not _are_texts([function.get("name")]):
@@ -294,6 +304,14 @@ def _call(call: Any, where: str) -> dict[str, Any]:
     if not isinstance(own.get("type"), str):
         raise _wrong(where, call)
     return own
+
+
+def _identified(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call, or a part that is one, with an id that is a text; "" where there is none."""
+    given = call.get("id")
+    if isinstance(given, int) and not isinstance(given, bool):
+        given = str(given)
+    return {**call, "id": given if isinstance(given, str) else ""}
 
 
 def _are_texts(values: Iterable[Any]) -> bool:

@@ -56,6 +56,10 @@ def settle(
             if _MORE.isdisjoint(choice):
                 choice["message"] = {"role": "assistant", "content": choice["text"]}
             else:
+                if info.api >= 2 and isinstance(choice.get("parts"), list):
+                    _derive(choice, choice.get("index", place), request)
+                elif not isinstance(choice["text"], str):  # in API 1 parts are the plugin's own
+                    raise PluginContractError(f'{plugin} returned choices[{place}] without a "text"')
                 _settle(choice, place, request)
                 if info.api >= 2 and "state" in choice:
                     _file(choice, answer)
@@ -71,11 +75,10 @@ def settle(
 def _settle(choice: dict[str, Any], place: int, asked: Request) -> None:
     """Give a choice that is more than a text the fields of its parts, and its message."""
     index = choice.get("index", place)
-    if isinstance(choice.get("parts"), list):
-        _derive(choice, index, asked)
     calls, reasoning = choice.get("tool_calls"), choice.get("reasoning")
     calls = calls if isinstance(calls, list) else []
     refusal = choice.get("refusal")
+    refusal = refusal if isinstance(refusal, str) else None
     if any(isinstance(call, dict) and not call.get("id") for call in calls):
         calls = choice["tool_calls"] = [
             {**call, "id": call.get("id") or derived_id(asked, index, number)}

@@ -146,9 +146,11 @@ def _headline(entry: Mapping[str, Any]) -> str:
     answer = entry.get("completion") or beside or {}
     facts = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["time"]))]
     if answer:
-        facts.append("/".join(filter(None, (answer.get("provider"), answer.get("model")))))
+        names = (answer.get("provider"), answer.get("model"))
+        facts.append("/".join(str(name) for name in names if name))
     facts += [f"{name}={value!r}" for name, value in entry.get("params", {}).items()]
-    used = answer.get("usage") or {}
+    used = answer.get("usage")
+    used = used if isinstance(used, dict) else {}
     tokens = [used[name] for name in ("prompt_tokens", "completion_tokens") if name in used]
     if len(tokens) == 2 or (tokens and beside):
         facts.append(f"{'+'.join(map(str, tokens))} tokens")
