@@ -200,10 +200,10 @@ def _state(value: Any) -> Any:
 _OF_ANSWERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("model", "id", "request_id", "endpoint"), _text),
     **dict.fromkeys(
-        ("prompt", "choices", "provider", "cached", "embeddings", "models", "results",
-         "prompt_tokens"),
+        ("prompt", "choices", "provider", "cached", "embeddings", "prompt_tokens"),
         lambda value: value,  # checked elsewhere
     ),
+    **dict.fromkeys(("models", "results"), plain),
     "usage": _usage,
     "warnings": _warnings,
     "rate_limit": _rate_limit,

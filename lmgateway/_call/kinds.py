@@ -211,6 +211,8 @@ def _counted(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
     if not isinstance(returned, dict):
         raise _wrong(plugin, type(returned), 'a dict {"prompt_tokens": ...}')
     tokens = _plain(returned.get("prompt_tokens"))
+    if isinstance(tokens, float) and tokens.is_integer():
+        tokens = int(tokens)
     if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
         raise PluginContractError(
             f'{plugin} returned no "prompt_tokens" that is a whole number from 0'
