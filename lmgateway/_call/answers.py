@@ -124,9 +124,10 @@ def _count(name: Any, value: Any) -> Any:
         return _object(value)
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 2**53:
         return _ODD
+    number = float(value)
     if name == "cost":
-        return float(value)
-    return int(value) if value == int(value) else _ODD
+        return number
+    return int(number) if number.is_integer() else _ODD
 
 
 def _rate_limit(value: Any) -> Any:
@@ -255,10 +256,9 @@ def mend_choice(choice: dict[str, Any], place: int, plugin: str) -> None:
         if word not in _REASONS:
             choice.setdefault("finish_reason_raw", word)
     if "tool_calls" in choice:
-        calls = choice["tool_calls"]
+        calls = _calls(choice["tool_calls"], f"{plugin} returned choices[{place}].tool_calls")
         if calls:
-            where = f"{plugin} returned choices[{place}].tool_calls"
-            choice["tool_calls"] = _calls(calls, where)
+            choice["tool_calls"] = calls
         else:
             del choice["tool_calls"]
 
@@ -284,6 +284,8 @@ def _mend(holder: dict[str, Any], table: Mapping[str, Callable[[Any], Any]]) -> 
 
 def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
     if not isinstance(calls, (list, tuple)):
+        if calls is None or (isinstance(calls, (dict, str, int)) and not calls):
+            return []
         raise _wrong(where, calls)
     return [_call(call, f"{where}[{number}]") for number, call in enumerate(calls)]
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from .._base.turns import read_arguments, says_nothing, turn_digest
+from .._base.values import shown
 from ..errors import APIError, ContentFilteredError, PluginContractError, ServerError, excerpt
 from ..types import CompletionWarning, Info, Request, derived_id
 from .answers import is_json, mend, mend_choice, plain
@@ -59,7 +60,7 @@ def settle(
                 if info.api >= 2 and isinstance(choice.get("parts"), list):
                     _derive(choice, choice.get("index", place), request)
                 elif not isinstance(choice["text"], str):  # in API 1 parts are the plugin's own
-                    raise PluginContractError(f'{plugin} returned choices[{place}] without a "text"')
+                    raise PluginContractError(f"{plugin} returned choices[{place}] without a text")
                 _settle(choice, place, request)
                 if info.api >= 2 and "state" in choice:
                     _file(choice, answer)
@@ -139,10 +140,15 @@ def _call_of(call: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(said, str):
         said = "" if said is None else json.dumps(plain(said), ensure_ascii=False)
     return {
-        "id": call.get("id"),
+        "id": _text(call.get("id")),
         "type": kind,
-        kind: {"name": given.get("name", ""), text: said},
+        kind: {"name": _text(given.get("name")), text: said},
     }
+
+
+def _text(value: Any) -> str:
+    """What should be a text, as one: a plugin of API 1 may have said something else."""
+    return value if isinstance(value, str) else "" if value is None else shown(value)
 
 
 def _derive(choice: dict[str, Any], index: int, asked: Request) -> None:

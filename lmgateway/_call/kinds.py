@@ -21,7 +21,7 @@ def _completion(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
     choices = returned.get("choices")
     if not isinstance(choices, list) or not choices:
         raise PluginContractError(
-            f'{plugin} returned {"no" if not choices else "a wrong"} "choices": '
+            f'{plugin} returned {"a wrong" if "choices" in returned else "no"} "choices": '
             'the contract wants a list of {"text": ...}, one or more'
         )
     for place, choice in enumerate(choices):

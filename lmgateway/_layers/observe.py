@@ -262,7 +262,7 @@ def _outcome(error: BaseException | None) -> Outcome:
 
 
 def _endpoint(path: str | None) -> str | None:
-    return path.lstrip("/") if path else None
+    return path.lstrip("/") if path and isinstance(path, str) else None
 
 
 def _number(value: object) -> bool:

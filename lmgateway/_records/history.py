@@ -7,7 +7,6 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, overload
 
@@ -214,10 +213,13 @@ def _answer(choice: Mapping[str, JSON]) -> str:
 
 
 def _calls(turn: Mapping[str, JSON]) -> list[str]:
-    functions = [call.get("function") or {} for call in islice(turn.get("tool_calls") or (), 100)]
+    calls = turn.get("tool_calls")
+    some = calls[:100] if isinstance(calls, (list, tuple)) else ()  # an odd one may have failed
+    functions = [call.get("function") for call in some if isinstance(call, Mapping)]
     return [
         f"→ {function.get('name', '?')}({_arguments(function.get('arguments'))})"
         for function in functions
+        if isinstance(function, Mapping)
     ]
 
 
