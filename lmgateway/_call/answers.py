@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
-from numbers import Real
 from typing import Any
 
 from .._base.values import DEPTH, on_fresh_stack, shown
@@ -122,12 +121,12 @@ def _count(name: Any, value: Any) -> Any:
         return _ODD
     if name == "details":
         return _object(value)
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 2**53:
+    value = value.tolist() if hasattr(value, "tolist") else value  # a number of numpy's
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**53:
         return _ODD
-    number = float(value)
     if name == "cost":
-        return number
-    return int(number) if number.is_integer() else _ODD
+        return float(value)
+    return int(value) if value == int(value) else _ODD
 
 
 def _rate_limit(value: Any) -> Any:
@@ -252,8 +251,9 @@ def mend_choice(choice: dict[str, Any], place: int, plugin: str) -> None:
     reason = choice.get("finish_reason")
     if reason is not None and (type(reason) is not str or reason not in _REASONS):
         word = str.__str__(reason) if isinstance(reason, str) else shown(reason)
-        choice["finish_reason"] = word if word in _REASONS else "other"
-        if word not in _REASONS:
+        known = not word or word in _REASONS
+        choice["finish_reason"] = (word or None) if known else "other"
+        if not known:
             choice.setdefault("finish_reason_raw", word)
     if "tool_calls" in choice:
         calls = _calls(choice["tool_calls"], f"{plugin} returned choices[{place}].tool_calls")
