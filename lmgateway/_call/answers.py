@@ -22,6 +22,7 @@ _SCALARS = frozenset({str, int, bool, type(None)})
 _REASONS = frozenset({
     "stop", "length", "tool_calls", "content_filter", "pause", "error", "other",
 })  # fmt: skip
+_IN_TOKENS = _SCALARS | {float, list}
 _LIMITS = ("limit", "remaining", "reset")
 _ODD: Any = object()  # stands for a value of which nothing can be made
 
@@ -97,8 +98,16 @@ def _object(value: Any) -> Any:
     return plain(value) if isinstance(value, Mapping) else _ODD
 
 
-def _list(value: Any) -> Any:
-    return plain(value) if value is None or type(value) is list else _ODD
+def _logprobs(value: Any) -> Any:
+    """A list of objects is looked at one level deep only: there may be one for each token."""
+    if value is None:
+        return value
+    if type(value) is not list:
+        return _ODD
+    for token in value:
+        if type(token) is not dict or not _IN_TOKENS.issuperset(map(type, token.values())):
+            return plain(value)
+    return value
 
 
 def _usage(value: Any) -> Any:
@@ -214,7 +223,7 @@ _OF_CHOICES: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("text", "reasoning", "refusal", "finish_reason_raw"), _text),
     **dict.fromkeys(("finish_reason", "tool_calls"), lambda value: value),
     "index": lambda value: _ODD,
-    "logprobs": _list,
+    "logprobs": _logprobs,
     "parts": _parts,
     "state": _state,
     "extra": _object,
@@ -309,11 +318,11 @@ def _call(call: Any, where: str) -> dict[str, Any]:
 
 
 def _identified(call: Mapping[str, Any]) -> dict[str, Any]:
-    """A call, or a part that is one, with an id that is a text; "" where there is none."""
+    """A copy of a call, or of a part that is one; its id, if it has any, is a text."""
     given = call.get("id")
-    if isinstance(given, int) and not isinstance(given, bool):
-        given = str(given)
-    return {**call, "id": given if isinstance(given, str) else ""}
+    if given is None or isinstance(given, str):
+        return {**call}
+    return {**call, "id": str(given) if type(given) is int else ""}
 
 
 def _are_texts(values: Iterable[Any]) -> bool:

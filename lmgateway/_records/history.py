@@ -198,11 +198,13 @@ def _content(message: Mapping[str, JSON]) -> str:
     """The text of a message; what is not text is named, not printed."""
     content = message.get("content")
     parts = [content] if isinstance(content, str) else list(content or ())
-    texts = [
-        part if isinstance(part, str) else str(part.get("text", f"<{part.get('type', 'part')}>"))
-        for part in parts
-    ]
-    return "\n".join([*texts, *_calls(message)])
+    return "\n".join([*map(_part, parts), *_calls(message)])
+
+
+def _part(part: JSON) -> str:
+    if not isinstance(part, Mapping):
+        return str(part)
+    return str(part.get("text", f"<{part.get('type', 'part')}>"))
 
 
 def _answer(choice: Mapping[str, JSON]) -> str:
