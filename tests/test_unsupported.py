@@ -311,6 +311,13 @@ def test_metadata_that_was_given_is_kept_beside_the_user() -> None:
     assert plugin.requests[0].params == {"metadata": {"job": "a", "user_id": "u-1"}}
 
 
+def test_a_twin_of_completions_is_none_of_embeddings() -> None:
+    plugin = Picky("user", "safety_identifier", refuses=("user",))
+    answer = lm_from(plugin, unsupported="adapt").embed("hi", user="u-1")
+    assert plugin.requests[0].params == {"metadata": {"user_id": "u-1"}}
+    assert told_of(answer) == [("adapted", "user")]
+
+
 def test_a_twin_that_was_given_as_well_is_not_overwritten() -> None:
     plugin = Picky("thinking")
     answer = lm_from(plugin, unsupported="adapt").complete(

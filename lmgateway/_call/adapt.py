@@ -81,8 +81,9 @@ class Fit:
         params, value = asked.params, asked.params[name]
         if name == "response_format":
             return self._as_schema(value, asked)
+        taken = self._call.kind.params or self._call.info.params  # Info's are those of completions
         for twin, convert in TWINS.get(name, ()):
-            if twin in self._refused or twin not in self._call.info.params:
+            if twin in self._refused or twin not in taken:
                 continue
             if params.get(twin) is not None and twin != "metadata":
                 continue  # it was given as well
