@@ -314,8 +314,8 @@ def test_metadata_that_was_given_is_kept_beside_the_user() -> None:
 def test_a_twin_of_completions_is_none_of_embeddings() -> None:
     plugin = Picky("user", "safety_identifier", refuses=("user",))
     answer = lm_from(plugin, unsupported="adapt").embed("hi", user="u-1")
-    assert plugin.requests[0].params == {"metadata": {"user_id": "u-1"}}
-    assert told_of(answer) == [("adapted", "user")]
+    assert plugin.requests[0].params == {}
+    assert told_of(answer) == [("dropped", "user")]
 
 
 def test_a_twin_that_was_given_as_well_is_not_overwritten() -> None:
