@@ -375,23 +375,9 @@ _BY_CODE: dict[str, tuple[frozenset[int], type[APIError]]] = {
     "model_not_found": (frozenset({400}), NotFoundError),
 }  # fmt: skip
 
-# The one exception to "never prose", because programs shorten a prompt on this error: what hosts
-# without a code say of a prompt that is too long.
-_TOO_LONG = re.compile(
-    "|".join(
-        (
-            r"prompt is too long: \d+ tokens",  # Anthropic
-            r"exceed context limit: \d+",  # Anthropic, with max_tokens
-            r"request exceeds the maximum (?:size|allowed number of bytes)",  # Anthropic's 413
-            r"input token count (?:\(?\d+\)? )?exceeds the maximum number of tokens",  # Gemini
-            r"maximum context length is \d+ tokens",  # DeepSeek, OpenRouter, older vLLM
-            r"\bContextWindowExceededError\b",  # LiteLLM
-            r"\(parameter=input_tokens",  # vLLM, of which Ray Serve LLM keeps only this
-        )
-    ),
-    re.IGNORECASE,
-)
-_TOO_LONG_STATUSES = frozenset({400, 413, 422})
+# Ray Serve LLM keeps nothing of vLLM's structured error but its prose; this marker in it is
+# written by vLLM from the name of the parameter, so it is as good as a code.
+_VLLM_OVERFLOW = "(parameter=input_tokens"
 
 _RETRYABLE_4XX = frozenset({408, 409, 429})
 
@@ -402,15 +388,12 @@ def is_retryable_status(status: int) -> bool:
 
 
 def error_class(status: int, codes: Iterable[str] = (), message: str = "") -> type[APIError]:
-    """The class for an HTTP status; the body's machine codes may refine it.
-
-    Of prose only one thing is read: that a prompt is too long.
-    """
+    """The class for an HTTP status; the body's machine codes may refine it, prose may not."""
     for code in codes:
         statuses, cls = _BY_CODE.get(code.lower(), (frozenset(), APIError))
         if status in statuses:
             return cls
-    if status in _TOO_LONG_STATUSES and _TOO_LONG.search(message):
+    if status == 400 and _VLLM_OVERFLOW in message:
         return ContextLengthError
     if status in _BY_STATUS:
         return _BY_STATUS[status]

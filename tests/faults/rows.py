@@ -69,7 +69,7 @@ NETWORK = [
     ("proxy refuses with 407", "ConnectionFailedError, not tried again"),
 ]  # fmt: skip
 HTTP = [
-    ("400, 413, 422", "InvalidRequestError; ContextLengthError where code or sentence says so"),
+    ("400, 413, 422", "InvalidRequestError; ContextLengthError where the code says so"),
     ("401, 403", "AuthenticationError, PermissionDeniedError; names the key's variable"),
     ("402, or 429 whose code is a spent quota", "QuotaExceededError, not tried again"),
     ("404", "NotFoundError that names model and URL"),

@@ -100,35 +100,6 @@ def test_a_machine_code_refines_the_status_and_prose_does_not(status, error, kin
     assert type(error_of(status, {"error": error})) is kind
 
 
-TOO_LONG = {
-    "Anthropic": "prompt is too long: 210000 tokens > 200000 maximum",
-    "Anthropic, with max_tokens": (
-        "input length and `max_tokens` exceed context limit: 197000 + 21333 > 200000"
-    ),
-    "Anthropic, in bytes": "Request exceeds the maximum size",
-    "Gemini": "The input token count (1200000) exceeds the maximum number of tokens allowed (9).",
-    "Gemini, newer": "The input token count exceeds the maximum number of tokens allowed 1048576.",
-    "DeepSeek": "This model's maximum context length is 131072 tokens. However, you requested 9",
-    "OpenRouter": "This endpoint's maximum context length is 32768 tokens. However, you requested",
-    "LiteLLM": "litellm.ContextWindowExceededError: litellm.BadRequestError: no",
-}
-
-
-@pytest.mark.parametrize("message", TOO_LONG.values(), ids=TOO_LONG)
-def test_a_prompt_that_is_too_long_is_told_by_the_sentences_of_hosts_without_a_code(message):
-    body = {"error": {"message": message, "type": "invalid_request_error", "code": None}}
-    for status in (400, 413, 422):
-        assert type(error_of(status, body)) is errors.ContextLengthError
-        assert type(error_of(status, [body])) is errors.ContextLengthError  # Gemini's form
-    for status, kind in ((401, errors.AuthenticationError), (429, errors.RateLimitError),
-                         (404, errors.NotFoundError), (500, errors.ServerError)):  # fmt: skip
-        assert type(error_of(status, body)) is kind
-    echoed = error_of(
-        400, {"error": {"message": f"bad: {message}"}}, request=Request("m", prompt=message)
-    )
-    assert type(echoed) is errors.InvalidRequestError
-
-
 def test_a_param_that_is_the_users_own_text_is_no_code():
     error = error_of(400, {"error": {"message": "no", "param": SECRET, "code": None}})
     assert error.code is None
