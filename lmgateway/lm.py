@@ -306,7 +306,7 @@ class LM:
         work = Batch(
             inputs,
             keywords,
-            self._check_row,
+            self._checking(keywords),
             concurrency=concurrency,
             return_exceptions=return_exceptions,
             progress=progress,
@@ -329,7 +329,7 @@ class LM:
         work = Batch(
             inputs,
             keywords,
-            self._check_row,
+            self._checking(keywords),
             concurrency=concurrency,
             return_exceptions=return_exceptions,
             progress=progress,
@@ -508,8 +508,11 @@ class LM:
     def __repr__(self) -> str:
         return f"<LM {self.provider!r} model={self.model!r}>"
 
-    def _check_row(self, row: Mapping[Any, Any], place: str) -> None:
-        check_row(row, self._spec, place, types=True)
+    def _checking(self, keywords: Mapping[str, Any]) -> Callable[[Mapping[Any, Any], str], None]:
+        """What checks the rows of a batch with these keywords for all."""
+        mode = {name: keywords[name] for name in ("unsupported",) if name in keywords}
+        spec = self._spec.vary(mode)
+        return lambda row, place: check_row(row, spec, place, types=True)
 
     def _check_open(self) -> None:
         if self._closed:

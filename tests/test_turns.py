@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import enum
 import json
 import pickle
 from types import MappingProxyType
@@ -207,6 +208,7 @@ class TestIds:
         assert choice["parts"][0]["id"] == choice["tool_calls"][0]["id"]
 
 
+USED = {"prompt_tokens": 5, "completion_tokens": 7}
 OURS = ("reasoning", "is_error", "state")
 LOOPS = {"by message": conversation, "by hand": by_hand}
 WRITTEN = {
@@ -305,6 +307,8 @@ def test_the_state_of_the_message_wins() -> None:
 
 
 DIGEST = turn_digest({"content": "hi"})
+CIRCLE: list[Any] = []
+CIRCLE.append(CIRCLE)
 FOREIGN = {
     "a text": "abc", "an empty text": "", "a number": 5, "zero": 0, "false": False, "a list": [1],
     "nothing in it": {}, "an object": object(), "a set": {1}, "bytes": b"x",
@@ -316,6 +320,7 @@ FOREIGN = {
     "a wrong digest": {"format": "f", "turn": 1, "provider": "acme", "digest": "0" * 64},
     "a provider that is none": {"format": "f", "turn": 1, "provider": ["acme"], "digest": DIGEST},
     "a turn that is no JSON": {"format": "f", "turn": {1}, "provider": "acme", "digest": DIGEST},
+    "a turn within itself": {"format": "f", "turn": CIRCLE, "provider": "acme", "digest": DIGEST},
     "a turn of NaN": {"format": "f", "turn": float("nan"), "provider": "acme", "digest": DIGEST},
 }  # fmt: skip
 
@@ -416,7 +421,16 @@ def test_a_plugin_spoils_only_its_own(way: Any, api: int) -> None:
 
 # -- side fields -------------------------------------------------------------------------------
 
-ODD = (None, True, 5, -1, 1.5, float("nan"), "text", b"bytes", [], [1], {}, {"a": {1}}, object())
+
+class Word(str, enum.Enum):  # noqa: UP042 - as SDKs have it, and its str() is "Word.STOP"
+    """A word of an answer."""
+
+    STOP = "stop"
+    TEXT = "text"
+
+
+ODD = (None, True, 5, -1, 1.5, float("nan"), "text", b"bytes", [], [1], {}, {"a": {1}}, object(),
+       [object()], {1: 2}, {"requests": {"reset": 10**400}}, Word.TEXT)  # fmt: skip
 FIELDS = ("usage", "warnings", "rate_limit", "extra", "id", "model", "request_id", "endpoint",
           "provider", "cached", "fallback_from", "created", "service_tier")  # fmt: skip
 OF_CHOICES = ("index", "finish_reason", "finish_reason_raw", "logprobs", "reasoning", "refusal",
@@ -435,6 +449,40 @@ def test_an_odd_side_field_never_costs_the_answer(name: str, odd: Any) -> None:
     assert json.loads(json.dumps(completion, allow_nan=False)) == completion
     assert isinstance(completion["model"], str)
     assert first(completion).get("finish_reason") in (None, "other")
+
+
+def test_words_and_numbers_of_an_sdk_are_read() -> None:
+    class Text(str):
+        pass
+
+    class Number:
+        def tolist(self) -> int:
+            return 3
+
+    usage = MappingProxyType({"prompt_tokens": 5, "completion_tokens": Number()})
+    choice = {"text": Text("hi"), "finish_reason": Word.STOP, "refusal": Text("no")}
+    completion = lm_of(Acme({"choices": [choice], "usage": usage})).complete("go")
+    told = first(completion)
+    assert (told["text"], told["finish_reason"], told["refusal"]) == ("hi", "stop", "no")
+    assert {type(told[name]) for name in ("text", "finish_reason", "refusal")} == {str}
+    counts: Any = completion["usage"]
+    assert (counts["prompt_tokens"], counts["completion_tokens"]) == (5, 3)
+
+
+def test_no_word_for_the_end_is_none() -> None:
+    answer = {"choices": [{"text": "hi", "finish_reason": ""}]}
+    assert first(lm_of(Acme(answer)).complete("go"))["finish_reason"] is None
+
+
+@pytest.mark.parametrize("given, told", [(5, "5"), (0, "0"), ("x", "x"), ([1], None), (1.5, None)])
+def test_an_id_of_a_call_is_a_text(given: Any, told: str | None) -> None:
+    part = {"type": "tool_call", "id": given, "name": "f", "input": {}}
+    for answer in ({"text": "", "tool_calls": [{**CALL, "id": given}]}, {"parts": [part]}):
+        kept = copy.deepcopy(answer)
+        choice = first(lm_of(Acme({"choices": [answer]})).complete("go"))
+        (call,) = choice["message"]["tool_calls"]
+        assert call["id"] == told or (told is None and call["id"].startswith("call_"))
+        assert answer == kept
 
 
 def test_usage_is_read_as_far_as_it_makes_sense() -> None:
@@ -487,6 +535,35 @@ def test_an_answer_of_api_1_stays_as_it_is() -> None:
     assert {**choice, "message": {"role": "assistant", "content": "hi"}} == first(completion)
 
 
+@pytest.mark.parametrize("parts", [[{"type": "text", "text": "other"}], ["a"], [], 5], ids=str)
+def test_parts_of_api_1_are_the_plugins_own(parts: Any) -> None:
+    choice = first(lm_of(Acme({"choices": [{"text": "hi", "parts": parts}]}, api=1)).complete("go"))
+    assert (choice["text"], choice["parts"]) == ("hi", parts)
+    assert choice["message"] == {"role": "assistant", "content": "hi"}
+    with pytest.raises(PluginContractError, match="text"):
+        lm_of(Acme({"choices": [{"text": None, "parts": parts}]}, api=1)).complete("go")
+
+
+OF_API_1 = {
+    "usage": {"usage": "much"}, "a number": {"usage": 5}, "model": {"model": 5, "usage": USED},
+    "endpoint": {"endpoint": 5}, "id": {"id": [1], "request_id": {}},
+    "refusal": {"choices": [{"text": "", "refusal": 5}]},
+    "calls": {"choices": [{"text": "", "tool_calls": [5, {"id": 5, "function": {"name": b"x"}}]}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", OF_API_1.values(), ids=OF_API_1)
+def test_what_is_odd_in_api_1_is_told_remembered_and_given_back(
+    odd: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    lm = lm_of(Acme({**DONE, **odd}, api=1))
+    with on_call(lambda event: None), usage():
+        choice = first(lm.complete("go"))
+    assert render(lm.history)
+    lm.complete(messages=[GO, choice["message"], GO])
+
+
 # -- answers that say nothing, that failed, and that were filtered -------------------------------
 
 
@@ -522,9 +599,6 @@ def test_what_the_plugin_has_told_is_not_told_twice() -> None:
 def test_what_says_something_else_is_not_empty(more: dict[str, Any]) -> None:
     answer = {"choices": [{"text": "", "finish_reason": "stop", **more}]}
     assert "warnings" not in lm_of(Acme(answer)).complete("go")
-
-
-USED = {"prompt_tokens": 5, "completion_tokens": 7}
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -617,6 +691,20 @@ class TestSchema:
         completion: Any = caught.value.completion
         assert first(completion)["refusal"] == "I will not."
         assert not caught.value.retryable
+
+    @pytest.mark.parametrize("turned", [1, -1])
+    @pytest.mark.parametrize("api", [1, 2])
+    def test_a_refusal_beside_what_was_filtered(self, api: int, turned: int) -> None:
+        choices = [{"text": "", "refusal": "no"}, {"text": "", "finish_reason": "content_filter"}]
+        lm = lm_of(Acme({"choices": choices[::turned]}, api=api))
+        with pytest.raises(ContentFilteredError, match="refused to answer: no"):
+            lm.complete("go", n=2, schema=self.SCHEMA)
+
+    @pytest.mark.parametrize("reason", ["error", "content_filter"])
+    def test_with_no_good_choice_api_1_is_read_as_ever(self, reason: str) -> None:
+        lm = lm_of(Acme({"choices": [{"text": "", "finish_reason": reason}]}, api=1))
+        with pytest.raises(ResponseFormatError):
+            lm.complete("go", schema=self.SCHEMA)
 
     def test_a_refusal_beside_an_answer(self) -> None:
         choices = [{"text": "", "refusal": "no"}, {"text": '{"a": 1}'}]
@@ -750,6 +838,17 @@ def test_a_failed_call_is_counted_remembered_and_told(way: Any, answer: Any, err
     assert pickle.loads(pickle.dumps(caught.value)).completion == caught.value.completion
 
 
+def test_what_stands_on_a_plugins_error_is_read_as_an_answer_is() -> None:
+    error = busy({"prompt_tokens": 5.0, "completion_tokens": "x"})  # type: ignore[dict-item]
+    error.retryable, error.partial, error.rate_limit = False, 5, {"tokens": 1}  # type: ignore[assignment, dict-item]
+    with usage() as used, pytest.raises(ServerError) as caught:
+        lm_of(Acme(error)).complete("go")
+    told: Any = caught.value.usage
+    assert (told["prompt_tokens"], "completion_tokens" in told) == (5, False)
+    assert (caught.value.partial, caught.value.rate_limit) == (None, None)
+    assert (used.calls, used.prompt_tokens) == (1, 5)
+
+
 def test_a_plugins_usage_that_is_none_is_not_counted() -> None:
     error = busy(None)
     error.usage = "much"  # type: ignore[assignment]
@@ -823,5 +922,6 @@ def test_what_was_made_of_deep_arguments_is_no_reason_to_refuse_a_turn(depth: in
     state = {"format": "acme.blocks", "turn": [{"content": [{"input": value}]}]}
     lm = lm_of(Acme(called(tool_calls=[call], state=state), DONE))
     choice = first(lm.complete("go"))
-    for messages in (conversation(choice), by_hand(choice)):
+    bare = {"role": "assistant", "tool_calls": choice["tool_calls"]}  # without what is None
+    for messages in (conversation(choice), by_hand(choice), [GO, bare, RESULT]):
         assert "warnings" not in lm.complete(messages=messages)

@@ -214,6 +214,32 @@ def test_the_refusal_says_how_to_do_without_and_offers_no_other_name(given: Any)
     assert "did you mean" not in str(caught.value)
 
 
+def test_a_batch_adapts_for_its_rows() -> None:
+    plugin = Picky()
+    rows = [{"prompt": "hi", "temperature": 0}]
+    (answer,) = lm_from(plugin).batch(rows, unsupported="adapt")
+    assert told_of(answer) == [("dropped", "temperature")]
+    assert asyncio.run(lm_from(plugin).abatch(rows, unsupported="adapt"))
+    with pytest.raises(errors.UnknownParameterError):
+        lm_from(plugin, unsupported="adapt").batch(rows, unsupported="refuse")
+    with pytest.raises(errors.InputError, match="belongs to the job"):
+        lm_from(plugin).batch([{"prompt": "hi", "unsupported": "adapt"}])
+
+
+def test_the_table_of_a_fallback_is_adapted_as_the_call_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lmgateway.toml").write_text(
+        '[models.x]\nprovider = "echo"\nparams = { top_k = 5 }\n'
+    )
+    lm = ScriptedLM([errors.ServerError("busy", status=503)] * 2, retries=0, fallbacks=["x"])
+    with pytest.raises(errors.ServerError):
+        lm("hi")
+    answer = lm.complete("hi", unsupported="adapt")
+    assert (answer["provider"], told_of(answer)) == ("echo", [("dropped", "top_k")])
+
+
 def test_one_line_of_the_file_moves_a_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +309,13 @@ def test_metadata_that_was_given_is_kept_beside_the_user() -> None:
     lm = lm_from(plugin, unsupported="adapt")
     lm("hi", user="u-1", metadata={"job": "a"})
     assert plugin.requests[0].params == {"metadata": {"job": "a", "user_id": "u-1"}}
+
+
+def test_a_twin_of_completions_is_none_of_embeddings() -> None:
+    plugin = Picky("user", "safety_identifier", refuses=("user",))
+    answer = lm_from(plugin, unsupported="adapt").embed("hi", user="u-1")
+    assert plugin.requests[0].params == {}
+    assert told_of(answer) == [("dropped", "user")]
 
 
 def test_a_twin_that_was_given_as_well_is_not_overwritten() -> None:

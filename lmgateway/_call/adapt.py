@@ -81,8 +81,11 @@ class Fit:
         params, value = asked.params, asked.params[name]
         if name == "response_format":
             return self._as_schema(value, asked)
+        taken = self._call.info.params
+        if own := self._call.kind.params:  # what completions take, other kinds need not
+            taken &= own
         for twin, convert in TWINS.get(name, ()):
-            if twin in self._refused or twin not in self._call.info.params:
+            if twin in self._refused or twin not in taken:
                 continue
             if params.get(twin) is not None and twin != "metadata":
                 continue  # it was given as well

@@ -22,6 +22,7 @@ _SCALARS = frozenset({str, int, bool, type(None)})
 _REASONS = frozenset({
     "stop", "length", "tool_calls", "content_filter", "pause", "error", "other",
 })  # fmt: skip
+_IN_TOKENS = _SCALARS | {float, list}
 _LIMITS = ("limit", "remaining", "reset")
 _ODD: Any = object()  # stands for a value of which nothing can be made
 
@@ -76,7 +77,7 @@ def _plain(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (str, int)):
-        return str(value) if isinstance(value, str) else int(value)
+        return str.__str__(value) if isinstance(value, str) else int(value)
     if isinstance(value, float) and isfinite(value):
         return float(value)
     if depth and isinstance(value, Mapping):
@@ -90,35 +91,46 @@ def _plain(value: Any, depth: int) -> Any:
 
 
 def _text(value: Any) -> Any:
-    return value if type(value) is str else _ODD
+    return str.__str__(value) if isinstance(value, str) else _ODD  # the text of an Enum, too
 
 
 def _object(value: Any) -> Any:
     return plain(value) if isinstance(value, Mapping) else _ODD
 
 
-def _list(value: Any) -> Any:
-    return value if value is None or type(value) is list else _ODD
+def _logprobs(value: Any) -> Any:
+    """A list of objects is looked at one level deep only: there may be one for each token."""
+    if value is None:
+        return value
+    if type(value) is not list:
+        return _ODD
+    for token in value:
+        if type(token) is not dict or not _IN_TOKENS.issuperset(map(type, token.values())):
+            return plain(value)
+    return value
 
 
 def _usage(value: Any) -> Any:
     """The counts that are some; if any is not, the whole of it becomes ``details``."""
-    if type(value) is not dict:
+    if not isinstance(value, Mapping):
         return _ODD
-    for count in value.values():
-        if type(count) is not int or count < 0:
+    for name, count in value.items():
+        if type(count) is not int or count < 0 or type(name) is not str:
             break
     else:
-        return value
+        return value if type(value) is dict else dict(value)
     usage = {name: read for name, each in value.items() if (read := _count(name, each)) is not _ODD}
     if len(usage) < len(value):
         usage.setdefault("details", plain(value))
     return usage
 
 
-def _count(name: str, value: Any) -> Any:
+def _count(name: Any, value: Any) -> Any:
+    if not isinstance(name, str):
+        return _ODD
     if name == "details":
         return _object(value)
+    value = value.tolist() if hasattr(value, "tolist") else value  # a number of numpy's
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**53:
         return _ODD
     if name == "cost":
@@ -140,7 +152,7 @@ def _rate_limit(value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**53
 
 
 def _warnings(value: Any) -> Any:
@@ -162,7 +174,12 @@ def _parts(value: Any) -> Any:
         return _ODD
     if not isinstance(value, (list, tuple)):
         return [_custom(value)]
-    return [plain(each) if _is_part(each) else _custom(each) for each in value]
+    return [_part(each) if _is_part(each) else _custom(each) for each in value]
+
+
+def _part(value: Mapping[str, Any]) -> Any:
+    part = plain(value)
+    return _identified(part) if part["type"] == "tool_call" else part
 
 
 def _is_part(value: Any) -> bool:
@@ -192,10 +209,10 @@ def _state(value: Any) -> Any:
 _OF_ANSWERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("model", "id", "request_id", "endpoint"), _text),
     **dict.fromkeys(
-        ("prompt", "choices", "provider", "cached", "embeddings", "models", "results",
-         "prompt_tokens"),
+        ("prompt", "choices", "provider", "cached", "embeddings", "prompt_tokens"),
         lambda value: value,  # checked elsewhere
     ),
+    **dict.fromkeys(("models", "results"), plain),
     "usage": _usage,
     "warnings": _warnings,
     "rate_limit": _rate_limit,
@@ -206,7 +223,7 @@ _OF_CHOICES: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("text", "reasoning", "refusal", "finish_reason_raw"), _text),
     **dict.fromkeys(("finish_reason", "tool_calls"), lambda value: value),
     "index": lambda value: _ODD,
-    "logprobs": _list,
+    "logprobs": _logprobs,
     "parts": _parts,
     "state": _state,
     "extra": _object,
@@ -242,13 +259,15 @@ def mend_choice(choice: dict[str, Any], place: int, plugin: str) -> None:
     _mend(choice, _OF_CHOICES)
     reason = choice.get("finish_reason")
     if reason is not None and (type(reason) is not str or reason not in _REASONS):
-        choice["finish_reason"] = "other"
-        choice.setdefault("finish_reason_raw", reason if type(reason) is str else shown(reason))
+        word = str.__str__(reason) if isinstance(reason, str) else shown(reason)
+        known = not word or word in _REASONS
+        choice["finish_reason"] = (word or None) if known else "other"
+        if not known:
+            choice.setdefault("finish_reason_raw", word)
     if "tool_calls" in choice:
-        calls = choice["tool_calls"]
+        calls = _calls(choice["tool_calls"], f"{plugin} returned choices[{place}].tool_calls")
         if calls:
-            where = f"{plugin} returned choices[{place}].tool_calls"
-            choice["tool_calls"] = _calls(calls, where)
+            choice["tool_calls"] = calls
         else:
             del choice["tool_calls"]
 
@@ -274,6 +293,8 @@ def _mend(holder: dict[str, Any], table: Mapping[str, Callable[[Any], Any]]) -> 
 
 def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
     if not isinstance(calls, (list, tuple)):
+        if calls is None or (isinstance(calls, (dict, str, int)) and not calls):
+            return []
         raise _wrong(where, calls)
     return [_call(call, f"{where}[{number}]") for number, call in enumerate(calls)]
 
@@ -281,7 +302,7 @@ def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
 def _call(call: Any, where: str) -> dict[str, Any]:
     if not isinstance(call, Mapping):
         raise _wrong(where, call)
-    own: dict[str, Any] = plain(call)
+    own = _identified(plain(call))
     function = own.get("function")
     if isinstance(function, dict):
         if not _are_texts([function.get("name")]):
@@ -294,6 +315,14 @@ def _call(call: Any, where: str) -> dict[str, Any]:
     if not isinstance(own.get("type"), str):
         raise _wrong(where, call)
     return own
+
+
+def _identified(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a call, or of a part that is one; its id, if it has any, is a text."""
+    given = call.get("id")
+    if given is None or isinstance(given, str):
+        return {**call}
+    return {**call, "id": str(given) if type(given) is int else ""}
 
 
 def _are_texts(values: Iterable[Any]) -> bool:

@@ -13,6 +13,7 @@ from .._records.usage import account
 from ..errors import APIError, LMGatewayError
 from ..types import CompletionWarning, Flow
 from .adapt import refitted
+from .answers import mend
 from .choices import salvage, settle
 from .hook import Hook, run_hook
 from .turns import given
@@ -78,13 +79,16 @@ def _keep_answer(error: LMGatewayError, answer: Any, attempt: Attempt) -> None:
     if told is not None:
         error.completion = salvage(told, attempt.request, call.info, call.endpoint.provider)
     there = error.completion or {}
+    beside: dict[str, Any] = {name: getattr(error, name) for name in ("usage", "rate_limit")}
+    if call.info.api >= 2:
+        mend(beside)
     for name in ("usage", "rate_limit"):
-        if not isinstance(getattr(error, name), dict):
-            setattr(error, name, there.get(name))
+        value = beside.get(name)
+        setattr(error, name, value if isinstance(value, dict) else there.get(name))
     if isinstance(error, APIError):
         error.locate(request_id=there.get("request_id"))
-    if error.partial is None and there.get("choices"):
-        error.partial = there["choices"][0]["text"] or None
+    if not isinstance(error.partial, str):
+        error.partial = (there["choices"][0]["text"] or None) if there else None
     if error.usage and call.kind.history_entry is not None:
         account(
             {

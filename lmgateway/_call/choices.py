@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from .._base.turns import read_arguments, says_nothing, turn_digest
+from .._base.values import shown
 from ..errors import APIError, ContentFilteredError, PluginContractError, ServerError, excerpt
 from ..types import CompletionWarning, Info, Request, derived_id
 from .answers import is_json, mend, mend_choice, plain
@@ -56,6 +57,10 @@ def settle(
             if _MORE.isdisjoint(choice):
                 choice["message"] = {"role": "assistant", "content": choice["text"]}
             else:
+                if info.api >= 2 and isinstance(choice.get("parts"), list):
+                    _derive(choice, choice.get("index", place), request)
+                elif not isinstance(choice["text"], str):  # in API 1 parts are the plugin's own
+                    raise PluginContractError(f"{plugin} returned choices[{place}] without a text")
                 _settle(choice, place, request)
                 if info.api >= 2 and "state" in choice:
                     _file(choice, answer)
@@ -71,11 +76,10 @@ def settle(
 def _settle(choice: dict[str, Any], place: int, asked: Request) -> None:
     """Give a choice that is more than a text the fields of its parts, and its message."""
     index = choice.get("index", place)
-    if isinstance(choice.get("parts"), list):
-        _derive(choice, index, asked)
     calls, reasoning = choice.get("tool_calls"), choice.get("reasoning")
     calls = calls if isinstance(calls, list) else []
     refusal = choice.get("refusal")
+    refusal = refusal if isinstance(refusal, str) else None
     if any(isinstance(call, dict) and not call.get("id") for call in calls):
         calls = choice["tool_calls"] = [
             {**call, "id": call.get("id") or derived_id(asked, index, number)}
@@ -136,10 +140,15 @@ def _call_of(call: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(said, str):
         said = "" if said is None else json.dumps(plain(said), ensure_ascii=False)
     return {
-        "id": call.get("id"),
+        "id": _text(call.get("id")),
         "type": kind,
-        kind: {"name": given.get("name", ""), text: said},
+        kind: {"name": _text(given.get("name")), text: said},
     }
+
+
+def _text(value: Any) -> str:
+    """What should be a text, as one: a plugin of API 1 may have said something else."""
+    return value if isinstance(value, str) else "" if value is None else shown(value)
 
 
 def _derive(choice: dict[str, Any], index: int, asked: Request) -> None:

@@ -192,10 +192,12 @@ def _asked(spec: Spec, failed: Spec, kind: Kind, request: Any) -> Any:
 
 
 def _resolved(name: str, failed: Spec) -> Spec:
-    found = failed.alternatives.get(name)
+    mode = failed.given.get("unsupported")  # with "adapt" its own parameters may be too many
+    known = name if mode is None else f"{name} {mode}"
+    found = failed.alternatives.get(known)
     if found is None:
-        found = resolve(name, None, {"config": failed.selection.config or None})
-        found = failed.alternatives.setdefault(name, found)
+        given = {"config": failed.selection.config or None, "unsupported": mode}
+        found = failed.alternatives.setdefault(known, resolve(name, None, given))
     return found
 
 

@@ -21,7 +21,7 @@ def _completion(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
     choices = returned.get("choices")
     if not isinstance(choices, list) or not choices:
         raise PluginContractError(
-            f'{plugin} returned {"no" if not choices else "a wrong"} "choices": '
+            f'{plugin} returned {"a wrong" if "choices" in returned else "no"} "choices": '
             'the contract wants a list of {"text": ...}, one or more'
         )
     for place, choice in enumerate(choices):
@@ -210,12 +210,14 @@ def _counted(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
     """The number of tokens that a provider counted, checked."""
     if not isinstance(returned, dict):
         raise _wrong(plugin, type(returned), 'a dict {"prompt_tokens": ...}')
-    tokens = returned.get("prompt_tokens")
+    tokens = _plain(returned.get("prompt_tokens"))
+    if isinstance(tokens, float) and tokens.is_integer():
+        tokens = int(tokens)
     if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
         raise PluginContractError(
             f'{plugin} returned no "prompt_tokens" that is a whole number from 0'
         )
-    return dict(returned)
+    return {**returned, "prompt_tokens": tokens}
 
 
 #: Documents by how well they answer a query. Scores of two models do not compare.

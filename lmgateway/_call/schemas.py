@@ -48,8 +48,10 @@ def read_schema(schema: Any) -> tuple[Mapping[str, Any], Callable[[Completion], 
 
     def parse(completion: Completion) -> None:
         choices = completion["choices"]
+        stands = not all(map(_has_failed, choices))
         for choice in choices:
-            if choice.get("tool_calls") or choice.get("refusal") or _has_failed(choice):
+            failed = stands and _has_failed(choice)
+            if choice.get("tool_calls") or choice.get("refusal") or failed:
                 choice["parsed"] = None
                 continue
             problem = None
@@ -85,12 +87,16 @@ def _misfit(choice: Choice, first: Mapping[str, Any]) -> ResponseFormatError:
 
 
 def _check_refusals(choices: Sequence[Choice]) -> None:
-    """Raise where no choice says anything but a refusal."""
-    if not all(choice.get("refusal") and not choice.get("tool_calls") for choice in choices):
+    """Raise where the model refused, and no choice says anything else."""
+    refusals = [choice["refusal"] for choice in choices if choice.get("refusal")]
+    said = (
+        choice.get("tool_calls") or not (choice.get("refusal") or _has_failed(choice))
+        for choice in choices
+    )
+    if not refusals or any(said):
         return
-    refusal = choices[0]["refusal"]
     problem = ContentFilteredError(
-        f"the model refused to answer: {excerpt(refusal)}", status=200, code="refusal"
+        f"the model refused to answer: {excerpt(refusals[0])}", status=200, code="refusal"
     )
     problem.retryable = False
     raise problem

@@ -110,14 +110,22 @@ def _given_turn(
             turn[key] = _own(value)
     if state is not None:
         problem = _foreign(state, turn, info, provider)
-        if problem is None:
-            own = _own(state)
-            problem = None if is_json(own) else f"{_WITHOUT}, which holds what JSON cannot carry"
-        if problem is None:
+        own = _own_state(state) if problem is None else None
+        if own is not None:
             turn["state"] = own
         else:
+            problem = problem or f"{_WITHOUT}, which holds what JSON cannot carry"
             warnings.append({"kind": "state", "name": f"messages[{place}]", "detail": problem})
     return turn
+
+
+def _own_state(state: Any) -> Any:
+    """A copy of a state; None if it is no JSON that could be sent."""
+    try:
+        own = _own(state)
+    except RecursionError:  # deeper than any service writes, or within itself
+        return None
+    return own if is_json(own) else None
 
 
 def _first_state(calls: Sequence[Any]) -> Any:

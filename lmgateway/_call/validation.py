@@ -53,7 +53,7 @@ def check_messages(messages: object) -> list[Message]:
             raise InputError(
                 f"{name}.content must be a str or a list of parts, not {type(content).__name__}"
             )
-        if len(message) > 2:
+        if len(message) > 2 or "content" not in message:
             _check_own_keys(message, name)
             message = _without_state(message)
         check_json(message, name)

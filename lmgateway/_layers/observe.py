@@ -207,7 +207,9 @@ def _event(
 ) -> CallEvent:
     first = call.first_piece if request.stream else None
     told = answer if answer is not None else getattr(error, "completion", None) or {}
-    used = told.get("usage") or getattr(error, "usage", None) or Usage()
+    used = told.get("usage") or getattr(error, "usage", None)
+    if not isinstance(used, dict):  # of a plugin of API 1, whose answer stays as it is
+        used = Usage()
     mask = masker(call.all_secrets())  # a service may repeat what it was sent
 
     def safe(value: Any) -> Any:
@@ -260,7 +262,7 @@ def _outcome(error: BaseException | None) -> Outcome:
 
 
 def _endpoint(path: str | None) -> str | None:
-    return path.lstrip("/") if path else None
+    return path.lstrip("/") if path and isinstance(path, str) else None
 
 
 def _number(value: object) -> bool:

@@ -7,7 +7,6 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, overload
 
@@ -146,9 +145,11 @@ def _headline(entry: Mapping[str, Any]) -> str:
     answer = entry.get("completion") or beside or {}
     facts = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["time"]))]
     if answer:
-        facts.append("/".join(filter(None, (answer.get("provider"), answer.get("model")))))
+        names = (answer.get("provider"), answer.get("model"))
+        facts.append("/".join(str(name) for name in names if name))
     facts += [f"{name}={value!r}" for name, value in entry.get("params", {}).items()]
-    used = answer.get("usage") or {}
+    used = answer.get("usage")
+    used = used if isinstance(used, dict) else {}
     tokens = [used[name] for name in ("prompt_tokens", "completion_tokens") if name in used]
     if len(tokens) == 2 or (tokens and beside):
         facts.append(f"{'+'.join(map(str, tokens))} tokens")
@@ -197,11 +198,13 @@ def _content(message: Mapping[str, JSON]) -> str:
     """The text of a message; what is not text is named, not printed."""
     content = message.get("content")
     parts = [content] if isinstance(content, str) else list(content or ())
-    texts = [
-        part if isinstance(part, str) else str(part.get("text", f"<{part.get('type', 'part')}>"))
-        for part in parts
-    ]
-    return "\n".join([*texts, *_calls(message)])
+    return "\n".join([*map(_part, parts), *_calls(message)])
+
+
+def _part(part: JSON) -> str:
+    if not isinstance(part, Mapping):
+        return str(part)
+    return str(part.get("text", f"<{part.get('type', 'part')}>"))
 
 
 def _answer(choice: Mapping[str, JSON]) -> str:
@@ -212,10 +215,13 @@ def _answer(choice: Mapping[str, JSON]) -> str:
 
 
 def _calls(turn: Mapping[str, JSON]) -> list[str]:
-    functions = [call.get("function") or {} for call in islice(turn.get("tool_calls") or (), 100)]
+    calls = turn.get("tool_calls")
+    some = calls[:100] if isinstance(calls, (list, tuple)) else ()  # an odd one may have failed
+    functions = [call.get("function") for call in some if isinstance(call, Mapping)]
     return [
         f"→ {function.get('name', '?')}({_arguments(function.get('arguments'))})"
         for function in functions
+        if isinstance(function, Mapping)
     ]
 
 

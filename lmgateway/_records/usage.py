@@ -112,8 +112,8 @@ def price(answer: Answered) -> Decimal | None:
     very provider, and the service told the tokens. A model of the same name elsewhere says
     nothing; an ``api_base`` of your own is not looked at.
     """
-    used = answer.get("usage")
-    if not isinstance(used, dict):
+    used, model = answer.get("usage"), answer.get("model", "")
+    if not isinstance(used, dict) or not isinstance(model, str):
         return None
     if "embeddings" in answer or "results" in answer:  # they write nothing
         used = {"completion_tokens": 0, **used}
@@ -131,7 +131,7 @@ def price(answer: Answered) -> Decimal | None:
         )
         found = prices.calc_price(
             counted,
-            model_ref=answer.get("model", ""),
+            model_ref=model,
             provider_id=answer.get("provider", ""),
         )
     except (LookupError, ValueError, TypeError):  # not listed, or counts that make no sense

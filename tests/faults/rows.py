@@ -92,7 +92,7 @@ BODY = [
     ("choices: fewer than n, or out of order", "ResponseFormatError; ordered by index"),
     ("NaN, Infinity", "ResponseFormatError, not tried again"),
     ("finish_reason", "`length` is an answer; `content_filter` is ContentFilteredError"),
-]
+]  # fmt: skip
 INPUT = [
     ("not a str", REFUSED),
     ("a lone surrogate", REFUSED + ", its offset named"),

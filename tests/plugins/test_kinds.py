@@ -37,6 +37,14 @@ class Acme:
         return self.answer
 
     @hookimpl
+    def lmgateway_count(self, request: Any) -> Any:
+        return self.answer
+
+    @hookimpl
+    def lmgateway_rerank(self, request: Any) -> Any:
+        return self.answer
+
+    @hookimpl
     def lmgateway_models(self) -> Any:
         return self.answer
 
@@ -132,6 +140,30 @@ def test_what_is_no_list_of_models_is_one_typed_error(api: int, how: str, answer
 def test_what_a_card_says_beside_its_id_comes_through(api: int, how: str) -> None:
     card = {"id": "a", "acme_only": 1}
     assert models(lm_from(Acme(api, [card])), how) == [card]
+
+
+class Number:
+    """As numpy has it."""
+
+    def tolist(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize("tokens", [3, 3.0, Number()])
+def test_a_count_is_a_whole_number(tokens: Any) -> None:
+    assert lm_from(Acme(2, {"prompt_tokens": tokens})).count("a")["prompt_tokens"] == 3
+
+
+@pytest.mark.parametrize("tokens", [3.5, float("nan"), -1, True, "3", None])
+def test_what_is_no_count_is_one_typed_error(tokens: Any) -> None:
+    with pytest.raises(errors.PluginContractError):
+        lm_from(Acme(2, {"prompt_tokens": tokens})).count("a")
+
+
+def test_what_stands_beside_a_score_is_plain_json() -> None:
+    results = [{"index": 0, "score": 1, "document": {1}, 5: (1,)}]
+    told = lm_from(Acme(2, {"results": results})).rerank("q", ["a"])["results"]
+    assert told == [{"index": 0, "score": 1, "document": [1], "5": [1]}]
 
 
 @HOW

@@ -62,6 +62,19 @@ def test_version_and_beta_tell_answers_apart_where_they_are_set(
     assert set(vary) <= set(request.headers)
 
 
+@pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
+@pytest.mark.parametrize("version, takes", [("2023-06-01", True), ("2026-10-21", False)])
+def test_sampling_is_taken_by_older_versions(version: str, takes: bool, name: str) -> None:
+    settings = Settings(api_key=SecretStr("a-made-up-key"), api_version=version)
+    request = Request("m", prompt="Hi", params={name: 1})
+    if takes:
+        assert build(request, settings).json[name] == 1
+        return
+    with pytest.raises(UnsupportedError, match="2026-10-21") as caught:
+        build(request, settings)
+    assert caught.value.param == name
+
+
 def test_what_the_first_release_stored_is_found() -> None:
     request = build(Request("claude-x", prompt="Hi", params={"temperature": 0}), SETTINGS)
     described = describe(request, provider="anthropic", sample=0)

@@ -39,6 +39,9 @@ PARAMS = frozenset(_AS_THEY_ARE) | {
 }
 """What is sent on, in OpenAI's names where it has one."""
 
+_SAMPLING = ("temperature", "top_p", "top_k")
+_WITHOUT_SAMPLING = "2026-10-21"
+
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
 
@@ -65,7 +68,7 @@ def prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, list[Com
         body["system"] = conversation.system
     for name in _AS_THEY_ARE:
         if name in request.params:
-            body[name] = request.params[name]
+            body[name] = _taken(name, request.params[name], settings)
     body.update(_renamed(request))
     if request.stream:
         body["stream"] = True
@@ -112,6 +115,15 @@ def _vary(settings: Settings) -> tuple[str, ...]:
 def _auth(settings: Settings) -> Any:
     """Resolved when the request is sent, so that a cached answer needs no key."""
     return lambda: {"x-api-key": settings.api_key.get_secret_value()}
+
+
+def _taken(name: str, value: JSON, settings: Settings) -> JSON:
+    """The value of a parameter that this version of the API takes."""
+    if name in _SAMPLING and settings.api_version >= _WITHOUT_SAMPLING:  # dates, written alike
+        raise UnsupportedError(
+            f"the Messages API takes no {name} since version {_WITHOUT_SAMPLING}", param=name
+        )
+    return value
 
 
 def _renamed(request: Request) -> dict[str, JSON]:
