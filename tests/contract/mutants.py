@@ -251,6 +251,7 @@ MUTANTS = [
         _READ,
         "    try:\n    " + _READ + "    except StreamInterruptedError as error:\n"
         '        raise RuntimeError("the stream is gone") from error\n',
+        "test_a_stream_cut_short_is_no_answer",
     ),
     _wrong(
         "a_last_word_after_the_end",
