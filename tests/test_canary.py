@@ -340,12 +340,17 @@ async def _cancelled(call: Awaitable[Any], way: str, seen: threading.Event) -> N
         await task
 
 
+WAYS = ("task.cancel", "asyncio.timeout", "a task group")
+PLACES = [("LM.astream", "before the head"), ("LM.astream", "in a stream")] + [
+    (n, w) for n in AWAITED for w in ("before the head", "in the body") if n != "LM.astream"
+]
+
+
 @pytest.mark.parametrize("transport", ["aiohttp", "threads"])
-@pytest.mark.parametrize("way", ["task.cancel", "asyncio.timeout", "a task group"])
 @pytest.mark.parametrize(
-    "name, where",
-    [(n, w) for n in AWAITED for w in ("before the head", "in the body") if n != "LM.astream"]
-    + [("LM.astream", "before the head"), ("LM.astream", "in a stream")],
+    "name, where, way",
+    [(*place, way) for place in PLACES[:6] for way in WAYS]  # and of the others each by one way
+    + [(*place, WAYS[number % 3]) for number, place in enumerate(PLACES[6:])],
 )
 def test_a_call_that_is_cancelled_shows_nothing(
     name: str, where: str, way: str, transport: str, capfd: pytest.CaptureFixture[str]
