@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, SecretStr, model_validator
+from support.every_kind import Service
 from support.exposed import exposed, frames
 from support.fault_server import (
     FaultServer,
@@ -66,6 +67,7 @@ ANSWER = json.dumps(
 ).encode()
 
 
+RARE = {"LM.rerank", "LM.arerank", "LM.count", "LM.acount"}
 JOBS = {"run", "arun", "process_batch", "aprocess_batch"}
 
 
@@ -90,9 +92,11 @@ def assert_hidden(error: BaseException) -> None:
     assert_clean(*exposed(error, __file__))
 
 
-def lm_at(url: str, **more: Any) -> LM:
+def lm_at(url: str, name: str = "", **more: Any) -> LM:
+    """An LM of OpenAI; for what OpenAI does not offer, of a plugin that does."""
     given = {"api_key": KEY, "headers": {"X-Weird": SecretStr(HEADER)}, "retries": 0}
-    return get_lm("openai", model="m", **{"api_base": url, "cache": False, **given, **more})
+    given |= {"model": "m", "api_base": url, "cache": False, **more}
+    return lm_from(Service(), "openai", **given) if name in RARE else get_lm("openai", **given)
 
 
 # -- every public function ---------------------------------------------------------------------
@@ -116,6 +120,8 @@ BLOCKING: dict[str, Call] = {
     "LM.batch": lambda lm, **more: lm.batch(["hi", "ho"], concurrency=1, **more),
     "LM.models": lambda lm, **more: lm.models(**more),
     "LM.embed": lambda lm, **more: lm.embed("hi", **more),
+    "LM.rerank": lambda lm, **more: lm.rerank("hi", ["ho"], **more),
+    "LM.count": lambda lm, **more: lm.count("hi", **more),
     "process_batch": lambda lm, **more: process_batch(["hi"], lm, **more),
     "run": lambda lm, **more: run(["hi"], "answers.jsonl", lm, **more),
 }
@@ -126,6 +132,8 @@ AWAITED: dict[str, Call] = {
     "LM.abatch": lambda lm, **more: lm.abatch(["hi", "ho"], concurrency=1, **more),
     "LM.amodels": lambda lm, **more: lm.amodels(**more),
     "LM.aembed": lambda lm, **more: lm.aembed("hi", **more),
+    "LM.arerank": lambda lm, **more: lm.arerank("hi", ["ho"], **more),
+    "LM.acount": lambda lm, **more: lm.acount("hi", **more),
     "aprocess_batch": lambda lm, **more: aprocess_batch(["hi"], lm, **more),
     "arun": lambda lm, **more: arun(["hi"], "answers.jsonl", lm, **more),
 }
@@ -165,7 +173,7 @@ def test_every_public_function_is_considered() -> None:
 
 def test_every_keyword_of_a_public_function_can_be_given() -> None:
     for name, function in inspect.getmembers(LM, inspect.isfunction):
-        if name in ("embed", "aembed", "models", "amodels"):
+        if name.removeprefix("a") in ("embed", "models", "rerank", "count"):
             kinds = [each.kind for each in inspect.signature(function).parameters.values()]
             assert inspect.Parameter.VAR_KEYWORD in kinds, name
 
@@ -185,7 +193,7 @@ def test_an_argument_that_is_refused_is_shown_nowhere(name: str, given: str) -> 
     more: dict[str, Any] = {given: {"X-Weird": KEY} if given == "headers" else KEY}
     if name in JOBS:
         more["wrong"] = 1
-    with lm_at("http://127.0.0.1:9/v1") as lm, pytest.raises(LMGatewayError) as caught:
+    with lm_at("http://127.0.0.1:9/v1", name) as lm, pytest.raises(LMGatewayError) as caught:
         _called(name, lm, **more)
     assert_hidden(caught.value)
 
@@ -286,13 +294,13 @@ def test_a_call_that_fails_shows_nothing(
     with _everything_logged(capfd), FaultServer(*[FAULTS[fault]] * 9) as server:
         seconds = 0.15 if fault == "a stall" else 20
         for transport in ("aiohttp", "threads") if name in AWAITED else (None,):
-            with lm_at(server.url, timeout=seconds, transport=transport) as lm:
+            with lm_at(server.url, name, timeout=seconds, transport=transport) as lm:
                 try:
                     shown.append(_called(name, lm))
                 except LMGatewayError as error:
                     assert_hidden(error)
                     shown.append(repr(error))
-                shown += [*map(repr, lm.history), pickle.dumps(lm)]
+                shown += [*map(repr, lm.history), name in RARE or pickle.dumps(lm)]
                 lm.inspect_history()
     assert_clean(*shown)
 
@@ -332,12 +340,17 @@ async def _cancelled(call: Awaitable[Any], way: str, seen: threading.Event) -> N
         await task
 
 
+WAYS = ("task.cancel", "asyncio.timeout", "a task group")
+PLACES = [("LM.astream", "before the head"), ("LM.astream", "in a stream")] + [
+    (n, w) for n in AWAITED for w in ("before the head", "in the body") if n != "LM.astream"
+]
+
+
 @pytest.mark.parametrize("transport", ["aiohttp", "threads"])
-@pytest.mark.parametrize("way", ["task.cancel", "asyncio.timeout", "a task group"])
 @pytest.mark.parametrize(
-    "name, where",
-    [(n, w) for n in AWAITED for w in ("before the head", "in the body") if n != "LM.astream"]
-    + [("LM.astream", "before the head"), ("LM.astream", "in a stream")],
+    "name, where, way",
+    [(*place, way) for place in PLACES[:6] for way in WAYS]  # and of the others each by one way
+    + [(*place, WAYS[number % 3]) for number, place in enumerate(PLACES[6:])],
 )
 def test_a_call_that_is_cancelled_shows_nothing(
     name: str, where: str, way: str, transport: str, capfd: pytest.CaptureFixture[str]
@@ -346,7 +359,7 @@ def test_a_call_that_is_cancelled_shows_nothing(
     with (
         _everything_logged(capfd),
         FaultServer(_stalls(where, seen)) as server,
-        lm_at(server.url, transport=transport) as lm,
+        lm_at(server.url, name, transport=transport) as lm,
         pytest.raises((asyncio.CancelledError, TimeoutError, ExceptionGroup)) as caught,
     ):
         asyncio.run(_cancelled(AWAITED[name](lm), way, seen), debug=True)
@@ -386,7 +399,7 @@ def test_ctrl_c_shows_nothing(name: str, where: str) -> None:
 
     killer = threading.Thread(target=interrupt)
     # A signal in the instant before a system call blocks is noticed only when that returns.
-    with FaultServer(_stalls(where, seen)) as server, lm_at(server.url, timeout=5) as lm:
+    with FaultServer(_stalls(where, seen)) as server, lm_at(server.url, name, timeout=5) as lm:
         killer.start()
         with pytest.raises(KeyboardInterrupt) as caught:
             BLOCKING[name](lm)
@@ -641,6 +654,8 @@ class Failing(Signing):
     @hookimpl
     def lmgateway_embed(self, request: EmbedRequest, settings: Settings) -> Any:
         return self.lmgateway_complete(None, settings)  # type: ignore[arg-type]
+
+    lmgateway_rerank = lmgateway_count = lmgateway_embed
 
     @hookimpl
     def lmgateway_models(self, settings: Settings) -> Any:

@@ -136,13 +136,13 @@ def by_an_error(lm: LM, plugin: Jobs) -> None:
 
 def by_the_deadline(lm: LM, plugin: Jobs) -> None:
     with pytest.raises(RequestTimeoutError):
-        lm("q", timeout=1.0)
+        lm("q", timeout=0.5)
 
 
 def by_the_deadline_awaited(lm: LM, plugin: Jobs) -> None:
     async def ask() -> None:
         with pytest.raises(RequestTimeoutError):
-            await lm.acall("q", timeout=1.0)
+            await lm.acall("q", timeout=0.5)
 
     asyncio.run(ask())
 
@@ -260,7 +260,7 @@ def test_after_a_return_nothing_is_sent(server: FaultServer, way: str, keeps: bo
 
 
 def test_a_flow_that_returns_after_an_error_has_returned(server: FaultServer) -> None:
-    assert lm_of(server, Jobs(caught), timeout=1.0)("q") == ["done"]
+    assert lm_of(server, Jobs(caught), timeout=0.5)("q") == ["done"]
     until_none_waits()
     assert lines(server) == ["POST /jobs"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.every_kind import Service
 from support.fault_server import FaultServer, receive, reply, stall
 
 import lmgateway
@@ -18,7 +19,6 @@ from lmgateway import LM, CallEvent, get_lm, hookimpl, on_call, usage
 from lmgateway._call.kinds import COMPLETE, COUNT, EMBED, MODELS, RERANK
 from lmgateway._layers import limit as limiting
 from lmgateway._layers import retry as retrying
-from lmgateway._plugins import openai
 from lmgateway.errors import (
     InputError,
     LMGatewayError,
@@ -33,13 +33,11 @@ from lmgateway.types import (
     Blocking,
     EmbedRequest,
     Flow,
-    HTTPRequest,
     Info,
     Request,
     RerankRequest,
     send,
 )
-from lmgateway.wire.openai.faults import check
 
 pytestmark = pytest.mark.loopback
 
@@ -147,31 +145,6 @@ def events() -> Iterator[list[CallEvent]]:
     seen: list[CallEvent] = []
     with on_call(seen.append):
         yield seen
-
-
-class Service:
-    """OpenAI, and the kinds of call that it does not offer."""
-
-    def __init__(self) -> None:
-        for name in openai.__all__:
-            setattr(self, name, getattr(openai, name))
-
-    @hookimpl
-    def lmgateway_rerank(self, request: RerankRequest, settings: openai.Settings) -> Flow[Any]:
-        body = {**request.input, **request.params}
-        return (yield from self._ask("/rerank", request, body, settings))
-
-    @hookimpl
-    def lmgateway_count(self, request: Request, settings: openai.Settings) -> Flow[Any]:
-        return (yield from self._ask("/count", request, {"input": request.input}, settings))
-
-    def _ask(self, path: str, request: Any, body: Any, settings: openai.Settings) -> Flow[Any]:
-        where = openai.service(settings)
-        body = {"model": request.model, **body}
-        asked = HTTPRequest("POST", where.base_url, path, json=body, auth=where.auth)
-        response = yield from send(asked)
-        check(response)
-        return json.loads(response.body)
 
 
 def lm_at(server: FaultServer, **options: Any) -> LM:

@@ -219,8 +219,9 @@ class Terminal:
         return True
 
     def _read(self, timeout: float) -> bool:
-        ready, _, _ = select.select([self._master], [], [], max(0, timeout))
-        if not ready:
+        ready = select.poll()  # select() knows no file above 1023, and a test run may have more
+        ready.register(self._master, select.POLLIN)
+        if not ready.poll(max(0, timeout) * 1000):
             return False
         try:
             data = os.read(self._master, 4096)

@@ -84,11 +84,7 @@ HTTP = [
 BODY = [
     ("invalid JSON or empty", "ResponseFormatError, tried again once"),
     ("a missing, empty or wrongly typed field", "ResponseFormatError that names the field"),
-    (
-        "content: null",
-        '"", with a warning where nothing else came and the end has a reason; else '
-        "ResponseFormatError",
-    ),
+    ("content: null", '"", with a warning; ResponseFormatError if no end was stated'),
     ("choices: fewer than n, or out of order", "ResponseFormatError; ordered by index"),
     ("NaN, Infinity", "ResponseFormatError, not tried again"),
     ("finish_reason", "`length` is an answer; `content_filter` is ContentFilteredError"),

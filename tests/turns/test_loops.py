@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
-from itertools import product
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -20,6 +19,12 @@ pytestmark = pytest.mark.loopback
 LABELS = ["openai", "anthropic", "anyscale", "gemini", "openrouter", "deepseek", "mistral"]
 #: Claude thinks no more in a loop that another began: its turn has no thought to begin with.
 NO_THINKING = ("thinking",)
+
+
+def by_turns(labels: list[str], others: Iterable[str]) -> list[tuple[str, str, str]]:
+    """All pairs, given back by message and by hand by turns: each label and each other in both."""
+    pairs = [(a, b, n + m) for n, a in enumerate(labels) for m, b in enumerate(others)]
+    return [(a, b, list(GIVING)[number % len(GIVING)]) for a, b, number in pairs]
 
 
 def begin(lm: LM, ask: Any = ASKING["plain"], give: Any = GIVING["by message"]) -> list[Any]:
@@ -39,9 +44,8 @@ def assert_warns(completion: Any, *due: tuple[str, str], thinking: bool = False)
     assert sorted(told) == sorted(due)
 
 
-@pytest.mark.parametrize("give", GIVING)
 @pytest.mark.parametrize(
-    "first, then", [pair for pair in product(LABELS, LABELS) if pair[0] != pair[1]]
+    "first, then, give", [row for row in by_turns(LABELS, LABELS) if row[0] != row[1]]
 )
 def test_a_loop_goes_on_with_any_other(
     services: Services, first: str, then: str, give: str
@@ -53,9 +57,7 @@ def test_a_loop_goes_on_with_any_other(
     assert_warns(completion, *due, thinking=then == "anthropic")
 
 
-@pytest.mark.parametrize("ask", ASKING)
-@pytest.mark.parametrize("give", GIVING)
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label, ask, give", by_turns(LABELS, ASKING))
 def test_a_loop_goes_on_where_it_began(services: Services, label: str, give: str, ask: str) -> None:
     lm = services.lm(label)
     messages = begin(lm, ASKING[ask], GIVING[give])
@@ -104,9 +106,7 @@ HARMLESS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("edit", EDITS)
-@pytest.mark.parametrize("give", GIVING)
-@pytest.mark.parametrize("label", STATEFUL)
+@pytest.mark.parametrize("label, edit, give", by_turns(list(STATEFUL), EDITS))
 def test_an_edited_turn_is_sent_as_edited_without_its_state(
     services: Services, label: str, give: str, edit: str
 ) -> None:
@@ -126,9 +126,7 @@ def test_an_edited_turn_is_sent_as_edited_without_its_state(
         assert "I was edited." in sent
 
 
-@pytest.mark.parametrize("harmless", HARMLESS)
-@pytest.mark.parametrize("give", GIVING)
-@pytest.mark.parametrize("label", STATEFUL)
+@pytest.mark.parametrize("label, harmless, give", by_turns(list(STATEFUL), HARMLESS))
 def test_a_turn_that_is_written_anew_keeps_its_state(
     services: Services, label: str, give: str, harmless: str
 ) -> None:

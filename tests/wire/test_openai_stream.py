@@ -48,7 +48,8 @@ def play(*pieces, endpoint=CHAT, headers=None, needs_done=False, **params):
         http_request = chat_request(request, HERE)
     else:
         http_request = completion_request(request, HERE, text="hi")
-    head = HTTPResponse(200, headers or {}, source=Pieces(pieces))
+    given = {"content-type": "text/event-stream", **(headers or {})}
+    head = HTTPResponse(200, given, source=Pieces(pieces))
     return run(stream(request, http_request, needs_done=needs_done), head)
 
 

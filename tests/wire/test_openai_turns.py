@@ -332,17 +332,21 @@ def test_a_host_that_answers_a_stream_whole_gives_the_same(name: str, before: by
 
 
 @pytest.mark.parametrize(
-    "body, kind",
+    "body, content_type, kind",
     [
-        (b'{"error": {"code": 429, "message": "no"}}', errors.RateLimitError),
-        (b"<html><title>no</title></html>", errors.ResponseFormatError),
-        (b"", errors.StreamInterruptedError),
+        (b'{"error": {"code": 429, "message": "no"}}', "text/event-stream", errors.RateLimitError),
+        (b"<html><title>no</title></html>", "text/event-stream", errors.ResponseFormatError),
+        (b"", "text/event-stream", errors.StreamInterruptedError),
+        (b"", "application/json", errors.ResponseFormatError),
     ],
 )
-def test_what_is_no_stream_is_the_error_that_it_is(body: bytes, kind: Any) -> None:
+def test_what_is_no_stream_is_the_error_that_it_is(
+    body: bytes, content_type: str, kind: Any
+) -> None:
     source = Pieces([body])
+    head = HTTPResponse(200, {"content-type": content_type}, source=source)
     with pytest.raises(errors.LMGatewayError) as caught:
-        run(stream(REQUEST, chat_request(REQUEST, HERE)), HTTPResponse(200, source=source))
+        run(stream(REQUEST, chat_request(REQUEST, HERE)), head)
     assert type(caught.value) is kind
     assert source.closed
 

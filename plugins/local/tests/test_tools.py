@@ -51,24 +51,14 @@ def lm() -> Iterator[LM]:
 class TestAModelIsMadeToCall:
     pytestmark = needs_model
 
-    @pytest.mark.parametrize(
-        "choice, name", [("required", "weather"), (NAMED, "clock")], ids=["any", "named"]
-    )
-    def test_and_the_call_is_the_same_in_all_four_ways(
-        self, lm: LM, choice: Any, name: str
-    ) -> None:
-        asked: dict[str, Any] = {"messages": ASKED, "tools": TOOLS, "tool_choice": choice}
+    def test_and_the_call_is_the_same_in_all_four_ways(self, lm: LM) -> None:
+        asked: dict[str, Any] = {"messages": ASKED, "tools": TOOLS, "tool_choice": "required"}
         plain = lm.complete(**asked)
         (answer,) = plain["choices"]
         assert (answer["text"], answer["finish_reason"]) == ("", "tool_calls")
         (call,) = answer["tool_calls"]
-        assert call["function"]["name"] == name
-        assert call["parsed"] in (
-            {"city": "Oslo"},
-            {"city": "Rome"},
-            {"zone": "UTC"},
-            {"zone": "CET"},
-        )
+        assert call["function"]["name"] == "weather"
+        assert call["parsed"] in ({"city": "Oslo"}, {"city": "Rome"})
         with lm.stream(**asked) as stream:
             assert list(stream) == []
 
@@ -83,6 +73,12 @@ class TestAModelIsMadeToCall:
             [plain["usage"]["total_tokens"]] * 3
         )
 
+    def test_and_of_the_function_that_is_named(self, lm: LM) -> None:
+        (choice,) = lm.complete(messages=ASKED, tools=TOOLS, tool_choice=NAMED)["choices"]
+        (call,) = choice["tool_calls"]
+        assert call["function"]["name"] == "clock"
+        assert call["parsed"] in ({"zone": "UTC"}, {"zone": "CET"})
+
     def test_and_goes_on_with_the_result(self, lm: LM) -> None:
         (choice,) = lm.complete(messages=ASKED, tools=TOOLS, tool_choice="required")["choices"]
         result = {
@@ -92,7 +88,7 @@ class TestAModelIsMadeToCall:
         }
         messages = [*ASKED, choice["message"], result]
         for keywords in ({}, {"tools": TOOLS, "tool_choice": "none"}):
-            (answer,) = lm.complete(messages=messages, **keywords)["choices"]
+            (answer,) = lm.complete(messages=messages, max_tokens=8, **keywords)["choices"]
             assert answer["text"]
             assert "tool_calls" not in answer
 
@@ -112,7 +108,7 @@ class TestAModelIsMadeToCall:
         assert len(set(ids)) == len(ids)
 
     def test_or_answers_in_words_if_it_need_not(self, lm: LM) -> None:
-        (choice,) = lm.complete(messages=ASKED, tools=TOOLS)["choices"]
+        (choice,) = lm.complete(messages=ASKED, tools=TOOLS, max_tokens=20)["choices"]
         assert choice["text"] or choice["tool_calls"]
 
 

@@ -57,7 +57,7 @@ class Server:
         handler = type("Handler", (_Handler,), {"services": self.services})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self.port = self._server.server_port
 
     def base(self, label: str) -> str:
