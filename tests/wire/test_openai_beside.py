@@ -176,7 +176,14 @@ def test_what_cannot_be_written_again_is_mended_or_left_out() -> None:
 COUNTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": (USAGE, USAGE),
     "floats": ({**USAGE, "prompt_tokens": 1.0}, USAGE),
-    "odd": ({**USAGE, "prompt_tokens": 1.5, "total_tokens": -1}, {"completion_tokens": 2}),
+    "odd": (
+        ODD_USAGE := {**USAGE, "prompt_tokens": 1.5, "total_tokens": -1, "cost": "0.1"},
+        {"completion_tokens": 2, "details": ODD_USAGE},
+    ),
+    "odd details": (
+        ODD_DETAILS := {**USAGE, "prompt_tokens_details": "some"},
+        {**USAGE, "details": ODD_DETAILS},
+    ),
     "details of zeros": (
         {**USAGE, "prompt_tokens_details": {"cached_tokens": 0, "text_tokens": 0},
          "completion_tokens_details": {"reasoning_tokens": 0, "accepted_prediction_tokens": 0}},
@@ -188,9 +195,13 @@ COUNTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "DeepSeek": ({**USAGE, "prompt_cache_hit_tokens": 5}, {**USAGE, "cached_tokens": 5}),
     "audio and images": (
-        {**USAGE, "prompt_tokens_details": {"audio_tokens": 3, "image_tokens": 4},
-         "completion_tokens_details": {"audio_tokens": 5}},
-        {**USAGE, "audio_tokens": 8, "image_tokens": 4},
+        {**USAGE, "prompt_tokens_details": {"audio_tokens": 3, "image_tokens": 4}},
+        {**USAGE, "audio_tokens": 3, "image_tokens": 4},
+    ),
+    "audio both ways": (
+        HEARD := {**USAGE, "prompt_tokens_details": {"audio_tokens": 3},
+                  "completion_tokens_details": {"audio_tokens": 5}},
+        {**USAGE, "audio_tokens": 8, "details": HEARD},
     ),
     "cost": ({**USAGE, "cost": 0.25}, {**USAGE, "cost": 0.25}),
 }  # fmt: skip

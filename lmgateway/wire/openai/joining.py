@@ -8,7 +8,7 @@ from typing import Any
 
 from ...types import JSON
 
-__all__ = ["join_audio", "join_chunks", "join_details", "join_values"]
+__all__ = ["join_audio", "join_chunks", "join_details", "join_lists", "join_values"]
 
 #: What of an entry grows; everything else of it is said once, or again.
 _GROWING = frozenset({"text", "summary", "data", "signature"})
@@ -26,6 +26,16 @@ def join_values(pieces: Sequence[JSON]) -> JSON:
     if kinds == {dict}:
         return _join_objects(pieces)
     return pieces[-1]
+
+
+def join_lists(known: dict[str, JSON], more: dict[str, JSON]) -> None:
+    """Add the fields that a chunk brings to those that are known: lists grow, all else is new."""
+    for name, value in more.items():
+        before = known.get(name)
+        if type(before) is list and type(value) is list:  # such as one id a token
+            before += value
+        else:
+            known[name] = value
 
 
 def _join_objects(pieces: Iterable[dict[str, JSON]]) -> dict[str, JSON]:

@@ -17,9 +17,9 @@ from ..pieces import mend
 from .calls import holds_more, read_tool_calls
 from .endings import ENDINGS, FAILED, ending, failure
 from .faults import check, checked, load, locate, request_id
-from .fields import beside, malformed, others, text
+from .fields import beside, malformed, others, sound, text
 from .limits import rate_limit
-from .logprobs import read_logprobs
+from .logprobs import beside_logprobs, read_logprobs
 from .params import CHAT, Endpoint
 from .parts import read_parts, reasoning_in
 from .turns import needs_state, state_of
@@ -28,6 +28,7 @@ from .usage import read_usage
 __all__ = ["expected_choices", "normalize", "parse"]
 
 _ANSWER = frozenset({"id", "object", "model", "choices", "usage", "error"})
+_BESIDE = ("id", "model", "usage")
 _CHOICE = frozenset({"index", "message", "text", "finish_reason", "logprobs", "delta"})
 _MESSAGE = frozenset({
     "role", "content", "refusal", "tool_calls", "function_call", "reasoning", "reasoning_content",
@@ -84,7 +85,12 @@ def normalize(
         answer["request_id"] = service_id
     if limits := rate_limit(headers):
         answer["rate_limit"] = limits
-    if not _ANSWER.issuperset(fields) and (extra := others(fields, _ANSWER)):
+    extra = {} if _ANSWER.issuperset(fields) else others(fields, _ANSWER)
+    for name in _BESIDE:
+        value = fields.get(name)
+        if value and name not in answer and (name != "usage" or type(value) is not dict):
+            extra[name] = sound(value)
+    if extra:
         answer["extra"] = extra
     for choice in choices:
         if choice.get("finish_reason") not in FAILED:
@@ -208,21 +214,28 @@ def _choice(raw: JSON, position: int, request: Request) -> AnswerChoice:
         elif reason:  # some hosts say "" for what has no end
             choice["finish_reason"] = ending(reason)
             choice["finish_reason_raw"] = mend(reason)
+    extra = {} if _CHOICE.issuperset(raw) else others(raw, _CHOICE)
     logprobs = raw.get("logprobs")
-    if logprobs is not None:
-        try:
-            tokens = read_logprobs(logprobs, f"choices[{position}].logprobs")
-        except ResponseFormatError:
-            if _wants_logprobs(request):
-                raise
-            tokens = None
-        if tokens is not None:
-            choice["logprobs"] = tokens
-    if not _CHOICE.issuperset(raw) and (extra := others(raw, _CHOICE)):
+    if logprobs is not None and (left := _read_logprobs(choice, logprobs, position, request)):
+        extra["logprobs"] = left
+    if extra:
         choice["extra"] = extra
         if extra.get("error"):
             choice["finish_reason"] = "error"
     return choice
+
+
+def _read_logprobs(choice: AnswerChoice, raw: JSON, position: int, request: Request) -> JSON:
+    """Put the log probabilities into a choice; what of them is not read."""
+    try:
+        tokens = read_logprobs(raw, f"choices[{position}].logprobs")
+    except ResponseFormatError:
+        if _wants_logprobs(request):
+            raise
+        return sound(raw)
+    if tokens is not None:
+        choice["logprobs"] = tokens
+    return beside_logprobs(raw)
 
 
 def _wants_logprobs(request: Request) -> bool:
