@@ -21,10 +21,13 @@ _CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logp
 class Assembly:
     """Takes chunks; gives Deltas as they come, and at the end the whole answer as plain JSON."""
 
-    __slots__ = ("_chat", "_choices", "_extra", "_id", "_model", "_request", "_width", "usage")
+    __slots__ = (
+        "_chat", "_choices", "_extra", "_id", "_model", "_request", "_width", "endpoint", "usage",
+    )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint, request: Request | None = None) -> None:
         """``request`` is what was asked: ids that the host does not give are derived from it."""
+        self.endpoint = endpoint
         self._chat = endpoint == CHAT
         self._request = request
         self._choices: dict[int, _Choice] = {}

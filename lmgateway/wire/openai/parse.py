@@ -10,8 +10,9 @@ here reads is kept in ``extra``: no answer that was paid for is lost over it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
-from ...errors import APIError, ResponseFormatError
+from ...errors import APIError, LMGatewayError, ResponseFormatError
 from ...types import JSON, Answer, AnswerChoice, HTTPResponse, Request
 from ..pieces import mend
 from .calls import holds_more, read_tool_calls
@@ -25,7 +26,7 @@ from .parts import read_parts, reasoning_in
 from .turns import needs_state, state_of
 from .usage import read_usage
 
-__all__ = ["expected_choices", "normalize", "parse"]
+__all__ = ["expected_choices", "leave", "normalize", "parse"]
 
 _ANSWER = frozenset({"id", "object", "model", "choices", "usage", "error"})
 _BESIDE = ("id", "model", "usage")
@@ -52,11 +53,13 @@ def parse(request: Request, response: HTTPResponse, endpoint: Endpoint) -> Answe
         ResponseFormatError: it cannot be read; retryable only if it was empty or no JSON.
     """
     check(response, request)
+    payload: JSON = None
     try:
         payload = load(response.body, strict=False)
         return normalize(request, payload, response.headers, endpoint)
     except APIError as error:
         locate(error, response.headers)
+        leave(error, request, payload, response.headers, endpoint)
         raise
 
 
@@ -73,7 +76,34 @@ def normalize(
         raise ResponseFormatError(
             f"choices in the answer holds {len(raw)} of the {expected} that were asked for"
         )
-    choices = _choices(raw, request, endpoint)
+    answer = _answer(request, fields, headers, endpoint)
+    for choice in answer["choices"]:
+        if choice.get("finish_reason") not in FAILED:
+            return answer
+    raise failure(answer, headers, request)
+
+
+def leave(
+    error: LMGatewayError,
+    request: Request,
+    payload: JSON,
+    headers: Mapping[str, str],
+    endpoint: Endpoint,
+) -> None:
+    """Leave on an error what there is of the answer that it spoilt, and what that may cost."""
+    if type(payload) is not dict:
+        return
+    if error.completion is None and type(payload.get("choices")) is list and payload["choices"]:
+        with suppress(ResponseFormatError):  # it makes no sense
+            error.completion = {**_answer(request, payload, headers, endpoint)}
+    error.locate(usage=read_usage(payload.get("usage")) or None)
+
+
+def _answer(
+    request: Request, fields: Mapping[str, JSON], headers: Mapping[str, str], endpoint: Endpoint
+) -> Answer:
+    """The Answer in the fields of a body, whatever became of its choices."""
+    choices = _choices(fields["choices"], request, endpoint)
     answer: Answer = {"prompt": request.input, "choices": choices, "endpoint": endpoint}
     if model := beside(fields, "model"):
         answer["model"] = model
@@ -92,10 +122,7 @@ def normalize(
             extra[name] = sound(value)
     if extra:
         answer["extra"] = extra
-    for choice in choices:
-        if choice.get("finish_reason") not in FAILED:
-            return answer
-    raise failure(answer, headers, request)
+    return answer
 
 
 def expected_choices(request: Request) -> int:

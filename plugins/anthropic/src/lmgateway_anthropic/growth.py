@@ -61,6 +61,11 @@ class Growth:
             case "message_stop":
                 self.ended = True
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether any of the content came."""
+        return bool(self._blocks)
+
     def _count(self, usage: JSON) -> None:
         if isinstance(usage, dict):
             self.usage.update({k: v for k, v in usage.items() if v is not None})

@@ -44,10 +44,16 @@ def parse(request: Request, response: HTTPResponse) -> Answer:
         ResponseFormatError: It cannot be read.
     """
     check(response, request)
+    message: JSON = None
     try:
-        return normalize(request, load(response.body, strict=False), response.headers)
+        message = load(response.body, strict=False)
+        return normalize(request, message, response.headers)
     except APIError as error:
-        error.locate(request_id=request_id(response.headers))
+        usage = read_usage(message.get("usage")) if isinstance(message, dict) else None
+        limits = rate_limit(response.headers)
+        error.locate(
+            request_id=request_id(response.headers), usage=usage or None, rate_limit=limits or None
+        )
         raise
 
 

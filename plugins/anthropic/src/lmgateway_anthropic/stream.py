@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, cast
 
 from lmgateway.errors import (
@@ -50,7 +51,7 @@ def read_stream(request: Request, head: HTTPResponse) -> Flow[Answer]:
             yield Emit(delta)
         return normalize(request, message.whole(), head.headers)
     except LMGatewayError as error:
-        told = _told(error, message, head)
+        told = _told(error, request, message, head)
         if told is error:
             raise
         raise told from error
@@ -85,7 +86,9 @@ def _interrupted(
     return error
 
 
-def _told(error: LMGatewayError, message: Growth, head: HTTPResponse) -> LMGatewayError:
+def _told(
+    error: LMGatewayError, request: Request, message: Growth, head: HTTPResponse
+) -> LMGatewayError:
     """An error as the stream's, with what the service had said by then."""
     told = error
     if isinstance(error, APIError):
@@ -98,6 +101,9 @@ def _told(error: LMGatewayError, message: Growth, head: HTTPResponse) -> LMGatew
     elif isinstance(error, RequestTimeoutError):
         told = _interrupted(f"the stream stalled: {error.message}", message, StreamStalledError)
         told.retryable = told.retryable and error.retryable
+    if told.completion is None and message.has_begun:
+        with suppress(APIError):  # it says nothing yet, or makes no sense
+            told.completion = {**normalize(request, message.whole(), head.headers)}
     if not told.usage and (usage := read_usage(message.usage)):
         told.usage = cast(dict[str, Any], usage)
     if not told.rate_limit and (limits := rate_limit(head.headers)):
