@@ -152,6 +152,65 @@ def test_a_stream_that_ends_with_a_failure_needs_no_mark() -> None:
     assert caught.value.partial == "a"
 
 
+CALLING = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{"}}
+# what came before the stream broke off, and what the error holds of it
+CAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a text": ({"content": "a"}, {"text": "a"}),
+    "a thought": ({"reasoning": "hm"}, {"reasoning": "hm"}),
+    "half a call": (
+        {"tool_calls": [CALLING]},
+        {"tool_calls": [{"id": "c", "type": "function", "function": CALLING["function"]}]},
+    ),
+}
+AFTER: dict[str, tuple[bytes, type[errors.LMGatewayError]]] = {
+    "the end": (b"", errors.StreamInterruptedError),
+    "an error": (b'data: {"error": {"message": "no", "code": 500}}\n\n', errors.ServerError),
+    "no JSON": (b"data: {x\n\n", errors.ResponseFormatError),
+    "no answer": (b'data: {"choices": 5}\n\n', errors.ResponseFormatError),
+}
+
+
+@pytest.mark.parametrize("after", AFTER)
+@pytest.mark.parametrize("name", CAME)
+def test_a_stream_that_breaks_off_leaves_what_came_on_its_error(name: str, after: str) -> None:
+    delta, held = CAME[name]
+    chunk = {"id": "1", "model": "m", "choices": [{"index": 0, "delta": delta}], "usage": USAGE}
+    data, kind = AFTER[after]
+    source = Pieces([b"data: " + json.dumps(chunk).encode() + b"\n\n" + data])
+    request = Request("m", prompt="hi", params={"n": 2}, stream=True)
+    head = HTTPResponse(200, {"x-ratelimit-limit-requests": "5"}, source=source)
+    with pytest.raises(kind) as caught:
+        run(stream(request, chat_request(request, HERE)), head)
+    error = caught.value
+    assert (error.usage, error.rate_limit) == (USAGE, {"requests": {"limit": 5}})
+    assert error.completion is not None
+    assert error.completion["choices"][0].items() >= held.items()
+
+
+def test_an_answer_that_cannot_be_read_leaves_what_it_cost_on_its_error() -> None:
+    with pytest.raises(errors.ResponseFormatError) as caught:
+        plain(choice(text=5), usage=USAGE)  # type: ignore[arg-type]
+    assert caught.value.usage == USAGE
+    with pytest.raises(errors.ResponseFormatError) as caught:
+        plain(choice(), n=2, usage=USAGE)
+    assert caught.value.completion is not None
+    assert caught.value.completion["choices"][0]["text"] == "a"
+
+
+@BOTH
+def test_what_stands_beside_the_heart_in_an_odd_form_is_kept(ask: Any) -> None:
+    odd = {"content": ["a"]}
+    spoken = {"content": [{"token": "a", "logprob": -1, "top_logprobs": []}],
+              "refusal": [{"token": "b"}]}  # fmt: skip
+    answer = ask(choice(logprobs=odd), choice(1, logprobs=spoken), n=2, usage="some")
+    assert answer["extra"] == {"usage": "some"}
+    first, second = answer["choices"]
+    assert (first.get("logprobs"), first["extra"]) == (None, {"logprobs": odd})
+    assert (second["logprobs"], second["extra"]) == (
+        spoken["content"], {"logprobs": {"refusal": [{"token": "b"}]}},
+    )  # fmt: skip
+
+
 @BOTH
 def test_fields_that_nothing_reads_are_kept_where_they_stood(ask: Any) -> None:
     more = {"system_fingerprint": "fp", "service_tier": "flex", "created": 7, "n": None,

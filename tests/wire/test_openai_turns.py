@@ -86,10 +86,10 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any], Any
     "reasoning_details": (
         {"content": "a", "reasoning": "hmm", "reasoning_details": [THOUGHT, ENCRYPTED]},
         [
-            {"reasoning": "h", "reasoning_details": [
-                {"type": "reasoning.text", "text": "h", "index": 0}]},
-            {"reasoning": "mm", "reasoning_details": [
-                {"type": "reasoning.text", "text": "mm", "index": 0}]},
+            {"reasoning_details": [{"type": "reasoning.text", "text": "h", "index": 0}],
+             "reasoning": "h"},
+            {"reasoning_details": [{"type": "reasoning.text", "text": "mm", "index": 0}],
+             "reasoning": "mm"},
             {"reasoning_details": [{"type": "reasoning.text", "signature": "SIG", "index": 0}]},
             {"reasoning_details": [{**ENCRYPTED, "data": "E"}]},
             {"reasoning_details": [{"type": "reasoning.encrypted", "data": "NC", "index": 1}]},

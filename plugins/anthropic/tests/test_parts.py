@@ -267,6 +267,14 @@ def test_the_services_limits_are_told_with_answers_and_errors() -> None:
         played(list(events([TEXT], "end_turn"))[:3], LIMITS)
     assert caught.value.rate_limit == expected
     assert caught.value.usage == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+    assert caught.value.completion is not None
+    assert caught.value.completion["choices"][0]["text"] == "So it is."
+
+
+def test_counts_and_names_that_make_no_sense_are_kept() -> None:
+    odd = {**USAGE, "input_tokens": 1.5, "output_tokens_details": {"thinking_tokens": -1}}
+    assert whole([TEXT], usage=odd)["usage"]["details"] == odd
+    assert whole([TEXT], usage=[7], id=5)["extra"] == {"usage": [7], "id": 5}
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
