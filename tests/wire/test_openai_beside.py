@@ -303,6 +303,14 @@ LIMITS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"x-ratelimit-limit-req-minute": "5", "x-ratelimit-remaining-tokens-minute": "7"},
         {"requests": {"limit": 5}, "tokens": {"remaining": 7}},
     ),
+    "Mistral by size": (
+        {"x-ratelimitbysize-limit-minute": "9", "x-ratelimit-limit-req-minute": "5"},
+        {"requests": {"limit": 5}, "tokens": {"limit": 9}},
+    ),
+    "written otherwise": (
+        {"X-RateLimit-Limit-Tokens": "1,000", "x-ratelimit-reset-tokens": "1M2S"},
+        {"tokens": {"reset": 62.0}},
+    ),
     "OpenRouter": (
         {"X-RateLimit-Limit": "20", "X-RateLimit-Remaining": "0",
          "X-RateLimit-Reset": "1795780860000", "date": DATE},
