@@ -29,7 +29,6 @@ from .usage import read_usage
 __all__ = ["expected_choices", "leave", "normalize", "parse"]
 
 _ANSWER = frozenset({"id", "object", "model", "choices", "usage", "error"})
-_BESIDE = ("id", "model", "usage")
 _CHOICE = frozenset({"index", "message", "text", "finish_reason", "logprobs", "delta"})
 _MESSAGE = frozenset({
     "role", "content", "refusal", "tool_calls", "function_call", "reasoning", "reasoning_content",
@@ -116,10 +115,11 @@ def _answer(
     if limits := rate_limit(headers):
         answer["rate_limit"] = limits
     extra = {} if _ANSWER.issuperset(fields) else others(fields, _ANSWER)
-    for name in _BESIDE:
-        value = fields.get(name)
-        if value and name not in answer and (name != "usage" or type(value) is not dict):
-            extra[name] = sound(value)
+    if not ("id" in answer and "model" in answer and "usage" in answer):  # as they are in most
+        for name in ("id", "model", "usage"):
+            value = fields.get(name)
+            if value and name not in answer and (name != "usage" or type(value) is not dict):
+                extra[name] = sound(value)
     if extra:
         answer["extra"] = extra
     return answer
