@@ -212,6 +212,19 @@ def test_calls_without_ids_have_some_of_their_own() -> None:
     assert [call["id"] for call in other["choices"][0]["tool_calls"]] != ids
 
 
+def test_a_call_that_comes_in_one_piece_is_shown_with_its_arguments() -> None:
+    said = [
+        {"type": "message_start", "message": message([])},
+        {"type": "content_block_start", "index": 0, "content_block": {**USE, "input": {"a": "ü"}}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_stop"},
+    ]
+    answer, pieces = played(said)
+    shown = [call["function"]["arguments"] for piece in pieces for call in piece.tool_calls]
+    (call,) = answer["choices"][0]["tool_calls"]
+    assert "".join(shown) == call["function"]["arguments"] == '{"a": "ü"}'
+
+
 # -- beside the blocks ---------------------------------------------------------------------------
 
 
