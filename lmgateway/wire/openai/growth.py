@@ -16,7 +16,8 @@ __all__ = ["GrowingMessage"]
 _SCALARS = (bool, int, float)
 _SAID = frozenset({"role", "tool_calls", "function_call", "refusal"})
 _REASONING = frozenset({"reasoning", "reasoning_content"})
-_JOIN = {"audio": join_audio, "reasoning_details": join_details}
+_JOIN = {"audio": join_audio, "reasoning_details": join_details,
+         "thinking_blocks": join_details}  # fmt: skip
 
 
 class GrowingMessage:

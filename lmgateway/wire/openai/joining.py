@@ -11,7 +11,7 @@ from ...types import JSON
 __all__ = ["join_audio", "join_chunks", "join_details", "join_lists", "join_values"]
 
 #: What of an entry grows; everything else of it is said once, or again.
-_GROWING = frozenset({"text", "summary", "data", "signature"})
+_GROWING = frozenset({"text", "summary", "thinking", "data", "signature"})
 
 
 def join_values(pieces: Sequence[JSON]) -> JSON:
@@ -46,7 +46,9 @@ def _join_objects(pieces: Iterable[dict[str, JSON]]) -> dict[str, JSON]:
 
 
 def join_details(pieces: Iterable[JSON]) -> list[JSON]:
-    """OpenRouter's ``reasoning_details``: pieces of one entry share its index, id or type.
+    """OpenRouter's ``reasoning_details``, LiteLLM's ``thinking_blocks``.
+
+    Pieces of one entry share its index, id or type.
 
     Args:
         pieces: Lists of entries, as each delta brought one.
