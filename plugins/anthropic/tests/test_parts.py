@@ -180,6 +180,17 @@ def test_a_whole_answer_to_a_stream_shows_its_parts_too() -> None:
     assert "".join(piece.text for piece in pieces) == "So it is."
 
 
+def test_a_whole_answer_to_a_stream_shows_its_calls_as_a_stream_does() -> None:
+    cites = {**TEXT, "citations": [FOUND]}
+    said = json.dumps(message([cites, USE], "tool_use")).encode()
+    head = HTTPResponse(200, source=Pieces([said]))
+    _, pieces = run(read_stream(ASKED, head))
+    ((call,),) = (piece.tool_calls for piece in pieces if piece.tool_calls)
+    assert call == {"index": 0, "id": USE["id"], "type": "function", "function": call["function"]}
+    (cited,) = (piece.part for piece in pieces if piece.part)
+    assert cited["citations"] == whole([cites])["choices"][0]["parts"][0]["citations"]
+
+
 def test_deltas_of_the_future_make_the_block_grow() -> None:
     block = {"type": "dance", "steps": [], "tempo": "al", "who": None}
     deltas = [

@@ -14,7 +14,7 @@ from lmgateway.errors import (
     StreamInterruptedError,
     StreamStalledError,
 )
-from lmgateway.types import Answer, Delta, Emit, Flow, HTTPResponse, Request
+from lmgateway.types import Answer, Delta, Emit, Flow, HTTPResponse, Part, Request
 from lmgateway.wire.openai import check, load, rate_limit, request_id
 from lmgateway.wire.sse import Decoder, Event, opened
 
@@ -114,16 +114,16 @@ def _told(
 def _emit_whole(answer: Answer) -> Flow[Answer]:
     """A host that does not stream after all: one piece for the answer, one for each other part."""
     (choice,) = answer["choices"]
-    for part in choice.get("parts", ()):
-        if part["type"] not in ("text", "reasoning", "tool_call") or part.get("by"):
-            yield Emit(Delta(part=part))
-    yield Emit(
-        Delta(
-            choice["text"],
-            0,
-            choice.get("tool_calls", ()),
-            choice.get("reasoning", ""),
-            choice.get("finish_reason"),
-        )
+    calls = tuple(
+        {"index": place, **{name: value for name, value in call.items() if name != "parsed"}}
+        for place, call in enumerate(choice.get("tool_calls", ()))
     )
+    for place, part in enumerate(choice.get("parts", ())):
+        if part["type"] == "text" and part.get("citations"):
+            cited: Part = {"type": "text", "text": "", "citations": part["citations"]}
+            yield Emit(Delta(part=cited, partial="append", id=str(place)))
+        elif part["type"] not in ("text", "reasoning", "tool_call") or part.get("by"):
+            yield Emit(Delta(part=part))
+    thought, reason = choice.get("reasoning", ""), choice.get("finish_reason")
+    yield Emit(Delta(choice["text"], 0, calls, thought, reason))
     return answer
