@@ -152,6 +152,65 @@ def test_a_stream_that_ends_with_a_failure_needs_no_mark() -> None:
     assert caught.value.partial == "a"
 
 
+CALLING = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{"}}
+# what came before the stream broke off, and what the error holds of it
+CAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a text": ({"content": "a"}, {"text": "a"}),
+    "a thought": ({"reasoning": "hm"}, {"reasoning": "hm"}),
+    "half a call": (
+        {"tool_calls": [CALLING]},
+        {"tool_calls": [{"id": "c", "type": "function", "function": CALLING["function"]}]},
+    ),
+}
+AFTER: dict[str, tuple[bytes, type[errors.LMGatewayError]]] = {
+    "the end": (b"", errors.StreamInterruptedError),
+    "an error": (b'data: {"error": {"message": "no", "code": 500}}\n\n', errors.ServerError),
+    "no JSON": (b"data: {x\n\n", errors.ResponseFormatError),
+    "no answer": (b'data: {"choices": 5}\n\n', errors.ResponseFormatError),
+}
+
+
+@pytest.mark.parametrize("after", AFTER)
+@pytest.mark.parametrize("name", CAME)
+def test_a_stream_that_breaks_off_leaves_what_came_on_its_error(name: str, after: str) -> None:
+    delta, held = CAME[name]
+    chunk = {"id": "1", "model": "m", "choices": [{"index": 0, "delta": delta}], "usage": USAGE}
+    data, kind = AFTER[after]
+    source = Pieces([b"data: " + json.dumps(chunk).encode() + b"\n\n" + data])
+    request = Request("m", prompt="hi", params={"n": 2}, stream=True)
+    head = HTTPResponse(200, {"x-ratelimit-limit-requests": "5"}, source=source)
+    with pytest.raises(kind) as caught:
+        run(stream(request, chat_request(request, HERE)), head)
+    error = caught.value
+    assert (error.usage, error.rate_limit) == (USAGE, {"requests": {"limit": 5}})
+    assert error.completion is not None
+    assert error.completion["choices"][0].items() >= held.items()
+
+
+def test_an_answer_that_cannot_be_read_leaves_what_it_cost_on_its_error() -> None:
+    with pytest.raises(errors.ResponseFormatError) as caught:
+        plain(choice(text=5), usage=USAGE)  # type: ignore[arg-type]
+    assert caught.value.usage == USAGE
+    with pytest.raises(errors.ResponseFormatError) as caught:
+        plain(choice(), n=2, usage=USAGE)
+    assert caught.value.completion is not None
+    assert caught.value.completion["choices"][0]["text"] == "a"
+
+
+@BOTH
+def test_what_stands_beside_the_heart_in_an_odd_form_is_kept(ask: Any) -> None:
+    odd = {"content": ["a"]}
+    spoken = {"content": [{"token": "a", "logprob": -1, "top_logprobs": []}],
+              "refusal": [{"token": "b"}]}  # fmt: skip
+    answer = ask(choice(logprobs=odd), choice(1, logprobs=spoken), n=2, usage="some")
+    assert answer["extra"] == {"usage": "some"}
+    first, second = answer["choices"]
+    assert (first.get("logprobs"), first["extra"]) == (None, {"logprobs": odd})
+    assert (second["logprobs"], second["extra"]) == (
+        spoken["content"], {"logprobs": {"refusal": [{"token": "b"}]}},
+    )  # fmt: skip
+
+
 @BOTH
 def test_fields_that_nothing_reads_are_kept_where_they_stood(ask: Any) -> None:
     more = {"system_fingerprint": "fp", "service_tier": "flex", "created": 7, "n": None,
@@ -176,7 +235,14 @@ def test_what_cannot_be_written_again_is_mended_or_left_out() -> None:
 COUNTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": (USAGE, USAGE),
     "floats": ({**USAGE, "prompt_tokens": 1.0}, USAGE),
-    "odd": ({**USAGE, "prompt_tokens": 1.5, "total_tokens": -1}, {"completion_tokens": 2}),
+    "odd": (
+        ODD_USAGE := {**USAGE, "prompt_tokens": 1.5, "total_tokens": -1, "cost": "0.1"},
+        {"completion_tokens": 2, "details": ODD_USAGE},
+    ),
+    "odd details": (
+        ODD_DETAILS := {**USAGE, "prompt_tokens_details": "some"},
+        {**USAGE, "details": ODD_DETAILS},
+    ),
     "details of zeros": (
         {**USAGE, "prompt_tokens_details": {"cached_tokens": 0, "text_tokens": 0},
          "completion_tokens_details": {"reasoning_tokens": 0, "accepted_prediction_tokens": 0}},
@@ -188,9 +254,13 @@ COUNTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "DeepSeek": ({**USAGE, "prompt_cache_hit_tokens": 5}, {**USAGE, "cached_tokens": 5}),
     "audio and images": (
-        {**USAGE, "prompt_tokens_details": {"audio_tokens": 3, "image_tokens": 4},
-         "completion_tokens_details": {"audio_tokens": 5}},
-        {**USAGE, "audio_tokens": 8, "image_tokens": 4},
+        {**USAGE, "prompt_tokens_details": {"audio_tokens": 3, "image_tokens": 4}},
+        {**USAGE, "audio_tokens": 3, "image_tokens": 4},
+    ),
+    "audio both ways": (
+        HEARD := {**USAGE, "prompt_tokens_details": {"audio_tokens": 3},
+                  "completion_tokens_details": {"audio_tokens": 5}},
+        {**USAGE, "audio_tokens": 8, "details": HEARD},
     ),
     "cost": ({**USAGE, "cost": 0.25}, {**USAGE, "cost": 0.25}),
 }  # fmt: skip
@@ -232,6 +302,14 @@ LIMITS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "Mistral": (
         {"x-ratelimit-limit-req-minute": "5", "x-ratelimit-remaining-tokens-minute": "7"},
         {"requests": {"limit": 5}, "tokens": {"remaining": 7}},
+    ),
+    "Mistral by size": (
+        {"x-ratelimitbysize-limit-minute": "9", "x-ratelimit-limit-req-minute": "5"},
+        {"requests": {"limit": 5}, "tokens": {"limit": 9}},
+    ),
+    "written otherwise": (
+        {"X-RateLimit-Limit-Tokens": "1,000", "x-ratelimit-reset-tokens": "1M2S"},
+        {"tokens": {"reset": 62.0}},
     ),
     "OpenRouter": (
         {"X-RateLimit-Limit": "20", "X-RateLimit-Remaining": "0",

@@ -48,6 +48,9 @@ SPOKEN = {"id": "audio_1", "data": "QUJDREVG", "transcript": "hello", "expires_a
 ENCRYPTED = {"type": "reasoning.encrypted", "data": "ENC", "id": "r1", "index": 1}
 THOUGHT = {"type": "reasoning.text", "text": "hmm", "signature": "SIG", "index": 0}
 
+BLOCKS = [{"type": "thinking", "thinking": "hmm", "signature": "SIG"},
+          {"type": "redacted_thinking", "data": "R"}]  # fmt: skip
+
 
 def thinking(*texts: str, **more: Any) -> dict[str, Any]:
     return {"type": "thinking", "thinking": [{"type": "text", "text": t} for t in texts], **more}
@@ -83,13 +86,27 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any], Any
         {"text": "a", "reasoning": "hm"},
         {"role": "assistant", "content": "a", "reasoning_content": "hm"},
     ),
+    "thinking_blocks": (
+        {"content": "a", "reasoning_content": "hmm", "thinking_blocks": BLOCKS},
+        [
+            {"reasoning_content": "h", "thinking_blocks": [{"type": "thinking", "thinking": "h"}]},
+            {"reasoning_content": "mm",
+             "thinking_blocks": [{"type": "thinking", "thinking": "mm"}]},
+            {"thinking_blocks": [{"type": "thinking", "thinking": "", "signature": "SIG"}]},
+            {"thinking_blocks": [BLOCKS[1]]},
+            {"content": "a"},
+        ],
+        {"text": "a", "reasoning": "hmm"},
+        {"role": "assistant", "content": "a", "reasoning_content": "hmm",
+         "thinking_blocks": BLOCKS},
+    ),
     "reasoning_details": (
         {"content": "a", "reasoning": "hmm", "reasoning_details": [THOUGHT, ENCRYPTED]},
         [
-            {"reasoning": "h", "reasoning_details": [
-                {"type": "reasoning.text", "text": "h", "index": 0}]},
-            {"reasoning": "mm", "reasoning_details": [
-                {"type": "reasoning.text", "text": "mm", "index": 0}]},
+            {"reasoning_details": [{"type": "reasoning.text", "text": "h", "index": 0}],
+             "reasoning": "h"},
+            {"reasoning_details": [{"type": "reasoning.text", "text": "mm", "index": 0}],
+             "reasoning": "mm"},
             {"reasoning_details": [{"type": "reasoning.text", "signature": "SIG", "index": 0}]},
             {"reasoning_details": [{**ENCRYPTED, "data": "E"}]},
             {"reasoning_details": [{"type": "reasoning.encrypted", "data": "NC", "index": 1}]},

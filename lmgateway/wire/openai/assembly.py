@@ -7,7 +7,8 @@ from ...types import JSON, Delta, Request
 from .endings import ENDINGS, FAILED, ending
 from .fields import malformed, others
 from .growth import GrowingMessage
-from .logprobs import read_logprobs
+from .joining import join_lists
+from .logprobs import beside_logprobs, read_logprobs
 from .params import CHAT, Endpoint
 
 __all__ = ["Assembly"]
@@ -20,10 +21,13 @@ _CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logp
 class Assembly:
     """Takes chunks; gives Deltas as they come, and at the end the whole answer as plain JSON."""
 
-    __slots__ = ("_chat", "_choices", "_extra", "_id", "_model", "_request", "_width", "usage")
+    __slots__ = (
+        "_chat", "_choices", "_extra", "_id", "_model", "_request", "_width", "endpoint", "usage",
+    )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint, request: Request | None = None) -> None:
         """``request`` is what was asked: ids that the host does not give are derived from it."""
+        self.endpoint = endpoint
         self._chat = endpoint == CHAT
         self._request = request
         self._choices: dict[int, _Choice] = {}
@@ -128,7 +132,10 @@ class Assembly:
 
 
 class _Choice:
-    __slots__ = ("_extra", "_logprobs", "_odd_logprobs", "_reason", "ended", "message", "width")
+    __slots__ = (
+        "_beside_logprobs", "_extra", "_logprobs", "_odd_logprobs", "_reason", "ended", "message",
+        "width",
+    )  # fmt: skip
 
     def __init__(self, message: GrowingMessage) -> None:
         self.message = message
@@ -137,6 +144,7 @@ class _Choice:
         self._reason: str | None = None
         self._extra: dict[str, JSON] = {}
         self._logprobs: list[dict[str, JSON]] | None = None
+        self._beside_logprobs: dict[str, JSON] = {}
         self._odd_logprobs: JSON = None
 
     def read(self, raw: dict[str, JSON]) -> str | None:
@@ -154,12 +162,7 @@ class _Choice:
             self._add_logprobs(logprobs)
         more = others(raw, _CHOICE)
         self.width = -1 if more or self.width < 0 else len(raw)
-        for name, value in more.items():
-            known = self._extra.get(name)
-            if type(known) is list and type(value) is list:  # such as one id a token
-                known += value
-            else:
-                self._extra[name] = value
+        join_lists(self._extra, more)
         if more.get("error"):
             ended = "error"
         self.ended = ended or self.ended
@@ -174,12 +177,13 @@ class _Choice:
         if tokens:
             self._logprobs = self._logprobs or []
             self._logprobs.extend(tokens)
+        join_lists(self._beside_logprobs, beside_logprobs(raw))
 
     def plain(self, index: int, *, chat: bool) -> dict[str, JSON]:
         choice: dict[str, JSON] = {**self._extra, "index": index, "finish_reason": self._reason}
         if self._odd_logprobs is not None:
             choice["logprobs"] = self._odd_logprobs
-        elif self._logprobs is not None:
-            choice["logprobs"] = {"content": self._logprobs}
+        elif self._logprobs is not None or self._beside_logprobs:
+            choice["logprobs"] = {**self._beside_logprobs, "content": self._logprobs}
         message = self.message.plain()
         return {**choice, "message": message} if chat else {**choice, "text": message["content"]}

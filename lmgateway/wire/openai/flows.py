@@ -8,6 +8,7 @@ from typing import Any
 from ...errors import (
     APIError,
     ConnectionFailedError,
+    LMGatewayError,
     RequestTimeoutError,
     ResponseFormatError,
     StreamInterruptedError,
@@ -32,9 +33,9 @@ from .assembly import Assembly
 from .build import Service, embed_request, models_request
 from .embeddings import parse_embeddings, parse_models
 from .faults import check, error_in, load, locate
+from .limits import rate_limit
 from .params import CHAT, TEXT, Endpoint
-from .parse import expected_choices, normalize, parse
-from .usage import read_usage
+from .parse import expected_choices, leave, normalize, parse
 
 __all__ = ["complete", "embed", "models", "read_stream", "stream"]
 
@@ -91,17 +92,11 @@ def read_stream(
         for delta in assembly.end():
             yield Emit(delta)
         return normalize(request, assembly.answer(), head.headers, endpoint_of(http_request))
-    except ConnectionFailedError as error:
-        interrupted = _interrupted(f"the stream broke off: {error.message}", assembly)
-        raise interrupted.locate(provider=error.provider, host=error.host) from error
-    except RequestTimeoutError as error:
-        stalled = _interrupted(f"the stream stalled: {error.message}", assembly, StreamStalledError)
-        stalled.retryable = stalled.retryable and error.retryable
-        raise stalled.locate(provider=error.provider, host=error.host) from error
-    except APIError as error:
-        locate(error, head.headers)
-        error.locate(partial=assembly.partial, usage=read_usage(assembly.usage) or None)
-        raise
+    except LMGatewayError as error:
+        told = _told(error, request, head, assembly)
+        if told is error:
+            raise
+        raise told from error
     finally:
         if head.source is not None:
             head.source.close()
@@ -161,9 +156,31 @@ def _interrupted(
 ) -> StreamInterruptedError:
     error = kind(message)
     error.partial = assembly.partial
-    error.usage = {**read_usage(assembly.usage)} or None
     error.retryable = error.partial is None
     return error
+
+
+def _told(
+    error: LMGatewayError, request: Request, head: HTTPResponse, assembly: Assembly
+) -> LMGatewayError:
+    """An error as the stream's, with what the service had said by then."""
+    told = error
+    if isinstance(error, APIError):
+        locate(error, head.headers)
+        error.locate(partial=assembly.partial)
+    elif isinstance(error, StreamInterruptedError):  # by the core, or here
+        error.partial = error.partial or assembly.partial
+        error.retryable = error.retryable and error.partial is None
+    elif isinstance(error, ConnectionFailedError):
+        told = _interrupted(f"the stream broke off: {error.message}", assembly)
+    elif isinstance(error, RequestTimeoutError):
+        told = _interrupted(f"the stream stalled: {error.message}", assembly, StreamStalledError)
+        told.retryable = told.retryable and error.retryable
+    leave(told, request, assembly.answer(), head.headers, assembly.endpoint)
+    told.locate(
+        rate_limit=rate_limit(head.headers) or None, provider=error.provider, host=error.host
+    )
+    return told
 
 
 def _emit_whole(answer: Answer) -> Flow[Answer]:

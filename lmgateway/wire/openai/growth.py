@@ -16,7 +16,8 @@ __all__ = ["GrowingMessage"]
 _SCALARS = (bool, int, float)
 _SAID = frozenset({"role", "tool_calls", "function_call", "refusal"})
 _REASONING = frozenset({"reasoning", "reasoning_content"})
-_JOIN = {"audio": join_audio, "reasoning_details": join_details}
+_JOIN = {"audio": join_audio, "reasoning_details": join_details,
+         "thinking_blocks": join_details}  # fmt: skip
 
 
 class GrowingMessage:
@@ -79,8 +80,7 @@ class GrowingMessage:
             elif name in _REASONING:
                 thought += self._add_reasoning(name, value, delta)
             else:
-                more = self._add_other(name, value, parts)
-                thought += more
+                thought += self._add_other(name, value, parts, _says_thought(delta))
         if reason:
             text += self.text.end()
         if parts:
@@ -104,10 +104,9 @@ class GrowingMessage:
                 continue
             shown = read_content([chunk], "choices[].delta.content")
             self._chunks.append(chunk)
-            if kind == "thinking":
-                thought += self._reasoning.add(thought_in(chunk))
-            elif shown[0]["type"] == "reasoning":
-                thought += self._reasoning.add(shown[0]["text"])
+            if shown[0]["type"] == "reasoning":
+                if not self._thought_in:  # else it is told in a field of its own
+                    thought += self._reasoning.add(thought_in(chunk))
             elif shown[0]["type"] != "text":
                 parts.append(Delta("", self._index, part=shown[0]))
         return text, thought
@@ -154,8 +153,11 @@ class GrowingMessage:
     def _id_of(self, place: int) -> str:
         return derived_id(self._request, self._index, place) if self._request else ""
 
-    def _add_other(self, name: str, value: JSON, parts: list[Delta]) -> str:
-        """Take a field that few hosts have; its part in what the model thought."""
+    def _add_other(self, name: str, value: JSON, parts: list[Delta], beside: bool) -> str:
+        """Take a field that few hosts have; its part in what the model thought.
+
+        ``beside`` says whether the delta tells that in a field of its own.
+        """
         if name == "refusal":
             if type(value) is not str:
                 raise malformed("choices[].delta.refusal", value, "a string")
@@ -170,7 +172,7 @@ class GrowingMessage:
         elif name == "audio":
             part = audio_part(value, self._request)
             parts.append(Delta("", self._index, part=part, partial="append", id="audio"))
-        elif name == "reasoning_details" and not self._thought_in:
+        elif name == "reasoning_details" and not (self._thought_in or beside):
             return self._reasoning.add(reasoning_in(value))
         return ""
 
@@ -202,6 +204,10 @@ class GrowingMessage:
             join = _JOIN.get(name, join_values)
             message[name] = join(pieces)
         return message
+
+
+def _says_thought(delta: dict[str, JSON]) -> bool:
+    return bool(delta.get("reasoning") or delta.get("reasoning_content"))
 
 
 class _NotedPieces(Pieces):

@@ -8,10 +8,10 @@ from typing import Any
 
 from ...types import JSON
 
-__all__ = ["join_audio", "join_chunks", "join_details", "join_values"]
+__all__ = ["join_audio", "join_chunks", "join_details", "join_lists", "join_values"]
 
 #: What of an entry grows; everything else of it is said once, or again.
-_GROWING = frozenset({"text", "summary", "data", "signature"})
+_GROWING = frozenset({"text", "summary", "thinking", "data", "signature"})
 
 
 def join_values(pieces: Sequence[JSON]) -> JSON:
@@ -28,6 +28,16 @@ def join_values(pieces: Sequence[JSON]) -> JSON:
     return pieces[-1]
 
 
+def join_lists(known: dict[str, JSON], more: dict[str, JSON]) -> None:
+    """Add the fields that a chunk brings to those that are known: lists grow, all else is new."""
+    for name, value in more.items():
+        before = known.get(name)
+        if type(before) is list and type(value) is list:  # such as one id a token
+            before += value
+        else:
+            known[name] = value
+
+
 def _join_objects(pieces: Iterable[dict[str, JSON]]) -> dict[str, JSON]:
     joined: dict[str, JSON] = {}
     for piece in pieces:  # what a provider adds of its own comes whole, perhaps again
@@ -36,7 +46,9 @@ def _join_objects(pieces: Iterable[dict[str, JSON]]) -> dict[str, JSON]:
 
 
 def join_details(pieces: Iterable[JSON]) -> list[JSON]:
-    """OpenRouter's ``reasoning_details``: pieces of one entry share its index, id or type.
+    """OpenRouter's ``reasoning_details``, LiteLLM's ``thinking_blocks``.
+
+    Pieces of one entry share its index, id or type.
 
     Args:
         pieces: Lists of entries, as each delta brought one.

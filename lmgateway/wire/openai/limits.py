@@ -14,6 +14,7 @@ _NAME = "ratelimit"
 # Of input or output alone; they are no limit of all tokens.
 _OF_A_PART = frozenset({"input", "output", "prompt", "generated", "cached", "uncached", "images"})
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
+_GROUPS = re.compile(r"(,[0-9]{3})+")  # of thousands: or is it a list?
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,12})?)(ms|us|µs|ns|d|h|m|s)")
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6,
             "ns": 1e-9}  # fmt: skip
@@ -37,7 +38,9 @@ def rate_limit(headers: Mapping[str, str]) -> RateLimits:
         field = next((word for word in ("limit", "remaining", "reset") if word in words), None)
         if field is None or not _OF_A_PART.isdisjoint(words):
             continue
-        kind = "tokens" if any(word.startswith("token") for word in words) else "requests"
+        by_size = words[0] == "bysize"  # Mistral's; a size is a number of tokens
+        of_tokens = by_size or any(word.startswith("token") for word in words)
+        kind = "tokens" if of_tokens else "requests"
         if field in found.get(kind, ()):
             continue
         value = headers[name].strip()
@@ -67,7 +70,9 @@ def _whole(value: str) -> float | None:
     """A number of requests or tokens; the standard lets more follow: ``100, 100;w=60``."""
     number = _NUMBER.match(value)
     rest = value[number.end() :].lstrip() if number else ""
-    return float(number[0]) if number and (not rest or rest[0] in ",;") else None
+    if not number or (rest and rest[0] not in ",;") or _GROUPS.fullmatch(rest):
+        return None
+    return float(number[0])
 
 
 def _reset(value: str, headers: Mapping[str, str]) -> float | None:
@@ -78,9 +83,9 @@ def _reset(value: str, headers: Mapping[str, str]) -> float | None:
             return number
         moment = number / 1000 if number >= _EPOCH * 1000 else number
         return max(0.0, moment - _now(headers))
-    if _DURATION.match(value):
-        parts = _DURATION.findall(value)
-        if "".join(map("".join, parts)) != value:
+    if _DURATION.match(value.lower()):
+        parts = _DURATION.findall(value.lower())
+        if "".join(map("".join, parts)) != value.lower():
             return None
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
     return _until(value, headers)

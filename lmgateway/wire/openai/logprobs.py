@@ -8,10 +8,12 @@ from math import isfinite
 from ...errors import ResponseFormatError
 from ...types import JSON
 from ..pieces import mend
+from .fields import others
 
-__all__ = ["read_logprobs"]
+__all__ = ["beside_logprobs", "read_logprobs"]
 
 _LARGEST = sys.float_info.max
+_READ = frozenset({"content", "tokens", "token_logprobs", "top_logprobs"})
 
 
 def read_logprobs(raw: JSON, where: str) -> list[dict[str, JSON]] | None:
@@ -33,6 +35,11 @@ def read_logprobs(raw: JSON, where: str) -> list[dict[str, JSON]] | None:
         if content is None:
             return None
     raise ResponseFormatError(f"{where} in the answer holds neither content nor tokens")
+
+
+def beside_logprobs(raw: dict[str, JSON]) -> dict[str, JSON]:
+    """What ``read_logprobs`` does not read, such as the tokens of a refusal and ``text_offset``."""
+    return {} if _READ.issuperset(raw) else others(raw, _READ)
 
 
 def _token(raw: JSON, where: str) -> dict[str, JSON]:

@@ -10,22 +10,23 @@ here reads is kept in ``extra``: no answer that was paid for is lost over it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
-from ...errors import APIError, ResponseFormatError
+from ...errors import APIError, LMGatewayError, ResponseFormatError
 from ...types import JSON, Answer, AnswerChoice, HTTPResponse, Request
 from ..pieces import mend
 from .calls import holds_more, read_tool_calls
 from .endings import ENDINGS, FAILED, ending, failure
 from .faults import check, checked, load, locate, request_id
-from .fields import beside, malformed, others, text
+from .fields import beside, malformed, others, sound, text
 from .limits import rate_limit
-from .logprobs import read_logprobs
+from .logprobs import beside_logprobs, read_logprobs
 from .params import CHAT, Endpoint
 from .parts import read_parts, reasoning_in
 from .turns import needs_state, state_of
 from .usage import read_usage
 
-__all__ = ["expected_choices", "normalize", "parse"]
+__all__ = ["expected_choices", "leave", "normalize", "parse"]
 
 _ANSWER = frozenset({"id", "object", "model", "choices", "usage", "error"})
 _CHOICE = frozenset({"index", "message", "text", "finish_reason", "logprobs", "delta"})
@@ -51,11 +52,13 @@ def parse(request: Request, response: HTTPResponse, endpoint: Endpoint) -> Answe
         ResponseFormatError: it cannot be read; retryable only if it was empty or no JSON.
     """
     check(response, request)
+    payload: JSON = None
     try:
         payload = load(response.body, strict=False)
         return normalize(request, payload, response.headers, endpoint)
     except APIError as error:
         locate(error, response.headers)
+        leave(error, request, payload, response.headers, endpoint)
         raise
 
 
@@ -72,7 +75,34 @@ def normalize(
         raise ResponseFormatError(
             f"choices in the answer holds {len(raw)} of the {expected} that were asked for"
         )
-    choices = _choices(raw, request, endpoint)
+    answer = _answer(request, fields, headers, endpoint)
+    for choice in answer["choices"]:
+        if choice.get("finish_reason") not in FAILED:
+            return answer
+    raise failure(answer, headers, request)
+
+
+def leave(
+    error: LMGatewayError,
+    request: Request,
+    payload: JSON,
+    headers: Mapping[str, str],
+    endpoint: Endpoint,
+) -> None:
+    """Leave on an error what there is of the answer that it spoilt, and what that may cost."""
+    if type(payload) is not dict:
+        return
+    if error.completion is None and type(payload.get("choices")) is list and payload["choices"]:
+        with suppress(ResponseFormatError):  # it makes no sense
+            error.completion = {**_answer(request, payload, headers, endpoint)}
+    error.locate(usage=read_usage(payload.get("usage")) or None)
+
+
+def _answer(
+    request: Request, fields: Mapping[str, JSON], headers: Mapping[str, str], endpoint: Endpoint
+) -> Answer:
+    """The Answer in the fields of a body, whatever became of its choices."""
+    choices = _choices(fields["choices"], request, endpoint)
     answer: Answer = {"prompt": request.input, "choices": choices, "endpoint": endpoint}
     if model := beside(fields, "model"):
         answer["model"] = model
@@ -84,12 +114,15 @@ def normalize(
         answer["request_id"] = service_id
     if limits := rate_limit(headers):
         answer["rate_limit"] = limits
-    if not _ANSWER.issuperset(fields) and (extra := others(fields, _ANSWER)):
+    extra = {} if _ANSWER.issuperset(fields) else others(fields, _ANSWER)
+    if not ("id" in answer and "model" in answer and "usage" in answer):  # as they are in most
+        for name in ("id", "model", "usage"):
+            value = fields.get(name)
+            if value and name not in answer and (name != "usage" or type(value) is not dict):
+                extra[name] = sound(value)
+    if extra:
         answer["extra"] = extra
-    for choice in choices:
-        if choice.get("finish_reason") not in FAILED:
-            return answer
-    raise failure(answer, headers, request)
+    return answer
 
 
 def expected_choices(request: Request) -> int:
@@ -208,21 +241,28 @@ def _choice(raw: JSON, position: int, request: Request) -> AnswerChoice:
         elif reason:  # some hosts say "" for what has no end
             choice["finish_reason"] = ending(reason)
             choice["finish_reason_raw"] = mend(reason)
+    extra = {} if _CHOICE.issuperset(raw) else others(raw, _CHOICE)
     logprobs = raw.get("logprobs")
-    if logprobs is not None:
-        try:
-            tokens = read_logprobs(logprobs, f"choices[{position}].logprobs")
-        except ResponseFormatError:
-            if _wants_logprobs(request):
-                raise
-            tokens = None
-        if tokens is not None:
-            choice["logprobs"] = tokens
-    if not _CHOICE.issuperset(raw) and (extra := others(raw, _CHOICE)):
+    if logprobs is not None and (left := _read_logprobs(choice, logprobs, position, request)):
+        extra["logprobs"] = left
+    if extra:
         choice["extra"] = extra
         if extra.get("error"):
             choice["finish_reason"] = "error"
     return choice
+
+
+def _read_logprobs(choice: AnswerChoice, raw: JSON, position: int, request: Request) -> JSON:
+    """Put the log probabilities into a choice; what of them is not read."""
+    try:
+        tokens = read_logprobs(raw, f"choices[{position}].logprobs")
+    except ResponseFormatError:
+        if _wants_logprobs(request):
+            raise
+        return sound(raw)
+    if tokens is not None:
+        choice["logprobs"] = tokens
+    return beside_logprobs(raw)
 
 
 def _wants_logprobs(request: Request) -> bool:

@@ -34,7 +34,7 @@ _PLACES: dict[str, tuple[tuple[str, str], ...]] = {
 _BOTH = ("audio_tokens", "image_tokens")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 _READ = {
-    "": {*_COUNTS, *_DETAILS, "cost", "cached_tokens", "prompt_cache_hit_tokens",
+    "": {*_COUNTS, "cost", "cached_tokens", "prompt_cache_hit_tokens",
          "cache_creation_input_tokens", "reasoning_tokens"},
     "prompt_tokens_details": {"cached_tokens", "cache_write_tokens", "cache_creation_tokens",
                               *_BOTH},
@@ -45,7 +45,7 @@ _READ = {
 def read_usage(raw: JSON) -> Usage:
     """Tokens as the service counted them; what is no number of tokens is left out.
 
-    ``details`` is the service's own object, where it says more than has a name here.
+    ``details`` is the service's own object, where it says more than could be read.
     """
     if type(raw) is not dict:
         return {}
@@ -55,10 +55,11 @@ def read_usage(raw: JSON) -> Usage:
         if name in _COUNTS:
             if type(value) is int and 0 <= value <= MOST_TOKENS:
                 usage[name] = value
-            elif (count := _count(value)) is not None:
+                continue
+            if (count := _count(value)) is not None:
                 usage[name] = count
-        elif value is not None:
-            says_more = True
+                continue
+        says_more = says_more or value is not None
     if says_more:
         _read_details(raw, usage)
     return cast(Usage, usage)
@@ -92,12 +93,18 @@ def _read_details(raw: dict[str, JSON], usage: dict[str, Any]) -> None:
     cost: Any = raw.get("cost")
     if type(cost) in (int, float) and isfinite(cost) and 0 <= cost <= MOST_TOKENS:
         usage["cost"] = float(cost)
-    if any(_says_more(fields, _READ[part]) for part, fields in inner.items()):
+    told = list(usage.values())
+    if any(_says_more(fields, _READ[part], told) for part, fields in inner.items()):
         details = sound(raw)
         if details is not None:
             usage["details"] = details
 
 
-def _says_more(fields: dict[str, JSON], read: set[str]) -> bool:
-    """Whether anything else stands in it than zeros and what is empty."""
-    return any(value and name not in read for name, value in fields.items())
+def _says_more(fields: dict[str, JSON], read: set[str], told: list[Any]) -> bool:
+    """Whether anything else stands in it than zeros, what is empty and what was read."""
+    for name, value in fields.items():
+        if not value or (name in _DETAILS and type(value) is dict):
+            continue
+        if name not in read or value not in told:
+            return True
+    return False

@@ -266,6 +266,15 @@ def test_calls_and_results_that_belong_to_nothing_are_refused(
         body(*messages)
 
 
+def test_a_turn_of_its_own_goes_back_with_the_ids_that_it_had() -> None:
+    blocks = [{"type": "tool_use", "id": "made:by/another host", "name": "f", "input": {}}]
+    state = {"format": "anthropic.messages", "turn": blocks}
+    result = {"role": "tool", "tool_call_id": "made:by/another host", "content": "a"}
+    sent = body(USER, {"role": "assistant", "state": state}, result)["messages"]  # type: ignore[arg-type,typeddict-item]
+    assert sent[1]["content"] == blocks
+    assert sent[2]["content"][0]["tool_use_id"] == "made:by/another host"
+
+
 def test_a_conversation_may_end_with_a_call() -> None:
     sent = body({"role": "user", "content": "Hi"}, {"role": "assistant", "tool_calls": [CALL]})
     assert sent["messages"][-1]["content"][0]["id"] == "call_1"

@@ -180,6 +180,17 @@ def test_a_whole_answer_to_a_stream_shows_its_parts_too() -> None:
     assert "".join(piece.text for piece in pieces) == "So it is."
 
 
+def test_a_whole_answer_to_a_stream_shows_its_calls_as_a_stream_does() -> None:
+    cites = {**TEXT, "citations": [FOUND]}
+    said = json.dumps(message([cites, USE], "tool_use")).encode()
+    head = HTTPResponse(200, source=Pieces([said]))
+    _, pieces = run(read_stream(ASKED, head))
+    ((call,),) = (piece.tool_calls for piece in pieces if piece.tool_calls)
+    assert call == {"index": 0, "id": USE["id"], "type": "function", "function": call["function"]}
+    (cited,) = (piece.part for piece in pieces if piece.part)
+    assert cited["citations"] == whole([cites])["choices"][0]["parts"][0]["citations"]
+
+
 def test_deltas_of_the_future_make_the_block_grow() -> None:
     block = {"type": "dance", "steps": [], "tempo": "al", "who": None}
     deltas = [
@@ -210,6 +221,19 @@ def test_calls_without_ids_have_some_of_their_own() -> None:
     assert [call["id"] for piece in pieces for call in piece.tool_calls if "id" in call] == ids
     other = parse(Request("m", "Ho"), HTTPResponse(200, {}, json.dumps(message(blocks)).encode()))
     assert [call["id"] for call in other["choices"][0]["tool_calls"]] != ids
+
+
+def test_a_call_that_comes_in_one_piece_is_shown_with_its_arguments() -> None:
+    said = [
+        {"type": "message_start", "message": message([])},
+        {"type": "content_block_start", "index": 0, "content_block": {**USE, "input": {"a": "ü"}}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_stop"},
+    ]
+    answer, pieces = played(said)
+    shown = [call["function"]["arguments"] for piece in pieces for call in piece.tool_calls]
+    (call,) = answer["choices"][0]["tool_calls"]
+    assert "".join(shown) == call["function"]["arguments"] == '{"a": "ü"}'
 
 
 # -- beside the blocks ---------------------------------------------------------------------------
@@ -267,6 +291,14 @@ def test_the_services_limits_are_told_with_answers_and_errors() -> None:
         played(list(events([TEXT], "end_turn"))[:3], LIMITS)
     assert caught.value.rate_limit == expected
     assert caught.value.usage == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+    assert caught.value.completion is not None
+    assert caught.value.completion["choices"][0]["text"] == "So it is."
+
+
+def test_counts_and_names_that_make_no_sense_are_kept() -> None:
+    odd = {**USAGE, "input_tokens": 1.5, "output_tokens_details": {"thinking_tokens": -1}}
+    assert whole([TEXT], usage=odd)["usage"]["details"] == odd
+    assert whole([TEXT], usage=[7], id=5)["extra"] == {"usage": [7], "id": 5}
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])

@@ -357,6 +357,12 @@ HISTORIES: dict[str, list[Any]] = {
         USER, turn("call_0"), told("call_0"), turn("call_0"), told("call_0"), USER,
         turn("call_0", "call_0"), told("call_0"), told("call_0"),
     ],
+    "a call of a custom tool": [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "a", "type": "custom", "custom": {"name": "look_up", "input": "all"}}]},
+        told("a"),
+    ],
     "results out of order": [USER, turn("a", "b"), told("b"), told("a")],
     "a late result": [USER, turn("a", "b"), told("a"), USER, told("b")],
     "a result after the next calls": [USER, turn("a"), turn("b"), told("b"), told("a")],

@@ -119,6 +119,20 @@ def body(**more: Any) -> dict[str, Any]:
     return {"messages": ASKED, "tools": TOOLS, **more}
 
 
+def test_functions_may_each_have_a_definition_of_the_same_name() -> None:
+    functions = [
+        {"name": name, "parameters": {"$ref": "#/$defs/Z", "$defs": {"Z": {"enum": [name]}}}}
+        for name in ("a", "b")
+    ]
+    given = [{"type": "function", "function": each} for each in functions]
+    sent, _ = tools.prepare(body(tools=given, tool_choice="required"), lambda: False)
+    definitions = sent["response_format"]["json_schema"]["schema"]["$defs"]
+    for place, name in enumerate(("a", "b")):
+        found = definitions[str(place)]
+        assert found["$ref"] == f"#/$defs/{place}/$defs/Z"
+        assert found["$defs"] == {"Z": {"enum": [name]}}
+
+
 def test_a_model_that_knows_tools_chooses_by_itself() -> None:
     asked = body(tool_choice="auto", parallel_tool_calls=True)
     assert tools.prepare(asked, lambda: True) == (asked, frozenset())
@@ -140,15 +154,17 @@ def test_what_is_about_no_tools_stays_as_it_is() -> None:
 
 def test_a_conversation_is_put_into_words_for_a_model_that_knows_no_tools() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    custom = {"id": "2", "type": "custom", "custom": {"name": "g", "input": "all"}}
     turns = [
         *ASKED,
-        {"role": "assistant", "content": "Well.", "tool_calls": [call, call]},
+        {"role": "assistant", "content": "Well.", "tool_calls": [call, custom]},
         {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "sunny"}]},
     ]
     sent, _ = tools.prepare({"messages": turns}, lambda: False)
     written = '{"name": "f", "arguments": {"a": 1}}'
+    other = '{"name": "g", "arguments": "all"}'
     assert sent["messages"][1:] == [
-        {"role": "assistant", "content": f"Well.\n{written}\n{written}"},
+        {"role": "assistant", "content": f"Well.\n{written}\n{other}"},
         {"role": "user", "content": "The result: sunny"},
     ]
     assert tools.prepare({"messages": turns}, lambda: True) == ({"messages": turns}, frozenset())
@@ -168,6 +184,7 @@ def test_the_functions_are_told_in_the_system_text(system: list[Any]) -> None:
     "wrong, error, problem",
     [
         ({"tools": [{"type": "web_search"}]}, InputError, r"tools\[0\]"),
+        ({"tools": [{"function": {"name": "f", "parameters": True}}]}, InputError, "parameters"),
         ({"tool_choice": "often"}, InputError, "tool_choice must be"),
         ({"tool_choice": {"type": "function", "function": {"name": "g"}}}, InputError, "'g'"),
         ({"tools": None, "tool_choice": "auto"}, InputError, "need tools"),

@@ -72,7 +72,7 @@ class Calls:
         while (
             sent in self._sent
             or (sent in self._own and not (turn.own and sent == call_id))
-            or not _WANTED.fullmatch(sent)
+            or not (turn.own or _WANTED.fullmatch(sent))
         ):
             digest = sha256(f"{times}:{call_id}".encode("utf-8", "surrogatepass")).hexdigest()
             sent = f"{_UNWANTED.sub('_', call_id)[:40]}_{digest[:16]}"

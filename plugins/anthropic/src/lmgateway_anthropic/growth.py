@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from lmgateway.errors import ResponseFormatError
 from lmgateway.types import JSON, Delta, Part, Request, derived_id
+from lmgateway.wire.openai import write
 from lmgateway.wire.pieces import Pieces, mend
 
 from .blocks import SHOWN_AS_TEXT, citation_of, part_of
@@ -60,6 +61,11 @@ class Growth:
                     yield Delta(finish_reason=finish_reason(reason))
             case "message_stop":
                 self.ended = True
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any of the content came."""
+        return bool(self._blocks)
 
     def _count(self, usage: JSON) -> None:
         if isinstance(usage, dict):
@@ -156,6 +162,9 @@ class Growth:
         if place is None:
             return
         yield from self._show(place, self._grows.get(place, ""), self._pieces[place].end())
+        given = self._blocks[place].get("input")
+        if place in self._calls and given and not self._pieces[place]:  # it came whole
+            yield from self._show(place, "input", write(given, f"content[{place}].input"))
         if self._blocks[place].get("type") not in tuple(SHOWN_AS_TEXT):
             yield Delta(part=part_of(self._block(place), f"content[{place}]"))
 

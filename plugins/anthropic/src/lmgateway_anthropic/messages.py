@@ -289,4 +289,7 @@ def _use(call: Mapping[str, Any], where: str) -> dict[str, JSON]:
                     "100 deep"
                 )
             return {"type": "tool_use", "id": id_, "name": name, "input": arguments}
+        case {"id": str(id_), "custom": {"name": str(name), "input": str(text)}}:
+            # OpenAI's tools that take a free text; here every input is an object.
+            return {"type": "tool_use", "id": id_, "name": name, "input": {"input": text}}
     raise InputError(f'{where} must be {{"id", "function": {{"name", "arguments"}}}}')

@@ -31,6 +31,10 @@ _STATUS_OF = {"billing_error": 402, "request_too_large": 413, "timeout_error": 5
 _READ = frozenset({"content", "id", "model", "role", "stop_reason", "type", "usage"})
 
 
+#: Of them, those that stand beside the heart, and what each should be.
+_BESIDE = {"id": str, "model": str, "usage": dict}
+
+
 def parse(request: Request, response: HTTPResponse) -> Answer:
     """The Answer in a whole response.
 
@@ -40,10 +44,16 @@ def parse(request: Request, response: HTTPResponse) -> Answer:
         ResponseFormatError: It cannot be read.
     """
     check(response, request)
+    message: JSON = None
     try:
-        return normalize(request, load(response.body, strict=False), response.headers)
+        message = load(response.body, strict=False)
+        return normalize(request, message, response.headers)
     except APIError as error:
-        error.locate(request_id=request_id(response.headers))
+        usage = read_usage(message.get("usage")) if isinstance(message, dict) else None
+        limits = rate_limit(response.headers)
+        error.locate(
+            request_id=request_id(response.headers), usage=usage or None, rate_limit=limits or None
+        )
         raise
 
 
@@ -115,7 +125,8 @@ def _extra(message: dict[str, JSON], usage: JSON) -> dict[str, JSON]:
     """The service's other fields, its tier among them, which stands with the tokens."""
     extra: dict[str, JSON] = {}
     for name, value in message.items():
-        if name not in _READ and value is not None and (kept := tidy(value)) is not None:
+        read = name in _READ and (name not in _BESIDE or isinstance(value, _BESIDE[name]))
+        if not read and value is not None and (kept := tidy(value)) is not None:
             extra[mend(name)] = kept
     tier = usage.get("service_tier") if isinstance(usage, dict) else None
     if isinstance(tier, str):
@@ -159,11 +170,18 @@ def read_usage(raw: JSON) -> Usage:
 
 
 def _holds_more(fields: dict[str, JSON]) -> bool:
-    more = {name: value for name, value in fields.items() if value is not None}
-    details = more.get("output_tokens_details")
-    if isinstance(details, dict) and details.keys() <= {"thinking_tokens"}:
-        del more["output_tokens_details"]
-    return not more.keys() <= _COUNTED
+    """Whether the service's own count says anything that could not be read."""
+    for name, value in fields.items():
+        if name == "output_tokens_details" and isinstance(value, dict):
+            if not value.keys() <= {"thinking_tokens"} or _is_odd(value, "thinking_tokens"):
+                return True
+        elif value is not None and (name not in _COUNTED or _is_odd(fields, name)):
+            return True
+    return False
+
+
+def _is_odd(fields: Mapping[str, JSON], name: str) -> bool:
+    return fields.get(name) is not None and _tokens(fields, name) is None
 
 
 def _tokens(fields: Mapping[str, JSON], name: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, cast
 
 from lmgateway.errors import (
@@ -13,7 +14,7 @@ from lmgateway.errors import (
     StreamInterruptedError,
     StreamStalledError,
 )
-from lmgateway.types import Answer, Delta, Emit, Flow, HTTPResponse, Request
+from lmgateway.types import Answer, Delta, Emit, Flow, HTTPResponse, Part, Request
 from lmgateway.wire.openai import check, load, rate_limit, request_id
 from lmgateway.wire.sse import Decoder, Event, opened
 
@@ -50,7 +51,7 @@ def read_stream(request: Request, head: HTTPResponse) -> Flow[Answer]:
             yield Emit(delta)
         return normalize(request, message.whole(), head.headers)
     except LMGatewayError as error:
-        told = _told(error, message, head)
+        told = _told(error, request, message, head)
         if told is error:
             raise
         raise told from error
@@ -85,7 +86,9 @@ def _interrupted(
     return error
 
 
-def _told(error: LMGatewayError, message: Growth, head: HTTPResponse) -> LMGatewayError:
+def _told(
+    error: LMGatewayError, request: Request, message: Growth, head: HTTPResponse
+) -> LMGatewayError:
     """An error as the stream's, with what the service had said by then."""
     told = error
     if isinstance(error, APIError):
@@ -98,6 +101,9 @@ def _told(error: LMGatewayError, message: Growth, head: HTTPResponse) -> LMGatew
     elif isinstance(error, RequestTimeoutError):
         told = _interrupted(f"the stream stalled: {error.message}", message, StreamStalledError)
         told.retryable = told.retryable and error.retryable
+    if told.completion is None and message.has_begun:
+        with suppress(APIError):  # it says nothing yet, or makes no sense
+            told.completion = {**normalize(request, message.whole(), head.headers)}
     if not told.usage and (usage := read_usage(message.usage)):
         told.usage = cast(dict[str, Any], usage)
     if not told.rate_limit and (limits := rate_limit(head.headers)):
@@ -108,16 +114,16 @@ def _told(error: LMGatewayError, message: Growth, head: HTTPResponse) -> LMGatew
 def _emit_whole(answer: Answer) -> Flow[Answer]:
     """A host that does not stream after all: one piece for the answer, one for each other part."""
     (choice,) = answer["choices"]
-    for part in choice.get("parts", ()):
-        if part["type"] not in ("text", "reasoning", "tool_call") or part.get("by"):
-            yield Emit(Delta(part=part))
-    yield Emit(
-        Delta(
-            choice["text"],
-            0,
-            choice.get("tool_calls", ()),
-            choice.get("reasoning", ""),
-            choice.get("finish_reason"),
-        )
+    calls = tuple(
+        {"index": place, **{name: value for name, value in call.items() if name != "parsed"}}
+        for place, call in enumerate(choice.get("tool_calls", ()))
     )
+    for place, part in enumerate(choice.get("parts", ())):
+        if part["type"] == "text" and part.get("citations"):
+            cited: Part = {"type": "text", "text": "", "citations": part["citations"]}
+            yield Emit(Delta(part=cited, partial="append", id=str(place)))
+        elif part["type"] not in ("text", "reasoning", "tool_call") or part.get("by"):
+            yield Emit(Delta(part=part))
+    thought, reason = choice.get("reasoning", ""), choice.get("finish_reason")
+    yield Emit(Delta(choice["text"], 0, calls, thought, reason))
     return answer

@@ -79,6 +79,8 @@ def _functions(tools: Sequence[Any]) -> list[Mapping[str, Any]]:
         function = tool.get("function") if isinstance(tool, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise InputError(f'tools[{place}] must be {{"type": "function", "function": ...}}')
+        if not isinstance(function.get("parameters"), Mapping | None):
+            raise InputError(f"tools[{place}].function.parameters must be a JSON schema, as a dict")
         functions.append(function)
     return functions
 
@@ -105,21 +107,36 @@ def _format(functions: list[Mapping[str, Any]], *, several: bool) -> Body:
     """The ``response_format`` that only a call of one of the functions fits, or a list of them."""
     definitions: Body = {}
     calls = []
-    for function in functions:
-        arguments = dict(function.get("parameters") or {"type": "object"})
-        for name in ("$defs", "definitions"):  # what is referred to is looked for at the top
-            definitions.setdefault(name, {}).update(arguments.pop(name, None) or {})
+    for place, function in enumerate(functions):
+        # Two functions may each have a definition of the same name: each is a room of its own.
+        here = f"#/$defs/{place}"
+        arguments = function.get("parameters") or {"type": "object"}
+        definitions[str(place)] = _moved(arguments, here)
         calls.append({
             "type": "object",
-            "properties": {"name": {"const": function["name"]}, "arguments": arguments},
+            "properties": {"name": {"const": function["name"]}, "arguments": {"$ref": here}},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         })  # fmt: skip
     schema: Body = calls[0] if len(calls) == 1 else {"anyOf": calls}
     if several:
         schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": _MOST_CALLS}
-    schema = {**schema, **{name: each for name, each in definitions.items() if each}}
+    schema = {**schema, "$defs": definitions}
     return {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema whose references are looked for from another place than the top."""
+    if isinstance(schema, Mapping):
+        return {
+            name: f"{place}{each[1:]}"
+            if name == "$ref" and isinstance(each, str) and each.startswith("#")
+            else _moved(each, place)
+            for name, each in schema.items()
+        }
+    if isinstance(schema, (list, tuple)):
+        return [_moved(each, place) for each in schema]
+    return schema
 
 
 # -- a model that knows no tools -----------------------------------------------------------------
@@ -152,8 +169,12 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 def _written(call: Mapping[str, Any]) -> str:
-    function = call.get("function") or {}
-    arguments = function.get("arguments") or "{}"
+    custom = call.get("custom")
+    if isinstance(custom, Mapping):  # of OpenAI's tools that take a free text
+        function, arguments = custom, json.dumps(custom.get("input"))
+    else:
+        function = call.get("function") or {}
+        arguments = function.get("arguments") or "{}"
     return f'{{"name": {json.dumps(function.get("name"))}, "arguments": {arguments}}}'
 
 
