@@ -94,7 +94,7 @@ def _text(value: Any) -> Any:
 
 
 def _object(value: Any) -> Any:
-    return plain(value) if isinstance(value, Mapping) else _ODD
+    return plain(value) if type(value) is dict or isinstance(value, Mapping) else _ODD
 
 
 def _list(value: Any) -> Any:

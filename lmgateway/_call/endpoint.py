@@ -114,10 +114,15 @@ class Endpoint:
 
     def headers(self) -> Mapping[str, str]:
         """The LM's own headers, which go nowhere but to its own origin."""
-        return {
-            name: value if isinstance(value, str) else value.get_secret_value()
-            for name, value in self._options.headers.items()
-        }
+        headers = self._options.headers
+        return (
+            {
+                name: value if isinstance(value, str) else value.get_secret_value()
+                for name, value in headers.items()
+            }
+            if headers
+            else headers
+        )
 
     @property
     def has_credentials(self) -> bool:

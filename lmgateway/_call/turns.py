@@ -42,6 +42,10 @@ def given(request: Any, info: Info, provider: str) -> tuple[Any, list[Completion
         return replace(request, **copies), []
     messages, schema = request.messages, request.schema
     warnings: list[CompletionWarning] = []
+    params = request.params
+    params = {  # most are no containers: not worth a call
+        name: each if type(each) in _PLAIN else _own(each) for name, each in params.items()
+    }
     if messages is not None:
         messages = [
             {**message}
@@ -53,7 +57,7 @@ def given(request: Any, info: Info, provider: str) -> tuple[Any, list[Completion
         request.model,
         request.prompt,
         messages,
-        _own(request.params),
+        params,
         request.system,
         schema and _own(schema),
         request.stream,
@@ -73,7 +77,7 @@ def _own(value: Any) -> Any:
 
 
 def _copied(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return {
             name: each if type(each) in _PLAIN else _copied(each) for name, each in value.items()
         }
