@@ -73,6 +73,7 @@ class Spec:
         info: What the plugin can do with this model and these settings.
         alternatives: The configurations of its fallbacks by name, each made when first needed.
         left_behind: What did not go along when the LM was pickled: names of keywords and headers.
+        endpoint: Where its requests go and as whom.
     """
 
     selection: Selection
@@ -87,6 +88,18 @@ class Spec:
     info: Info = field(repr=False)
     alternatives: dict[str, Spec] = field(repr=False, default_factory=dict)
     left_behind: tuple[str, ...] = ()
+    endpoint: Endpoint = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        endpoint = Endpoint(
+            self.selection.provider,
+            self.plugin.described,
+            self.settings,
+            self.options,
+            self.left_behind,
+            self.plugin.info.api,
+        )
+        object.__setattr__(self, "endpoint", endpoint)
 
     # -- how it is made ------------------------------------------------------------------------
 
@@ -170,13 +183,6 @@ class Spec:
     def with_layers(self, *layers: EffectLayer) -> Spec:
         """The same configuration with further layers, next to the wire."""
         return replace(self, layers=(*self.layers, *layers))
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """Where its requests go and as whom."""
-        provider, described = self.selection.provider, self.plugin.described
-        api = self.plugin.info.api
-        return Endpoint(provider, described, self.settings, self.options, self.left_behind, api)
 
     def vary(
         self, keywords: Mapping[str, Any], beside: frozenset[str] | None = frozenset()

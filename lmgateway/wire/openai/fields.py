@@ -59,7 +59,7 @@ def others(raw: Mapping[str, JSON], known: Iterable[str]) -> dict[str, JSON]:
     """
     kept = {}
     for name, value in raw.items():
-        if value is None or name in known or value == [] or value == {}:
+        if name in known or value is None or value == [] or value == {}:
             continue
         whole = sound(value)
         if whole is not None:
