@@ -119,14 +119,12 @@ class Endpoint:
     def headers(self) -> Mapping[str, str]:
         """The LM's own headers, which go nowhere but to its own origin."""
         headers = self._options.headers
-        return (
-            {
-                name: value if isinstance(value, str) else value.get_secret_value()
-                for name, value in headers.items()
-            }
-            if headers
-            else headers
-        )
+        if not headers:
+            return {}
+        return {
+            name: value if isinstance(value, str) else value.get_secret_value()
+            for name, value in headers.items()
+        }
 
     def owns(self, auth: Any) -> bool:
         """Whether an ``auth`` is a secret of the settings, which is for the LM's own origin."""

@@ -7,7 +7,6 @@ or the ``prompt`` of the completion.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 from .._base.turns import turn_digest
@@ -38,8 +37,8 @@ def given(request: Any, info: Info, provider: str) -> tuple[Any, list[Completion
         provider: The name of the provider that is asked.
     """
     if type(request) is not Request:
-        copies = {field.name: _own(getattr(request, field.name)) for field in fields(request)}
-        return replace(request, **copies), []
+        kind = type(request)
+        return kind(*[_own(getattr(request, name)) for name in kind.__slots__]), []
     messages, schema = request.messages, request.schema
     warnings: list[CompletionWarning] = []
     params = request.params
