@@ -586,6 +586,10 @@ class Headers(Mapping[str, str]):
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._items
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a header, ``default`` if there is none."""
+        return self._items.get(name.lower(), default)  # that of Mapping raises an error first
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._items)
 

@@ -123,9 +123,11 @@ def copied(value: Any) -> Any:
 def _copied(value: Any) -> Any:
     kind = type(value)
     if kind is dict:  # most of what is in a dict is no container: not worth a call
-        return {
-            key: _copied(each) if type(each) in _CONTAINERS else each for key, each in value.items()
-        }
+        copy = value.copy()
+        for key, each in value.items():
+            if type(each) in _CONTAINERS:
+                copy[key] = _copied(each)
+        return copy
     return [_copied(each) for each in value] if kind is list else value
 
 

@@ -19,6 +19,7 @@ __all__ = ["is_json", "mend", "mend_choice", "plain"]
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 _SCALARS = frozenset({str, int, bool, type(None)})
+_STR = frozenset({str})
 _REASONS = frozenset({
     "stop", "length", "tool_calls", "content_filter", "pause", "error", "other",
 })  # fmt: skip
@@ -95,6 +96,8 @@ def _text(value: Any) -> Any:
 
 
 def _object(value: Any) -> Any:
+    if type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
+        return value if _STR.issuperset(map(type, value)) else plain(value)
     return plain(value) if isinstance(value, Mapping) else _ODD
 
 

@@ -65,9 +65,15 @@ class Endpoint:
         provider: The provider's name.
         described: How messages name the plugin: with its distribution and version.
         api: The version of the contract that the plugin was written for.
+        base_url: The configured base URL; None if there is none.
+        has_credentials: Whether the LM's own headers say who sends a request, so that no ``auth``
+            is asked.
     """
 
-    __slots__ = ("_left_behind", "_options", "_settings", "api", "described", "provider")
+    __slots__ = (
+        "_left_behind", "_options", "_settings", "api", "base_url", "described", "has_credentials",
+        "provider",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -84,12 +90,10 @@ class Endpoint:
         self._options = options
         self._left_behind = left_behind
         self.api = api
-
-    @property
-    def base_url(self) -> str | None:
-        """The configured base URL; None if there is none."""
-        value = getattr(self._settings and self._settings.values, "api_base", None)
-        return str(value) if value else None
+        base_url = getattr(settings and settings.values, "api_base", None)
+        self.base_url = str(base_url) if base_url else None
+        headers = options.headers
+        self.has_credentials = bool(headers) and not _PROOFS.isdisjoint(map(str.lower, headers))
 
     def secrets(self) -> Iterator[str]:
         """The texts that must be masked wherever they appear."""
@@ -114,16 +118,13 @@ class Endpoint:
 
     def headers(self) -> Mapping[str, str]:
         """The LM's own headers, which go nowhere but to its own origin."""
+        headers = self._options.headers
+        if not headers:
+            return {}
         return {
             name: value if isinstance(value, str) else value.get_secret_value()
-            for name, value in self._options.headers.items()
+            for name, value in headers.items()
         }
-
-    @property
-    def has_credentials(self) -> bool:
-        """Whether the LM's own headers say who sends a request, so that no ``auth`` is asked."""
-        headers = self._options.headers
-        return bool(headers) and not _PROOFS.isdisjoint(name.lower() for name in headers)
 
     def owns(self, auth: Any) -> bool:
         """Whether an ``auth`` is a secret of the settings, which is for the LM's own origin."""

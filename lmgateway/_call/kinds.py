@@ -25,6 +25,8 @@ def _completion(returned: Any, request: Request, plugin: str) -> dict[str, Any]:
             'the contract wants a list of {"text": ...}, one or more'
         )
     for place, choice in enumerate(choices):
+        if type(choice) is dict and type(choice.get("text")) is str:
+            continue  # as nearly always
         if not isinstance(choice, dict) or not _says(choice):
             raise PluginContractError(
                 f'{plugin} returned choices[{place}] without a "text" that is a string'

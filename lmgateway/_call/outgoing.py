@@ -158,10 +158,11 @@ def finished(request: HTTPRequest, base_url: str, own: Mapping[str, str]) -> HTT
     method, given = request.method, request.headers
     place = place_of(base_url)
     target = target_of(request.path, request.query)
-    if not place.prefix and target[:1] != "/":
+    if target[:1] != "/" and not place.prefix:
         target = "/" + target
     body, content_type = body_of(request, _content_type(given) if given else None)
-    headers = _lines(method, place.host, content_type, tuple(own.items()), tuple(given.items()))
+    lines = tuple(own.items()) if own else (), tuple(given.items()) if given else ()
+    headers = _lines(method, place.host, content_type, *lines)
     headers = headers.copy()
     if body is not None:
         headers["Content-Length"] = str(len(body))

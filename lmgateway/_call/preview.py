@@ -78,13 +78,13 @@ def _first(flow: Flow[Any]) -> Any:
 
 def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     endpoint = call.endpoint
-    base = request.base_url or endpoint.base_url
+    base, body = request.base_url or endpoint.base_url, None
     if base is None:
         settable = spec.settings is not None and "api_base" in spec.settings.variables
         named = spec.settings.named("api_base") if spec.settings and settable else "base URL"
         base = f"<{named} not set>"
     else:
-        final(request, call)  # what cannot be sent is not shown either
+        body = final(request, call).content  # what cannot be sent is not shown either
     home = is_home(request, endpoint)
     proofs, shown = _proofs(request, endpoint) if asks(request, endpoint, home) else ({}, {})
     call.proofs = (proofs,)
@@ -94,17 +94,20 @@ def _described(spec: Spec, call: Call, request: HTTPRequest) -> dict[str, Any]:
     for name, value in headers.items():
         hidden = name in secret or is_secret_header(name)
         headers[name] = MASK if hidden else str(value)
-    described = {
+    described: dict[str, Any] = {
         "method": request.method,
         "url": base.rstrip("/") + target_of(request.path, request.query),
         "headers": headers | shown,
-        "json": request.json,
+        "json": None,
     }
     if request.content is not None:
         described["content"] = _sized(request.content)
     if request.form is not None:
         described["form"] = {name: _sized(value) for name, value in request.form.items()}
     written = json.dumps(described, ensure_ascii=False)
+    if request.json is not None:
+        described["json"] = request.json
+        written += json.dumps(request.json, ensure_ascii=False) if body is None else body.decode()
     if mask(written) != written:  # it nearly never does, and one look at all of it is quick
         return {name: _masked(value, mask) for name, value in described.items()}
     return described

@@ -7,7 +7,6 @@ or the ``prompt`` of the completion.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 from .._base.turns import turn_digest
@@ -38,10 +37,14 @@ def given(request: Any, info: Info, provider: str) -> tuple[Any, list[Completion
         provider: The name of the provider that is asked.
     """
     if type(request) is not Request:
-        copies = {field.name: _own(getattr(request, field.name)) for field in fields(request)}
-        return replace(request, **copies), []
+        kind = type(request)
+        return kind(*[_own(getattr(request, name)) for name in kind.__slots__]), []
     messages, schema = request.messages, request.schema
     warnings: list[CompletionWarning] = []
+    params = request.params
+    params = {  # most are no containers: not worth a call
+        name: each if type(each) in _PLAIN else _own(each) for name, each in params.items()
+    }
     if messages is not None:
         messages = [
             {**message}
@@ -53,7 +56,7 @@ def given(request: Any, info: Info, provider: str) -> tuple[Any, list[Completion
         request.model,
         request.prompt,
         messages,
-        _own(request.params),
+        params,
         request.system,
         schema and _own(schema),
         request.stream,
@@ -73,7 +76,7 @@ def _own(value: Any) -> Any:
 
 
 def _copied(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return {
             name: each if type(each) in _PLAIN else _copied(each) for name, each in value.items()
         }

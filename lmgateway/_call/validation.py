@@ -30,7 +30,8 @@ def check_prompt(prompt: object) -> str:
             f"the prompt must be a str, not {type(prompt).__name__}"
             + ("; give a conversation as messages=" if isinstance(prompt, list) else "")
         )
-    check_json(prompt, "the prompt")
+    if not prompt.isascii():  # else nothing can be wrong in it
+        check_json(prompt, "the prompt")
     return prompt
 
 
@@ -53,6 +54,8 @@ def check_messages(messages: object) -> list[Message]:
             raise InputError(
                 f"{name}.content must be a str or a list of parts, not {type(content).__name__}"
             )
+        if len(message) == 2 and type(content) is str and content.isascii() and role.isascii():
+            continue  # a role and a text: nothing can be wrong in them
         if len(message) > 2 or "content" not in message:
             _check_own_keys(message, name)
             message = _without_state(message)

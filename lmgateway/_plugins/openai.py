@@ -75,25 +75,25 @@ def lmgateway_info() -> Info:
 @hookimpl
 def lmgateway_complete(request: Request, settings: Settings) -> Flow[Answer]:
     """One exchange with the endpoint that ``use_chat_api`` chooses."""
-    return (yield from wire.complete(request, build(request, settings)))
+    return wire.complete(request, build(request, settings))
 
 
 @hookimpl
 def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
     """One exchange whose answer comes piece by piece."""
-    return (yield from wire.stream(request, build(request, settings)))
+    return wire.stream(request, build(request, settings))
 
 
 @hookimpl
 def lmgateway_embed(request: EmbedRequest, settings: Settings) -> Flow[Embeddings]:
     """``POST /embeddings``."""
-    return (yield from wire.embed(request, service(settings)))
+    return wire.embed(request, service(settings))
 
 
 @hookimpl
 def lmgateway_models(settings: Settings) -> Flow[list[ModelCard]]:
     """``GET /models``."""
-    return (yield from wire.models(service(settings)))
+    return wire.models(service(settings))
 
 
 def build(request: Request, settings: Settings) -> HTTPRequest:

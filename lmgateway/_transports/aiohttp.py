@@ -115,9 +115,8 @@ class AiohttpTransport:
         pieces: list[bytes] = []
         size = 0
         while not content.at_eof():
-            if idle is None:
-                piece = await content.readany()
-            else:
+            piece = content.read_nowait()  # it often came with the head: no timer is needed
+            if not piece and not content.at_eof():
                 with _until(deadline, idle):
                     piece = await content.readany()
             for plain in (piece,) if decoder is None else decoder.feed(piece):

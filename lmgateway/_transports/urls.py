@@ -120,6 +120,7 @@ def target_of(path: str, query: Mapping[str, Any]) -> str:
     return f"{target}{'' if target[-1] in '?&' else '&'}{added}"
 
 
+@lru_cache(maxsize=256)
 def _written(path: str) -> str:
     if _WRITTEN.fullmatch(path):
         return path

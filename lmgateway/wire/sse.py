@@ -62,7 +62,8 @@ def opened(head: HTTPResponse) -> Flow[HTTPResponse]:
         size += len(piece)
         if size > head.max_body and not start:
             raise too_large(head.max_body, head.status)
-    rest = replace(head, source=_Begun(head.source, begun))
+    source = _Begun(head.source, begun)
+    rest = HTTPResponse(head.status, head.headers, source=source, max_body=head.max_body)
     if not start.startswith((b"{", b"[", b"<")) and (declared or start.startswith(_FIELDS)):
         return rest
     return replace(head, body=(yield from read_all(rest)), source=None)

@@ -26,7 +26,6 @@ from ...types import (
     ModelCard,
     Part,
     Request,
-    send,
 )
 from ..sse import Decoder, Event, opened
 from .assembly import Assembly
@@ -48,7 +47,7 @@ def complete(request: Request, http_request: HTTPRequest) -> Flow[Answer]:
     Raises:
         APIError, ResponseFormatError: see ``parse``.
     """
-    response = yield from send(http_request)
+    response = yield http_request
     return parse(request, response, endpoint_of(http_request))
 
 
@@ -71,7 +70,7 @@ def stream(
             more of it came in time.
         APIError: as ``complete``; an error object in the stream is raised as its kind.
     """
-    head = yield from send(http_request)
+    head = yield http_request
     return (yield from read_stream(request, http_request, head, needs_done=needs_done))
 
 
@@ -104,12 +103,12 @@ def read_stream(
 
 def models(service: Service) -> Flow[list[ModelCard]]:
     """The models a service offers."""
-    return parse_models((yield from send(models_request(service))))
+    return parse_models((yield models_request(service)))
 
 
 def embed(request: EmbedRequest, service: Service) -> Flow[Embeddings]:
     """One vector a text."""
-    return parse_embeddings(request, (yield from send(embed_request(request, service))))
+    return parse_embeddings(request, (yield embed_request(request, service)))
 
 
 def endpoint_of(http_request: HTTPRequest) -> Endpoint:
