@@ -127,10 +127,13 @@ class Endpoint:
         }
 
     def owns(self, auth: Any) -> bool:
-        """Whether an ``auth`` is a secret of the settings, which is for the LM's own origin."""
-        if self._settings is None or not hasattr(auth, "get_secret_value"):
+        """Whether an ``auth`` is the LM's own key, which is for its own origin alone."""
+        key = getattr(self._settings and self._settings.values, "api_key", None)
+        if key is None or not hasattr(auth, "get_secret_value"):
             return False
-        return auth.get_secret_value() in set(self._settings.secrets())
+        if auth is key:
+            return True
+        return bool(auth.get_secret_value() == key.get_secret_value())
 
     def missing_base_error(self) -> LMGatewayError:
         """The error for a request that must be sent but has no base URL."""
