@@ -177,16 +177,6 @@ def test_a_tool_choice_is_renamed(choice: Any, parallel: Any, expected: Any) -> 
             "data:image",
             id="an image of another kind",
         ),
-        pytest.param(
-            [
-                {
-                    "role": "assistant",
-                    "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "["}}],
-                }
-            ],
-            "JSON object",
-            id="arguments that are no JSON",
-        ),
     ],
 )
 def test_what_has_no_form_is_refused_by_its_place(messages: list[Message], place: str) -> None:

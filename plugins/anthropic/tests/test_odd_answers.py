@@ -12,7 +12,7 @@ from support.odd import ODD, assert_sound, each_field_odd, outcome, spell
 
 from lmgateway import errors
 from lmgateway.types import HTTPResponse, Request
-from lmgateway_anthropic.build import build
+from lmgateway_anthropic.build import prepare
 from lmgateway_anthropic.parse import parse
 from lmgateway_anthropic.settings import Settings
 from lmgateway_anthropic.stream import read_stream
@@ -166,11 +166,15 @@ ARGUMENTS = ['{"a": NaN}', "{", "[]", '{"a": 1e999}', f'{{"a": {DEEP}}}', "[" * 
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=lambda text: text[:12])
-def test_a_turns_arguments_that_cannot_be_sent_are_refused(arguments: str) -> None:
+def test_a_turns_arguments_that_are_no_object_are_sent_as_a_text_in_one(arguments: str) -> None:
     call = {"id": "1", "function": {"name": "f", "arguments": arguments}}
     turns: Any = [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]
-    with pytest.raises(errors.InputError, match=r"messages\[1\]\.tool_calls\[0\]"):
-        build(Request("m", messages=turns), SETTINGS)
+    request, warnings = prepare(Request("m", messages=turns), SETTINGS)
+    (use,) = request.json["messages"][1]["content"]
+    assert use["input"] == {"arguments": arguments}
+    assert [(each["kind"], each["name"]) for each in warnings] == [
+        ("adapted", "messages[1].tool_calls[0]")
+    ]
 
 
 # -- half a character ----------------------------------------------------------------------------

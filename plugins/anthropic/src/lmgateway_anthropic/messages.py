@@ -127,7 +127,7 @@ def _turns(
         if role == "user":
             turn = _asked(message, where, calls, turns[-1] if turns else None)
         elif role == "assistant":
-            turn = _said(message, where, calls)
+            turn = _said(message, where, calls, warnings)
         else:
             raise InputError(f"{where} has the role {role!r:.40}, which the Messages API lacks")
         if turn is None:
@@ -219,7 +219,7 @@ def _check_results(turns: list[Turn]) -> None:
 # -- the model's turns ---------------------------------------------------------------------------
 
 
-def _said(message: Message, where: str, calls: Calls) -> Turn:
+def _said(message: Message, where: str, calls: Calls, warnings: list[CompletionWarning]) -> Turn:
     """What the model said, the tools it called among it."""
     turn = Turn("assistant", "", where)
     given = _given(message, where)
@@ -241,7 +241,7 @@ def _said(message: Message, where: str, calls: Calls) -> Turn:
         content = [{"type": "text", "text": content}] if content.strip() else []
     blocks = [_noted(block, turn, calls) for block in content]
     known = {call.id for call in turn.calls}  # who gives the API's own blocks may give both
-    uses = [_use(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(asked)]
+    uses = [_use(call, f"{where}.tool_calls[{n}]", warnings) for n, call in enumerate(asked)]
     turn.content = [*blocks, *(_noted(use, turn, calls) for use in uses if use["id"] not in known)]
     return turn
 
@@ -275,7 +275,7 @@ def _noted(block: dict[str, JSON], turn: Turn, calls: Calls) -> dict[str, JSON]:
     return block if sent == call_id else {**block, "id": sent}
 
 
-def _use(call: Mapping[str, Any], where: str) -> dict[str, JSON]:
+def _use(call: Mapping[str, Any], where: str, warnings: list[CompletionWarning]) -> dict[str, JSON]:
     match call:
         case {"id": str(id_), "function": {"name": str(name), "arguments": str(text)}}:
             try:
@@ -283,11 +283,10 @@ def _use(call: Mapping[str, Any], where: str) -> dict[str, JSON]:
                 write(arguments, where)
             except ResponseFormatError:
                 arguments = None
-            if not isinstance(arguments, dict):
-                raise InputError(
-                    f"{where}.function.arguments must be a JSON object, as text, nested at most "
-                    "100 deep"
-                )
+            if not isinstance(arguments, dict):  # a model may write anything, or be cut off
+                arguments = {"arguments": text}
+                detail = "its arguments are no JSON object, and were sent as a text in one"
+                warnings.append({"kind": "adapted", "name": where, "detail": detail})
             return {"type": "tool_use", "id": id_, "name": name, "input": arguments}
         case {"id": str(id_), "custom": {"name": str(name), "input": str(text)}}:
             # OpenAI's tools that take a free text; here every input is an object.
