@@ -220,10 +220,18 @@ def changed(document: Any, place: tuple[Any, ...], value: Any) -> Any:
     return copy
 
 
+def text_in(content: Any) -> str:
+    """What a content says: it may be a list of parts, and those that are no text say nothing."""
+    if not isinstance(content, list):
+        return content or ""
+    said = [part.get("text") for part in content if part.get("type", "text") == "text"]
+    return "".join(text for text in said if isinstance(text, str))
+
+
 def is_answer(document: Any, completion: Any) -> bool:
     """Whether the completion says what the document says, read in the simplest way."""
     choices = sorted(document["choices"], key=lambda each: each.get("index", 0))
-    said = [each["message"].get("content") or "" for each in choices]
+    said = [text_in(each["message"].get("content")) for each in choices]
     mended = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in said]
     return texts(completion) == mended
 
