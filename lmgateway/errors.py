@@ -363,7 +363,6 @@ _BY_CODE: dict[str, tuple[frozenset[int], type[APIError]]] = {
         ),
         (frozenset({400, 413, 422}), ContextLengthError),
     ),
-    "request_too_large": (frozenset({413}), ContextLengthError),  # Anthropic
     **dict.fromkeys(
         ("insufficient_quota", "quota_exceeded", "billing_hard_limit_reached", "billing_not_active",
          "insufficient_balance", "credit_balance_too_low"),
