@@ -246,9 +246,30 @@ _RIGHT: dict[str, type] = {
 }  # fmt: skip
 
 
+def _is_right(holder: Mapping[str, Any]) -> bool:
+    """Whether all fields are as nearly all are; one look, for this is done for every answer."""
+    for name, value in holder.items():
+        kind = type(value)
+        if kind is not dict:
+            if _RIGHT.get(name) is not kind:
+                return False
+        elif name == "usage":
+            for key, count in value.items():
+                if type(key) is not str or type(count) is not int or count < 0:
+                    return False
+        elif name == "extra":
+            for key, each in value.items():
+                if type(key) is not str or type(each) not in _SCALARS:
+                    return False
+        else:
+            return False
+    return True
+
+
 def mend(answer: dict[str, Any]) -> None:
     """Mend what stands beside the heart of an answer of any kind, in place."""
-    _mend(answer, _OF_ANSWERS)
+    if not _is_right(answer):
+        _mend(answer, _OF_ANSWERS)
     if "model" in answer and not answer["model"]:
         del answer["model"]
 
@@ -259,7 +280,8 @@ def mend_choice(choice: dict[str, Any], place: int, plugin: str) -> None:
     Raises:
         PluginContractError: A tool call is none.
     """
-    _mend(choice, _OF_CHOICES)
+    if not _is_right(choice):
+        _mend(choice, _OF_CHOICES)
     reason = choice.get("finish_reason")
     if reason is not None and (type(reason) is not str or reason not in _REASONS):
         word = str.__str__(reason) if isinstance(reason, str) else shown(reason)

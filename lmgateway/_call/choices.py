@@ -45,7 +45,8 @@ def settle(
     """
     if info.api >= 2:
         mend(answer)
-        answer.setdefault("model", request.model)
+        if "model" not in answer:
+            answer["model"] = request.model
     completes = "choices" in answer
     if completes:
         for place, choice in enumerate(answer["choices"]):

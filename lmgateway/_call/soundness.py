@@ -49,9 +49,9 @@ def _is_sound_part(delta: Delta) -> bool:
 
 def _is_sound_request(request: HTTPRequest) -> bool:
     return (
-        isinstance(request.method, str)
-        and isinstance(request.path, str)
-        and isinstance(request.base_url, (str, type(None)))
+        (type(request.method) is str or isinstance(request.method, str))
+        and (type(request.path) is str or isinstance(request.path, str))
+        and (type(request.base_url) is str or isinstance(request.base_url, (str, type(None))))
         and (type(request.headers) is dict or isinstance(request.headers, Mapping))
         and (type(request.query) is dict or isinstance(request.query, Mapping))
         and type(request.keep) is bool
