@@ -77,6 +77,7 @@ class LMGatewayError(Exception):
         attempt: Which attempt failed, counted from 1.
         attempts: How many attempts were allowed in all.
         retryable: Whether the same call may succeed when it is made again.
+        passes_on: Whether a fallback is asked even if another attempt would not help.
         max_retries: How often at most this kind of failure is worth another attempt of one call;
             None for as often as the call's options allow.
         partial: The text a stream had delivered before the error; None if it delivered none.
@@ -86,6 +87,8 @@ class LMGatewayError(Exception):
             ``lmgateway.types.Usage``.
         rate_limit: What the service said about its limits; see ``lmgateway.types.RateLimits``.
     """
+
+    passes_on: bool = False
 
     def __init__(self, message: str = "", *, provider: str | None = None) -> None:
         super().__init__(message)
@@ -209,6 +212,8 @@ class CacheMissError(LMGatewayError):
 class PluginError(LMGatewayError):
     """A provider plugin did something wrong; the message names its distribution."""
 
+    passes_on = True
+
 
 class UnknownProviderError(PluginError):
     """No installed plugin and no catalogue row has that name."""
@@ -304,6 +309,8 @@ class NotFoundError(APIError):
 
 class QuotaExceededError(APIError):
     """402, or a 429 whose code says that the quota is spent: waiting does not help."""
+
+    passes_on = True
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message, **details)

@@ -86,7 +86,11 @@ def fault(error: BaseException, endpoint: Endpoint, when: str = "while it answer
 
 
 def got_none(error: LMGatewayError, endpoint: Endpoint) -> None:
-    """Say of an error that no answer of the model has failed, but the request for credentials."""
+    """Say of an error that no answer of the model has failed, but the request for credentials.
+
+    A fallback has credentials of its own, and is asked.
+    """
+    error.passes_on = True
     begin = f"{endpoint.described} got no credentials: "
     if not error.message.startswith(begin):
         error.message = begin + error.message

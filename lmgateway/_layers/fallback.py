@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import LMGatewayError, PluginError, QuotaExceededError
+from ..errors import LMGatewayError
 from ..types import Flow
 from .context import Call, Step
 
@@ -21,11 +21,11 @@ Alternative = tuple[str, Step]
 def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Step:
     """Ask the alternatives in turn when the step fails for a reason of the service.
 
-    Such a reason is a retryable error whose retries are used up, a spent quota, or an error of
-    the plugin. An error of the caller or the operator is not (a wrong input, key or model name
-    would stay hidden), and no alternative is asked after a piece was emitted or the deadline has
-    passed. An alternative that fails, in whatever way, is passed over, because the caller did not
-    ask for it.
+    Such a reason is a retryable error whose retries are used up, or one that ``passes_on``: a spent
+    quota, an error of the plugin, a token that its host refuses. An error of the caller or the
+    operator is not (a wrong input, key or model name would stay hidden), and no alternative is
+    asked after a piece was emitted or the deadline has passed. An alternative that fails, in
+    whatever way, is passed over, because the caller did not ask for it.
 
     The answer says in ``fallback_from`` who failed before. If all fail, the first error is
     raised, because it is about the model that the caller asked for; its notes say what the others
@@ -73,7 +73,7 @@ def fallback(step: Step, call: Call, alternatives: Sequence[Alternative]) -> Ste
 
 
 def _passes_on(error: LMGatewayError) -> bool:
-    return error.retryable or isinstance(error, (PluginError, QuotaExceededError))
+    return error.retryable or error.passes_on
 
 
 def _failure(error: LMGatewayError, name: str, model: str | None) -> dict[str, Any]:
