@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from .._base.values import are_finite
+from .._base.vectors import Vectors, extend, first_odd
 from .._layers.context import Kind
 from ..errors import PluginContractError, ResponseFormatError
 from ..types import EmbedRequest, Request, RerankRequest
@@ -50,39 +52,78 @@ def _says(choice: dict[str, Any]) -> bool:
 
 
 def _embeddings(returned: Any, request: EmbedRequest, plugin: str) -> dict[str, Any]:
-    """The vectors a provider answered, checked, as lists of the user's own."""
+    """The vectors a provider answered, checked, as Vectors of the user's own."""
     if not isinstance(returned, dict):
         raise _wrong(plugin, type(returned), 'a dict {"embeddings": [[...], ...]}')
-    vectors = _listed(returned.get("embeddings"))
-    if vectors is None:
+    given = returned.get("embeddings")
+    vectors = given if type(given) is Vectors else _vectors(given, returned, request, plugin)
+    if len(vectors) != len(request.texts):
+        raise _miscounted(len(request.texts), len(vectors))
+    odd = first_odd(vectors.memory)
+    if odd is not None:
+        raise _no_vector(odd // vectors.dimensions, plugin)
+    _check_dimensions(vectors.dimensions, request.params)
+    return {**returned, "embeddings": vectors}
+
+
+def _vectors(
+    given: Any, returned: Mapping[str, Any], request: EmbedRequest, plugin: str
+) -> Vectors:
+    rows = given if isinstance(given, (list, tuple, Vectors)) else _rows(given)
+    if rows is None:
         raise PluginContractError(
             f'{plugin} returned {"a wrong" if "embeddings" in returned else "no"} "embeddings": '
             "the contract wants a list of vectors, one for each text"
         )
-    if len(vectors) != len(request.texts):
-        raise ResponseFormatError(
-            f"{len(request.texts)} texts were to be embedded and {len(vectors)} vectors came"
-        )
-    for place, raw in enumerate(vectors):
-        vectors[place] = vector = _listed(raw)
-        if vector and not are_finite(vector):  # nearly never
-            vectors[place] = vector = [_plain(each) for each in vector]
-        if not vector or not are_finite(vector):
-            raise PluginContractError(
-                f"{plugin} returned embeddings[{place}] as it should not be: the contract wants "
-                "a list of finite numbers there"
-            )
-    if len(set(map(len, vectors))) > 1:
-        raise PluginContractError(f"{plugin} returned embeddings of different lengths")
-    return {**returned, "embeddings": vectors}
+    if len(rows) != len(request.texts):
+        raise _miscounted(len(request.texts), len(rows))
+    floats, dimensions = array("f"), 0
+    for place, row in enumerate(rows):
+        before = len(floats)
+        try:
+            extend(floats, row)
+        except (TypeError, OverflowError, ValueError):
+            raise _no_vector(place, plugin) from None
+        length = len(floats) - before
+        if not length:
+            raise _no_vector(place, plugin)
+        if length != (dimensions or length):
+            raise PluginContractError(f"{plugin} returned embeddings of different lengths")
+        dimensions = length
+    return Vectors(floats, dimensions)
 
 
-def _listed(value: Any) -> list[Any] | None:
-    """A new list of what stands in a list, a tuple or an array; None for anything else."""
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    listed = _plain(value)
+def _rows(given: Any) -> Sequence[Any] | None:
+    """The rows of an array of numpy, torch or another library; None for anything else."""
+    if getattr(given, "ndim", None) == 2 and hasattr(given, "__array_interface__"):
+        return list(given)
+    listed = _plain(given)
     return listed if isinstance(listed, list) else None
+
+
+def _miscounted(texts: int, vectors: int) -> ResponseFormatError:
+    return ResponseFormatError(f"{texts} texts were to be embedded and {vectors} vectors came")
+
+
+def _no_vector(place: int, plugin: str) -> PluginContractError:
+    return PluginContractError(
+        f"{plugin} returned embeddings[{place}] as it should not be: the contract wants "
+        "a list of finite numbers there"
+    )
+
+
+#: With one of these a number may stand for several dimensions.
+_PACKING = frozenset({"output_dtype", "embedding_type", "embedding_types", "extra_body"})
+
+
+def _check_dimensions(came: int, params: Mapping[str, Any]) -> None:
+    """Refuse vectors of another length than was asked for: they fit no index."""
+    asked = params.get("dimensions") or params.get("output_dimension")
+    if isinstance(asked, int) and asked != came and not _PACKING & params.keys():
+        raise ResponseFormatError(
+            f"vectors of {asked} dimensions were asked for, and some of {came} came: "
+            "the host or the model does not heed dimensions"
+        )
 
 
 def _plain(value: Any) -> Any:

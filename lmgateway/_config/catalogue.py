@@ -49,6 +49,8 @@ class Host(NamedTuple):
     def settings(self) -> Mapping[str, Provenance]:
         """The plugin's settings for this host."""
         values = {"api_base": self.api_base, **self.extra}
+        if "embeddings" in values:  # they are this host's: at another address they say nothing
+            values["embeddings"] = {**values["embeddings"], "api_base": self.api_base}
         return {name: Provenance(value, "catalogue", self.name) for name, value in values.items()}
 
 

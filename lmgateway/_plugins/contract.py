@@ -17,7 +17,7 @@ from ..errors import (
     PluginLoadError,
     PluginVersionError,
 )
-from ..types import Info
+from ..types import EmbedLimits, Info
 from .distributions import OWN
 
 if TYPE_CHECKING:
@@ -230,6 +230,16 @@ def _check_info(info: Info, described: str, name: str) -> None:
     if not (model is None or isinstance(model, str)):
         kind = type(model).__name__
         raise _broken(described, name, f"Info.default_model must be a str or None, not {kind}")
+    embed = info.embed
+    if embed is not None and not (isinstance(embed, EmbedLimits) and _are_sound(embed)):
+        raise _broken(
+            described, name, "Info.embed must be an EmbedLimits of whole numbers from 1, or None"
+        )
+
+
+def _are_sound(limits: EmbedLimits) -> bool:
+    counts = (limits.texts, limits.tokens, limits.text_tokens)
+    return all(each is None or (type(each) is int and each > 0) for each in counts)
 
 
 def _check_arguments(manager: pluggy.PluginManager, described: str, name: str) -> None:

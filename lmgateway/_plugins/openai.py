@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ..hookspecs import hookimpl
 from ..types import (
     Answer,
+    EmbedLimits,
     Embeddings,
     EmbedRequest,
     Flow,
@@ -32,6 +34,34 @@ __all__ = [
 _DIALECTS = {"openai": wire.OPENAI, "vllm": wire.VLLM}
 
 
+class EmbeddingSettings(BaseModel):
+    """How a host embeds: see ``lmgateway.wire.openai.Embedding`` and ``lmgateway.types.EmbedLimits``.
+
+    Attributes:
+        base64: Whether vectors may be asked for in base64.
+        texts: Texts in one request at most.
+        tokens: Tokens in one request at most; None for any number.
+        text_tokens: Tokens of one text at most; None for any number.
+        empty: Whether a text may be empty.
+        images: Whether a text may be a list of parts with images in it.
+        input_types: The host's words for ``query`` and ``document``; empty if it has none.
+        dimensions: The host's name for ``dimensions``.
+        api_base: The host that all this is about; None for any.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base64: bool = False
+    texts: int = Field(2048, ge=1)
+    tokens: int | None = Field(None, ge=1)
+    text_tokens: int | None = Field(None, ge=1)
+    empty: bool = True
+    images: bool = False
+    input_types: dict[str, str] | None = None
+    dimensions: str = "dimensions"
+    api_base: str | None = None
+
+
 class Settings(BaseModel):
     """Where the host is and what it takes.
 
@@ -44,6 +74,7 @@ class Settings(BaseModel):
         dialect: The parameters the host takes: ``openai``'s, or ``vllm``'s longer list.
         organization: Sent as ``OpenAI-Organization``.
         project: Sent as ``OpenAI-Project``.
+        embeddings: How the host embeds, where that is known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +85,7 @@ class Settings(BaseModel):
     dialect: Literal["openai", "vllm"] = "openai"
     organization: str | None = None
     project: str | None = None
+    embeddings: EmbeddingSettings | None = None
 
 
 @hookimpl
@@ -63,12 +95,18 @@ def lmgateway_settings() -> type[Settings]:
 
 
 @hookimpl
-def lmgateway_info() -> Info:
+def lmgateway_info(settings: Settings | None) -> Info:
     """All capabilities and parameters; the endpoint and the dialect decide later about each."""
+    return _info(embedding(settings).limits if settings is not None else None)
+
+
+@lru_cache(maxsize=32)
+def _info(limits: EmbedLimits | None) -> Info:
     return Info(
         api=2,
         capabilities=wire.CAPABILITIES,
         params=wire.OPENAI.params | wire.VLLM.params,
+        embed=limits,
     )
 
 
@@ -114,4 +152,26 @@ def service(settings: Settings) -> wire.Service:
         headers["OpenAI-Organization"] = settings.organization
     if settings.project:
         headers["OpenAI-Project"] = settings.project
-    return wire.Service(settings.api_base, settings.api_key, headers, _DIALECTS[settings.dialect])
+    return wire.Service(
+        settings.api_base,
+        settings.api_key,
+        headers,
+        _DIALECTS[settings.dialect],
+        embedding(settings),
+    )
+
+
+def embedding(settings: Settings) -> wire.Embedding:
+    """How the host embeds; what is known of another host says nothing."""
+    said = settings.embeddings
+    if said is None or said.api_base not in (None, settings.api_base):
+        return _UNKNOWN
+    return wire.Embedding(
+        said.base64,
+        EmbedLimits(said.texts, said.tokens, said.text_tokens, said.empty, said.images),
+        said.input_types,
+        said.dimensions,
+    )
+
+
+_UNKNOWN = wire.Embedding()

@@ -1,0 +1,109 @@
+"""What the cache holds of embeddings: an entry for each text, so that a text is paid for once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._base.vectors import Vectors, first_odd
+from .._store.serialization import Key
+
+if TYPE_CHECKING:
+    from .cache import AnyStore
+
+__all__ = ["Found", "TextStore"]
+
+_SCHEMA = b"lmgateway text 1\n"
+_LARGEST_HEAD = 64 * 1024
+
+
+class Found(NamedTuple):
+    """A vector of the cache.
+
+    Attributes:
+        floats: The vector.
+        beside: What was stored of its answer: ``model``, and ``usage`` if it was alone in it.
+    """
+
+    floats: array[float]
+    beside: Mapping[str, Any]
+
+
+class TextStore:
+    """The entries of one model, asked in one way.
+
+    Args:
+        store: The cache.
+        asked: The key of a request of this kind for a text that is always the same.
+        refresh: Whether all is asked anew.
+    """
+
+    __slots__ = ("_asked", "_refresh", "_store")
+
+    def __init__(self, store: AnyStore, asked: Key, *, refresh: bool) -> None:
+        self._store = store
+        self._asked = asked
+        self._refresh = refresh
+
+    def find(self, texts: Iterable[Any]) -> dict[int, Found]:
+        """The vectors that are stored, by the place of their text."""
+        if self._refresh:
+            return {}
+        found = {}
+        for place, text in enumerate(texts):
+            value = self._store.get(key := self._key(text))
+            if value is None:
+                continue
+            vector = _decode(value)
+            if vector is None:
+                self._store.report_foreign(key)
+            else:
+                found[place] = vector
+        return found
+
+    def keep(self, texts: Sequence[Any], answer: Mapping[str, Any]) -> None:
+        """Store each vector of an answer that has been validated."""
+        beside = {"model": answer.get("model")}
+        if len(texts) == 1 and answer.get("usage"):
+            beside["usage"] = answer["usage"]
+        try:
+            head = json.dumps({"kind": "bytes", **beside}, separators=(",", ":")).encode() + b"\n"
+        except (TypeError, ValueError):  # usage of a plugin that is no JSON
+            head = b'{"kind":"bytes"}\n'
+        vectors: Vectors = answer["embeddings"]
+        memory, wide = vectors.memory, vectors.dimensions
+        for place, text in enumerate(texts):
+            floats = memory[place * wide : (place + 1) * wide]
+            self._store.put(self._key(text), head + _little(floats))
+
+    def _key(self, text: Any) -> Key:
+        written = text.encode() if isinstance(text, str) else b"\0" + json.dumps(text).encode()
+        return Key(sha256(_SCHEMA + self._asked.request + written).digest(), self._asked.base)
+
+
+def _little(floats: memoryview) -> bytes:
+    """Floats as bytes that every machine reads alike."""
+    if sys.byteorder == "little":
+        return floats.tobytes()
+    turned = array("f", floats)
+    turned.byteswap()
+    return turned.tobytes()
+
+
+def _decode(value: bytes) -> Found | None:
+    """What ``keep`` has stored; None for anything else."""
+    end = value.find(b"\n", 0, _LARGEST_HEAD)
+    try:
+        head = json.loads(value[: max(end, 0)])
+        floats = array("f", value[end + 1 :])
+    except (ValueError, RecursionError):
+        return None
+    if sys.byteorder == "big":
+        floats.byteswap()
+    if type(head) is not dict or head.get("kind") != "bytes" or not floats:
+        return None
+    return None if first_odd(floats) is not None else Found(floats, head)
