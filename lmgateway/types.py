@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 __all__ = [
-    "JSON", "UNSET", "Answer", "AnswerChoice", "Auth", "Blocking", "Choice", "Citation", "Cleanup",
-    "Completion", "CompletionWarning", "Count", "Delta", "Effect", "EmbedLimits", "EmbedRequest",
-    "Embeddings", "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info", "Kept",
-    "Message", "Messages", "ModelCard", "Options", "Outgoing", "Part", "RateLimit", "RateLimits",
-    "Read", "Request", "RerankRequest", "Reranked", "Schema", "Signed", "Sleep", "Source",
-    "State", "Unset", "Usage", "Variables", "Vector", "Vectors", "Wait", "derived_id", "kept", "parts_of", "read",
-    "read_all", "send", "turn_digest",
+    "JSON", "UNSET", "Answer", "AnswerChoice", "Auth", "Blocking", "Choice", "Citation",
+    "Cleanup", "Completion", "CompletionWarning", "Count", "Delta", "Effect", "EmbedLimits",
+    "EmbedRequest", "Embeddings", "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse",
+    "Headers", "Info", "Kept", "Message", "Messages", "ModelCard", "Options", "Outgoing",
+    "Part", "RateLimit", "RateLimits", "Read", "Request", "RerankRequest", "Reranked", "Schema",
+    "Signed", "Sleep", "Source", "State", "Unset", "Usage", "Variables", "Vector", "Vectors",
+    "Wait", "derived_id", "kept", "parts_of", "read", "read_all", "send", "turn_digest",
 ]  # fmt: skip
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
-from typing import Any, overload
+from typing import Any, cast, overload
 
 __all__ = ["Vector", "Vectors", "extend", "first_odd"]
 
@@ -124,7 +124,7 @@ class Vector(_Floats, Sequence[float]):
 
     def tolist(self) -> list[float]:
         """As a list of floats."""
-        return self._memory.tolist()
+        return cast("list[float]", self._memory.tolist())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Vector, (array("f", self._memory.tobytes()),)
@@ -147,17 +147,21 @@ class Vectors(_Floats, Sequence[Vector]):
     Args:
         floats: All of them, one vector after another; an ``array("f")`` is taken as it is.
         dimensions: Of each vector.
+
+    Attributes:
+        floats: All of them, as an ``array("f")``.
+        dimensions: Of each vector.
     """
 
-    __slots__ = ("_floats", "_memory", "dimensions")
+    __slots__ = ("_memory", "dimensions", "floats")
 
     def __init__(self, floats: Iterable[float], dimensions: int) -> None:
-        self._floats = floats if isinstance(floats, array) else array("f", floats)
-        self._memory = memoryview(self._floats)
+        self.floats = floats if isinstance(floats, array) else array("f", floats)
+        self._memory = memoryview(self.floats)
         self.dimensions = dimensions
-        if self._floats.typecode != "f" or dimensions < 1 or len(self._floats) % dimensions:
+        if self.floats.typecode != "f" or dimensions < 1 or len(self.floats) % dimensions:
             raise ValueError(
-                f"{len(self._floats)} floats of type {self._floats.typecode!r} are no vectors "
+                f"{len(self.floats)} floats of type {self.floats.typecode!r} are no vectors "
                 f"of {dimensions} dimensions"
             )
 
@@ -192,10 +196,10 @@ class Vectors(_Floats, Sequence[Vector]):
         return len(self), self.dimensions
 
     def __len__(self) -> int:
-        return len(self._floats) // self.dimensions
+        return len(self.floats) // self.dimensions
 
     def __iter__(self) -> Iterator[Vector]:
-        for start in range(0, len(self._floats), self.dimensions):
+        for start in range(0, len(self.floats), self.dimensions):
             yield self._row(start)
 
     def _row(self, start: int) -> Vector:
@@ -212,20 +216,20 @@ class Vectors(_Floats, Sequence[Vector]):
         if isinstance(place, slice):
             places = range(*place.indices(len(self)))
             if places.step == 1:
-                return Vectors(self._floats[places.start * wide : places.stop * wide], wide)
+                return Vectors(self.floats[places.start * wide : places.stop * wide], wide)
             chosen = array("f")
             for each in places:
-                chosen += self._floats[each * wide : (each + 1) * wide]
+                chosen += self.floats[each * wide : (each + 1) * wide]
             return Vectors(chosen, wide)
         try:
-            return self._row(range(0, len(self._floats), wide)[place])
+            return self._row(range(0, len(self.floats), wide)[place])
         except IndexError:
             raise IndexError(f"there are {len(self)} vectors, and none at {place}") from None
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Vectors):
-            alike = self.dimensions == other.dimensions or not (self._floats or other._floats)
-            return alike and self._floats == other._floats
+            alike = self.dimensions == other.dimensions or not (self.floats or other.floats)
+            return alike and self.floats == other.floats
         if not isinstance(other, (list, tuple)):
             return NotImplemented
         return len(other) == len(self) and all(map(_equal, self, other))
@@ -243,10 +247,10 @@ class Vectors(_Floats, Sequence[Vector]):
         return [row.tolist() for row in self]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Vectors, (self._floats, self.dimensions)
+        return Vectors, (self.floats, self.dimensions)
 
     def __deepcopy__(self, memo: object) -> Vectors:
-        return Vectors(self._floats[:], self.dimensions)
+        return Vectors(self.floats[:], self.dimensions)
 
     def __repr__(self) -> str:
         return f"<Vectors: {len(self)} of {self.dimensions} floats>"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .._drive.gather import check_concurrency, in_tasks, in_threads, progress_bar
 from .._drive.loops import arun, run
@@ -21,7 +21,7 @@ from .._layers.context import Call
 from .._records.history import History
 from .._records.usage import account
 from ..errors import APIError, LMGatewayError
-from ..types import EmbedLimits, Embeddings, EmbedRequest, Flow, Options
+from ..types import Embeddings, EmbedLimits, EmbedRequest, Flow, Options
 from . import flow as flows
 from . import kinds
 from .spec import Spec
@@ -40,6 +40,7 @@ IN_FLIGHT = 4
 _LOOKED_UP = 1024
 #: Bytes that a number takes at most in JSON, with its comma.
 _WIDEST = 26
+_MAX_BODY = Options().max_body
 #: More dimensions than any known model has; who asks for more of them says so.
 _DIMENSIONS = 4096
 _MOST_DIMENSIONS = 65536
@@ -100,7 +101,8 @@ class Embedding:
         """Embed the texts, blocking."""
         if self._is_one_request():
             flow = flows.compose(self._spec, self._call, self._request, self._history)
-            return run(flow, connections.blocking(self._call), self._call.deadline)
+            answer: Embeddings = run(flow, connections.blocking(self._call), self._call.deadline)
+            return answer
 
         def work() -> None:
             for part in iter(self._take, None):
@@ -109,8 +111,8 @@ class Embedding:
                     places = waiting.pop()
                     flow, call = self._begin(places)
                     try:
-                        answer = run(flow, connections.blocking(call), call.deadline)
-                        self._put(places, answer)
+                        came = run(flow, connections.blocking(call), call.deadline)
+                        self._put(places, came)
                     except LMGatewayError as error:
                         waiting += self._halves(places, error)
                     finally:
@@ -118,7 +120,7 @@ class Embedding:
 
         flow = self._whole_flow()
         try:
-            parts = next(flow).parts
+            parts = cast(_Parts, next(flow)).parts
             try:
                 with self._prepared(parts):
                     if self._workers == 1:
@@ -137,7 +139,9 @@ class Embedding:
         """Embed the texts, awaiting."""
         if self._is_one_request():
             flow = flows.compose(self._spec, self._call, self._request, self._history)
-            return await arun(flow, connections.awaiting(self._call), self._call.deadline)
+            answer: Embeddings
+            answer = await arun(flow, connections.awaiting(self._call), self._call.deadline)
+            return answer
 
         async def work() -> None:
             for part in iter(self._take, None):
@@ -146,8 +150,8 @@ class Embedding:
                     places = waiting.pop()
                     flow, call = self._begin(places)
                     try:
-                        answer = await arun(flow, connections.awaiting(call), call.deadline)
-                        self._put(places, answer)
+                        came = await arun(flow, connections.awaiting(call), call.deadline)
+                        self._put(places, came)
                     except LMGatewayError as error:
                         waiting += self._halves(places, error)
                     finally:
@@ -155,7 +159,7 @@ class Embedding:
 
         flow = self._whole_flow()
         try:
-            parts = next(flow).parts
+            parts = cast(_Parts, next(flow)).parts
             try:
                 with self._prepared(parts):
                     if self._workers == 1:
@@ -204,6 +208,11 @@ class Embedding:
         gathered.copy(repeats)
         answer = gathered.answer(request.model, call.provider)
         call.cached = answer["cached"]
+        if call.texts is not None and len(request.texts) > 1:
+            if not parts and (usage := call.texts.noted(request.texts)):
+                answer["usage"] = usage
+            elif sum(map(len, parts)) == len(places):
+                call.texts.note(request.texts, answer)
         if not parts:
             account(answer)
         return answer
@@ -246,18 +255,20 @@ class Embedding:
         spec = self._spec
         request = EmbedRequest(spec.model, texts, spec.params, spec.options.timeout)
         call = flows.begun(self._kind, spec, request)
-        if spec.options.max_body == Options.max_body:
+        if spec.options.max_body == _MAX_BODY:
             wide = spec.params.get("dimensions")
             wide = min(wide, _MOST_DIMENSIONS) if isinstance(wide, int) else _DIMENSIONS
             most = len(texts) * wide * _WIDEST
-            call.max_body = most if most > Options.max_body else None
+            call.max_body = most if most > _MAX_BODY else None
         return request, call
 
     def _begin(self, places: Sequence[int]) -> tuple[Flow[Any], Call]:
         """The flow of one part, and the record of its call."""
         texts = self._texts
-        whole = isinstance(places, range)
-        some = texts[places.start : places.stop] if whole else [texts[each] for each in places]
+        if isinstance(places, range):
+            some = texts[places.start : places.stop]
+        else:
+            some = [texts[place] for place in places]
         request, call = self._asking(some)
         call.texts = self._call.texts
         with self._lock:

@@ -24,7 +24,17 @@ from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
 from .spec import FIXED, OPTION_NAMES, Spec, resolve
 
-__all__ = ["ask", "begun", "compose", "hook_of", "kind_for", "prepare", "tried", "varied", "watched"]
+__all__ = [
+    "ask",
+    "begun",
+    "compose",
+    "hook_of",
+    "kind_for",
+    "prepare",
+    "tried",
+    "varied",
+    "watched",
+]
 
 
 def prepare(

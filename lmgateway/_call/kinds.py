@@ -56,20 +56,19 @@ def _embeddings(returned: Any, request: EmbedRequest, plugin: str) -> dict[str, 
     if not isinstance(returned, dict):
         raise _wrong(plugin, type(returned), 'a dict {"embeddings": [[...], ...]}')
     given = returned.get("embeddings")
-    vectors = given if type(given) is Vectors else _vectors(given, returned, request, plugin)
-    if len(vectors) != len(request.texts):
-        raise _miscounted(len(request.texts), len(vectors))
-    odd = first_odd(vectors.memory)
-    if odd is not None:
-        raise _no_vector(odd // vectors.dimensions, plugin)
-    _check_dimensions(vectors.dimensions, request.params)
-    return {**returned, "embeddings": vectors}
+    if type(given) is not Vectors:
+        return {**returned, "embeddings": _vectors(given, returned, request, plugin)}
+    if len(given) != len(request.texts):
+        raise _miscounted(len(request.texts), len(given))
+    if (odd := first_odd(given.memory)) is not None:
+        raise _no_vector(odd // given.dimensions, plugin)
+    return {**returned, "embeddings": given}
 
 
 def _vectors(
     given: Any, returned: Mapping[str, Any], request: EmbedRequest, plugin: str
 ) -> Vectors:
-    rows = given if isinstance(given, (list, tuple, Vectors)) else _rows(given)
+    rows = given if isinstance(given, (list, tuple)) else _rows(given)
     if rows is None:
         raise PluginContractError(
             f'{plugin} returned {"a wrong" if "embeddings" in returned else "no"} "embeddings": '
@@ -85,7 +84,7 @@ def _vectors(
         except (TypeError, OverflowError, ValueError):
             raise _no_vector(place, plugin) from None
         length = len(floats) - before
-        if not length:
+        if not length or first_odd(memoryview(floats)[before:]) is not None:
             raise _no_vector(place, plugin)
         if length != (dimensions or length):
             raise PluginContractError(f"{plugin} returned embeddings of different lengths")
@@ -110,20 +109,6 @@ def _no_vector(place: int, plugin: str) -> PluginContractError:
         f"{plugin} returned embeddings[{place}] as it should not be: the contract wants "
         "a list of finite numbers there"
     )
-
-
-#: With one of these a number may stand for several dimensions.
-_PACKING = frozenset({"output_dtype", "embedding_type", "embedding_types", "extra_body"})
-
-
-def _check_dimensions(came: int, params: Mapping[str, Any]) -> None:
-    """Refuse vectors of another length than was asked for: they fit no index."""
-    asked = params.get("dimensions") or params.get("output_dimension")
-    if isinstance(asked, int) and asked != came and not _PACKING & params.keys():
-        raise ResponseFormatError(
-            f"vectors of {asked} dimensions were asked for, and some of {came} came: "
-            "the host or the model does not heed dimensions"
-        )
 
 
 def _plain(value: Any) -> Any:

@@ -76,7 +76,7 @@ class _Stopped:
     keeps = True
 
     def __call__(self, exchange: Exchange) -> Flow[Any]:
-        return (yield exchange)  # type: ignore[misc]
+        return (yield exchange)
 
 
 def _stopping(send: Send, attempt: Attempt) -> Send:
@@ -139,7 +139,7 @@ class Gathered:
         wide = vectors.dimensions
         with self._lock:
             if len(places) == self._count and self._floats is None:
-                self._floats, self._dimensions = vectors.memory.obj, wide
+                self._floats, self._dimensions = vectors.floats, wide
             else:
                 into = self._take(wide)
                 if isinstance(places, range):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 from numbers import Real
 from pathlib import Path
@@ -98,8 +98,7 @@ def check_texts(texts: object, limits: EmbedLimits | None = None) -> list[Any]:
         texts: A text, or an iterable of texts; a list of parts is one where the model takes images.
         limits: What the provider takes.
     """
-    odd = (bytes, bytearray, Mapping, Set)
-    if not isinstance(texts, Iterable) or isinstance(texts, odd):
+    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, bytearray, Mapping)):
         raise InputError(f"give a text or a list of texts to embed, not {shown(texts)}")
     several = [texts] if isinstance(texts, str) else list(texts)  # a column of a table, too
     if not several:

@@ -6,6 +6,7 @@ import json
 import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,7 +68,7 @@ class TextStore:
 
     def keep(self, texts: Sequence[Any], answer: Mapping[str, Any]) -> None:
         """Store each vector of an answer that has been validated."""
-        beside = {"model": answer.get("model")}
+        beside: dict[str, Any] = {"model": answer.get("model")}
         if len(texts) == 1 and answer.get("usage"):
             beside["usage"] = answer["usage"]
         try:
@@ -80,7 +81,24 @@ class TextStore:
             floats = memory[place * wide : (place + 1) * wide]
             self._store.put(self._key(text), head + _little(floats))
 
+    def note(self, texts: Sequence[Any], answer: Mapping[str, Any]) -> None:
+        """Store beside all vectors of a call what its requests used together."""
+        if usage := answer.get("usage"):
+            with suppress(TypeError, ValueError):
+                head = json.dumps({"kind": "bytes", "usage": usage}, separators=(",", ":"))
+                self._store.put(self._key(list(texts)), head.encode() + b"\n")
+
+    def noted(self, texts: Sequence[Any]) -> dict[str, Any] | None:
+        """What ``note`` has stored for the same texts in the same order."""
+        value = self._store.get(self._key(list(texts)))
+        try:
+            usage = json.loads(value or b"{}").get("usage")
+        except (ValueError, RecursionError, AttributeError):
+            return None
+        return usage if isinstance(usage, dict) else None
+
     def _key(self, text: Any) -> Key:
+        # of what is no text, as JSON, which cannot begin so
         written = text.encode() if isinstance(text, str) else b"\0" + json.dumps(text).encode()
         return Key(sha256(_SCHEMA + self._asked.request + written).digest(), self._asked.base)
 

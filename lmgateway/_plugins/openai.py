@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
 
@@ -10,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from ..hookspecs import hookimpl
 from ..types import (
     Answer,
-    EmbedLimits,
     Embeddings,
+    EmbedLimits,
     EmbedRequest,
     Flow,
     HTTPRequest,
@@ -35,7 +36,7 @@ _DIALECTS = {"openai": wire.OPENAI, "vllm": wire.VLLM}
 
 
 class EmbeddingSettings(BaseModel):
-    """How a host embeds: see ``lmgateway.wire.openai.Embedding`` and ``lmgateway.types.EmbedLimits``.
+    """How a host embeds: see ``lmgateway.wire.openai.Embedding``.
 
     Attributes:
         base64: Whether vectors may be asked for in base64.
@@ -46,7 +47,9 @@ class EmbeddingSettings(BaseModel):
         images: Whether a text may be a list of parts with images in it.
         input_types: The host's words for ``query`` and ``document``; empty if it has none.
         dimensions: The host's name for ``dimensions``.
-        api_base: The host that all this is about; None for any.
+        api_base: The host that this is about. At another address, ``text_tokens`` and ``empty``,
+            and that it has no ``input_types``, hold for ``models`` only. None for any address.
+        models: How the names of the host's own models begin, wherever they are served.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +63,7 @@ class EmbeddingSettings(BaseModel):
     input_types: dict[str, str] | None = None
     dimensions: str = "dimensions"
     api_base: str | None = None
+    models: str | None = None
 
 
 class Settings(BaseModel):
@@ -95,9 +99,9 @@ def lmgateway_settings() -> type[Settings]:
 
 
 @hookimpl
-def lmgateway_info(settings: Settings | None) -> Info:
+def lmgateway_info(settings: Settings | None, model: str | None) -> Info:
     """All capabilities and parameters; the endpoint and the dialect decide later about each."""
-    return _info(embedding(settings).limits if settings is not None else None)
+    return _info(embedding(settings, model or "").limits if settings is not None else None)
 
 
 @lru_cache(maxsize=32)
@@ -125,7 +129,8 @@ def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
 @hookimpl
 def lmgateway_embed(request: EmbedRequest, settings: Settings) -> Flow[Embeddings]:
     """``POST /embeddings``."""
-    return wire.embed(request, service(settings))
+    where = replace(service(settings), embedding=embedding(settings, request.model))
+    return wire.embed(request, where)
 
 
 @hookimpl
@@ -152,24 +157,23 @@ def service(settings: Settings) -> wire.Service:
         headers["OpenAI-Organization"] = settings.organization
     if settings.project:
         headers["OpenAI-Project"] = settings.project
-    return wire.Service(
-        settings.api_base,
-        settings.api_key,
-        headers,
-        _DIALECTS[settings.dialect],
-        embedding(settings),
-    )
+    return wire.Service(settings.api_base, settings.api_key, headers, _DIALECTS[settings.dialect])
 
 
-def embedding(settings: Settings) -> wire.Embedding:
-    """How the host embeds; what is known of another host says nothing."""
+def embedding(settings: Settings, model: str) -> wire.Embedding:
+    """How the host embeds with this model."""
     said = settings.embeddings
-    if said is None or said.api_base not in (None, settings.api_base):
+    if said is None:
         return _UNKNOWN
+    at_home = said.api_base in (None, settings.api_base)
+    if at_home or (said.models is not None and model.startswith(said.models)):
+        text_tokens, empty, input_types = said.text_tokens, said.empty, said.input_types
+    else:  # it speaks the host's format, and has models of its own
+        text_tokens, empty, input_types = None, True, said.input_types or None
     return wire.Embedding(
         said.base64,
-        EmbedLimits(said.texts, said.tokens, said.text_tokens, said.empty, said.images),
-        said.input_types,
+        EmbedLimits(said.texts, said.tokens, text_tokens, empty, said.images),
+        input_types,
         said.dimensions,
     )
 

@@ -35,7 +35,7 @@ class Embedding:
     """
 
     base64: bool = False
-    limits: EmbedLimits = EmbedLimits(texts=2048)
+    limits: EmbedLimits = field(default_factory=lambda: EmbedLimits(texts=2048))
     input_types: Mapping[str, str] | None = None
     dimensions: str = "dimensions"
 

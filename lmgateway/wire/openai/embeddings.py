@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ...errors import APIError
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import APIError, ResponseFormatError
 from ...types import JSON, Embeddings, EmbedRequest, HTTPResponse, ModelCard
 from .faults import check, checked, load, locate
 from .fields import beside, malformed, string
@@ -25,6 +28,7 @@ def parse_embeddings(request: EmbedRequest, response: HTTPResponse) -> Embedding
         body = response.body if cut_out is None else cut_out.rest
         fields = checked(load(body, strict=False), response.headers)
         vectors = read_vectors(fields.get("data"), len(request.texts), cut_out)
+        _check_dimensions(vectors.dimensions, request.params)
         answer: Embeddings = {"embeddings": vectors}
         if model := beside(fields, "model"):
             answer["model"] = model
@@ -34,6 +38,20 @@ def parse_embeddings(request: EmbedRequest, response: HTTPResponse) -> Embedding
         locate(error, response.headers)
         raise
     return answer
+
+
+#: With one of these a number may stand for several dimensions.
+_PACKING = frozenset({"output_dtype", "embedding_type", "embedding_types", "extra_body"})
+
+
+def _check_dimensions(came: int, params: Mapping[str, Any]) -> None:
+    """Refuse vectors of another length than was asked for: they fit no index."""
+    asked = params.get("dimensions") or params.get("output_dimension")
+    if isinstance(asked, int) and asked != came and not _PACKING & params.keys():
+        raise ResponseFormatError(
+            f"vectors of {asked} dimensions were asked for, and some of {came} came: "
+            "the host or the model does not heed dimensions"
+        )
 
 
 def parse_models(response: HTTPResponse) -> list[ModelCard]:
