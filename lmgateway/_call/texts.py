@@ -123,7 +123,7 @@ class Gathered:
 
     def recall(self, found: Mapping[int, Found]) -> None:
         """Take in vectors of the cache, by the place of their text."""
-        for place, (floats, beside) in found.items():
+        for place, (floats, _) in found.items():
             with self._lock:
                 self._take(len(floats))[place * len(floats) : (place + 1) * len(floats)] = (
                     memoryview(floats)
