@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from .._base.masking import holds_secret
 from .._base.turns import says_nothing
@@ -91,14 +91,15 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
     def is_usable() -> bool:
         return settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
 
-    def store_of_texts() -> AnyStore | None:
-        return opened() if is_usable() and not shared else None
+    def store_of_texts() -> Store | None:
+        found = opened() if is_usable() and not shared else None
+        return None if found is None or not hasattr(found, "select") else cast("Store", found)
 
     layer.store_of_texts = store_of_texts  # type: ignore[attr-defined]
     return layer
 
 
-def store_of_texts(layers: Iterable[EffectLayer], options: Options) -> AnyStore | None:
+def store_of_texts(layers: Iterable[EffectLayer], options: Options) -> Store | None:
     """The store of an LM's cache, for what is stored text by text; None if it is not to be used.
 
     With recordings, whole exchanges are stored: they are what is replayed.
@@ -297,8 +298,8 @@ class _CachedAttempt:
         return wanted
 
     def _encode(self, response: Any) -> bytes | None:
-        if self._attempt.call.texts is not None and isinstance(response, HTTPResponse):
-            return b""  # who waits is given the response as it is, and it is not stored
+        if self._attempt.call.texts is not None:  # it is not stored as a whole, but may be shared
+            return b"" if isinstance(response, HTTPResponse) else None
         return encode(response, self._attempt.call.info.headers)
 
     def _record(self, asked: Asked, response: Any) -> None:

@@ -11,10 +11,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._base.vectors import Vectors, first_odd
+from .._store.many import find_all, put_all
 from .._store.serialization import Key
 
 if TYPE_CHECKING:
-    from .cache import AnyStore
+    from .._store.sqlite import Store
 
 __all__ = ["Found", "TextStore"]
 
@@ -45,7 +46,7 @@ class TextStore:
 
     __slots__ = ("_asked", "_refresh", "_store")
 
-    def __init__(self, store: AnyStore, asked: Key, *, refresh: bool) -> None:
+    def __init__(self, store: Store, asked: Key, *, refresh: bool) -> None:
         self._store = store
         self._asked = asked
         self._refresh = refresh
@@ -54,13 +55,12 @@ class TextStore:
         """The vectors that are stored, by the place of their text."""
         if self._refresh:
             return {}
-        found = {}
-        for place, text in enumerate(texts):
-            value = self._store.get(key := self._key(text))
-            if value is None:
+        keys = [self._key(text) for text in texts]
+        values, found = find_all(self._store, keys), {}
+        for place, key in enumerate(keys):
+            if (value := values.get(key)) is None:
                 continue
-            vector = _decode(value)
-            if vector is None:
+            if (vector := _decode(value)) is None:
                 self._store.report_foreign(key)
             else:
                 found[place] = vector
@@ -77,9 +77,14 @@ class TextStore:
             head = b'{"kind":"bytes"}\n'
         vectors: Vectors = answer["embeddings"]
         memory, wide = vectors.memory, vectors.dimensions
-        for place, text in enumerate(texts):
-            floats = memory[place * wide : (place + 1) * wide]
-            self._store.put(self._key(text), head + _little(floats))
+        starts = range(0, len(memory), wide)
+        put_all(
+            self._store,
+            (
+                (self._key(text), head + _little(memory[start : start + wide]))
+                for text, start in zip(texts, starts, strict=True)
+            ),
+        )
 
     def note(self, texts: Sequence[Any], answer: Mapping[str, Any]) -> None:
         """Store beside all vectors of a call what its requests used together."""
