@@ -509,7 +509,9 @@ class Info:
         portable: Formats of ``state`` that it understands also when another provider made it.
         headers: Names of the response headers that decide something for it: they are kept with a
             cached or recorded answer. Never name one that holds a secret.
-        embed: How much one request for embeddings may hold; None for any number of texts.
+        embed: How much one request for embeddings may hold; None for any number of texts. Or a
+            function of the settings and the model that says so: it is called once for each
+            ``embed``, and never where nothing is embedded.
     """
 
     api: int = 1
@@ -519,7 +521,7 @@ class Info:
     model_is_file: bool = False
     portable: frozenset[str] = frozenset()
     headers: frozenset[str] = frozenset()
-    embed: EmbedLimits | None = None
+    embed: EmbedLimits | Callable[[Any, str], EmbedLimits] | None = None
 
 
 @dataclass(frozen=True, slots=True)

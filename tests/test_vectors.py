@@ -161,7 +161,5 @@ def test_arrays_become_vectors(kind: str) -> None:
 
 
 def test_they_need_no_numpy() -> None:
-    said = (
-        "import sys, lmgateway.types as t; print('numpy' in sys.modules, len(t.Vectors.of([[1]])))"
-    )
+    said = "import sys, lmgateway.types as t; t.Vectors.of([[1]]); print('numpy' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", said], text=True) == "False\n"

@@ -18,12 +18,14 @@ from .._drive.gather import check_concurrency, in_tasks, in_threads, progress_ba
 from .._drive.loops import arun, run
 from .._layers.cache import store_of_texts
 from .._layers.context import Call
+from .._plugins.contract import SOUND_LIMITS, are_sound
 from .._records.history import History
 from .._records.usage import account
-from ..errors import APIError, LMGatewayError
+from ..errors import APIError, LMGatewayError, PluginContractError
 from ..types import Embeddings, EmbedLimits, EmbedRequest, Flow, Options
 from . import flow as flows
 from . import kinds
+from .faults import fault
 from .spec import Spec
 from .texts import Gathered, stored_texts
 from .validation import check_texts
@@ -80,7 +82,7 @@ class Embedding:
     ) -> None:
         check_concurrency(concurrency)
         self._spec = spec = flows.varied(kinds.EMBED, spec, keywords)
-        limits = spec.info.embed or EmbedLimits()
+        limits = _limits(spec)
         if limits.text_tokens is not None and _CUTTING & spec.params.keys():
             limits = replace(limits, text_tokens=None)
         self._limits = limits
@@ -324,6 +326,27 @@ class Embedding:
         if not isinstance(error, LMGatewayError):
             for call in tuple(self._active):
                 call.deadline.cancel()
+
+
+_NO_LIMITS = EmbedLimits()
+
+
+def _limits(spec: Spec) -> EmbedLimits:
+    """What one request may hold, as the plugin says."""
+    said = spec.info.embed
+    if said is None or isinstance(said, EmbedLimits):
+        return said or _NO_LIMITS
+    try:
+        limits = said(spec.settings.values if spec.settings else None, spec.model)
+    except LMGatewayError:
+        raise
+    except Exception as error:
+        raise fault(error, spec.endpoint) from error
+    if not are_sound(limits):
+        raise PluginContractError(
+            f"{spec.plugin.described}: the function Info.embed must return {SOUND_LIMITS}"
+        )
+    return limits
 
 
 def _bytes(text: str) -> int:

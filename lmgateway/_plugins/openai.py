@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -99,18 +98,13 @@ def lmgateway_settings() -> type[Settings]:
 
 
 @hookimpl
-def lmgateway_info(settings: Settings | None, model: str | None) -> Info:
+def lmgateway_info() -> Info:
     """All capabilities and parameters; the endpoint and the dialect decide later about each."""
-    return _info(embedding(settings, model or "").limits if settings is not None else None)
-
-
-@lru_cache(maxsize=32)
-def _info(limits: EmbedLimits | None) -> Info:
     return Info(
         api=2,
         capabilities=wire.CAPABILITIES,
         params=wire.OPENAI.params | wire.VLLM.params,
-        embed=limits,
+        embed=lambda settings, model: embedding(settings, model).limits,
     )
 
 

@@ -180,4 +180,5 @@ def test_the_catalogue_knows_what_a_host_takes(name, options, limits):
     from lmgateway.lm import spec_of
 
     with get_lm(name, api_key="k", **options) as lm:
-        assert spec_of(lm).info.embed == limits
+        spec = spec_of(lm)
+        assert spec.info.embed(spec.settings.values, spec.model) == limits
