@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -123,8 +123,7 @@ def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
 @hookimpl
 def lmgateway_embed(request: EmbedRequest, settings: Settings) -> Flow[Embeddings]:
     """``POST /embeddings``."""
-    where = replace(service(settings), embedding=embedding(settings, request.model))
-    return wire.embed(request, where)
+    return wire.embed(request, service(settings, embedding(settings, request.model)))
 
 
 @hookimpl
@@ -144,14 +143,15 @@ def build(request: Request, settings: Settings) -> HTTPRequest:
     return wire.completion_request(request, where, text=text)
 
 
-def service(settings: Settings) -> wire.Service:
+def service(settings: Settings, embeds: wire.Embedding | None = None) -> wire.Service:
     """The host, and the credentials for it."""
     headers = {}
     if settings.organization:
         headers["OpenAI-Organization"] = settings.organization
     if settings.project:
         headers["OpenAI-Project"] = settings.project
-    return wire.Service(settings.api_base, settings.api_key, headers, _DIALECTS[settings.dialect])
+    dialect = _DIALECTS[settings.dialect]
+    return wire.Service(settings.api_base, settings.api_key, headers, dialect, embeds or _UNKNOWN)
 
 
 def embedding(settings: Settings, model: str) -> wire.Embedding:
@@ -159,17 +159,28 @@ def embedding(settings: Settings, model: str) -> wire.Embedding:
     said = settings.embeddings
     if said is None:
         return _UNKNOWN
+    words = None if said.input_types is None else tuple(said.input_types.items())
     at_home = said.api_base in (None, settings.api_base)
     if at_home or (said.models is not None and model.startswith(said.models)):
-        text_tokens, empty, input_types = said.text_tokens, said.empty, said.input_types
+        own = said.text_tokens, said.empty, words
     else:  # it speaks the host's format, and has models of its own
-        text_tokens, empty, input_types = None, True, said.input_types or None
-    return wire.Embedding(
-        said.base64,
-        EmbedLimits(said.texts, said.tokens, text_tokens, empty, said.images),
-        input_types,
-        said.dimensions,
-    )
+        own = None, True, words or None
+    return _embedding(said.base64, said.texts, said.tokens, said.images, said.dimensions, *own)
+
+
+@lru_cache(maxsize=64)
+def _embedding(
+    base64: bool,
+    texts: int,
+    tokens: int | None,
+    images: bool,
+    dimensions: str,
+    text_tokens: int | None,
+    empty: bool,
+    words: tuple[tuple[str, str], ...] | None,
+) -> wire.Embedding:
+    limits = EmbedLimits(texts, tokens, text_tokens, empty, images)
+    return wire.Embedding(base64, limits, None if words is None else dict(words), dimensions)
 
 
 _UNKNOWN = wire.Embedding()

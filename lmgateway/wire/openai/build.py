@@ -40,6 +40,9 @@ class Embedding:
     dimensions: str = "dimensions"
 
 
+_UNKNOWN = Embedding()
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """Where a host is, as whom to ask it, and what it takes.
@@ -56,7 +59,7 @@ class Service:
     auth: Auth | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     dialect: Dialect = OPENAI
-    embedding: Embedding = Embedding()
+    embedding: Embedding = _UNKNOWN
 
 
 def chat_request(request: Request, service: Service) -> HTTPRequest:
