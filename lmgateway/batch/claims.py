@@ -6,19 +6,94 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
 from ..errors import ConfigError, InputError
 from .journal import O_BINARY, AlreadyLockedError, is_locked, lock
 
-__all__ = ["Check", "Claim", "beside", "read_job"]
+__all__ = [
+    "OTHER_INPUT",
+    "OWNER",
+    "Check",
+    "Claim",
+    "Fingerprint",
+    "beside",
+    "read_job",
+    "relative",
+]
 
 VERSION = 1
 OWNER = "errors_of"  # in the claim of a file of errors: the output that it belongs to
 
 Check: TypeAlias = "Callable[[Mapping[str, Any]], None]"
 """Is told what is recorded ({} for nothing), and raises InputError if that is another job."""
+
+
+OTHER_INPUT = "other input (rows may only be added at its end)"
+_WORDS = {
+    "input": OTHER_INPUT,
+    "provider": "another provider",
+    "model": "another model",
+    "settings": "other settings or parameters",
+    "errors": "another file for errors",
+}
+
+
+def relative(path: Path, folder: Path) -> str:
+    """A path from a folder, so that both may move together."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # Windows: on another drive
+        return str(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What identifies a job: if any of it changes, old and new answers do not belong together.
+
+    Attributes:
+        input: The digest of the input file; None for a pipe or an iterable, whose rows are known
+            by their content alone.
+        provider: The provider.
+        model: The model.
+        settings: A digest of what else decides about the answers.
+        errors: The file for errors, from the folder of the output; None if they are in the output.
+    """
+
+    input: str | None
+    provider: str
+    model: str
+    settings: str
+    errors: str | None
+
+    def difference(self, other: Mapping[str, Any], folder: Path) -> list[str]:
+        """In words, what a recorded fingerprint says otherwise.
+
+        Args:
+            other: What is recorded.
+            folder: The folder of the output.
+        """
+        names = [name for name in _WORDS if other.get(name) != getattr(self, name)]
+        if "errors" in names and _is_same(other.get("errors"), self.errors, folder):
+            names.remove("errors")
+        return [_WORDS[name] for name in names]
+
+
+def _is_same(recorded: str | None, given: str | None, folder: Path) -> bool:
+    """Whether two paths from a folder are one file.
+
+    Versions before 0.3 recorded a path from the root, which is wrong once the folder has moved.
+    """
+    if recorded is None or given is None:
+        return False
+    then, now = folder / recorded, folder / given
+    if os.path.realpath(then) == os.path.realpath(now):
+        return True
+    moved = os.path.isabs(recorded) and then.name == now.name and not os.path.lexists(then)
+    return moved and os.path.exists(now)
 
 
 def beside(path: Path) -> Path:
@@ -104,7 +179,12 @@ def read_job(output: Path) -> dict[str, Any]:
 def _open_locked(path: Path, claimed: Path) -> int:
     """The open and locked file of a claim, which may be empty."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, 0o666)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, 0o666)
+        except OSError as error:
+            if error.errno not in (EACCES, EPERM, EROFS):
+                raise
+            raise InputError(f"{path} cannot be written: {error.strerror}") from None
         try:
             lock(file)
             if _is_there(path, file):

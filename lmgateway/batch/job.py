@@ -15,7 +15,7 @@ from .._drive.gather import Reply
 from .._guard.paths import absolute
 from ..errors import ConfigError, InputError, LMGatewayError, UnsupportedError
 from .answers import output_line
-from .claims import OWNER, Claim, beside, read_job
+from .claims import OTHER_INPUT, OWNER, Claim, Fingerprint, beside, read_job, relative
 from .journal import AlreadyLockedError, Journal, Rows, sync_folder
 from .rows import DigestCounter, digest
 
@@ -29,68 +29,6 @@ __all__ = [
     "relative",
     "status",
 ]
-
-_WORDS = {
-    "input": "other input",
-    "provider": "another provider",
-    "model": "another model",
-    "settings": "other settings or parameters",
-    "errors": "another file for errors",
-}
-
-
-def relative(path: Path, folder: Path) -> str:
-    """A path from a folder, so that both may move together."""
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # Windows: on another drive
-        return str(path)
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """What identifies a job: if any of it changes, old and new answers do not belong together.
-
-    Attributes:
-        input: The digest of the input file; None for a pipe or an iterable, whose rows are known
-            by their content alone.
-        provider: The provider.
-        model: The model.
-        settings: A digest of what else decides about the answers.
-        errors: The file for errors, from the folder of the output; None if they are in the output.
-    """
-
-    input: str | None
-    provider: str
-    model: str
-    settings: str
-    errors: str | None
-
-    def difference(self, other: Mapping[str, Any], folder: Path) -> list[str]:
-        """In words, what a recorded fingerprint says otherwise.
-
-        Args:
-            other: What is recorded.
-            folder: The folder of the output.
-        """
-        names = [name for name in _WORDS if other.get(name) != getattr(self, name)]
-        if "errors" in names and _is_same(other.get("errors"), self.errors, folder):
-            names.remove("errors")
-        return [_WORDS[name] for name in names]
-
-
-def _is_same(recorded: str | None, given: str | None, folder: Path) -> bool:
-    """Whether two paths from a folder are one file.
-
-    Versions before 0.3 recorded a path from the root, which is wrong once the folder has moved.
-    """
-    if recorded is None or given is None:
-        return False
-    then, now = folder / recorded, folder / given
-    if os.path.realpath(then) == os.path.realpath(now):
-        return True
-    moved = os.path.isabs(recorded) and then.name == now.name and not os.path.lexists(then)
-    return moved and os.path.exists(now)
 
 
 @dataclass(slots=True)
@@ -118,7 +56,8 @@ class Job:
         fingerprint: What it is.
         facts: What else ``status`` should tell: the input's name, total, the command to resume.
         retry_errors: Whether rows that failed are to be asked again: they are taken out first.
-        continues: Whether the input is that of a record, with more rows after it.
+        history: Tells, by what is recorded, what the input was from run to run; None if it is
+            another.
 
     Raises:
         InputError: Another job is at work on this output or this file of errors, or one of them
@@ -133,12 +72,13 @@ class Job:
         *,
         facts: Mapping[str, Any],
         retry_errors: bool = False,
-        continues: Callable[[Mapping[str, Any]], bool] = lambda recorded: False,
+        history: Callable[[Mapping[str, Any]], list[list[Any]] | None] = lambda recorded: None,
     ) -> None:
         self.output = output
         self.done = Done()
         self._fingerprint = fingerprint
-        self._continues = continues
+        self._history = history
+        self._inputs: list[list[Any]] = []
         self._claims: list[Claim] = []
         self._journals: list[Journal] = []
         self._made: list[Path] = []  # files that were not there before
@@ -163,6 +103,11 @@ class Job:
         journal = self._errors if isinstance(reply, LMGatewayError) else self._answers
         journal.append(output_line(name, reply, kept))
 
+    @property
+    def _was_longer(self) -> bool:
+        """Whether rows were taken from the end of the input since an earlier run."""
+        return bool(self._inputs) and max(self._inputs)[0] > self._inputs[-1][0]
+
     def check_complete(self, skipped: int) -> None:
         """Raise ConfigError if the output held rows, when the job began, that the input has not.
 
@@ -170,7 +115,7 @@ class Job:
             skipped: How many rows of the whole input were done when the job began.
         """
         strangers = len(self.done.ids) - skipped
-        if strangers:
+        if strangers and not self._was_longer:
             raise ConfigError(
                 f"every row of the input is done, and {strangers} of those in {self.output} (or "
                 "its file of errors) belong to none: their custom_id was damaged, or they are "
@@ -216,7 +161,7 @@ class Job:
             apart = Claim(real, lambda recorded: _check_owner(recorded, errors, owner))
             self._claims.append(apart)
             apart.store({OWNER: owner})
-        output.store({**asdict(self._fingerprint), **facts})
+        output.store({**asdict(self._fingerprint), **facts, "inputs": self._inputs})
 
     def _check_ours(self, recorded: Mapping[str, Any]) -> None:
         """Raise InputError unless a record is of this job, or there are no rows but no record."""
@@ -233,10 +178,12 @@ class Job:
                         f"{each} exists and is no output of this job (there is no {job.name} "
                         "that says so): move it away, or write to another file"
                     )
+            self._inputs = self._history(recorded) or []
             return
         differences = self._fingerprint.difference(recorded, output.parent)
-        if _WORDS["input"] in differences and self._continues(recorded):
-            differences.remove(_WORDS["input"])
+        if (inputs := self._history(recorded)) is not None:
+            self._inputs = inputs
+            differences = [each for each in differences if each != OTHER_INPUT]
         if differences:
             raise InputError(
                 f"{output} belongs to a job with {', '.join(differences)}: give what that job was "

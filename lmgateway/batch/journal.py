@@ -138,7 +138,8 @@ class Rows:
                 raise self._not_understood(broken.line, ", and rows follow it")
             damaged = text
         # Without a row before it, it may be another file altogether.
-        if damaged and not (self.size or damaged.startswith(b"{") or b"\0" in damaged):
+        ours = damaged is None or damaged.startswith(b"{") or b"\0" in damaged
+        if not (ours and (damaged or b"").isascii()) and not self.size:
             raise self._not_understood(broken.line)
 
     def _not_understood(self, number: int, why: str = "") -> ConfigError:

@@ -228,18 +228,13 @@ def _output(plan: Plan, source: RowSource, lm: LM) -> Iterator[tuple[Write, Job 
             if errors is not None:
                 errors.close()
         return
-    facts = {
-        "input_name": source.name,
-        "input_size": source.size,
-        "total": source.total,
-        "resume": plan.command,
-    }
+    facts = {"input_name": source.name, "total": source.total, "resume": plan.command}
     job = Job(
         Path(absolute(plan.output)),
         plan.fingerprint(source, lm),
         facts=facts,
         retry_errors=plan.retry_errors,
-        continues=source.continues,
+        history=source.history,
     )
     with job:
         for note in job.done.torn:

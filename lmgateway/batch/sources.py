@@ -35,6 +35,7 @@ those that any has. Raises InputError for one that may not be there."""
 
 LARGEST_CELL = 2**27
 BLOCK = 1 << 16
+MOST_INPUTS = 16  # that a record holds: it stays within a page
 FIRST = 100  # rows that are looked at before the first is asked
 FORMATS = {
     ".jsonl": "jsonl",
@@ -66,10 +67,31 @@ class RowSource:
     size: int | None = None
     begins_with: Callable[[int, str], bool] = field(default=lambda size, digest: False, repr=False)
 
-    def continues(self, recorded: Mapping[str, Any]) -> bool:
-        """Whether this is what was recorded of a source, with more rows after it."""
-        size, known = recorded.get("input_size"), recorded.get("input")
-        return isinstance(size, int) and isinstance(known, str) and self.begins_with(size, known)
+    def history(self, recorded: Mapping[str, Any]) -> list[list[Any]] | None:
+        """The size and the digest of what this source was from run to run, as it is now at last.
+
+        None if it is another than was recorded: only rows after the last may be added to it, and
+        taken from it again.
+        """
+        same = not recorded or recorded.get("input") == self.digest
+        if self.size is None:  # rows cannot be told to have been added to it
+            return [] if same else None
+        now, known = [self.size, self.digest], _inputs(recorded)
+        if same or now in known:
+            return [*(each for each in known if each != now), now]
+        longest = max(known, default=None)
+        return None if longest is None or not self.begins_with(*longest) else [*known, now]
+
+
+def _inputs(recorded: Mapping[str, Any]) -> list[list[Any]]:
+    found = recorded.get("inputs")
+    if not isinstance(found, list):
+        return []
+    return [
+        each
+        for each in found[-MOST_INPUTS:]
+        if isinstance(each, list) and list(map(type, each)) == [int, str]
+    ]
 
 
 def open_source(
