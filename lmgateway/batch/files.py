@@ -33,7 +33,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     return _decoded(path.open("rb"), str(path))
 
 
-def open_stdin() -> IO[bytes]:
+def open_stdin() -> io.BufferedReader:
     """Stdin, decompressed; raises as ``open_bytes``. It waits for the first bytes."""
     return _decoded(os.fdopen(sys.stdin.fileno(), "rb", closefd=False), "stdin")
 
@@ -55,7 +55,7 @@ def readable(name: str) -> Iterator[None]:
     raise InputError(f"{name} cannot be decompressed: {excerpt(str(problem))}")
 
 
-def _decoded(file: io.BufferedReader, name: str) -> IO[bytes]:
+def _decoded(file: io.BufferedReader, name: str) -> io.BufferedReader:
     head, found = file.peek(4)[:4], file
     try:
         if head.startswith(_GZIP):

@@ -86,6 +86,11 @@ class Plan:
         return self.output == "-"
 
     @property
+    def kept(self) -> list[str]:
+        """The columns that are copied to the output, which has the ``custom_id`` anyway."""
+        return [name for name in dict.fromkeys(self.keep) if name != "custom_id"]
+
+    @property
     def window(self) -> int | None:
         """How far rows may be ahead where their order is kept; None where it is not."""
         return self.concurrency * WINDOW if self.ordered else None
@@ -107,7 +112,7 @@ class Plan:
             source.digest,
             lm.provider,
             lm.model,
-            _digest_of(lm, self.ignore, self.keep),
+            _digest_of(lm, self.ignore, self.kept),
             None if errors is None else relative(errors, output.parent),
         )
 

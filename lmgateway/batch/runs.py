@@ -169,13 +169,13 @@ def conduct(plan: Plan) -> Summary:
 async def execute(plan: Plan, interrupts: Interrupts) -> Summary:
     """Execute a plan in the running event loop."""
     with plan.open_lm() as lm:
-        labels = labels_of(plan.keep, spec_of(lm))
+        labels = labels_of(plan.kept, spec_of(lm))
         unasked = labels.union(plan.ignore)
-        check = partial(check_columns, spec=spec_of(lm), ignore=unasked, keep=plan.keep)
+        check = partial(check_columns, spec=spec_of(lm), ignore=unasked, keep=plan.kept)
         source = open_source(plan.source, plan.form, check, labels)
         counts = Counts(total=source.total)
         with _output(plan, source, lm) as (write, job):
-            rows = _undone(identified(source.read(), unasked, plan.keep), job, counts)
+            rows = _undone(identified(source.read(), unasked, plan.kept), job, counts)
             with closing(await _runner(plan, lm, counts)) as runner:
                 await _ask(plan, runner, rows, write, counts=counts, interrupts=interrupts)
             if job is not None and source.digest is not None and not counts.interrupted:

@@ -183,12 +183,13 @@ def _survey(path: Path, kind: str, check: Check, labels: Collection[str]) -> Row
 
 def _count_lines(path: Path) -> tuple[int, str, int]:
     """How many lines are not blank, and the digest and the size of all, in one pass."""
-    hashed, count = sha256(), 0
+    hashed, count, size = sha256(), 0, 0
     with open_bytes(path) as file:
         for line in file:
             hashed.update(line)
+            size += len(line)
             count += not line.isspace()
-        return count, hashed.hexdigest(), file.tell()
+    return count, hashed.hexdigest(), size
 
 
 def _digest(path: Path, size: int | None = None) -> tuple[str, int]:
@@ -296,5 +297,9 @@ def _read_stdin(kind: str, check: Check, labels: Collection[str]) -> Iterator[Ra
     if kind == "json":
         return (row for row, _ in read_values(file, "stdin"))
     if kind == "jsonl":
+        # As many rows as have come by now: to wait for more would hold up the first.
+        come = file.peek()[: 1 << 16].splitlines(keepends=True)[:FIRST]
+        whole = b"".join(line for line in come if line.endswith(b"\n"))
+        check(*fields_of(read_lines(io.BytesIO(whole))))
         return read_lines(file)
     return _read_table(file, kind, "stdin", check, labels)

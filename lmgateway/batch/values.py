@@ -162,7 +162,7 @@ def wide_encoding(head: bytes) -> str | None:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "UTF-16"
     # Most of what tables and JSON are made of takes one byte, beside which the other is zero.
-    zeros = head[::2].count(0), head[1::2].count(0)
-    if min(zeros) == 0 and max(zeros) >= max(2, len(head) // 8):
+    fewer, more = sorted((head[::2].count(0), head[1::2].count(0)))
+    if more >= max(2, len(head) // 8) and fewer <= more // 8:
         return "UTF-16"
     return None
