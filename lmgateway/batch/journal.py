@@ -29,6 +29,7 @@ __all__ = [
     "Rows",
     "is_locked",
     "lock",
+    "read_journal",
     "sync_folder",
 ]
 
@@ -51,6 +52,11 @@ class _Line(NamedTuple):
     error: str | None
     text: bytes
     number: int
+
+
+def read_journal(file: BinaryIO, name: str) -> Rows:
+    """The rows of a journal; see Rows."""
+    return Rows(file, name)
 
 
 class Rows:

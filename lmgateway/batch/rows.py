@@ -111,9 +111,10 @@ def check_columns(
 
 def _ways(names: list[str]) -> str:
     listed = quote(",".join(names)) if len(names) < 20 else "..."
+    what, them = ("it is", "it") if len(names) == 1 else (f"{', '.join(names[:20])} are", "them")
     return (
-        f"if it is no parameter, --ignore {listed} leaves it out, and --keep {listed} copies it to "
-        "the output (ignore=[...] and keep=[...] in Python)"
+        f"if {what} no parameter: --ignore {listed} leaves {them} out, --keep {listed} copies "
+        f"{them} to the output (ignore=[...], keep=[...] in Python)"
     )
 
 

@@ -293,13 +293,16 @@ def _label(text: str | None) -> Any:
 
 
 def _read_stdin(kind: str, check: Check, labels: Collection[str]) -> Iterator[Raw]:
+    """The rows of stdin; it is opened, and looked at, when the first is wanted."""
     file = open_stdin()
-    if kind == "json":
-        return (row for row, _ in read_values(file, "stdin"))
-    if kind == "jsonl":
-        # As many rows as have come by now: to wait for more would hold up the first.
-        come = file.peek()[: 1 << 16].splitlines(keepends=True)[:FIRST]
-        whole = b"".join(line for line in come if line.endswith(b"\n"))
-        check(*fields_of(read_lines(io.BytesIO(whole))))
-        return read_lines(file)
-    return _read_table(file, kind, "stdin", check, labels)
+    with readable("stdin"):
+        if kind == "json":
+            yield from (row for row, _ in read_values(file, "stdin"))
+        elif kind == "jsonl":
+            # As many rows as have come by now: to wait for more would hold up the first.
+            come = file.peek()[:BLOCK].splitlines(keepends=True)[:FIRST]
+            whole = b"".join(line for line in come if line.endswith(b"\n"))
+            check(*fields_of(read_lines(io.BytesIO(whole))))
+            yield from read_lines(file)
+        else:
+            yield from _read_table(file, kind, "stdin", check, labels)
