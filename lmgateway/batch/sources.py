@@ -30,8 +30,7 @@ Input: TypeAlias = "str | os.PathLike[str] | Iterable[Any]"
 """A file, ``"-"`` for stdin, or any iterable of prompts, message lists and dicts."""
 
 Check: TypeAlias = "Callable[..., None]"
-"""Is told the columns of a table; of other rows, the fields that each of the first rows has, and
-those that any has. Raises InputError for one that may not be there."""
+"""Is told the columns of a table; of other rows, what ``fields_of`` tells of the first. Raises InputError for one that may not be there."""
 
 LARGEST_CELL = 2**27
 BLOCK = 1 << 16
@@ -107,8 +106,7 @@ def open_source(
     Args:
         given: What the user gave.
         form: ``jsonl``, ``json``, ``csv``, ``tsv`` or ``parquet``, where the name does not say it.
-        check: Is told the columns of a table, or the fields that all the first rows have; of a
-            pipe, when it is read.
+        check: Is told the columns; of a pipe, when it is read.
         labels: Columns that are not for the model, but for the output.
 
     Raises:

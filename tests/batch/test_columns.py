@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lmgateway.batch import run
-from lmgateway.batch.rows import identified
+from lmgateway.batch.rows import fields_of, identified
 from lmgateway.errors import InputError, UnknownParameterError
 from lmgateway.testing import ScriptedLM
 from lmgateway.types import Request
@@ -123,6 +123,24 @@ def test_rows_that_fail_are_joined_as_well(tmp_path: Path) -> None:
     assert {(row["note"], row["error"] is None) for row in found} == {
         ("x", True), (None, False), (None, True)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "rows, columns",
+    [
+        ([{"a": 1}, {"a": 2}], ["a"]),
+        ([{"a": 1}, {"a": None}, {"a": None}], ["a"]),
+        ([{"a": None}, {"a": None}], []),
+        ([{"a": 1}, {"a": 1}, {"b": 1}], ["a"]),
+        ([{"a": 1}, {"b": 1}], []),
+        (["text", {"a": 1}, [{"role": "user"}]], ["a"]),
+        ([{"body": {"a": 1}, "id": 1}, {"body": 5, 7: 8}], ["body"]),
+        ([], []),
+    ],
+    ids=["all", "nulls", "nulls only", "most", "half", "others", "a body", "none"],
+)
+def test_what_most_rows_have_is_a_column(rows: list[Any], columns: list[str]) -> None:
+    assert fields_of(rows)[0] == columns
 
 
 def test_labels_do_not_change_places_when_rows_do() -> None:
