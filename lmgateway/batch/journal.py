@@ -102,6 +102,8 @@ class Rows:
         values = Values(self._file, line=number, offset=self.size)
         held: Value | None = None  # until it is known whether the rest of its line is right
         line = 0
+        if values.peek() == "[" and not self.size:  # perhaps of a million rows: it is not read
+            raise self._not_understood(number, _A_LIST)
         try:
             while values.peek():
                 value = values.take()
@@ -156,6 +158,7 @@ class Rows:
 
 
 _BLANK = b" \t\r\n\0"
+_A_LIST = " (it is a list: write its rows one after another, with jq -c '.[]')"
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -167,9 +170,7 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _kind_of(value: object) -> str:
-    if isinstance(value, list):
-        return " (it is a list: write its rows one after another, with jq -c '.[]')"
-    return ""
+    return _A_LIST if isinstance(value, list) else ""
 
 
 class Journal:

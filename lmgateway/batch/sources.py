@@ -30,7 +30,9 @@ Input: TypeAlias = "str | os.PathLike[str] | Iterable[Any]"
 """A file, ``"-"`` for stdin, or any iterable of prompts, message lists and dicts."""
 
 Check: TypeAlias = "Callable[..., None]"
-"""Is told the columns of a table; of other rows, what ``fields_of`` tells of the first. Raises InputError for one that may not be there."""
+"""Is told the columns of a table; of other rows, what ``fields_of`` tells of the first ones.
+Raises InputError for a column that may not be there.
+"""
 
 LARGEST_CELL = 2**27
 BLOCK = 1 << 16
