@@ -193,7 +193,10 @@ def _kept(raw: Raw, keep: Collection[str]) -> dict[str, Any] | None:
     body = raw.get("body")
     if isinstance(body, Mapping):
         raw = {**body, **raw}
-    return {name: _without_nan(raw.get(name)) for name in keep}
+    try:
+        return {name: _without_nan(raw.get(name)) for name in keep}
+    except RecursionError:  # an object of a program that holds itself
+        return {name: repr(raw.get(name)) for name in keep}
 
 
 def _without_nan(value: Any) -> Any:

@@ -116,6 +116,18 @@ def test_a_kept_parameter_is_still_sent(tmp_path: Path) -> None:
     assert row["response"]["body"]["choices"][0]["finish_reason"] == "length"
 
 
+def test_what_is_no_json_is_kept_as_text(tmp_path: Path) -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    rows = [
+        {"custom_id": "a", "prompt": "p", "note": circle},
+        {"custom_id": "b", "prompt": "p", "note": {1: {2}, "x": [float("inf")]}},
+    ]
+    run(rows, tmp_path / "out.jsonl", "echo", keep=["note"])
+    found = lines(tmp_path / "out.jsonl")
+    assert (found["a"]["note"], found["b"]["note"]) == ("[[...]]", {"1": "{2}", "x": [None]})
+
+
 def test_rows_that_fail_are_joined_as_well(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "note": "x"}, {"prompt": 5, "note": float("nan")}, {"prompt": "c"}]
     run(rows, tmp_path / "out.jsonl", "echo", keep=("note",))
