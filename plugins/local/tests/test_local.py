@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from support.llama_server import INSTALL, is_installed
 
 from lmgateway import get_lm
 from lmgateway.errors import (
+    ConfigError,
     ContextLengthError,
     InputError,
     InvalidRequestError,
@@ -25,6 +26,7 @@ from lmgateway.lm import LM
 from lmgateway.wire.openai import CHAT
 from lmgateway_local import engine, weights
 from lmgateway_local.calls import Call
+from lmgateway_local.texts import Texts
 
 pytestmark = [
     pytest.mark.real,
@@ -280,3 +282,66 @@ def test_a_path_names_a_model(tmp_path: Path) -> None:
         completion = lm.complete(CAPITAL, max_tokens=2)
     assert completion["choices"][0]["text"].startswith(" Paris")
     assert "/" not in completion["model"]
+
+
+# -- what it embeds -----------------------------------------------------------------------------
+
+
+def dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def test_texts_are_embedded_and_alike_ones_lie_close(chat: LM) -> None:
+    texts = ["a cat", "a dog", "hello", "a cat", "Ä €", " "]
+    answer = chat.embed(texts)
+    cat, dog, hello, again, *_ = answer["embeddings"]
+    assert [math.hypot(*vector) for vector in answer["embeddings"]] == pytest.approx([1] * 6)
+    assert cat == again
+    assert dot(cat, dog) > dot(cat, hello)
+    assert answer["model"] == "smollm2-135m-instruct"
+    assert answer["usage"]["prompt_tokens"] > 5
+    assert asyncio.run(chat.aembed(texts))["embeddings"] == answer["embeddings"]
+    assert chat.complete("Hi")["endpoint"] == "chat/completions"  # with the same LM
+
+
+@pytest.mark.parametrize(
+    ("texts", "keywords", "error"),
+    [
+        ([""], {}, InputError),
+        (["a", 3], {}, InputError),
+        (["word " * 3000], {}, InputError),
+        (["x," * 1500], {}, ContextLengthError),
+        (["a"], {"dimensions": 64}, UnsupportedError),
+        (["a"], {"input_type": "query"}, UnsupportedError),
+        (["a"], {"pooling": "sum"}, ConfigError),
+        (["a"], {"timeout": 0.0001}, RequestTimeoutError),
+    ],
+)
+def test_what_cannot_be_embedded(
+    chat: LM, texts: Any, keywords: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        chat.embed(texts, **keywords)
+    assert no_call_is_left()
+
+
+def test_nobody_waits_so_nothing_more_is_embedded() -> None:
+    spec = engine.Spec(Path("m.gguf"), "0", "m", 2048, 2, 1, "mean")
+    work = Texts(spec, lambda engine: None, ["a", "b", "c"], math.inf)
+    asked = []
+
+    class Fake:
+        def embed(self, texts: list[str]) -> dict[str, Any]:
+            asked.append(texts)
+            work.left.set()
+            return {"data": [{"index": 0}, {"index": 1}], "usage": {"prompt_tokens": 2}}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lmgateway_local.texts.load", lambda spec: Fake())
+        with pytest.raises(RequestTimeoutError):
+            work.answer()
+    assert asked == [["a", "b"]]
+
+
+def test_the_models_are_listed(chat: LM) -> None:
+    assert chat.models() == [{"id": "smollm2-135m-instruct", "context_length": 2048}]

@@ -8,8 +8,20 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from lmgateway import hookimpl
-from lmgateway.errors import InputError
-from lmgateway.types import Answer, Blocking, Flow, HTTPRequest, Info, Request, send
+from lmgateway.errors import ConfigError, InputError, UnsupportedError
+from lmgateway.types import (
+    Answer,
+    Blocking,
+    Embeddings,
+    EmbedLimits,
+    EmbedRequest,
+    Flow,
+    HTTPRequest,
+    Info,
+    ModelCard,
+    Request,
+    send,
+)
 from lmgateway.wire.openai import (
     CHAT,
     TEXT,
@@ -19,6 +31,7 @@ from lmgateway.wire.openai import (
     chat_request,
     completion_request,
     parse,
+    parse_embeddings,
     read_stream,
 )
 
@@ -35,7 +48,9 @@ if TYPE_CHECKING:
 __all__ = [
     "lmgateway_close",
     "lmgateway_complete",
+    "lmgateway_embed",
     "lmgateway_info",
+    "lmgateway_models",
     "lmgateway_settings",
     "lmgateway_stream",
 ]
@@ -54,6 +69,15 @@ _LLAMA = Dialect("llama.cpp", chat=_CHAT, text=_BOTH)
 _SERVICE = Service(base_url=None, dialect=_LLAMA)
 
 
+#: Few, so that many requests come to their end one after another, and little is lost with one.
+TEXTS_AT_ONCE = 64
+
+
+def _limits(settings: Settings | None, model: str) -> EmbedLimits:
+    longest = None if settings is None else settings.n_ctx
+    return EmbedLimits(texts=TEXTS_AT_ONCE, text_tokens=longest, empty=False)
+
+
 @hookimpl
 def lmgateway_info() -> Info:
     """Conversations, a system text, tools and JSON schemas; SmolLM2 when no model is named."""
@@ -63,6 +87,7 @@ def lmgateway_info() -> Info:
         params=_LLAMA.params,
         default_model=DEFAULT_MODEL,
         model_is_file=True,
+        embed=_limits,
     )
 
 
@@ -91,6 +116,39 @@ def lmgateway_stream(request: Request, settings: Settings) -> Flow[Answer]:
     key = call.key(streamed=True)
     head = yield from send(Blocking(call.stream, key, stream=True, cancel=call.left.set))
     return (yield from read_stream(request, http_request, head, needs_done=True))
+
+
+@hookimpl
+def lmgateway_embed(request: EmbedRequest, settings: Settings) -> Flow[Embeddings]:
+    """Vectors of length 1, of as many dimensions as the model has."""
+    from .texts import Texts
+
+    for name, value in request.params.items():
+        if value is not None and not (name == "encoding_format" and value in ("float", "base64")):
+            raise UnsupportedError(f"llama.cpp embeds without {name}{_INSTEAD.get(name, '')}")
+    weights = find(request.model)
+    pooling = settings.pooling or ("model" if weights.pools() else "mean")
+    expires_at = inf if request.timeout is None else monotonic() + request.timeout
+    spec = replace(_spec(weights, settings), pooling=pooling)
+    texts = Texts(spec, settings.holds.add, request.texts, expires_at)
+    response = yield from send(Blocking(texts.answer, texts.key(), cancel=texts.left.set))
+    return parse_embeddings(request, response)
+
+
+_INSTEAD = {
+    "dimensions": ": a vector has as many as the model",
+    "input_type": ": put before each text what the model was trained to find there",
+}
+
+
+@hookimpl
+def lmgateway_models(settings: Settings) -> list[ModelCard]:
+    """The model that goes by a name, if it is installed; all others go by the path of a file."""
+    try:
+        find(DEFAULT_MODEL)
+    except ConfigError:
+        return []
+    return [{"id": DEFAULT_MODEL, "context_length": settings.n_ctx}]
 
 
 @hookimpl

@@ -6,7 +6,7 @@ import atexit
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,8 @@ class Spec:
         n_ctx: Tokens of one answer and its prompt.
         n_parallel: Answers computed at once.
         threads: Threads that compute.
+        pooling: For an engine that embeds, how the vectors of a text's tokens become one: ``mean``,
+            ``cls``, ``last`` or ``model``, which is as the file says. None for one that answers.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Spec:
     n_ctx: int
     n_parallel: int
     threads: int
+    pooling: str | None = None
 
 
 class Engine:
@@ -85,6 +88,19 @@ class Engine:
                 take({"error": {"code": code, "message": str(error)}})
         if raised:
             raise raised[0]
+
+
+    def embed(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Embed a few texts, from any thread: what OpenAI's endpoint answers, or an error object.
+
+        It cannot be stopped once it has begun.
+        """
+        with _inside():
+            try:
+                return _embedded(self._server, texts)
+            except (ValueError, RuntimeError) as error:
+                code = 400 if isinstance(error, ValueError) else 500
+                return {"error": {"code": code, "message": str(error)}}
 
 
 _loading = threading.Lock()
@@ -146,11 +162,20 @@ def _start(spec: Spec) -> Any:
     params.cache_ram_mib = 0  # else it keeps up to 8 GiB of past prompts
     params.warmup = False  # see below
     params.verbosity = 0
+    if spec.pooling is not None:
+        params.embedding = True
+        params.n_batch = params.n_ubatch = spec.n_ctx  # a text is computed in one step, or refused
+        if spec.pooling != "model":
+            kinds = xllamacpp.llama_pooling_type
+            params.pooling_type = getattr(kinds, f"LLAMA_POOLING_TYPE_{spec.pooling.upper()}")
     try:
         server = xllamacpp.Server(params)
         # It is there before its loop runs, and one freed in between never ends. An answer proves
         # that the loop runs; it also takes the place of the warm-up.
-        server.handle_completions({"prompt": "a", "max_tokens": 0})
+        if spec.pooling is None:
+            server.handle_completions({"prompt": "a", "max_tokens": 0})
+        elif "error" in (answer := _embedded(server, ["a"])):
+            raise ValueError(answer["error"].get("message"))
         return server
     except Exception as error:
         raise ConfigError(
@@ -158,6 +183,13 @@ def _start(spec: Spec) -> Any:
             "this version of xllamacpp does not know, or larger than the free memory "
             f"(n_ctx={spec.n_ctx} and n_parallel={spec.n_parallel} cost memory too)"
         ) from error
+
+
+def _embedded(server: Any, texts: Sequence[str]) -> dict[str, Any]:
+    answer: dict[str, Any] = server.handle_embeddings(
+        {"input": list(texts), "encoding_format": "base64"}
+    )
+    return answer
 
 
 # -- the end of the process ---------------------------------------------------------------------

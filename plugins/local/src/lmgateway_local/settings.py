@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field, PrivateAttr
 
@@ -54,7 +54,8 @@ def half_the_cpus() -> int:
 class Settings(BaseModel):
     """How llama.cpp runs a model.
 
-    LMs whose settings agree in all but ``use_chat_api`` share one loaded model.
+    LMs whose settings agree in all but ``use_chat_api`` share one loaded model. To embed, a model
+    is loaded once more: llama.cpp does one of both with what it has loaded.
     """
 
     use_chat_api: bool = Field(
@@ -67,6 +68,11 @@ class Settings(BaseModel):
     )
     n_parallel: int = Field(
         default=4, ge=1, le=256, description="Answers computed at once, and the most that n may be."
+    )
+    pooling: Literal["mean", "cls", "last"] | None = Field(
+        default=None,
+        description="How the vectors of a text's tokens become one, in embed(). None: as the "
+        "model's file says, and their mean where it says nothing.",
     )
     threads: int = Field(
         default_factory=half_the_cpus, ge=1, le=512, description="Threads that compute."

