@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import struct
 import threading
 from typing import Any
 
 import pytest
+import responses
 
 import lmgateway
 from lmgateway import errors, hookimpl
 from lmgateway._call.embedding import Embedding
 from lmgateway._call.texts import Gathered
 from lmgateway._records.history import History
+from lmgateway._store.serialization import describe_request
 from lmgateway.lm import LM, spec_of
 from lmgateway.testing import lm_from
-from lmgateway.types import Blocking, EmbedLimits, EmbedRequest, Flow, Info, Vectors
+from lmgateway.types import Blocking, EmbedLimits, EmbedRequest, Flow, HTTPRequest, Info, Vectors
 
 WAYS = ["sync", "async"]
 THREE = EmbedLimits(texts=3)
@@ -410,3 +415,45 @@ def test_a_large_answer_may_be_large() -> None:
         assert cap(2048, dimensions=3072) >= 2048 * 3072 * 22 > most  # type: ignore[operator]
         assert cap(2048) > most  # type: ignore[operator]
         assert cap(2048, max_body=1000) is None
+
+
+# -- over HTTP ---------------------------------------------------------------------------------
+
+
+def _answering(request: Any) -> tuple[int, dict[str, str], str]:
+    asked = json.loads(request.body)
+    floats = [base64.b64encode(struct.pack("<2f", len(text), 1)) for text in asked["input"]]
+    data = [
+        {"object": "embedding", "index": place, "embedding": vector.decode()}
+        for place, vector in enumerate(floats)
+    ]
+    usage = {"prompt_tokens": len(data), "total_tokens": len(data)}
+    body = {"object": "list", "data": data, "model": asked["model"], "usage": usage}
+    return 200, {"Content-Type": "application/json"}, json.dumps(body)
+
+
+@responses.activate
+def test_openai_is_asked_as_its_limits_say() -> None:
+    responses.add_callback("POST", "https://api.openai.com/v1/embeddings", _answering)
+    texts = [
+        *(f"a text of number {number}" for number in range(2100)),
+        "x" * 500_000,
+        "y" * 500_000,
+    ]
+    with lmgateway.get_lm("openai/text-embedding-3-small", api_key="k") as lm:
+        answer = lm.embed(texts, cache=True)
+        again = lm.embed([*texts, "z"], cache=True)
+    bodies = [json.loads(call.request.body) for call in responses.calls]
+    assert {body["encoding_format"] for body in bodies} == {"base64"}
+    assert sorted(len(body["input"]) for body in bodies) == [1, 1, 53, 2048]
+    assert answer["embeddings"] == [[float(len(text)), 1.0] for text in texts]
+    assert answer["usage"] == {"prompt_tokens": 2102, "total_tokens": 2102}
+    assert again["usage"] == {"prompt_tokens": 1, "total_tokens": 1}
+    assert again["embeddings"][:-1] == answer["embeddings"]
+
+
+def test_a_request_of_before_is_found_in_the_cache_without_its_encoding() -> None:
+    request = HTTPRequest("POST", None, "/embeddings", json={"model": "m", "input": ["a"]})
+    asked = {"model": "m", "input": ["a"], "encoding_format": "base64"}
+    now = HTTPRequest("POST", None, "/embeddings", json=asked, unkeyed=("encoding_format",))
+    assert describe_request(now) == describe_request(request)
