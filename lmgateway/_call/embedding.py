@@ -33,7 +33,7 @@ from .validation import check_texts
 if TYPE_CHECKING:
     from .._transports.leases import Leases
 
-__all__ = ["IN_FLIGHT", "Embedding"]
+__all__ = ["IN_FLIGHT", "Embedding", "limits_of"]
 
 #: Requests in flight at once, unless the caller says otherwise. Each may hold 60 MB.
 IN_FLIGHT = 4
@@ -82,10 +82,7 @@ class Embedding:
     ) -> None:
         check_concurrency(concurrency)
         self._spec = spec = flows.varied(kinds.EMBED, spec, keywords)
-        limits = _limits(spec)
-        if limits.text_tokens is not None and _CUTTING & spec.params.keys():
-            limits = replace(limits, text_tokens=None)
-        self._limits = limits
+        self._limits = limits = limits_of(spec)
         self._texts = check_texts(texts, limits)
         self._kind = flows.kind_for(kinds.EMBED, keywords)
         self._history = history
@@ -331,8 +328,15 @@ class Embedding:
 _NO_LIMITS = EmbedLimits()
 
 
-def _limits(spec: Spec) -> EmbedLimits:
-    """What one request may hold, as the plugin says."""
+def limits_of(spec: Spec) -> EmbedLimits:
+    """What one request may hold, as the plugin says; of a spec that ``embed`` has varied."""
+    limits = _said_limits(spec)
+    if limits.text_tokens is not None and _CUTTING & spec.params.keys():
+        return replace(limits, text_tokens=None)
+    return limits
+
+
+def _said_limits(spec: Spec) -> EmbedLimits:
     said = spec.info.embed
     if said is None or isinstance(said, EmbedLimits):
         return said or _NO_LIMITS

@@ -21,6 +21,7 @@ __all__ = [
     "Claim",
     "Fingerprint",
     "beside",
+    "open_locked",
     "read_job",
     "relative",
 ]
@@ -118,7 +119,7 @@ class Claim:
 
     def __init__(self, path: Path, check: Check) -> None:
         self._path = beside(path)
-        self._file = _open_locked(self._path, path)
+        self._file = open_locked(self._path, path)
         try:
             recorded = _load(self._path, self._file)
             self.is_new = not recorded
@@ -180,7 +181,7 @@ def read_job(output: Path) -> dict[str, Any]:
         os.close(file)
 
 
-def _open_locked(path: Path, claimed: Path) -> int:
+def open_locked(path: Path, claimed: Path) -> int:
     """The open and locked file of a claim, which may be empty."""
     while True:
         try:

@@ -18,7 +18,8 @@ __all__ = ["build", "run"]
 
 #: Modules beside this one, each with a ``register(app)``, in the order that help shows them.
 COMMANDS = (
-    "ask", "chat", "batch", "providers", "models", "config", "doctor", "cache", "new_plugin",
+    "ask", "chat", "batch", "embed", "providers", "models", "config", "doctor", "cache",
+    "new_plugin",
 )  # fmt: skip
 
 INTERRUPTED, UNREAD = 130, 141  # as a shell tells of SIGINT and SIGPIPE

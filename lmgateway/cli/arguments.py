@@ -17,7 +17,8 @@ from .models import ConfigPath, complete_names
 if TYPE_CHECKING:
     from ..lm import LM
 
-__all__ = ["ConfigPath", "Model", "Params", "System", "open_lm", "read_prompt", "read_schema"]
+__all__ = ["ConfigPath", "Model", "Params", "System"]
+__all__ += ["open_lm", "parse_params", "read_prompt", "read_schema"]
 
 LARGEST_SCHEMA = 2**24
 DEFAULT = "local"  # needs neither a key nor a network
@@ -50,12 +51,16 @@ Params = Annotated[
 
 
 def open_lm(
-    name: str | None, *, params: list[str] | None, system: str | None, config: str | None
+    name: str | None,
+    *,
+    params: list[str] | dict[str, Any] | None,
+    system: str | None,
+    config: str | None,
 ) -> LM:
     """The LM that the options ask for."""
     from ..lm import get_lm
 
-    keywords = _parse_params(params or [])
+    keywords = dict(params) if isinstance(params, dict) else parse_params(params or [])
     if system is not None:
         keywords["system"] = system
     if config is not None:
@@ -76,7 +81,8 @@ def _has_default(config: str | None) -> bool:
     return default_name(configuration(config, environment), environment) is not None
 
 
-def _parse_params(params: list[str]) -> dict[str, Any]:
+def parse_params(params: list[str]) -> dict[str, Any]:
+    """What the options ``--param`` say; raises InputError for one that says nothing."""
     parsed: dict[str, Any] = {}
     for param in params:
         name, equals, text = param.partition("=")

@@ -305,7 +305,7 @@ def test_texts_are_embedded_and_alike_ones_lie_close(chat: LM) -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "keywords", "error"),
+    "texts, keywords, error",
     [
         ([""], {}, InputError),
         (["a", 3], {}, InputError),

@@ -89,7 +89,6 @@ class Engine:
         if raised:
             raise raised[0]
 
-
     def embed(self, texts: Sequence[str]) -> dict[str, Any]:
         """Embed a few texts, from any thread: what OpenAI's endpoint answers, or an error object.
 

@@ -1,0 +1,1 @@
+"""Indexes: a file of texts made into a file of vectors, resumably, for ``lmgateway embed``."""
