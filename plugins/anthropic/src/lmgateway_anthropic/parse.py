@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from lmgateway.errors import APIError, ContentFilteredError, ResponseFormatError, excerpt
+from lmgateway.errors import (
+    APIError,
+    ContentFilteredError,
+    ContextLengthError,
+    InvalidRequestError,
+    ResponseFormatError,
+    excerpt,
+)
 from lmgateway.types import JSON, Answer, HTTPResponse, Request, Usage
 from lmgateway.wire.openai import check, error_in, load, rate_limit, request_id
 from lmgateway.wire.pieces import mend
 
 from .blocks import choice_of, tidy
 
-__all__ = ["finish_reason", "normalize", "parse", "read_usage", "service_error"]
+__all__ = ["accept", "finish_reason", "normalize", "parse", "read_usage", "service_error"]
 
 _FINISH_REASONS = {
     "end_turn": "stop",
@@ -43,7 +50,7 @@ def parse(request: Request, response: HTTPResponse) -> Answer:
         ContentFilteredError: The model refused (``stop_reason`` ``refusal``).
         ResponseFormatError: It cannot be read.
     """
-    check(response, request)
+    accept(response, request)
     message: JSON = None
     try:
         message = load(response.body, strict=False)
@@ -55,6 +62,31 @@ def parse(request: Request, response: HTTPResponse) -> Answer:
             request_id=request_id(response.headers), usage=usage or None, rate_limit=limits or None
         )
         raise
+
+
+def accept(response: HTTPResponse, request: Request) -> None:
+    """Raise the APIError that the answer is, unless its status is 2xx."""
+    try:
+        check(response, request)
+    except InvalidRequestError as error:
+        told = _overflow(error)
+        if told is error:
+            raise
+        raise told from None
+
+
+def _overflow(error: APIError) -> APIError:
+    """An error as ContextLengthError, where the request has more bytes than this API reads.
+
+    A program does the same about both: it shortens the conversation.
+    """
+    if error.code != "request_too_large" or type(error) is not InvalidRequestError:
+        return error
+    told = ContextLengthError(
+        error.message, status=error.status, code=error.code, request_id=error.request_id
+    )
+    told.rate_limit = error.rate_limit
+    return told
 
 
 def normalize(request: Request, message: JSON, headers: Mapping[str, str]) -> Answer:
@@ -102,7 +134,7 @@ def service_error(payload: JSON, headers: Mapping[str, str], request: Request) -
     kind = error.get("type") if isinstance(error, dict) else None
     if isinstance(kind, str) and kind in _STATUS_OF:
         payload = {"error": {**cast(Any, error), "status": _STATUS_OF[kind]}}
-    return error_in(payload, headers, request)
+    return _overflow(error_in(payload, headers, request))
 
 
 def _refused(message: dict[str, Any], answer: Answer) -> ContentFilteredError:

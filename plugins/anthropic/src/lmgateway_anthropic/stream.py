@@ -15,11 +15,11 @@ from lmgateway.errors import (
     StreamStalledError,
 )
 from lmgateway.types import Answer, Delta, Emit, Flow, HTTPResponse, Part, Request
-from lmgateway.wire.openai import check, load, rate_limit, request_id
+from lmgateway.wire.openai import load, rate_limit, request_id
 from lmgateway.wire.sse import Decoder, Event, opened
 
 from .growth import Growth
-from .parse import normalize, parse, read_usage, service_error
+from .parse import accept, normalize, parse, read_usage, service_error
 
 __all__ = ["read_stream"]
 
@@ -36,7 +36,7 @@ def read_stream(request: Request, head: HTTPResponse) -> Flow[Answer]:
         return (yield from _emit_whole(parse(request, head)))
     message = Growth(request)
     try:
-        check(head, request)
+        accept(head, request)
         body = yield from opened(head)
         if body.source is None:
             return (yield from _emit_whole(parse(request, body)))
