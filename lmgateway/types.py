@@ -666,6 +666,10 @@ class HTTPRequest:
             and recorded answers are told apart by them. A header that may hold a credential is
             passed over. Name one only where its value is not the default: what is cached or
             recorded already is found no more.
+        kept_as: By what a cached or recorded answer is found, in place of ``json``; None for
+            ``json`` itself. For a body that is made anew, in a better form, of what was asked: then
+            what was kept before is still found. The same ``kept_as`` must always mean the same
+            body.
     """
 
     method: str
@@ -680,6 +684,7 @@ class HTTPRequest:
     stream: bool = field(default=False, kw_only=True)
     keep: bool = field(default=True, kw_only=True)
     vary: tuple[str, ...] = field(default=(), kw_only=True)
+    kept_as: JSON = field(default=None, repr=False, kw_only=True)
 
     @property
     def url(self) -> str:

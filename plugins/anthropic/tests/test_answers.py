@@ -165,7 +165,7 @@ def test_an_error_in_a_stream_is_its_kind(kind: str, expected: type[Exception]) 
         (402, "billing_error", errors.QuotaExceededError),
         (403, "permission_error", errors.PermissionDeniedError),
         (404, "not_found_error", errors.NotFoundError),
-        (413, "request_too_large", errors.InvalidRequestError),
+        (413, "request_too_large", errors.ContextLengthError),
         (429, "rate_limit_error", errors.RateLimitError),
         (529, "overloaded_error", errors.ServerError),
     ],

@@ -23,9 +23,12 @@ PNG = "data:image/png;base64,iVBORw0KGgo="
 
 
 def body(
-    *messages: Message, params: dict[str, Any] | None = None, system: str | None = None
+    *messages: Message,
+    params: dict[str, Any] | None = None,
+    system: str | None = None,
+    model: str = "m",
 ) -> dict[str, Any]:
-    request = Request("m", messages=messages, params=params or {}, system=system)
+    request = Request(model, messages=messages, params=params or {}, system=system)
     sent: dict[str, Any] = build(request, SETTINGS).json
     return sent
 
@@ -211,7 +214,7 @@ def test_what_may_be_said_in_another_way_is_refused_by_its_name(
     messages: list[Message], param: str
 ) -> None:
     with pytest.raises(UnsupportedError) as caught:
-        body(*messages)
+        body(*messages, model="claude-sonnet-4-5")
     assert caught.value.param == param
 
 

@@ -98,8 +98,18 @@ def prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, list[Com
         auth=_auth(settings),
         stream=request.stream,
         vary=_vary(settings),
+        kept_as=_kept_as(body, request.schema),
     )
     return http_request, conversation.warnings
+
+
+def _kept_as(body: dict[str, JSON], schema: Mapping[str, JSON] | None) -> JSON:
+    """The body with the schema as it was given, by which version 0.1 kept its answers."""
+    output = body.get("output_config")
+    if schema is None or not output or output.get("format", {}).get("schema") in (None, schema):
+        return None
+    given = {"type": "json_schema", "schema": dict(schema)}
+    return {**body, "output_config": {**output, "format": given}}
 
 
 def models_request(settings: Settings) -> HTTPRequest:

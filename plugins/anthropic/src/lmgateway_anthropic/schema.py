@@ -116,8 +116,8 @@ def _say_inside(rest: Schema, made: Schema, where: str) -> None:
     elif kind == "array":
         if (items := rest.pop("items", None)) is not None:
             made["items"] = _closed(items, f"{where}.items")
-        if rest.get("minItems") in (0, 1):
-            made["minItems"] = rest.pop("minItems")
+        if (least := rest.pop("minItems", None)) is not None:
+            (made if least in (0, 1) else rest)["minItems"] = least
     elif kind == "string" and rest.get("format") in _FORMATS:
         made["format"] = rest.pop("format")
 
