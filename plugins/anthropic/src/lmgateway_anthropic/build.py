@@ -63,50 +63,70 @@ def prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, list[Com
     extra = _extra(params)
     reasoning = reasoning_of(params, extra, model)
     conversation = convert(request, reasoning.thinking, model)
-    thinking = reasoning.thinking if conversation.thinks else None
-    limit = extra.get("max_tokens", params.get("max_tokens"))
-    body: dict[str, JSON] = {
-        "model": request.model,
-        "max_tokens": room(thinking, limit, settings.beta, conversation.warnings),
-        "messages": conversation.messages,
-    }
-    output = _output(request, extra, reasoning, model, conversation)
-    if conversation.system:
-        body["system"] = conversation.system
-    for name in _AS_THEY_ARE:
-        if name in params:
-            body[name] = _taken(name, params[name], settings, model)
-    body.update(_renamed(params))
-    if request.stream:
-        body["stream"] = True
+    output = None
+    if reasoning.effort is not None or request.schema is not None:
+        output = _output(request, extra, reasoning, model, conversation)
+    body = _body(request, conversation, settings, model)
     body.update(extra)
-    body.pop("thinking", None)
-    if thinking is not None:
-        body["thinking"] = thinking
+    if reasoning.thinking is None or not conversation.thinks:
+        body.pop("thinking", None)
+        if body["max_tokens"] is None:
+            body["max_tokens"] = DEFAULT_MAX_TOKENS
+    else:
+        body["thinking"] = thinking = reasoning.thinking
+        body["max_tokens"] = room(
+            thinking, body["max_tokens"], settings.beta, conversation.warnings
+        )
+        if (clashing := clash(body, model)) and clashing not in extra:
+            why = f"while the model thinks, it takes no other {clashing}"
+            raise UnsupportedError(why, param=clashing)
     if output:
         body["output_config"] = output
-    if (clashing := clash(body, model)) is not None and clashing not in extra:
-        raise UnsupportedError(
-            f"while the model thinks, it takes no other {clashing}", param=clashing
-        )
     http_request = HTTPRequest(
         "POST",
-        _base(settings),
+        settings.api_base,
         "/v1/messages",
         headers=_headers(settings),
         json=body,
         auth=_auth(settings),
         stream=request.stream,
         vary=_vary(settings),
-        kept_as=_kept_as(body, request.schema),
+        kept_as=None if request.schema is None else _kept_as(body, request.schema),
     )
     return http_request, conversation.warnings
 
 
-def _kept_as(body: dict[str, JSON], schema: Mapping[str, JSON] | None) -> JSON:
+def _body(
+    request: Request, conversation: Conversation, settings: Settings, model: Traits
+) -> dict[str, JSON]:
+    """What is said by parameters that this API has itself, or under another name."""
+    params = request.params
+    body: dict[str, JSON] = {
+        "model": request.model,
+        "max_tokens": params.get("max_tokens"),
+        "messages": conversation.messages,
+    }
+    if conversation.system:
+        body["system"] = conversation.system
+    for name in _AS_THEY_ARE:
+        if name in params:
+            body[name] = _taken(name, params[name], settings, model)
+    if "stop" in params:
+        stop = params["stop"]
+        body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+    if "tools" in params:
+        body["tools"] = wire_tools(params["tools"])
+    if choice := tool_choice(params):
+        body["tool_choice"] = choice
+    if request.stream:
+        body["stream"] = True
+    return body
+
+
+def _kept_as(body: dict[str, JSON], schema: Mapping[str, JSON]) -> JSON:
     """The body with the schema as it was given, by which version 0.1 kept its answers."""
-    output = body.get("output_config")
-    if schema is None or not output or output.get("format", {}).get("schema") in (None, schema):
+    output = body.get("output_config", {})
+    if "format" not in output or output["format"]["schema"] == schema:
         return None
     given = {"type": "json_schema", "schema": dict(schema)}
     return {**body, "output_config": {**output, "format": given}}
@@ -116,7 +136,7 @@ def models_request(settings: Settings) -> HTTPRequest:
     """``GET /v1/models``: as many as one page holds."""
     return HTTPRequest(
         "GET",
-        _base(settings),
+        settings.api_base,
         "/v1/models?limit=1000",
         headers=_headers(settings),
         auth=_auth(settings),
@@ -134,11 +154,6 @@ def _vary(settings: Settings) -> tuple[str, ...]:
     """The headers that were set, for they shape the answer."""
     beta = ("anthropic-beta",) if settings.beta else ()
     return beta if settings.api_version == DEFAULT_VERSION else ("anthropic-version", *beta)
-
-
-def _base(settings: Settings) -> str:
-    """The address without the version, which other clients want in it."""
-    return settings.api_base.rstrip("/").removesuffix("/v1")
 
 
 def _auth(settings: Settings) -> Any:
@@ -172,19 +187,6 @@ def _taken(name: str, value: JSON, settings: Settings, model: Traits) -> JSON:
     if name == "cache_control" and value is True:
         return {"type": "ephemeral"}
     return value
-
-
-def _renamed(params: Mapping[str, Any]) -> dict[str, JSON]:
-    """What OpenAI calls by another name."""
-    body: dict[str, JSON] = {}
-    if "stop" in params:
-        stop = params["stop"]
-        body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
-    if "tools" in params:
-        body["tools"] = wire_tools(params["tools"])
-    if choice := tool_choice(params):
-        body["tool_choice"] = choice
-    return body
 
 
 def _output(

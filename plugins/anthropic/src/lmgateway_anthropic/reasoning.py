@@ -16,7 +16,7 @@ from lmgateway.types import JSON, CompletionWarning
 from .models import Traits
 from .thinking import is_on
 
-__all__ = ["DEFAULT_MAX_TOKENS", "Reasoning", "clash", "reasoning_of", "room"]
+__all__ = ["DEFAULT_MAX_TOKENS", "Reasoning", "clash", "may_think", "reasoning_of", "room"]
 
 #: The API has no default of its own and wants a number.
 DEFAULT_MAX_TOKENS = 4096
@@ -42,6 +42,19 @@ class Reasoning:
     effort: JSON = None
 
 
+_NOTHING = Reasoning()
+
+
+def may_think(params: Mapping[str, Any]) -> bool:
+    """Whether a request asks for thinking, in any of the ways that there are."""
+    if params.get("reasoning_effort") not in (None, "none"):
+        return True
+    extra = params.get("extra_body")
+    return is_on(params.get("thinking")) or (
+        isinstance(extra, Mapping) and is_on(extra.get("thinking"))
+    )
+
+
 def reasoning_of(params: Mapping[str, Any], extra: Mapping[str, JSON], model: Traits) -> Reasoning:
     """What a request says of it, in the model's own way.
 
@@ -56,6 +69,8 @@ def reasoning_of(params: Mapping[str, Any], extra: Mapping[str, JSON], model: Tr
     effort = params.get("reasoning_effort")
     if (thinking := extra.get("thinking")) is None:
         thinking = params.get("thinking")
+        if thinking is None and effort is None:  # as nearly always
+            return _NOTHING
         _check_thinking(thinking, model)
     if effort is None:
         return Reasoning(thinking)

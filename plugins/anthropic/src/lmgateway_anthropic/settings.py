@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
 __all__ = ["DEFAULT_VERSION", "WITHOUT_SAMPLING", "Settings"]
 
 DEFAULT_VERSION = "2023-06-01"
 WITHOUT_SAMPLING = "2026-10-21"
+
+
+def _without_version(base: str) -> str:
+    """The address without ``/v1``, which other clients want in it."""
+    return base.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 class Settings(BaseModel):
@@ -24,7 +31,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    api_base: str = "https://api.anthropic.com"
+    api_base: Annotated[str, AfterValidator(_without_version)] = "https://api.anthropic.com"
     api_key: SecretStr
     auth_token: SecretStr | None = None
     api_version: str = DEFAULT_VERSION
