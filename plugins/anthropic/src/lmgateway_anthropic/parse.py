@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 from lmgateway.errors import (
@@ -68,11 +69,22 @@ def accept(response: HTTPResponse, request: Request) -> None:
     """Raise the APIError that the answer is, unless its status is 2xx."""
     try:
         check(response, request)
-    except InvalidRequestError as error:
+    except APIError as error:
         told = _overflow(error)
+        if told.request_id is None:
+            with suppress(ResponseFormatError):
+                _identify(told, load(response.body, strict=False))
         if told is error:
             raise
         raise told from None
+
+
+def _identify(error: APIError, payload: JSON) -> APIError:
+    """Put on an error the request's id, which the body has beside the error."""
+    given = payload.get("request_id") if isinstance(payload, dict) else None
+    if error.request_id is None and isinstance(given, str):
+        error.request_id = mend(given)
+    return error
 
 
 def _overflow(error: APIError) -> APIError:
@@ -132,9 +144,10 @@ def service_error(payload: JSON, headers: Mapping[str, str], request: Request) -
     """The error for an error object inside a 2xx."""
     error = payload.get("error") if isinstance(payload, dict) else None
     kind = error.get("type") if isinstance(error, dict) else None
+    said = payload
     if isinstance(kind, str) and kind in _STATUS_OF:
-        payload = {"error": {**cast(Any, error), "status": _STATUS_OF[kind]}}
-    return _overflow(error_in(payload, headers, request))
+        said = {"error": {**cast(Any, error), "status": _STATUS_OF[kind]}}
+    return _identify(_overflow(error_in(said, headers, request)), payload)
 
 
 def _refused(message: dict[str, Any], answer: Answer) -> ContentFilteredError:
@@ -180,7 +193,7 @@ def read_usage(raw: JSON) -> Usage:
     fields = raw if isinstance(raw, dict) else {}
     asked, answered = _tokens(fields, "input_tokens"), _tokens(fields, "output_tokens")
     cached = _tokens(fields, "cache_read_input_tokens") or 0
-    written = _tokens(fields, "cache_creation_input_tokens") or 0
+    written = _written(fields)
     usage: Usage = {}
     if asked is not None:
         usage["prompt_tokens"] = prompt = asked + cached + written
@@ -199,6 +212,16 @@ def read_usage(raw: JSON) -> Usage:
         said = {name: tidy(value) for name, value in fields.items() if value is not None}
         usage["details"] = {mend(name): value for name, value in said.items() if value is not None}
     return usage
+
+
+def _written(fields: Mapping[str, JSON]) -> int:
+    """Tokens written to the service's cache, of both lifetimes."""
+    if (written := _tokens(fields, "cache_creation_input_tokens")) is not None:
+        return written
+    by_lifetime = fields.get("cache_creation")
+    if not isinstance(by_lifetime, dict):
+        return 0
+    return sum(_tokens(by_lifetime, name) or 0 for name in by_lifetime)
 
 
 def _holds_more(fields: dict[str, JSON]) -> bool:
