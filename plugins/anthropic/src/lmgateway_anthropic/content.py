@@ -131,7 +131,9 @@ def _file(file: Mapping[str, Any], others: Block, where: str) -> Block:
         file_id, url = None, file_id
     if media_type is None and isinstance(name, str):
         media_type = guess_type(name)[0]
-    if isinstance(media_type, str):
+    if not isinstance(media_type, str):
+        media_type = None
+    else:
         media_type = media_type.partition(";")[0].strip().lower()
         media_type = _MEDIA_TYPES.get(media_type, media_type)
     if isinstance(file_id, str):

@@ -7,10 +7,10 @@ answer against the whole schema afterwards. What would change its meaning is ref
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lmgateway.errors import UnsupportedError
+from lmgateway.errors import InputError, UnsupportedError
 from lmgateway.types import JSON
 
 __all__ = ["closed", "is_any_object"]
@@ -51,7 +51,8 @@ def _closed(schema: Any, where: str) -> Schema:
     for name in _DEFINITIONS:
         if (defined := rest.pop(name, None)) is not None:
             made[name] = {
-                each: _closed(inner, f"{where}.{name}.{each}") for each, inner in defined.items()
+                each: _closed(inner, f"{where}.{name}.{each}")
+                for each, inner in _members(defined, f"{where}.{name}")
             }
     if (reference := rest.pop("$ref", None)) is not None:
         # Beside a reference the API knows nothing, so what stands there goes around it.
@@ -90,10 +91,10 @@ def _say_type(rest: Schema, made: Schema, where: str) -> None:
         ]
     elif "enum" in made or "const" in made:
         return
-    elif isinstance(kind, list) and kind and _TYPES.issuperset(kind):
+    elif isinstance(kind, list) and kind and all(map(_is_type, kind)):
         of_one = {name: rest.pop(name) for name in [*rest] if name not in ("description", "title")}
         made["anyOf"] = [_closed({"type": each, **_of_type(each, of_one)}, where) for each in kind]
-    elif isinstance(kind, str) and kind in _TYPES:
+    elif _is_type(kind):
         made["type"] = kind
     else:
         raise _unsupported(where, "it has no type")
@@ -107,19 +108,30 @@ def _say_inside(rest: Schema, made: Schema, where: str) -> None:
             raise _unsupported(where, "it is an object of any names; list its properties")
         made["properties"] = {
             name: _closed(inner, f"{where}.{name}")
-            for name, inner in (rest.pop("properties", None) or {}).items()
+            for name, inner in _members(rest.pop("properties", None), f"{where}.properties")
         }
         rest.pop("additionalProperties", None)
         made["additionalProperties"] = False
         if (required := rest.pop("required", None)) is not None:
+            if not isinstance(required, (list, tuple)):
+                raise InputError(f"{where}.required must be a list")
             made["required"] = list(required)
     elif kind == "array":
         if (items := rest.pop("items", None)) is not None:
             made["items"] = _closed(items, f"{where}.items")
         if (least := rest.pop("minItems", None)) is not None:
             (made if least in (0, 1) else rest)["minItems"] = least
-    elif kind == "string" and rest.get("format") in _FORMATS:
-        made["format"] = rest.pop("format")
+    elif kind == "string" and (form := rest.pop("format", None)) is not None:
+        (made if isinstance(form, str) and form in _FORMATS else rest)["format"] = form
+
+
+def _members(value: JSON, where: str) -> Iterable[tuple[str, JSON]]:
+    """What an object of schemas holds; raises InputError if it is no object."""
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where} must be an object of schemas")
+    return value.items()
 
 
 def _type_of(schema: Mapping[str, JSON]) -> str | None:
@@ -133,6 +145,10 @@ def _of_type(kind: str, schema: Schema) -> Schema:
     of_kind = {"object": set(_OF_OBJECTS), "array": of_lists}
     other = set().union(*(names for each, names in of_kind.items() if each != kind))
     return {} if kind == "null" else {n: v for n, v in schema.items() if n not in other}
+
+
+def _is_type(kind: JSON) -> bool:
+    return isinstance(kind, str) and kind in _TYPES
 
 
 def _is_plain(value: JSON) -> bool:
@@ -154,7 +170,7 @@ def _check_references(schema: Mapping[str, JSON]) -> None:
     named = {
         f"#/{group}/{name}": inner
         for group in _DEFINITIONS
-        for name, inner in (schema.get(group) or {}).items()
+        for name, inner in _members(schema.get(group), f"schema.{group}")
     }
     leads = {name: set(_references(inner)) for name, inner in named.items()}
     top = {name: each for name, each in schema.items() if name not in _DEFINITIONS}
