@@ -8,7 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 import lmgateway_anthropic
+from lmgateway import get_lm
+from lmgateway.cli.doctor import _examine_secrets
 from lmgateway.errors import InputError, UnsupportedError
+from lmgateway.lm import spec_of
 from lmgateway.testing import lm_from
 from lmgateway.types import Request
 from lmgateway_anthropic.build import prepare
@@ -340,3 +343,13 @@ def test_a_key_or_a_token_is_sent(
     with lm_from(Plugin(), "anthropic", model="m", **given) as lm:
         lm("Hi")
     assert seen == [headers]
+
+
+@pytest.mark.parametrize("given, failed", [({}, True), ({"auth_token": "t"}, False)])
+def test_the_doctor_misses_no_key_beside_a_token(
+    given: Any, failed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("API_KEY", "AUTH_TOKEN"):
+        monkeypatch.delenv(f"ANTHROPIC_{name}", raising=False)
+    spec = spec_of(get_lm("anthropic/m", **given))
+    assert any(finding.ok is False for finding in _examine_secrets(spec)) == failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ each_message = pytest.mark.parametrize("name", MESSAGES)
 each_way = pytest.mark.parametrize("way", WAYS)
 
 
+@cache
 def by_sdk(name: str, way: str) -> tuple[Any, str]:
     """The message as the SDK's client reads it, and the request's id."""
     whole = MESSAGES[name]
@@ -46,6 +48,7 @@ def by_sdk(name: str, way: str) -> tuple[Any, str]:
             return stream.get_final_message(), stream.request_id
 
 
+@cache
 def by_plugin(name: str, way: str) -> tuple[Any, list[Delta]]:
     """The answer as the plugin reads it, and the pieces that it gave."""
     whole, request = MESSAGES[name], Request("m", "Hi", stream=way == "streamed")
