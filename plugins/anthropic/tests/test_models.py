@@ -138,6 +138,7 @@ def test_an_effort_is_said_in_the_models_own_way(
         (SONNET, {"thinking": budget(2048), "top_p": 0.5}, "top_p"),
         ("claude-opus-4-8", {"temperature": 0}, "temperature"),
         ("m", {"metadata": {"user_id": "u", "team": "t"}}, "metadata"),
+        ("m", {"service_tier": "flex"}, "service_tier"),
     ],
 )
 def test_what_a_model_lacks_is_refused_by_its_name(

@@ -74,12 +74,9 @@ def prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, list[Com
             body["max_tokens"] = DEFAULT_MAX_TOKENS
     else:
         body["thinking"] = thinking = reasoning.thinking
-        body["max_tokens"] = room(
-            thinking, body["max_tokens"], settings.beta, conversation.warnings
-        )
-        if (clashing := clash(body, model)) and clashing not in extra:
-            why = f"while the model thinks, it takes no other {clashing}"
-            raise UnsupportedError(why, param=clashing)
+        limit = room(thinking, body["max_tokens"], settings.beta, conversation.warnings)
+        body["max_tokens"] = limit
+        _check_sampling(body, extra, model)
     if output:
         body["output_config"] = output
     http_request = HTTPRequest(
@@ -121,6 +118,13 @@ def _body(
     if request.stream:
         body["stream"] = True
     return body
+
+
+def _check_sampling(body: Mapping[str, JSON], extra: Mapping[str, JSON], model: Traits) -> None:
+    """Refuse what a model that thinks does not take; ``extra_body`` is sent as it is."""
+    name = clash(body, model)
+    if name is not None and name not in extra:
+        raise UnsupportedError(f"while the model thinks, it takes no other {name}", param=name)
 
 
 def _kept_as(body: dict[str, JSON], schema: Mapping[str, JSON]) -> JSON:
@@ -184,6 +188,10 @@ def _taken(name: str, value: JSON, settings: Settings, model: Traits) -> JSON:
         raise UnsupportedError(f"the model takes no {name}", param=name)
     if name == "metadata" and isinstance(value, Mapping) and value.keys() - {"user_id"}:
         raise UnsupportedError("the Messages API takes user_id alone in metadata", param=name)
+    if name == "service_tier" and value in ("default", "flex", "priority", "scale"):
+        raise UnsupportedError(
+            f"{value} is a tier of OpenAI's: give auto or standard_only", param=name
+        )
     if name == "cache_control" and value is True:
         return {"type": "ephemeral"}
     return value

@@ -35,6 +35,7 @@ _KEYS = frozenset(
 )  # fmt: skip
 #: What OpenAI says of its own answers, and Claude need not know.
 _LEFT_OUT = ("annotations", "audio")
+_EMPTY = "it is empty, and the Messages API takes no empty turn: it was left out"
 
 
 @dataclass(slots=True)
@@ -150,8 +151,7 @@ def _turns(
         if turn is None:
             continue
         if _is_empty(turn.content):
-            detail = "it is empty, and the Messages API takes no empty turn: it was left out"
-            warnings.append({"kind": "dropped", "name": where, "detail": detail})
+            warnings.append({"kind": "dropped", "name": where, "detail": _EMPTY})
             continue
         if role not in ROLES and (marked := mark_of(message)) is not None:
             turn.content = mark_last(turn.content, marked, where)
