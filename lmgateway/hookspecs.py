@@ -76,8 +76,10 @@ def lmgateway_stream(request: Request, settings: BaseModel) -> Flow[Answer]:  # 
 def lmgateway_embed(request: EmbedRequest, settings: BaseModel) -> Flow[Embeddings] | Embeddings:  # type: ignore[empty-body]
     """Embed texts: one vector for each, in their order.
 
-    A vector is a list of finite numbers; all are of one length. An array (of numpy, say) becomes
-    a list.
+    The texts are no more than ``Info.embed`` allows: the core makes parts of what the user gave,
+    and hands over each text once. A vector is a list of finite numbers; all are of one length. An
+    array (of numpy, say) is taken as well, and all of them become a ``lmgateway.types.Vectors``,
+    which is also the quickest to give.
     """
 
 

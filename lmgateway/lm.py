@@ -10,6 +10,7 @@ from ._call import flow as flows
 from ._call import kinds, signatures
 from ._call import spec as specs
 from ._call.allowlist import check_row
+from ._call.embedding import IN_FLIGHT, Embedding
 from ._call.faults import complain
 from ._drive.gather import Batch, Input
 from ._drive.loops import arun, run
@@ -378,25 +379,56 @@ class LM:
 
     @_shown_as(signatures.embed)
     @door
-    def embed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
+    def embed(
+        self,
+        texts: str | Iterable[str],
+        *,
+        concurrency: int = IN_FLIGHT,
+        progress: bool = False,
+        **params: Any,
+    ) -> Embeddings:
         """Embed texts: a vector for each, in their order.
 
+        The texts go out in as many requests as the host's limits need, several at once; equal ones
+        go out once. With ``cache=True`` each text is stored by itself, so that only new ones are
+        asked for the next time. If a request fails, its error is raised and says which texts it was
+        about; what others have brought by then is in the cache.
+
         Args:
-            texts: One or more.
-            **params: What shapes vectors (``dimensions``, ``input_type``, ``user``, ...; the rest
-                goes into ``extra_body``), and core options and settings, as for ``complete``.
-                Vectors of two models do not compare: of the LM's fallbacks only those with the
-                same model are asked, and any that are given here.
+            texts: One or more: a text, or any iterable of texts (a list, a generator, a column).
+                Where the model takes images, a text may be a list of parts, as in a message.
+            concurrency: Requests in flight at most.
+            progress: Show a bar (needs rich).
+            **params: What shapes vectors (``dimensions``; ``input_type``, ``"query"`` or
+                ``"document"``; ``user``, ...; the rest goes into ``extra_body``), and core options
+                and settings, as for ``complete``; ``timeout`` is for each request. Vectors of two
+                models do not compare: of the LM's fallbacks only those with the same model are
+                asked, and any that are given here.
+
+        Returns:
+            ``embeddings`` is a ``lmgateway.types.Vectors``: a sequence of sequences of floats of 32
+            bits, which ``np.asarray`` gives as an array without a copy.
+
+        Raises:
+            InputError: What cannot be embedded, by its place: ``texts[17]``. Before any I/O.
+            LMGatewayError: Anything else; see ``lmgateway.errors`` for the tree.
         """
-        flow, call = self._embedding(texts, params)
-        return run(flow, self._connections.blocking(call), call.deadline)
+        work = self._embedding(texts, params, concurrency, progress)
+        return work.run(self._connections)
 
     @_shown_as(signatures.aembed)
     @door
-    async def aembed(self, texts: str | Sequence[str], **params: Any) -> Embeddings:
+    async def aembed(
+        self,
+        texts: str | Iterable[str],
+        *,
+        concurrency: int = IN_FLIGHT,
+        progress: bool = False,
+        **params: Any,
+    ) -> Embeddings:
         """As ``embed``, awaited."""
-        flow, call = self._embedding(texts, params)
-        return await arun(flow, self._connections.awaiting(call), call.deadline)
+        work = self._embedding(texts, params, concurrency, progress)
+        return await work.arun(self._connections)
 
     @_shown_as(signatures.rerank)
     @door
@@ -542,12 +574,10 @@ class LM:
         return flows.ask(kinds.MODELS, self._spec, keywords, self._history)
 
     def _embedding(
-        self, texts: object, keywords: Mapping[str, Any]
-    ) -> tuple[Flow[Embeddings], Call]:
-        from ._call.validation import check_texts
-
+        self, texts: object, keywords: Mapping[str, Any], concurrency: int, progress: bool
+    ) -> Embedding:
         self._check_open()
-        return flows.ask(kinds.EMBED, self._spec, keywords, self._history, check_texts(texts))
+        return Embedding(self._spec, keywords, self._history, texts, concurrency, progress)
 
     def _counting(
         self, prompt: object, messages: object, keywords: Mapping[str, Any]

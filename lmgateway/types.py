@@ -32,19 +32,20 @@ from typing_extensions import TypeAliasType, TypedDict, TypeVar
 
 from ._base.turns import derived_id as _derived_id
 from ._base.turns import parts_of, turn_digest
+from ._base.vectors import Vector, Vectors
 from .errors import too_large
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 __all__ = [
-    "JSON", "UNSET", "Answer", "AnswerChoice", "Auth", "Blocking", "Choice", "Citation", "Cleanup",
-    "Completion", "CompletionWarning", "Count", "Delta", "Effect", "EmbedRequest", "Embeddings",
-    "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse", "Headers", "Info", "Kept",
-    "Message", "Messages", "ModelCard", "Options", "Outgoing", "Part", "RateLimit", "RateLimits",
-    "Read", "Request", "RerankRequest", "Reranked", "Schema", "Signed", "Sleep", "Source",
-    "State", "Unset", "Usage", "Variables", "Wait", "derived_id", "kept", "parts_of", "read",
-    "read_all", "send", "turn_digest",
+    "JSON", "UNSET", "Answer", "AnswerChoice", "Auth", "Blocking", "Choice", "Citation",
+    "Cleanup", "Completion", "CompletionWarning", "Count", "Delta", "Effect", "EmbedLimits",
+    "EmbedRequest", "Embeddings", "Emit", "Exchange", "Flow", "HTTPRequest", "HTTPResponse",
+    "Headers", "Info", "Kept", "Message", "Messages", "ModelCard", "Options", "Outgoing",
+    "Part", "RateLimit", "RateLimits", "Read", "Request", "RerankRequest", "Reranked", "Schema",
+    "Signed", "Sleep", "Source", "State", "Unset", "Usage", "Variables", "Vector", "Vectors",
+    "Wait", "derived_id", "kept", "parts_of", "read", "read_all", "send", "turn_digest",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -349,7 +350,13 @@ class ModelCard(TypedDict):
 
 
 class Embeddings(TypedDict):
-    """One vector a text, in the order of the texts."""
+    """One vector a text, in the order of the texts.
+
+    ``embeddings`` is a ``Vectors``, whatever the plugin returned: floats of 32 bits in one block of
+    memory, which ``np.asarray`` gives as an array without a copy, and ``.tolist()`` as plain lists
+    for ``json.dumps``. ``usage`` is the sum over the requests that were sent; texts that the cache
+    answered are not in it.
+    """
 
     embeddings: Sequence[Sequence[float]]
     model: NotRequired[str]
@@ -425,7 +432,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
-    """Texts to embed, as a provider sees them."""
+    """Texts to embed, as a provider sees them: no more at once than its ``Info.embed`` allows.
+
+    Attributes:
+        model: The model's name as the service knows it.
+        texts: What to embed. Where ``Info.embed.images`` is set, one may also be a list of parts,
+            as the content of a message; it then is the only one.
+        params: Parameters: ``dimensions``, ``input_type`` (``"query"`` or ``"document"``), ...
+        timeout: Seconds left for this call; None without a deadline.
+    """
 
     model: str
     texts: Sequence[str] = field(repr=False)
@@ -457,6 +472,26 @@ class RerankRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedLimits:
+    """What one request for embeddings may hold; the core makes as many requests as it needs.
+
+    Attributes:
+        texts: Texts in one request at most; None for any number.
+        tokens: Tokens in one request at most, as the core estimates them; None for any number.
+        text_tokens: Tokens of one text at most. Only what is too long for certain is refused
+            before it is sent. None for any number.
+        empty: Whether a text may be empty.
+        images: Whether a text may be a list of parts with images in it.
+    """
+
+    texts: int | None = None
+    tokens: int | None = None
+    text_tokens: int | None = None
+    empty: bool = True
+    images: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Info:
     """What a plugin can do; the core refuses everything else before any I/O.
 
@@ -474,6 +509,9 @@ class Info:
         portable: Formats of ``state`` that it understands also when another provider made it.
         headers: Names of the response headers that decide something for it: they are kept with a
             cached or recorded answer. Never name one that holds a secret.
+        embed: How much one request for embeddings may hold; None for any number of texts. Or a
+            function of the settings and the model that says so: it is called once for each
+            ``embed``, and never where nothing is embedded.
     """
 
     api: int = 1
@@ -483,6 +521,7 @@ class Info:
     model_is_file: bool = False
     portable: frozenset[str] = frozenset()
     headers: frozenset[str] = frozenset()
+    embed: EmbedLimits | Callable[[Any, str], EmbedLimits] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,7 +543,8 @@ class Options:
         verify: Path of a CA bundle; True for the usual authorities.
         transport: Name of the transport for async calls, "aiohttp" or "threads"; None chooses.
         history: How many calls ``lm.history`` keeps; 0 for none.
-        max_body: Bytes of a response at most, after decompression.
+        max_body: Bytes of a response at most, after decompression. An answer of vectors may by
+            default be as large as what was asked for.
         unsupported: What becomes of a parameter that the model does not take: "refuse" raises an
             UnsupportedError before any I/O; "adapt" says it in another way where there is one, and
             leaves out what is only a hint (see docs/reference/unsupported.md); the completion's
@@ -670,6 +710,7 @@ class HTTPRequest:
             ``json`` itself. For a body that is made anew, in a better form, of what was asked: then
             what was kept before is still found. The same ``kept_as`` must always mean the same
             body.
+        max_body: Bytes that the answer may have; None for the LM's option. Set by the core.
     """
 
     method: str
@@ -685,6 +726,7 @@ class HTTPRequest:
     keep: bool = field(default=True, kw_only=True)
     vary: tuple[str, ...] = field(default=(), kw_only=True)
     kept_as: JSON = field(default=None, repr=False, kw_only=True)
+    max_body: int | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     @property
     def url(self) -> str:

@@ -445,12 +445,12 @@ class Array:
     pytest.param([Array([0.5, 1]), Array([2.0, 3.0])], id="arrays"),
     pytest.param([[Array(0.5), Array(1)], [2.0, Array(3.0)]], id="numbers of an array"),
 ])  # fmt: skip
-def test_vectors_become_lists_of_the_users_own(vectors: Any) -> None:
+def test_vectors_become_the_users_own(vectors: Any) -> None:
     outcome = {"embeddings": vectors, "usage": {"prompt_tokens": 2}}
     answer = EMBED.normalize(outcome, EmbedRequest("m", ["a", "b"]), "a plugin")
     assert answer == {"embeddings": [[0.5, 1], [2.0, 3.0]], "usage": {"prompt_tokens": 2}}
     assert answer is not outcome
-    answer["embeddings"][0].append(9.0)
+    answer["embeddings"][0].memory[0] = 9.0
     assert EMBED.normalize(outcome, EmbedRequest("m", ["a", "b"]), "")["embeddings"][0] == [0.5, 1]
 
 
@@ -485,9 +485,13 @@ def test_what_is_no_vector_is_told(vector: Any) -> None:
         EMBED.normalize({"embeddings": [[0.5], vector]}, EmbedRequest("m", ["a", "b"]), "a plugin")
 
 
-def test_numbers_of_any_size_are_numbers() -> None:
-    answer = EMBED.normalize({"embeddings": [[HUGE, HUGE]]}, EmbedRequest("m", ["a"]), "a plugin")
-    assert answer["embeddings"] == [[HUGE, HUGE]]
+def test_numbers_are_floats_of_32_bits() -> None:
+    request = EmbedRequest("m", ["a"])
+    answer = EMBED.normalize({"embeddings": [[3e38, -3e38, 0.1]]}, request, "a plugin")
+    assert answer["embeddings"] == [[3e38, -3e38, 0.1]]
+    assert answer["embeddings"][0][2] == pytest.approx(0.1, rel=1e-7)
+    with pytest.raises(PluginContractError, match="finite numbers"):
+        EMBED.normalize({"embeddings": [[HUGE]]}, request, "a plugin")
 
 
 def test_vectors_of_one_answer_are_of_one_length() -> None:

@@ -24,7 +24,17 @@ from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
 from .spec import FIXED, OPTION_NAMES, Spec, resolve
 
-__all__ = ["ask", "compose", "hook_of", "kind_for", "prepare"]
+__all__ = [
+    "ask",
+    "begun",
+    "compose",
+    "hook_of",
+    "kind_for",
+    "prepare",
+    "tried",
+    "varied",
+    "watched",
+]
 
 
 def prepare(
@@ -67,7 +77,7 @@ def prepare(
     check_capabilities(request, spec.plugin, spec.info)
     if kind is not COMPLETE:
         _check_hook(kind, spec)
-    return request, _call(STREAM if stream else kind, spec, request, parse)
+    return request, begun(STREAM if stream else kind, spec, request, parse)
 
 
 def ask(
@@ -84,15 +94,21 @@ def ask(
 
     Raises InputError or UnsupportedError, before any I/O.
     """
+    spec = varied(kind, spec, keywords)
+    kind = kind_for(kind, keywords)
+    request = kind.request(spec.model, *inputs, params=spec.params, timeout=spec.options.timeout)
+    call = begun(kind, spec, request)
+    return compose(spec, call, request, history), call
+
+
+def varied(kind: Kind, spec: Spec, keywords: Mapping[str, Any]) -> Spec:
+    """The configuration of a call that answers no prompt, checked; see ``ask``."""
     plain = replace(spec, params={}) if spec.params else spec
     spec = plain.vary(keywords, kind.params) if keywords else plain
     if spec.system is not plain.system:
         raise InputError("system is for completions: put it into the texts")
     _check_hook(kind, spec)
-    kind = kind_for(kind, keywords)
-    request = kind.request(spec.model, *inputs, params=spec.params, timeout=spec.options.timeout)
-    call = _call(kind, spec, request)
-    return compose(spec, call, request, history), call
+    return spec
 
 
 def kind_for(kind: Kind, keywords: Mapping[str, Any]) -> Kind:
@@ -102,10 +118,20 @@ def kind_for(kind: Kind, keywords: Mapping[str, Any]) -> Kind:
 
 def compose(spec: Spec, call: Call, request: Any, history: History) -> Flow[Any]:
     """The flow of one call: observe > fallback > retry > the provider, and the history."""
+    return watched(tried(spec, call), call, request, history)
+
+
+def tried(spec: Spec, call: Call) -> Step:
+    """The step of one call that nobody watches: fallback > retry > the provider."""
     step = _provider(spec, call)
     if spec.options.fallbacks and call.kind.fallbacks != "none":
         others = [_alternative(name, spec, call) for name in spec.options.fallbacks]
         step = fallback(step, call, others)
+    return step
+
+
+def watched(step: Step, call: Call, request: Any, history: History) -> Flow[Any]:
+    """The flow of a step, with what callbacks and the history are told of it."""
     flow = observe(step, call)(request)
     if not history.limit or call.kind.history_entry is None:
         return flow
@@ -121,7 +147,8 @@ def hook_of(spec: Spec, kind: Kind) -> Hook:
     return lambda request: hook(settings=settings)
 
 
-def _call(kind: Kind, spec: Spec, request: Any, parse: Any = None) -> Call:
+def begun(kind: Kind, spec: Spec, request: Any, parse: Any = None) -> Call:
+    """The record of a call that begins now."""
     info, options = spec.info, spec.options
     call = Call(
         kind,
@@ -145,7 +172,12 @@ def _check_hook(kind: Kind, spec: Spec) -> None:
 
 def _provider(spec: Spec, call: Call) -> Step:
     """The step that asks one provider, as often as its retries allow."""
-    return retry(attempt_step(hook_of(spec, call.kind), call, spec.layers), call)
+    layers = spec.layers
+    if call.texts is not None:
+        from .texts import keeping
+
+        layers = (keeping, *layers)
+    return retry(attempt_step(hook_of(spec, call.kind), call, layers), call)
 
 
 def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
@@ -162,7 +194,12 @@ def _alternative(name: str, failed: Spec, call: Call) -> Alternative:
         call.info, call.fit = spec.info, None
         call.fit = fitted(asked, call)
         call.host = call.path = None
-        return (yield from _provider(spec, call)(asked))
+        if call.texts is None:
+            return (yield from _provider(spec, call)(asked))
+        from .texts import recalled, stored_texts
+
+        call.texts = stored_texts(hook_of(spec, call.kind), call, asked, spec.layers)
+        return (yield from recalled(_provider(spec, call), call, asked))
 
     return name, step
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from .._base.values import are_finite
+from .._base.vectors import Vectors, extend, first_odd
 from .._layers.context import Kind
 from ..errors import PluginContractError, ResponseFormatError
 from ..types import EmbedRequest, Request, RerankRequest
@@ -50,39 +52,63 @@ def _says(choice: dict[str, Any]) -> bool:
 
 
 def _embeddings(returned: Any, request: EmbedRequest, plugin: str) -> dict[str, Any]:
-    """The vectors a provider answered, checked, as lists of the user's own."""
+    """The vectors a provider answered, checked, as Vectors of the user's own."""
     if not isinstance(returned, dict):
         raise _wrong(plugin, type(returned), 'a dict {"embeddings": [[...], ...]}')
-    vectors = _listed(returned.get("embeddings"))
-    if vectors is None:
+    given = returned.get("embeddings")
+    if type(given) is not Vectors:
+        return {**returned, "embeddings": _vectors(given, returned, request, plugin)}
+    if len(given) != len(request.texts):
+        raise _miscounted(len(request.texts), len(given))
+    if (odd := first_odd(given.memory)) is not None:
+        raise _no_vector(odd // given.dimensions, plugin)
+    return {**returned, "embeddings": given}
+
+
+def _vectors(
+    given: Any, returned: Mapping[str, Any], request: EmbedRequest, plugin: str
+) -> Vectors:
+    rows = given if isinstance(given, (list, tuple)) else _rows(given)
+    if rows is None:
         raise PluginContractError(
             f'{plugin} returned {"a wrong" if "embeddings" in returned else "no"} "embeddings": '
             "the contract wants a list of vectors, one for each text"
         )
-    if len(vectors) != len(request.texts):
-        raise ResponseFormatError(
-            f"{len(request.texts)} texts were to be embedded and {len(vectors)} vectors came"
-        )
-    for place, raw in enumerate(vectors):
-        vectors[place] = vector = _listed(raw)
-        if vector and not are_finite(vector):  # nearly never
-            vectors[place] = vector = [_plain(each) for each in vector]
-        if not vector or not are_finite(vector):
-            raise PluginContractError(
-                f"{plugin} returned embeddings[{place}] as it should not be: the contract wants "
-                "a list of finite numbers there"
-            )
-    if len(set(map(len, vectors))) > 1:
-        raise PluginContractError(f"{plugin} returned embeddings of different lengths")
-    return {**returned, "embeddings": vectors}
+    if len(rows) != len(request.texts):
+        raise _miscounted(len(request.texts), len(rows))
+    floats, dimensions = array("f"), 0
+    for place, row in enumerate(rows):
+        before = len(floats)
+        try:
+            extend(floats, row)
+        except (TypeError, OverflowError, ValueError):
+            raise _no_vector(place, plugin) from None
+        length = len(floats) - before
+        if not length or first_odd(memoryview(floats)[before:]) is not None:
+            raise _no_vector(place, plugin)
+        if length != (dimensions or length):
+            raise PluginContractError(f"{plugin} returned embeddings of different lengths")
+        dimensions = length
+    return Vectors(floats, dimensions)
 
 
-def _listed(value: Any) -> list[Any] | None:
-    """A new list of what stands in a list, a tuple or an array; None for anything else."""
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    listed = _plain(value)
+def _rows(given: Any) -> Sequence[Any] | None:
+    """The rows of an array of numpy, torch or another library; None for anything else."""
+    if getattr(given, "ndim", None) == 2 and hasattr(given, "__array_interface__"):
+        return list(given)
+    listed = _plain(given)
     return listed if isinstance(listed, list) else None
+
+
+def _miscounted(texts: int, vectors: int) -> ResponseFormatError:
+    return ResponseFormatError(f"{texts} texts were to be embedded and {vectors} vectors came")
+
+
+def _no_vector(place: int, plugin: str) -> PluginContractError:
+    return PluginContractError(
+        f"{plugin} returned embeddings[{place}] as it should not be: the contract wants "
+        "a list of finite numbers there"
+    )
 
 
 def _plain(value: Any) -> Any:

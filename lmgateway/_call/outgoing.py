@@ -146,7 +146,7 @@ def final(request: HTTPRequest, call: Call, *, home: bool = True) -> HTTPRequest
         raise endpoint.missing_base_error()
     own = endpoint.headers() if home else {}
     try:
-        return finished(request, base, own)
+        return finished(request, base, own, call.max_body)
     except InputError:
         if not _are_texts(request.headers):
             raise unsound(request, endpoint) from None
@@ -157,7 +157,9 @@ def final(request: HTTPRequest, call: Call, *, home: bool = True) -> HTTPRequest
         ) from None
 
 
-def finished(request: HTTPRequest, base_url: str, own: Mapping[str, str]) -> HTTPRequest:
+def finished(
+    request: HTTPRequest, base_url: str, own: Mapping[str, str], max_body: int | None = None
+) -> HTTPRequest:
     """See ``final``; raises TypeError or ValueError for what the contract forbids."""
     method, given = request.method, request.headers
     place = place_of(base_url)
@@ -180,6 +182,7 @@ def finished(request: HTTPRequest, base_url: str, own: Mapping[str, str]) -> HTT
         json=request.json,
         content=body,
         stream=request.stream,
+        max_body=max_body,
     )
 
 

@@ -1197,9 +1197,9 @@ async def amodels(
     raise NotImplementedError
 
 def embed(
-    self: Any, texts: str | Sequence[str], *, timeout: float | Unset | None = UNSET,
-    connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
-    retries: int | Unset = UNSET,
+    self: Any, texts: str | Iterable[str], *, concurrency: int = 4, progress: bool = False,
+    timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
+    idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
     cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
     sample: int | Unset = UNSET,
     recordings: str | PathLike[str] | Sequence[str | PathLike[str]] | Unset = UNSET,
@@ -1213,19 +1213,36 @@ def embed(
 ) -> Embeddings:
     """Embed texts: a vector for each, in their order.
 
+    The texts go out in as many requests as the host's limits need, several at once; equal ones
+    go out once. With ``cache=True`` each text is stored by itself, so that only new ones are
+    asked for the next time. If a request fails, its error is raised and says which texts it was
+    about; what others have brought by then is in the cache.
+
     Args:
-        texts: One or more.
-        **params: What shapes vectors (``dimensions``, ``input_type``, ``user``, ...; the rest
-            goes into ``extra_body``), and core options and settings, as for ``complete``.
-            Vectors of two models do not compare: of the LM's fallbacks only those with the
-            same model are asked, and any that are given here.
+        texts: One or more: a text, or any iterable of texts (a list, a generator, a column).
+            Where the model takes images, a text may be a list of parts, as in a message.
+        concurrency: Requests in flight at most.
+        progress: Show a bar (needs rich).
+        **params: What shapes vectors (``dimensions``; ``input_type``, ``"query"`` or
+            ``"document"``; ``user``, ...; the rest goes into ``extra_body``), and core options
+            and settings, as for ``complete``; ``timeout`` is for each request. Vectors of two
+            models do not compare: of the LM's fallbacks only those with the same model are
+            asked, and any that are given here.
+
+    Returns:
+        ``embeddings`` is a ``lmgateway.types.Vectors``: a sequence of sequences of floats of 32
+        bits, which ``np.asarray`` gives as an array without a copy.
+
+    Raises:
+        InputError: What cannot be embedded, by its place: ``texts[17]``. Before any I/O.
+        LMGatewayError: Anything else; see ``lmgateway.errors`` for the tree.
     """
     raise NotImplementedError
 
 async def aembed(
-    self: Any, texts: str | Sequence[str], *, timeout: float | Unset | None = UNSET,
-    connect_timeout: float | Unset = UNSET, idle_timeout: float | Unset | None = UNSET,
-    retries: int | Unset = UNSET,
+    self: Any, texts: str | Iterable[str], *, concurrency: int = 4, progress: bool = False,
+    timeout: float | Unset | None = UNSET, connect_timeout: float | Unset = UNSET,
+    idle_timeout: float | Unset | None = UNSET, retries: int | Unset = UNSET,
     cache: bool | Literal["only", "refresh"] | Unset | None = UNSET,
     sample: int | Unset = UNSET,
     recordings: str | PathLike[str] | Sequence[str | PathLike[str]] | Unset = UNSET,

@@ -15,6 +15,8 @@ HINTS = frozenset({
     "presence_penalty", "frequency_penalty", "repetition_penalty", "length_penalty",
     # how much to think, and to say
     "reasoning_effort", "thinking", "thinking_token_budget", "verbosity",
+    # what a text is embedded for
+    "input_type",
     # for the service's books
     "user", "safety_identifier", "metadata", "service_tier", "priority",
     "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options",

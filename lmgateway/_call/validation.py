@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from math import inf
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from .._base.values import flaw, shown
 from .._guard.paths import as_path, is_special
 from .._plugins.contract import Plugin
 from ..errors import InputError, UnknownParameterError
-from ..types import Message, Options
+from ..types import EmbedLimits, Message, Options
 from .twins import is_adaptable
 
 __all__ = ["check_documents", "check_json", "check_messages", "check_model", "check_options"]
@@ -90,18 +91,61 @@ def _without_state(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return message
 
 
-def check_texts(texts: object) -> list[str]:
-    """What is to be embedded: a text or some; raises InputError for anything else."""
+def check_texts(texts: object, limits: EmbedLimits | None = None) -> list[Any]:
+    """What is to be embedded: a text or some; raises InputError for anything else.
+
+    Args:
+        texts: A text, or an iterable of texts; a list of parts is one where the model takes images.
+        limits: What the provider takes.
+    """
     if not isinstance(texts, Iterable) or isinstance(texts, (bytes, bytearray, Mapping)):
         raise InputError(f"give a text or a list of texts to embed, not {shown(texts)}")
     several = [texts] if isinstance(texts, str) else list(texts)  # a column of a table, too
     if not several:
         raise InputError("give at least one text to embed")
+    limits = limits or _NO_LIMITS
+    longest = limits.text_tokens or inf
     for place, text in enumerate(several):
-        if not isinstance(text, str):
-            raise InputError(f"texts[{place}] must be a str, not {type(text).__name__}")
-        check_json(text, f"texts[{place}]")
+        if type(text) is not str:
+            several[place] = text = _check_text(text, f"texts[{place}]", limits)
+        elif not text.isascii():
+            check_json(text, f"texts[{place}]")
+        if not text and not limits.empty:
+            raise InputError(f"texts[{place}] is empty: the service embeds no empty text")
+        if len(text) > longest and isinstance(text, str) and _is_too_long(text, longest):
+            raise InputError(
+                f"texts[{place}] is too long: its {len(text):,} characters are more than the "
+                f"{longest:,} tokens that the service embeds in one text; split it"
+            )
     return several
+
+
+_NO_LIMITS = EmbedLimits()
+
+#: No token that is known has more bytes: it is a long run of spaces.
+_LONGEST_TOKEN = 128
+
+
+def _is_too_long(text: str, tokens: float) -> bool:
+    """Whether a text has more tokens for certain: a token is in one word, and has few bytes."""
+    if len(text) > tokens * _LONGEST_TOKEN:
+        return True
+    return len(text) > 2 * tokens and len(text.split()) > tokens
+
+
+def _check_text(text: Any, name: str, limits: EmbedLimits) -> Any:
+    """A text of numpy as a str; or the parts of which one consists, if images are taken."""
+    if isinstance(text, str):
+        plain = str.__str__(text)
+        check_json(plain, name)
+        return plain
+    parts = [text] if isinstance(text, Mapping) else text
+    if not limits.images or not isinstance(parts, (list, tuple)):
+        raise InputError(f"{name} must be a str, not {type(text).__name__}")
+    if not parts or not all(isinstance(part, Mapping) for part in parts):
+        raise InputError(f"{name} must be a str, or parts as in a message")
+    check_json(parts, name)
+    return [dict(part) for part in parts]
 
 
 def check_query(query: object) -> str:

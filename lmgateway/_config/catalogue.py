@@ -48,7 +48,10 @@ class Host(NamedTuple):
     @property
     def settings(self) -> Mapping[str, Provenance]:
         """The plugin's settings for this host."""
-        values = {"api_base": self.api_base, **self.extra}
+        own = self.name == self.plugin  # the plugin has its host's base URL as its default
+        values = {**self.extra} if own else {"api_base": self.api_base, **self.extra}
+        if "embeddings" in values:  # they are this host's: at another address they say nothing
+            values["embeddings"] = {**values["embeddings"], "api_base": self.api_base}
         return {name: Provenance(value, "catalogue", self.name) for name, value in values.items()}
 
 

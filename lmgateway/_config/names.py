@@ -281,8 +281,9 @@ def _served_by(provider: Provenance, config: Config) -> tuple[Provenance, Host |
         host = hosts().get(name)
         # Without its host [providers.groq] plugin = "openai" would send GROQ_API_KEY to OpenAI.
         return own.plugin, host if host is not None and host.plugin == own.plugin.value else None
-    if is_installed(name) or (host := hosts().get(name)) is None:
-        return provider, None
+    host = hosts().get(name)
+    if host is None or is_installed(name):  # OpenAI's own row is of the plugin of that name
+        return provider, host if host is not None and host.plugin == name else None
     return Provenance(host.plugin, "catalogue", name), host
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..types import Completion
 
 __all__ = ["Batch", "Input", "Reply", "check_concurrency", "in_tasks", "in_threads"]
+__all__ += ["progress_bar"]
 
 Input: TypeAlias = str | list[Any] | tuple[Any, ...] | Mapping[str, Any]
 """A prompt, a conversation, or a dict that says what to ask; see ``LM.batch``."""
@@ -176,7 +177,7 @@ class Batch:
         self._bar: AbstractContextManager[object] = nullcontext()
         self._report: Callable[[Reply], None] = lambda reply: None
         if progress:
-            self._bar, self._report = _bar(total)
+            self._bar, self._report = progress_bar(total)
         self._waiting: Iterator[tuple[int, Input]] = iter(enumerate(inputs))
         self._keywords = keywords
         self._check = check
@@ -261,8 +262,8 @@ class Batch:
         self._report(reply)
 
 
-def _bar(total: int | None) -> tuple[AbstractContextManager[object], Callable[[Reply], None]]:
-    """A bar on the terminal or in the notebook, and what tells it of a reply."""
+def progress_bar(total: int | None) -> tuple[AbstractContextManager[object], Callable[..., None]]:
+    """A bar on the terminal or in the notebook, and what tells it of a reply to some inputs."""
     try:
         from rich.progress import (
             BarColumn,
@@ -287,13 +288,13 @@ def _bar(total: int | None) -> tuple[AbstractContextManager[object], Callable[[R
     counts: dict[str, Any] = {"tokens": 0, "errors": 0}
     lock = threading.Lock()
 
-    def report(reply: Reply) -> None:
+    def report(reply: Any, count: int = 1) -> None:
         with lock:
             if isinstance(reply, LMGatewayError):
                 counts["errors"] += 1
             else:
                 tokens = (reply.get("usage") or {}).get("total_tokens")
                 counts["tokens"] += tokens if isinstance(tokens, int) else 0
-            bar.update(task, advance=1, rate=bar.tasks[0].speed or 0.0, **counts)
+            bar.update(task, advance=count, rate=bar.tasks[0].speed or 0.0, **counts)
 
     return bar, report

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from .._base.masking import holds_secret
 from .._base.turns import says_nothing
@@ -29,7 +29,7 @@ from ..errors import (
     RequestTimeoutError,
     ResponseFormatError,
 )
-from ..types import Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Wait
+from ..types import Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Options, Wait
 from .asked import Asked, Tee, ask_of, is_good, is_repeatable
 from .context import Attempt, EffectLayer, Send, Stretch
 from .singleflight import NO_RESULT, Flight, Result, join
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .._store.disabled import DisabledStore
     from .._store.sqlite import Store
 
-__all__ = ["cache"]
+__all__ = ["cache", "store_of_texts"]
 
 # A stream's pieces are held in memory until its end; past this many bytes it is not stored.
 STREAM_CAP = 8 * 1024 * 1024
@@ -86,10 +86,32 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
     def layer(send: Send, attempt: Attempt) -> Send:
         own = attempt.call.options.recordings
         files = (*_absolute(own), *shared) if own else shared
-        usable = settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
-        return _CachedAttempt(send, attempt, files, opened if usable else None)
+        return _CachedAttempt(send, attempt, files, opened if is_usable() else None)
 
+    def is_usable() -> bool:
+        return settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
+
+    def store_of_texts() -> Store | None:
+        found = opened() if is_usable() and not shared else None
+        return None if found is None or not hasattr(found, "select") else cast("Store", found)
+
+    layer.store_of_texts = store_of_texts  # type: ignore[attr-defined]
     return layer
+
+
+def store_of_texts(layers: Iterable[EffectLayer], options: Options) -> Store | None:
+    """The store of an LM's cache, for what is stored text by text; None if it is not to be used.
+
+    With recordings, whole exchanges are stored: they are what is replayed.
+    """
+    if options.cache not in (True, "only", "refresh"):
+        return None
+    if options.recordings or recorders() or replayer() is not None:
+        return None
+    for layer in layers:
+        if found := getattr(layer, "store_of_texts", None):
+            return found()  # type: ignore[no-any-return]
+    return None
 
 
 def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
@@ -199,7 +221,8 @@ class _CachedAttempt:
         if value is None:
             return _MISSING
         try:
-            response = decode(value, self._attempt.call.options.max_body + HEAD)
+            call = self._attempt.call
+            response = decode(value, (call.max_body or call.options.max_body) + HEAD)
             if type(response) is not HTTPResponse and isinstance(exchange, HTTPRequest):
                 raise ValueError("the response of another kind of exchange")
         except ValueError:
@@ -266,7 +289,8 @@ class _CachedAttempt:
     ) -> bool:
         """Store and record a validated response; whether it belongs in the cache."""
         wanted = self._attempt.call.options.cache is True or not says_nothing(answer)
-        if wanted and use and self._open is not None and asked.key is not None:
+        by_text = self._attempt.call.texts is not None
+        if wanted and use and self._open is not None and asked.key is not None and not by_text:
             value = None if self._repeats_secret(response) else self._encode(response)
             if value is not None:
                 self._open().put(asked.key, value)
@@ -274,6 +298,8 @@ class _CachedAttempt:
         return wanted
 
     def _encode(self, response: Any) -> bytes | None:
+        if self._attempt.call.texts is not None:  # it is not stored as a whole, but may be shared
+            return b"" if isinstance(response, HTTPResponse) else None
         return encode(response, self._attempt.call.info.headers)
 
     def _record(self, asked: Asked, response: Any) -> None:

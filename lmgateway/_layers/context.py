@@ -22,6 +22,7 @@ from ..types import Completion, CompletionWarning, Exchange, Flow, Info, Kept, O
 if TYPE_CHECKING:
     from .._call.adapt import Fit
     from .._call.endpoint import Endpoint
+    from .texts import TextStore
 
 __all__ = ["Attempt", "Call", "EffectLayer", "Kind", "Send", "Step", "Stretch"]
 
@@ -84,6 +85,9 @@ class Call:
         path: The path of that request.
         cached: Whether the last attempt was answered by the cache or a recording.
         current_attempt: The attempt that is under way, until it has exited.
+        max_body: Bytes that an answer may have, where the option's default is too few.
+        texts: Where vectors are stored text by text, in place of the whole exchange; None if they
+            are not.
     """
 
     kind: Kind
@@ -103,6 +107,8 @@ class Call:
     path: str | None = None
     cached: bool = False
     current_attempt: Attempt | None = None
+    max_body: int | None = None
+    texts: TextStore | None = None
 
     def all_secrets(self) -> Iterator[str]:
         """All that must be shown nowhere: configured secrets, and tokens made for this call."""

@@ -17,7 +17,7 @@ from ..errors import (
     PluginLoadError,
     PluginVersionError,
 )
-from ..types import Info
+from ..types import EmbedLimits, Info
 from .distributions import OWN
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-__all__ = ["RESERVED", "Plugin", "info_for", "plugin_from"]
+__all__ = ["RESERVED", "SOUND_LIMITS", "Plugin", "are_sound", "info_for", "plugin_from"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -229,7 +229,21 @@ def _check_info(info: Any, described: str, name: str) -> Info:
     if not (model is None or isinstance(model, str)):
         kind = type(model).__name__
         raise _broken(described, name, f"Info.default_model must be a str or None, not {kind}")
+    embed = info.embed
+    if embed is not None and not (callable(embed) or are_sound(embed)):
+        raise _broken(described, name, f"Info.embed must be {SOUND_LIMITS}, a function, or None")
     return info
+
+
+SOUND_LIMITS = "an EmbedLimits of whole numbers from 1"
+
+
+def are_sound(limits: object) -> bool:
+    """Whether these are limits of embeddings that a host may have."""
+    if not isinstance(limits, EmbedLimits):
+        return False
+    counts = (limits.texts, limits.tokens, limits.text_tokens)
+    return all(each is None or (type(each) is int and each > 0) for each in counts)
 
 
 def _check_arguments(manager: pluggy.PluginManager, described: str, name: str) -> None:

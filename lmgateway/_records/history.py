@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["History", "remembered", "render", "show"]
 
+#: Of a call that embeds more texts, the first are kept.
+_MOST_TEXTS = 100
+
 
 class History(Sequence[dict[str, Any]]):
     """The last calls, oldest first; bounded and safe to use from many threads.
@@ -27,8 +30,8 @@ class History(Sequence[dict[str, Any]]):
     Each entry is a dict with these fields:
 
     - ``kind``: ``complete`` (streams too), ``embed`` or ``rerank``
-    - ``prompt``: a text, a list of messages, or, of ``embed``, the list of texts, and of
-      ``rerank`` a dict of ``query`` and ``documents``
+    - ``prompt``: a text, a list of messages, or, of ``embed``, the texts (of more than 100, the
+      first 100), and of ``rerank`` a dict of ``query`` and ``documents``
     - ``params``: the generation parameters, by name
     - ``completion``: the Completion, or what there was of one before an error; else None
     - ``error``: the error's text, or None
@@ -100,7 +103,7 @@ def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> F
             history.append(
                 {
                     "kind": kind.name,
-                    "prompt": request.input,
+                    "prompt": _bounded(request.input, kind),
                     "params": request.params,
                     "completion": left,
                     "error": problem,
@@ -109,6 +112,11 @@ def remembered(flow: Flow[Any], kind: Kind, request: Any, history: History) -> F
                     **answered,
                 }
             )
+
+
+def _bounded(asked: Any, kind: Kind) -> Any:
+    """What was asked; of many texts to embed the first, since a million are not kept for this."""
+    return asked[:_MOST_TEXTS] if kind.name == "embed" else asked
 
 
 # -- as text -----------------------------------------------------------------------------------

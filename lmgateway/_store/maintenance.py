@@ -52,7 +52,7 @@ class Maintenance:
         self._store = store
         self._lock = Lock()
         self._thread: Thread | None = None
-        self._postponed: deque[Row] = deque(maxlen=256)
+        self._postponed: deque[Row] = deque(maxlen=4096)
         self._touched: dict[int, int] = {}
         self._writes = 0
         self._volume = VOLUME  # the first write looks at what is there

@@ -18,7 +18,7 @@ import os
 import sqlite3
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import uniform
 from threading import Event, Lock, RLock, get_ident
@@ -26,7 +26,7 @@ from time import monotonic, sleep, time
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from .maintenance import Maintenance
+from .maintenance import Maintenance, Row
 from .ownership import check_owner, make_private
 from .schema import (
     APPLICATION,
@@ -109,11 +109,11 @@ class Store:
             # A larger value was not written by put, and might fill the memory.
             largest = self.size_limit // 8
             if base is not None:
-                rows = self._select(GET, (request, base, largest))
+                rows = self.select(GET, (request, base, largest))
             else:
-                rows = self._select(GET_ANY, (request, largest))
+                rows = self.select(GET_ANY, (request, largest))
         except TROUBLE as error:
-            self._miss(error)
+            self.miss(error)
             return None
         if self._locked_since is not None:
             self._locked_since = None
@@ -127,7 +127,8 @@ class Store:
             self._maintenance.touch(row, now)
         return value  # type: ignore[no-any-return]  # is_sound has hashed it: it is bytes
 
-    def _miss(self, error: Exception) -> None:
+    def miss(self, error: Exception) -> None:
+        """Warn of a lookup that failed, if it is worth it."""
         # A process that begins or ends locks the file for milliseconds: no reason to warn.
         if is_busy(error):
             now = monotonic()
@@ -137,7 +138,8 @@ class Store:
                 return
         self.complain(error)
 
-    def _select(self, statement: str, where: tuple[bytes | int | None, ...]) -> list[Any]:
+    def select(self, statement: str, where: tuple[bytes | int | None, ...]) -> list[Any]:
+        """The rows of a statement; raises what SQLite raises."""
         # As connection() does it, without the cost of a context manager in every hit.
         hold = _Hold()
         try:
@@ -156,15 +158,27 @@ class Store:
         if self._unusable or base is None or len(value) > self.size_limit // 8:
             return False
         row = (request, base, seal(request, base, value), int(time()), len(value), value)
-        patience = 0.0 if self._complained or _is_on_loop() else WRITE_WAIT
+        patience = 0.0 if self._complained or is_on_loop() else WRITE_WAIT
+        if not self.write(lambda db: db.execute(PUT, row), (row,), patience):
+            return False
+        self.revalidate(key)
+        return True
+
+    def write(
+        self, step: Callable[[sqlite3.Connection], object], rows: Sequence[Row], patience: float
+    ) -> bool:
+        """Run a step that writes these rows; they are postponed while another one writes.
+
+        Returns whether it has run.
+        """
         try:  # the lock is taken within, or Ctrl-C might come in between
             if not self._writing.acquire(timeout=patience):
-                self._maintenance.postpone(row)
+                self._postpone(rows)
                 return False
-            self.insist(lambda db: db.execute(PUT, row), patience)
+            self.insist(step, patience)
         except TROUBLE as error:
             if is_busy(error):
-                self._maintenance.postpone(row)
+                self._postpone(rows)
             else:
                 self.complain(error)
             return False
@@ -173,10 +187,31 @@ class Store:
                 self._writing.release()
             except RuntimeError:  # another thread has it
                 pass
+        for row in rows:
+            self._maintenance.count(row[4])
+        return True
+
+    def _postpone(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._maintenance.postpone(row)
+
+    @property
+    def unusable(self) -> bool:
+        """Whether the file cannot serve as a cache."""
+        return self._unusable
+
+    def touch(self, row: int, now: int) -> None:
+        """Note that a row was used, soon."""
+        self._maintenance.touch(row, now)
+
+    def is_invalid(self, key: Key) -> bool:
+        """Whether this entry is not to be found: see ``invalidate``."""
+        return bool(self._invalid) and key in self._invalid
+
+    def revalidate(self, key: Key) -> None:
+        """Find this entry again: it was written anew."""
         if self._invalid and key in self._invalid:
             self._invalid.remove(key)
-        self._maintenance.count(len(value))
-        return True
 
     def invalidate(self, key: Key) -> None:
         """Do not find this entry until it is written again: the answer made of it was refused."""
@@ -365,7 +400,8 @@ def make(file: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _is_on_loop() -> bool:
+def is_on_loop() -> bool:
+    """Whether the code runs on an event loop."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return False

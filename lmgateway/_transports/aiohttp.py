@@ -105,10 +105,11 @@ class AiohttpTransport:
         if request.stream and status < 300:
             body = _Body(request, reply, self.options)
             return HTTPResponse(status, headers, source=BodySource(body))
-        return HTTPResponse(status, headers, await self._whole(reply, deadline))
+        return HTTPResponse(status, headers, await self._whole(reply, deadline, request.max_body))
 
-    async def _whole(self, reply: Reply, deadline: Deadline) -> bytes:
-        content, cap, idle = reply.content, self.options.max_body, self.options.idle_timeout
+    async def _whole(self, reply: Reply, deadline: Deadline, most: int | None) -> bytes:
+        content, idle = reply.content, self.options.idle_timeout
+        cap = most or self.options.max_body
         if (reply.length or 0) > cap:
             raise errors.too_large(cap, reply.status)
         decoder = reply.decoder()

@@ -188,7 +188,9 @@ class RequestsTransport:
             raise errors.proxy_refused(407, target.proxy).locate(host=target.place)
         if request.stream and 200 <= status <= 299:
             return HTTPResponse(status, headers, source=BodySource(body))
-        return HTTPResponse(status, headers, body.read_whole(self._options.max_body))
+        return HTTPResponse(
+            status, headers, body.read_whole(request.max_body or self._options.max_body)
+        )
 
 
 class _Body:

@@ -135,7 +135,7 @@ def _counting(name: str, *, blocking: bool = True) -> Entry:
 
 
 NAME_AND_MODEL = ("name: str | None = None", "model: str | None = None")
-TEXTS = Variant(("texts: str | Sequence[str]",))
+TEXTS = Variant(("texts: str | Iterable[str]",), ("concurrency: int = 4", "progress: bool = False"))
 EMBED = ("CallOptions", "EmbedParameters")
 RERANK = ("CallOptions", "RerankParameters")
 RANKED = Variant(("query: str", "documents: Sequence[str]"))

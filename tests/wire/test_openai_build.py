@@ -274,7 +274,8 @@ def test_embeddings_go_out_in_one_request():
     )
 
 
-@pytest.mark.parametrize("params", [{"encoding_format": "base64"}, {"extra_body": {"input": 1}}])
+@pytest.mark.parametrize("params", [{"encoding_format": "bytes"}, {"extra_body": {"input": 1}},
+    {"encoding_format": "base64", "output_dtype": "int8"}])  # fmt: skip
 def test_what_would_change_the_vectors_is_refused(params):
     with pytest.raises((UnsupportedError, InputError)):
         embed_request(EmbedRequest("m", ["a"], params), HERE)

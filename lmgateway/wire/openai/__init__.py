@@ -10,7 +10,14 @@
 
 from .arguments import write
 from .assembly import Assembly
-from .build import Service, chat_request, completion_request, embed_request, models_request
+from .build import (
+    Embedding,
+    Service,
+    chat_request,
+    completion_request,
+    embed_request,
+    models_request,
+)
 from .embeddings import parse_embeddings, parse_models
 from .faults import check, error_in, load, request_id, retry_after
 from .flows import complete, embed, models, read_stream, stream
@@ -27,6 +34,7 @@ __all__ = [
     "VLLM",
     "Assembly",
     "Dialect",
+    "Embedding",
     "Endpoint",
     "Service",
     "body_params",

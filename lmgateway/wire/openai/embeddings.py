@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from ..._base.values import are_finite
+from collections.abc import Mapping
+from typing import Any
+
 from ...errors import APIError, ResponseFormatError
 from ...types import JSON, Embeddings, EmbedRequest, HTTPResponse, ModelCard
 from .faults import check, checked, load, locate
 from .fields import beside, malformed, string
 from .usage import MOST_TOKENS, read_usage
+from .vectors import cut, read_vectors
 
 __all__ = ["parse_embeddings", "parse_models"]
 
@@ -21,8 +24,12 @@ def parse_embeddings(request: EmbedRequest, response: HTTPResponse) -> Embedding
     """
     check(response)
     try:
-        fields = checked(load(response.body, strict=False), response.headers)
-        answer: Embeddings = {"embeddings": _vectors(fields.get("data"), len(request.texts))}
+        cut_out = cut(response.body)
+        body = response.body if cut_out is None else cut_out.rest
+        fields = checked(load(body, strict=False), response.headers)
+        vectors = read_vectors(fields.get("data"), len(request.texts), cut_out)
+        _check_dimensions(vectors.dimensions, request.params)
+        answer: Embeddings = {"embeddings": vectors}
         if model := beside(fields, "model"):
             answer["model"] = model
         if usage := read_usage(fields.get("usage")):
@@ -33,27 +40,18 @@ def parse_embeddings(request: EmbedRequest, response: HTTPResponse) -> Embedding
     return answer
 
 
-def _vectors(raw: JSON, expected: int) -> list[list[float]]:
-    if type(raw) is not list:
-        raise malformed("data", raw, "a list")
-    vectors: dict[int, list[float]] = {}
-    for position, item in enumerate(raw):
-        if type(item) is not dict:
-            raise malformed(f"data[{position}]", item, "an object")
-        index = item.get("index", position)
-        vector = item.get("embedding")
-        if type(index) is not int or not 0 <= index < expected or index in vectors:
-            raise malformed(f"data[{position}].index", index, f"each number below {expected} once")
-        if type(vector) is not list or not vector or not are_finite(vector):
-            raise malformed(f"data[{position}].embedding", vector, "a list of finite numbers")
-        vectors[index] = vector
-    if len(vectors) != expected or len(set(map(len, vectors.values()))) > 1:
+#: With one of these a number may stand for several dimensions.
+_PACKING = frozenset({"output_dtype", "embedding_type", "embedding_types", "extra_body"})
+
+
+def _check_dimensions(came: int, params: Mapping[str, Any]) -> None:
+    """Refuse vectors of another length than was asked for: they fit no index."""
+    asked = params.get("dimensions") or params.get("output_dimension")
+    if isinstance(asked, int) and asked != came and not _PACKING & params.keys():
         raise ResponseFormatError(
-            f"data in the answer holds {len(vectors)} vectors for {expected} texts"
-            if len(vectors) != expected
-            else "data[].embedding in the answer holds vectors of different lengths"
+            f"vectors of {asked} dimensions were asked for, and some of {came} came: "
+            "the host or the model does not heed dimensions"
         )
-    return [vectors[index] for index in range(expected)]
 
 
 def parse_models(response: HTTPResponse) -> list[ModelCard]:

@@ -10,7 +10,7 @@ from lmgateway import hookimpl
 from lmgateway.types import Answer, Embeddings, EmbedRequest, Flow, Info, ModelCard, Request
 from lmgateway.wire import openai as wire
 
-from .endpoint import build, service, told
+from .endpoint import EMBEDDING, build, service, told
 from .settings import Settings
 
 __all__ = [
@@ -37,6 +37,7 @@ def lmgateway_info() -> Info:
         api=2,
         capabilities=wire.CAPABILITIES,
         params=wire.VLLM.params,
+        embed=EMBEDDING.limits,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from lmgateway.errors import ConfigError
-from lmgateway.types import Answer, HTTPRequest, Request
+from lmgateway.types import Answer, EmbedLimits, HTTPRequest, Request
 from lmgateway.wire import openai as wire
 from lmgateway.wire.chat_template import (
     FAMILIES,
@@ -25,6 +25,8 @@ __all__ = ["DEFAULT_MAX_TOKENS", "build", "service", "told"]
 
 #: vLLM stops a text completion after 16 tokens unless it is told otherwise.
 DEFAULT_MAX_TOKENS = 512
+#: vLLM writes vectors in base64, and embeds images in a message.
+EMBEDDING = wire.Embedding(base64=True, limits=EmbedLimits(texts=2048, images=True))
 #: How the templates of the common models begin, for one given as jinja that spells it out.
 BOS_TOKENS = ("<s>", "<|begin_of_text|>", "<bos>", "<｜begin▁of▁sentence｜>")
 
@@ -54,7 +56,7 @@ def build(request: Request, settings: Settings) -> HTTPRequest:
 def service(settings: Settings, timeout: float | None = None) -> wire.Service:
     """The service, and the time it may take: Anyscale stops work nobody waits for any more."""
     headers = {} if timeout is None else {"x-request-timeout-seconds": f"{timeout:.6g}"}
-    return wire.Service(settings.api_base, settings.api_key, headers, wire.VLLM)
+    return wire.Service(settings.api_base, settings.api_key, headers, wire.VLLM, EMBEDDING)
 
 
 def told(answer: Answer, request: Request, http_request: HTTPRequest) -> Answer:

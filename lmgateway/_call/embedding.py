@@ -1,0 +1,390 @@
+"""Embedding many texts: requests that the host takes, several at once, and the vectors in order.
+
+A call of few texts is one request, and goes as any other call. Otherwise equal texts are asked for
+once, those in the cache not at all, and the rest in parts, each of which has retries, fallbacks and
+a timeout of its own. To callbacks and the history all of it is one call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from .._drive.gather import check_concurrency, in_tasks, in_threads, progress_bar
+from .._drive.loops import arun, run
+from .._layers.cache import store_of_texts
+from .._layers.context import Call
+from .._plugins.contract import SOUND_LIMITS, are_sound
+from .._records.history import History
+from .._records.usage import account
+from ..errors import APIError, LMGatewayError, PluginContractError
+from ..types import Embeddings, EmbedLimits, EmbedRequest, Flow, Options
+from . import flow as flows
+from . import kinds
+from .faults import fault
+from .spec import Spec
+from .texts import Gathered, stored_texts
+from .validation import check_texts
+
+if TYPE_CHECKING:
+    from .._transports.leases import Leases
+
+__all__ = ["IN_FLIGHT", "Embedding"]
+
+#: Requests in flight at once, unless the caller says otherwise. Each may hold 60 MB.
+IN_FLIGHT = 4
+
+#: So many texts are looked up in the cache at once.
+_LOOKED_UP = 1024
+#: Bytes that a number takes at most in JSON, with its comma.
+_WIDEST = 26
+_MAX_BODY = Options().max_body
+#: More dimensions than any known model has; who asks for more of them says so.
+_DIMENSIONS = 4096
+_MOST_DIMENSIONS = 65536
+
+#: With one of these a text's vector depends upon the texts beside it.
+_JOINING = ("late_chunking",)
+#: With one of these the host cuts a text that is too long.
+_CUTTING = frozenset({"truncate", "truncation", "truncate_prompt_tokens"})
+
+
+class _Parts(NamedTuple):
+    """What a flow hands to whoever runs it: the parts that are to be asked for."""
+
+    parts: list[Sequence[int]]
+
+
+class Embedding:
+    """One call of ``embed``, checked; nothing has been sent.
+
+    Args:
+        spec: Of the LM.
+        keywords: Of the call.
+        history: Where it is remembered.
+        texts: What the caller gave.
+        concurrency: Requests in flight at most.
+        progress: Whether a bar is shown.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        keywords: Mapping[str, Any],
+        history: History,
+        texts: object,
+        concurrency: int = IN_FLIGHT,
+        progress: bool = False,
+    ) -> None:
+        check_concurrency(concurrency)
+        self._spec = spec = flows.varied(kinds.EMBED, spec, keywords)
+        limits = _limits(spec)
+        if limits.text_tokens is not None and _CUTTING & spec.params.keys():
+            limits = replace(limits, text_tokens=None)
+        self._limits = limits
+        self._texts = check_texts(texts, limits)
+        self._kind = flows.kind_for(kinds.EMBED, keywords)
+        self._history = history
+        self._concurrency = concurrency
+        self._progress = progress
+        self._joined = any(_says(spec.params, name) for name in _JOINING)
+        self._lock = Lock()
+        self._waiting: Iterator[Sequence[int]] = iter(())
+        self._active: set[Call] = set()
+        self._request, self._call = self._asking(self._texts)
+        self._gathered = Gathered(len(self._texts))
+        self._workers = 1
+
+    def run(self, connections: Leases) -> Embeddings:
+        """Embed the texts, blocking."""
+        if self._is_one_request():
+            flow = flows.compose(self._spec, self._call, self._request, self._history)
+            answer: Embeddings = run(flow, connections.blocking(self._call), self._call.deadline)
+            return answer
+
+        def work() -> None:
+            for part in iter(self._take, None):
+                waiting = [part]
+                while waiting:
+                    places = waiting.pop()
+                    flow, call = self._begin(places)
+                    try:
+                        came = run(flow, connections.blocking(call), call.deadline)
+                        self._put(places, came)
+                    except LMGatewayError as error:
+                        waiting += self._halves(places, error)
+                    finally:
+                        self._end(call)
+
+        flow = self._whole_flow()
+        try:
+            parts = cast(_Parts, next(flow)).parts
+            try:
+                with self._prepared(parts):
+                    if self._workers == 1:
+                        work()
+                    else:
+                        in_threads(self._workers, work, self._stop, name="lmgateway-embed")
+            except BaseException as error:
+                self._leave(error)
+                flow.throw(error)
+            flow.send(None)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        raise AssertionError("a flow of parts has one step")
+
+    async def arun(self, connections: Leases) -> Embeddings:
+        """Embed the texts, awaiting."""
+        if self._is_one_request():
+            flow = flows.compose(self._spec, self._call, self._request, self._history)
+            answer: Embeddings
+            answer = await arun(flow, connections.awaiting(self._call), self._call.deadline)
+            return answer
+
+        async def work() -> None:
+            for part in iter(self._take, None):
+                waiting = [part]
+                while waiting:
+                    places = waiting.pop()
+                    flow, call = self._begin(places)
+                    try:
+                        came = await arun(flow, connections.awaiting(call), call.deadline)
+                        self._put(places, came)
+                    except LMGatewayError as error:
+                        waiting += self._halves(places, error)
+                    finally:
+                        self._end(call)
+
+        flow = self._whole_flow()
+        try:
+            parts = cast(_Parts, next(flow)).parts
+            try:
+                with self._prepared(parts):
+                    if self._workers == 1:
+                        await work()
+                    else:
+                        await in_tasks(self._workers, work, self._stop, drain=True)
+            except BaseException as error:
+                self._leave(error)
+                flow.throw(error)
+            flow.send(None)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        raise AssertionError("a flow of parts has one step")
+
+    # -- what is asked for ---------------------------------------------------------------------
+
+    def _is_one_request(self) -> bool:
+        """Whether the texts go out as they are, as one request."""
+        texts, limits = self._texts, self._limits
+        if self._joined:
+            return True
+        if store_of_texts(self._spec.layers, self._spec.options) is not None or self._progress:
+            return False
+        if len(texts) == 1:
+            return True
+        if limits.texts is not None and len(texts) > limits.texts:
+            return False
+        if limits.images and not all(isinstance(text, str) for text in texts):
+            return False
+        if limits.tokens is not None and sum(map(_bytes, texts)) > limits.tokens:
+            return False
+        return len(set(texts)) == len(texts)
+
+    def _whole_flow(self) -> Flow[Any]:
+        return flows.watched(self._step, self._call, self._request, self._history)
+
+    def _step(self, request: EmbedRequest) -> Flow[Any]:
+        """The step of the whole call: it hands out parts, and goes on when all have come."""
+        call, gathered = self._call, self._gathered
+        hook = flows.hook_of(self._spec, self._kind)
+        call.texts = stored_texts(hook, call, request, self._spec.layers)
+        places, repeats = _without_repeats(self._texts)
+        parts = self._split(self._without_stored(places))
+        if parts:
+            yield _Parts(parts)  # type: ignore[misc]  # whoever runs it knows
+        gathered.copy(repeats)
+        answer = gathered.answer(request.model, call.provider)
+        call.cached = answer["cached"]
+        if call.texts is not None and len(request.texts) > 1:
+            if not parts and (usage := call.texts.noted(request.texts)):
+                answer["usage"] = usage
+            elif sum(map(len, parts)) == len(places):
+                call.texts.note(request.texts, answer)
+        if not parts:
+            account(answer)
+        return answer
+
+    def _without_stored(self, places: Sequence[int]) -> Sequence[int]:
+        """The places whose texts are not in the cache; the vectors of the others are taken."""
+        store = self._call.texts
+        if store is None:
+            return places
+        missing: list[int] = []
+        for start in range(0, len(places), _LOOKED_UP):
+            some = places[start : start + _LOOKED_UP]
+            found = store.find(self._texts[place] for place in some)
+            self._gathered.recall({some[number]: each for number, each in found.items()})
+            missing += (place for number, place in enumerate(some) if number not in found)
+        return places if len(missing) == len(places) else missing
+
+    def _split(self, places: Sequence[int]) -> list[Sequence[int]]:
+        """The places in parts, each of which the host takes as one request."""
+        limits, texts = self._limits, self._texts
+        parts: list[Sequence[int]] = []
+        start = tokens = 0
+        for number, place in enumerate(places):
+            text = texts[place]
+            alone = not isinstance(text, str)
+            size = 0 if alone or limits.tokens is None else _bytes(text) // 2 + 1
+            full = number - start == limits.texts
+            full = full or (limits.tokens is not None and tokens + size > limits.tokens)
+            if number > start and (full or alone or not isinstance(texts[places[start]], str)):
+                parts.append(places[start:number])
+                start, tokens = number, 0
+            tokens += size
+        if start < len(places):
+            parts.append(places[start:])
+        return parts
+
+    # -- one part ------------------------------------------------------------------------------
+
+    def _asking(self, texts: Sequence[Any]) -> tuple[EmbedRequest, Call]:
+        spec = self._spec
+        request = EmbedRequest(spec.model, texts, spec.params, spec.options.timeout)
+        call = flows.begun(self._kind, spec, request)
+        if spec.options.max_body == _MAX_BODY:
+            wide = spec.params.get("dimensions")
+            wide = min(wide, _MOST_DIMENSIONS) if isinstance(wide, int) else _DIMENSIONS
+            most = len(texts) * wide * _WIDEST
+            call.max_body = most if most > _MAX_BODY else None
+        return request, call
+
+    def _begin(self, places: Sequence[int]) -> tuple[Flow[Any], Call]:
+        """The flow of one part, and the record of its call."""
+        texts = self._texts
+        if isinstance(places, range):
+            some = texts[places.start : places.stop]
+        else:
+            some = [texts[place] for place in places]
+        request, call = self._asking(some)
+        call.texts = self._call.texts
+        with self._lock:
+            self._active.add(call)
+        return flows.tried(self._spec, call)(request), call
+
+    def _end(self, call: Call) -> None:
+        whole = self._call
+        with self._lock:
+            self._active.discard(call)
+            whole.attempts += call.attempts
+            whole.proofs += call.proofs
+            if call.host is not None:
+                whole.host, whole.path = call.host, call.path
+
+    def _put(self, places: Sequence[int], answer: dict[str, Any]) -> None:
+        self._gathered.put(places, answer)
+        self._report(answer, len(places))
+
+    def _halves(self, places: Sequence[int], error: LMGatewayError) -> list[Sequence[int]]:
+        """Two parts for one that has too many tokens in all; any other error is raised."""
+        if len(places) > 1 and not self._joined and _is_for_less(error):
+            middle = len(places) // 2
+            return [places[middle:], places[:middle]]
+        if len(self._texts) > 1:
+            error.advise(f"it was about {_named(places)}")
+        raise error
+
+    # -- all parts -----------------------------------------------------------------------------
+
+    def _prepared(self, parts: list[Sequence[int]]) -> AbstractContextManager[object]:
+        """Have workers take these parts; the bar, which is shown meanwhile."""
+        self._workers = min(self._concurrency, len(parts))
+        self._waiting = iter(parts)
+        self._report: Any = lambda answer, count: None
+        bar: AbstractContextManager[object] = nullcontext()
+        if self._progress:
+            bar, self._report = progress_bar(sum(map(len, parts)))
+        return bar
+
+    def _take(self) -> Sequence[int] | None:
+        with self._lock:
+            return next(self._waiting, None)
+
+    def _stop(self) -> None:
+        """Begin no further part; those that are under way are paid for, and come to their end."""
+        with self._lock:
+            self._waiting = iter(())
+
+    def _leave(self, error: BaseException) -> None:
+        """End what is under way, if nobody waits for it any more."""
+        self._stop()
+        if not isinstance(error, LMGatewayError):
+            for call in tuple(self._active):
+                call.deadline.cancel()
+
+
+_NO_LIMITS = EmbedLimits()
+
+
+def _limits(spec: Spec) -> EmbedLimits:
+    """What one request may hold, as the plugin says."""
+    said = spec.info.embed
+    if said is None or isinstance(said, EmbedLimits):
+        return said or _NO_LIMITS
+    try:
+        limits = said(spec.settings.values if spec.settings else None, spec.model)
+    except LMGatewayError:
+        raise
+    except Exception as error:
+        raise fault(error, spec.endpoint) from error
+    if not are_sound(limits):
+        raise PluginContractError(
+            f"{spec.plugin.described}: the function Info.embed must return {SOUND_LIMITS}"
+        )
+    return limits
+
+
+def _bytes(text: str) -> int:
+    """How many bytes a text has: no fewer than it has tokens."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _without_repeats(
+    texts: Sequence[Any],
+) -> tuple[Sequence[int], list[tuple[int, int]]]:
+    """The places of texts that are the first of their kind; the others, each with its first."""
+    first: dict[Any, int] = {}
+    repeats: list[tuple[int, int]] = []
+    for place, text in enumerate(texts):
+        known = first.setdefault(text if isinstance(text, str) else json.dumps([text]), place)
+        if known != place:
+            repeats.append((place, known))
+    if not repeats:
+        return range(len(texts)), repeats
+    return list(first.values()), repeats
+
+
+def _says(params: Mapping[str, Any], name: str) -> bool:
+    extra = params.get("extra_body")
+    return bool(params.get(name) or (isinstance(extra, Mapping) and extra.get(name)))
+
+
+def _is_for_less(error: LMGatewayError) -> bool:
+    """Whether an error says that the same texts would be taken in several requests."""
+    return isinstance(error, APIError) and (
+        error.status == 413 or error.code == "max_tokens_per_request"
+    )
+
+
+def _named(places: Sequence[int]) -> str:
+    """Which texts these are, for a message."""
+    if len(places) == 1:
+        return f"texts[{places[0]}]"
+    if isinstance(places, range) or places[-1] - places[0] == len(places) - 1:
+        return f"texts[{places[0]}:{places[-1] + 1}]"
+    return f"{len(places)} of the texts from texts[{places[0]}] to texts[{places[-1]}]"
