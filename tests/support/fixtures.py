@@ -11,7 +11,7 @@ import pytest
 
 from .llama_server import INSTALL, LlamaServer, is_installed, serve_llama
 
-__all__ = ["llama_server", "tmp_path"]
+__all__ = ["bare_pytest", "llama_server", "tmp_path"]
 
 _numbers = count()
 
@@ -26,6 +26,14 @@ def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     path = tmp_path_factory.getbasetemp() / f"{name}{next(_numbers)}"
     path.mkdir(mode=0o700)
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bare_pytest() -> Iterator[None]:
+    """A pytest that a test runs loads what it asks for, and no plugin that is merely installed."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        yield
 
 
 @pytest.fixture(scope="session")
