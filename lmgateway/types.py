@@ -143,8 +143,8 @@ class Usage(TypedDict, total=False):
         cached_tokens: Of the prompt: read from the service's own cache.
         cache_write_tokens: Of the prompt: written to the service's own cache.
         reasoning_tokens: Of the completion: thought.
-        audio_tokens: Of both: heard and spoken.
-        image_tokens: Of both: seen and drawn.
+        audio_tokens: Of both: heard and spoken. Where any were spoken, ``details`` say how many.
+        image_tokens: Of both: seen and drawn. Where any were drawn, ``details`` say how many.
         cost: US dollars, where the service states it.
         details: The service's own object, as it came.
     """

@@ -96,7 +96,13 @@ def _counted(answer: Answered, used: Mapping[str, Any]) -> dict[str, int] | None
         ValueError: A count makes no sense.
     """
     counts = {name: n for name, places in _PLACES.items() if (n := _told(used, places))}
-    if not _are_all_told(used, counts):
+    for kind in ("audio_tokens", "image_tokens"):  # heard and spoken, seen and drawn together
+        both = counts.get(f"input_{kind}", 0) + counts.get(f"output_{kind}", 0)
+        if rest := max(0, (_count(used.get(kind)) or 0) - both):
+            if "details" in used:
+                return None
+            counts[f"input_{kind}"] = rest
+    if not _adds_up(used, counts):
         return None
     read, written = _count(used.get("prompt_tokens")), _count(used.get("completion_tokens"))
     if "embeddings" in answer or "results" in answer:  # they write nothing
@@ -114,12 +120,8 @@ def _counted(answer: Answered, used: Mapping[str, Any]) -> dict[str, int] | None
     return {"input_tokens": read, "output_tokens": written, **counts}
 
 
-def _are_all_told(used: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
-    """Whether it is known what each token was that has a price of its own."""
-    for kind in ("audio_tokens", "image_tokens"):  # heard and spoken, seen and drawn together
-        both = counts.get(f"input_{kind}", 0) + counts.get(f"output_{kind}", 0)
-        if (_count(used.get(kind)) or 0) > both:
-            return False
+def _adds_up(used: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
+    """Whether it is known what was written for how long, and which tools the service ran."""
     five_minutes = _told(used, (("details", "cache_creation", "ephemeral_5m_input_tokens"),)) or 0
     an_hour, written = counts.get("cache_write_1h_tokens", 0), counts.get("cache_write_tokens", 0)
     if five_minutes + an_hour > written:
