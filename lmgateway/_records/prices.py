@@ -66,8 +66,8 @@ def price(answer: Answered) -> Decimal | None:
         context = _context(answer, used)
         counted = _counted(answer, used)
         return None if counted is None or context is None else _listed(answer, counted, context)
-    except (LookupError, ValueError, TypeError, ImportError):
-        return None  # not listed, no list, or counts that make no sense
+    except (LookupError, ValueError, TypeError, AttributeError, ImportError, Warning):
+        return None  # not listed, no list or one of another form, counts that make no sense
 
 
 def stated_cost(used: Mapping[str, Any]) -> Decimal | None:
