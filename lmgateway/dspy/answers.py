@@ -59,7 +59,7 @@ def response(
 class StreamEvents:
     """An answer that arrives piece by piece, as DSPy's events.
 
-    Citations, media and tool calls come whole, at the end: their fragments are put together by then.
+    Citations, media and calls come whole, at the end: their fragments are put together by then.
     ``adapted`` is what was asked for in another way.
 
     Attributes:
