@@ -27,7 +27,7 @@ from ..errors import InputError
 from .asking import CARRIED
 from .engine import AsyncEngine, Engine, Named
 from .limits import LIMITS, limit_of, one_limit
-from .parcels import packed, unpacked, with_turns
+from .parcels import packed, standing_for, unpacked, with_turns
 
 __all__ = ["LM", "Anyscale"]
 
@@ -101,15 +101,19 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **keywords: Any) -> Any:
         """As ``dspy.LM``: a list of outputs; for a ``dspy.lm15.Request`` one Response."""
-        if messages or keywords:
-            messages, keywords = self._sendable(messages, keywords)
-        return super().__call__(prompt, messages=messages, **keywords)
+        if not (messages or keywords):
+            return super().__call__(prompt)
+        sent, keywords = self._sendable(messages, keywords)
+        with standing_for(self, messages, sent):
+            return super().__call__(prompt, messages=sent, **keywords)
 
     async def acall(self, prompt: Any = None, *, messages: Any = None, **keywords: Any) -> Any:
         """As a call, awaited."""
-        if messages or keywords:
-            messages, keywords = self._sendable(messages, keywords)
-        return await super().acall(prompt, messages=messages, **keywords)
+        if not (messages or keywords):
+            return await super().acall(prompt)
+        sent, keywords = self._sendable(messages, keywords)
+        with standing_for(self, messages, sent):
+            return await super().acall(prompt, messages=sent, **keywords)
 
     def _sendable(self, messages: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """A call as DSPy's types take it: see parcels; and of two limits the call's own counts."""

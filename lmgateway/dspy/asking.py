@@ -45,8 +45,8 @@ def conversation(request: lm15.Request, parcel: Mapping[str, Any]) -> list[dict[
         lm15.UnsupportedFeatureError: The form has no place for a part.
     """
     messages: list[dict[str, Any]] = []
-    system = request.system
-    if system or (parcel and system is not None):
+    if request.system:
+        system = request.system
         text = system if isinstance(system, str) else _content(system)
         messages.append({"role": "system", "content": text})
     for message in request.messages:

@@ -31,7 +31,7 @@ def limit_of(keywords: Mapping[str, Any]) -> str | None:
     if len(told) == 2 and keywords[told[0]] != keywords[told[1]]:
         both = " and ".join(f"{name}={keywords[name]!r}" for name in told)
         raise InputError(f"{both} disagree: they are two names of one limit, so give one of them")
-    return (told or given or [None])[-1]
+    return next(reversed(told or given), None)
 
 
 def one_limit(params: dict[str, Any], given: Mapping[str, Any]) -> str:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-__all__ = ["packed", "unpacked", "with_turns"]
+from dspy.clients import _deprecation
+
+__all__ = ["packed", "standing_for", "unpacked", "with_turns"]
 
 _NAME = "lmgateway.turns"
 
@@ -58,6 +61,18 @@ def packed(messages: Any, metadata: Any) -> tuple[Any, dict[str, Any] | None]:
     plain = [_stand_in(odd[place]) if place in odd else turn for place, turn in enumerate(messages)]
     parcel = {str(place): dict(turn) for place, turn in odd.items()}
     return plain, {**(metadata or {}), _NAME: parcel}
+
+
+def standing_for(lm: Any, given: Any, sent: Any) -> AbstractContextManager[None]:
+    """While messages are sent in the place of others, DSPy knows whether those are an adapter's.
+
+    It warns of messages that are anybody else's, as it tells the one from the other by identity.
+    """
+    adapters = _deprecation._adapter_call.get()
+    if sent is given or adapters is None or adapters[0] is not lm or adapters[1] is not given:
+        return nullcontext()
+    marked: AbstractContextManager[None] = _deprecation.adapter_message_call(lm, sent)
+    return marked
 
 
 def unpacked(params: dict[str, Any]) -> dict[str, Any]:

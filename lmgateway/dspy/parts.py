@@ -30,10 +30,10 @@ def keeping(kind: str, data: Mapping[str, Any] | None) -> tuple[lm15.Continuatio
 
 def kept(carrier: Any, kind: str) -> dict[str, Any]:
     """The data that a message or part carries."""
-    if not carrier.continuation:
-        return {}
-    data: dict[str, Any] | None = lm15.continuation_data(carrier, OWNER, kind)
-    return data or {}
+    for state in carrier.continuation:
+        if state.provider == OWNER and state.kind == kind:
+            return dict(state.data)
+    return {}
 
 
 def parts_beside(
@@ -82,7 +82,7 @@ def _file(part: Part) -> Any:
     kind = _MEDIA.get(media_type.partition("/")[0], lm15.DocumentPart)
     addresses = {"data": part.get("data"), "url": part.get("url"), "file_id": part.get("id")}
     told = {name: value for name, value in addresses.items() if value}
-    more = {name: part[name] for name in ("name", "transcript", "extra") if part.get(name)}  # type: ignore[literal-required]
+    more = {name: part[name] for name in ("name", "transcript", "extra") if part.get(name)}
     for name in ("data", "url", "file_id"):
         if name in told:
             with suppress(TypeError, ValueError):
