@@ -127,10 +127,11 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
 
     def update_history(self, entry: dict[str, Any]) -> None:
         """Remember a call as it was made."""
-        kwargs = dict(entry.get("kwargs") or {})
-        if turns := unpacked(kwargs):
-            messages = with_turns(entry["messages"], turns)
-            entry = {**entry, "messages": messages, "kwargs": kwargs}
+        if "metadata" in entry["kwargs"]:
+            kwargs = dict(entry["kwargs"])
+            if turns := unpacked(kwargs):
+                messages = with_turns(entry["messages"], turns)
+                entry = {**entry, "messages": messages, "kwargs": kwargs}
         super().update_history(entry)
 
     @property

@@ -23,7 +23,7 @@ _THINKING, _TEXT, _OTHERS = 0, 1, 2
 
 
 def response(
-    completion: Completion, model: str, adapted: Sequence[lm15.Adaptation] = ()
+    completion: Completion, model: str, adapted: tuple[lm15.Adaptation, ...] = ()
 ) -> lm15.Response:
     """The first choice as DSPy's response.
 
@@ -33,7 +33,7 @@ def response(
         adapted: What was asked for in another way.
     """
     choice = completion["choices"][0]
-    beside, others = parts_beside(choice.get("parts"))
+    beside, others = parts_beside(choice["parts"]) if "parts" in choice else ((), ())
     parts: list[Any] = []
     if reasoning := choice.get("reasoning"):
         parts.append(lm15.ThinkingPart(reasoning))
@@ -43,16 +43,18 @@ def response(
         parts.append(lm15.RefusalPart(refusal))
     parts.extend(beside)
     parts.extend(lm15.ToolCallPart(*call) for call in _calls(choice))
-    state = keeping(TURN, choice["message"].get("state"))
+    state = choice["message"].get("state")
     return lm15.Response(
         id=completion.get("id") or None,
         model=completion.get("model") or model,
-        message=lm15.Message("assistant", tuple(parts or [lm15.TextPart("")]), state),
+        message=lm15.Message(
+            "assistant", tuple(parts or [lm15.TextPart("")]), keeping(TURN, state) if state else ()
+        ),
         finish_reason=_reason(choice),
         usage=_usage(completion),
         logprobs=_logprobs(choice) or None,
         provider_data=_details(completion, others),
-        adaptations=tuple(adapted),
+        adaptations=adapted,
     )
 
 
@@ -71,17 +73,17 @@ class StreamEvents:
         self.begun = False
         self._said = False
 
-    def _begin(self, adapted: Sequence[lm15.Adaptation]) -> lm15.StreamStartEvent:
+    def _begin(self, adapted: tuple[lm15.Adaptation, ...]) -> lm15.StreamStartEvent:
         self.begun = True
-        return lm15.StreamStartEvent(model=self._model, adaptations=tuple(adapted))
+        return lm15.StreamStartEvent(model=self._model, adaptations=adapted)
 
-    def whole(self, completion: Completion, adapted: Sequence[lm15.Adaptation]) -> Iterator[Any]:
+    def whole(self, completion: Completion, adapted: tuple[lm15.Adaptation, ...]) -> Iterator[Any]:
         """The events of an answer that did not come in pieces."""
         reasoning = completion["choices"][0].get("reasoning", "")
         yield from self.pieces(Delta(reasoning=reasoning), adapted)
         yield from self.end(completion, adapted)
 
-    def pieces(self, delta: Delta, adapted: Sequence[lm15.Adaptation]) -> Iterator[Any]:
+    def pieces(self, delta: Delta, adapted: tuple[lm15.Adaptation, ...]) -> Iterator[Any]:
         """The events of one delta."""
         if not self.begun:
             yield self._begin(adapted)
@@ -93,12 +95,12 @@ class StreamEvents:
             self._said = True
             yield lm15.StreamDeltaEvent(lm15.TextDelta(delta.text, _TEXT))
 
-    def end(self, completion: Completion, adapted: Sequence[lm15.Adaptation]) -> Iterator[Any]:
+    def end(self, completion: Completion, adapted: tuple[lm15.Adaptation, ...]) -> Iterator[Any]:
         """The events after the last delta."""
         if not self.begun:
             yield self._begin(adapted)
         choice = completion["choices"][0]
-        beside, others = parts_beside(choice.get("parts"), streamed=True)
+        beside, others = parts_beside(choice.get("parts", ()), streamed=True)
         rest = "" if self._said else choice["text"] or choice.get("refusal", "")
         logprobs = _logprobs(choice)
         if rest or logprobs:

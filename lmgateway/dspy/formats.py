@@ -40,8 +40,8 @@ class Asked:
             known: Formats that the host refuses, as was found out before; it grows.
         """
         self.keywords, self._known = keywords, known
-        self.adapted: list[lm15.Adaptation] = []
-        self._tried: list[str] = []
+        self.adapted: tuple[lm15.Adaptation, ...] = ()
+        self._tried: tuple[str, ...] = ()
         while known and (format_ := _replaceable(self.keywords)) and _name(format_) in known:
             self._loosen(format_, "the host refused it before")
 
@@ -50,7 +50,7 @@ class Asked:
         format_ = _replaceable(self.keywords)
         if format_ is None or not _is_refusal(error):
             return False
-        self._tried.append(_name(format_))
+        self._tried += (_name(format_),)
         self._loosen(format_, f"the host refused it: {error.message}"[:200])
         return True
 
@@ -65,7 +65,7 @@ class Asked:
         action = "dropped" if looser is None else "substituted"
         asked = format_["type"]
         note = lm15.Adaptation("config.response_format", action, reason, asked, looser)
-        self.adapted.append(note)
+        self.adapted += (note,)
 
 
 def _replaceable(keywords: Mapping[str, Any]) -> Mapping[str, Any] | None:

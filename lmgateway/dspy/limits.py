@@ -26,6 +26,8 @@ def limit_of(keywords: Mapping[str, Any]) -> str | None:
     Raises:
         InputError: There are two, and they disagree.
     """
+    if keywords.keys().isdisjoint(LIMITS):
+        return None
     given = [name for name in LIMITS if keywords.get(name, UNSET) is not UNSET]
     told = [name for name in given if keywords[name] is not None]
     if len(told) == 2 and keywords[told[0]] != keywords[told[1]]:

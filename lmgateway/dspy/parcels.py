@@ -47,7 +47,9 @@ def packed(messages: Any, metadata: Any) -> tuple[Any, dict[str, Any] | None]:
     Returns:
         The messages, and the metadata; None for metadata if nothing had to be packed.
     """
-    if not isinstance(messages, (list, tuple)) or not isinstance(metadata, (Mapping, type(None))):
+    if not isinstance(messages, (list, tuple)):
+        return messages, None
+    if metadata is not None and not isinstance(metadata, Mapping):
         return messages, None
     odd = {
         place: turn
@@ -78,7 +80,7 @@ def standing_for(lm: Any, given: Any, sent: Any) -> AbstractContextManager[None]
 def unpacked(params: dict[str, Any]) -> dict[str, Any]:
     """Take the parcel out of a request's parameters, in place; the turns in it by their places."""
     metadata = params.get("metadata")
-    if not isinstance(metadata, Mapping) or _NAME not in metadata:
+    if metadata is None or not isinstance(metadata, Mapping) or _NAME not in metadata:
         return {}
     params["metadata"] = {key: value for key, value in metadata.items() if key != _NAME}
     if not params["metadata"]:

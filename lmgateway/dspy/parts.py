@@ -36,9 +36,7 @@ def kept(carrier: Any, kind: str) -> dict[str, Any]:
     return {}
 
 
-def parts_beside(
-    parts: Sequence[Part] | None, *, streamed: bool = False
-) -> tuple[list[Any], list[Part]]:
+def parts_beside(parts: Sequence[Part], *, streamed: bool = False) -> tuple[list[Any], list[Part]]:
     """Citations and files among the parts of an answer, and the parts that lm15 has no form for.
 
     Texts, reasoning, refusals and calls are in neither: an answer has them in fields of their own.
@@ -49,7 +47,7 @@ def parts_beside(
     """
     beside: list[Any] = []
     others: list[Part] = []
-    for part in parts or ():
+    for part in parts:
         kind = part["type"]
         if kind == "text":
             beside.extend(_citations(part))
