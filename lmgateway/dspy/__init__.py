@@ -221,7 +221,11 @@ def _resolved(name: str | gateway.LM | None, model: str | None, keywords: Any) -
 def _engines(
     lm: gateway.LM, named: Named, supports: lm15.ModelSupport, limit: str = "max_tokens"
 ) -> tuple[Engine, AsyncEngine]:
-    return Engine(lm, named, supports, limit), AsyncEngine(lm, named, supports, limit)
+    refused: set[str] = set()  # both ask the same host
+    return (
+        Engine(lm, named, supports, limit, refused),
+        AsyncEngine(lm, named, supports, limit, refused),
+    )
 
 
 def _with_headers(keywords: dict[str, Any]) -> dict[str, Any]:
