@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import copymode
 from typing import Any, Self, TypeGuard
@@ -26,6 +26,7 @@ from .journal import (
     sync_folder,
 )
 from .rows import DigestCounter, digest
+from .verdicts import Waiting
 
 __all__ = ["Fingerprint", "Job", "Status", "beside", "read_job", "status"]
 
@@ -130,6 +131,16 @@ class Job:
         journal = self._errors if isinstance(reply, LMGatewayError) else self._answers
         journal.append(output_line(name, reply))
 
+    def note(self, waiting: Waiting | None) -> None:
+        """Record what the run waits for, for ``status``; a disk that is full is no reason to stop.
+
+        Args:
+            waiting: What, or None: nothing.
+        """
+        facts = {"waiting": None if waiting is None else asdict(waiting)}
+        with suppress(OSError):
+            _store(self._lock, {**_load(beside(self.output), self._lock), **facts})
+
     def check_complete(self, skipped: int) -> None:
         """Raise ConfigError if the output held rows, when the job began, that the input has not.
 
@@ -212,6 +223,7 @@ class Status:
         errors: Rows that failed, by class.
         running: Whether a process is at work on it.
         resume: The command that goes on with it.
+        waiting: What the running process waits for, why, and until when; None if nothing.
     """
 
     output: Path
@@ -222,6 +234,7 @@ class Status:
     errors: dict[str, int]
     running: bool
     resume: str
+    waiting: Waiting | None = None
 
     @property
     def failed(self) -> int:
@@ -258,7 +271,17 @@ def status(output: str | os.PathLike[str]) -> Status:
         errors=dict(errors.most_common()),
         running=recorded["running"],
         resume=recorded.get("resume", ""),
+        waiting=_waiting(recorded),
     )
+
+
+def _waiting(recorded: Mapping[str, Any]) -> Waiting | None:
+    told = recorded.get("waiting")
+    if not recorded["running"] or not isinstance(told, dict):
+        return None
+    with suppress(TypeError):  # of another version
+        return Waiting(**told)
+    return None
 
 
 def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> int:

@@ -76,6 +76,14 @@ def run(
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Ask the rows again that failed before.")
     ] = False,
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Stop after so long without any answer, where all that are asked for fail.",
+            show_default="600",
+        ),
+    ] = None,
     engine: Engine = "asyncio",
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="With --engine ray: how many actors ask.")
@@ -105,6 +113,7 @@ def run(
             form=format_,
             retry_errors=retry_errors,
             progress=True,
+            patience=patience,
             command=_command(),
             workers=(workers or 1) if engine == "ray" else None,
         )
@@ -137,6 +146,7 @@ def status(
 ) -> None:
     """How far a batch is, whether it runs, and what goes on with it."""
     from ..batch.job import status as read_status
+    from ..batch.progress import wait_text
 
     found = read_status(file)
     if as_json:
@@ -149,6 +159,8 @@ def status(
     print(f"answered  {found.answered:,}{of}")
     print(f"failed    {found.failed:,}{f' ({errors})' if errors else ''}")
     print(f"state     {_state(running=found.running, finished=found.finished)}")
+    if found.waiting is not None:
+        print(f"waiting   {wait_text(found.waiting)}")
     if not (found.running or found.finished):
         print(f"to go on  {found.resume}")
 
