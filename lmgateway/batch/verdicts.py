@@ -239,12 +239,18 @@ class Verdicts:
             self._consecutive_failures = 0  # a sentence is believed when it comes again
         self._refusal = str(error)
         others_fail = tries.first == self._successes
-        self._consecutive_failures += others_fail
+        some = isinstance(error, _CONCERN_SOME)  # then rows are counted, else calls
+        self._consecutive_failures += others_fail and not (some and tries.calls > 1)
         enough = tries.calls >= policy.tries
-        if isinstance(error, _CONCERN_SOME) and self._only_bad_rows_left():
-            pass
-        elif self._consecutive_failures >= policy.consecutive_failures or (enough and others_fail):
+        if some and self._only_bad_rows_left():
+            return None if enough else policy.backoff * uniform(0.5, 1.0)
+        if self._consecutive_failures >= policy.consecutive_failures:
             raise StopError(error)
+        if enough and others_fail:
+            if not (some and self.unread) or tries.calls >= policy.overloads:
+                raise StopError(error)
+            self._probe(tries)
+            enough = False
         return None if enough else policy.backoff * uniform(0.5, 1.0)
 
     def _only_bad_rows_left(self) -> bool:
