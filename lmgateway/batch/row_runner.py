@@ -18,6 +18,7 @@ from ..errors import InputError, LMGatewayError, RequestTimeoutError, Unsupporte
 from ..lm import LM, derived, spec_of
 from ..types import Completion, Exchange, Flow
 from .adaptive_limit import AdaptiveLimit, rest
+from .answers import timed
 from .progress import Counts
 from .rows import IGNORE, Row
 from .verdicts import (
@@ -138,7 +139,7 @@ class RowRunner:
             else:
                 self.limit.grow()
                 self.verdicts.succeed()
-                return completion
+                return timed(completion, monotonic() - began)
             finally:
                 self.limit.release()
             await rest(self.stopping, seconds)

@@ -165,6 +165,25 @@ def status(
         print(f"to go on  {found.resume}")
 
 
+@app.command()
+def report(
+    file: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The output of a batch.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORM", help="html, a page to look at; csv or parquet.")
+    ] = "html",
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="Where it goes; else OUTPUT.html, .csv, .parquet."
+        ),
+    ] = None,
+) -> None:
+    """Latency, tokens, cost and errors of a batch as a page, or its rows as a table."""
+    from ..batch.report import report as write_report
+
+    print(write_report(file, to, target))
+
+
 def _state(*, running: bool, finished: bool) -> str:
     if running:
         return "a process is at work on it"
