@@ -38,7 +38,7 @@ def output_row(name: str, reply: Reply) -> dict[str, Any]:
 
 def timed(completion: Completion, seconds: float) -> Completion:
     """The completion, of which the row of the output will tell how many seconds it took."""
-    return cast(Completion, {**completion, _SECONDS: round(seconds, 4)})
+    return cast(Completion, {**completion, _SECONDS: round(seconds, 6)})
 
 
 def _error(error: LMGatewayError) -> dict[str, Any]:

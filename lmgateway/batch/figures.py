@@ -13,6 +13,7 @@ from .results import Results
 __all__ = ["ErrorKind", "Figures", "Histogram", "gather"]
 
 STEPS = 40  # bins for each power of ten: neighbours differ by 6 %
+LEAST = 1e-12  # what is smaller counts as 0
 EXAMPLES = 3
 SAMPLES = 8
 MOST_KINDS = 50  # names that are told apart; a service may invent any number
@@ -42,7 +43,7 @@ class Histogram:
         self.most = max(self.most, value)
         self.count += 1
         self.total += value
-        if value > 0:
+        if value > LEAST:
             self.bins[floor(log10(value) * STEPS)] += 1
         else:
             self.zeros += 1
@@ -150,7 +151,7 @@ def _add_error(figures: Figures, record: dict[str, Any]) -> None:
         name = OTHERS
     kind = figures.errors.setdefault(name, ErrorKind())
     kind.count += 1
-    message = (record["error_message"] or "")[:1000]
+    message = (record["error_message"] or "")[:500]
     if len(kind.examples) < EXAMPLES and all(message != each for _, each in kind.examples):
         kind.examples.append((record["custom_id"][:200], message))
 

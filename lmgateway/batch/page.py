@@ -43,8 +43,14 @@ th, td { text-align: left; vertical-align: top; padding: 5px 14px 5px 0;
   border-top: 1px solid var(--line); }
 thead th { border-top: 0; color: var(--pale); font-weight: 500; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.text { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 180px; }
-.name { overflow-wrap: anywhere; max-width: 260px; }
+.text { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 240px; }
+@media (max-width: 640px) {
+  .stack, .stack tbody, .stack tr, .stack td { display: block; }
+  .stack thead { position: absolute; left: -9999px; }
+  .stack td { border: 0; padding: 2px 0; } .stack td:empty { display: none; }
+  .stack tr { border-top: 1px solid var(--line); padding: 6px 0; }
+}
+.name { overflow-wrap: anywhere; min-width: 130px; }
 """
 
 
@@ -215,7 +221,8 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], texts: int = 
         + "</tr>\n"
         for row in rows
     )
-    return f"<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
+    kind = ' class="stack"' if texts > 1 else ""
+    return f"<table{kind}>\n<thead><tr>{names}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
 
 
 def _class(place: int, texts: int) -> str:
@@ -225,7 +232,7 @@ def _class(place: int, texts: int) -> str:
 
 
 def _wide(title: str, table: str) -> str:
-    return f'<section class="wide"><h2>{title}</h2>\n{table}</section>\n'
+    return f'<section class="wide" tabindex="0"><h2>{title}</h2>\n{table}</section>\n'
 
 
 def _sorted(errors: dict[str, ErrorKind]) -> list[tuple[str, ErrorKind]]:
@@ -236,7 +243,7 @@ def _examples(figures: Figures) -> str:
     if not figures.errors:
         return ""
     rows = (
-        (f"{name}: {kind.count:,} rows" if not place else "", *example)
+        ("" if place else f"{name}: {kind.count:,} row{'s' * (kind.count > 1)}", *example)
         for name, kind in _sorted(figures.errors)
         for place, example in enumerate(kind.examples or [("", "")])
     )

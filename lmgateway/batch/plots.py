@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 18, 36
 MOST_BARS, LEAST_BARS = 36, 12
 MOST_TICKS = 6
+_FINE = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
 INK, FILL, LINE = "#333", "#2f6db3", "#bbb"  # where a policy keeps the page's style away
 
 Show = Callable[[float], str]
@@ -68,10 +69,16 @@ def histogram(title: str, figures: Histogram, unit: str, show: Show) -> str:
             words = f"{count:,} rows: {show(lower)} to {show(upper)}"
             parts.append(_bar(begin + place * step, step, count / most, words))
     last = first + len(groups) * size
-    parts += [_below(x(tick), show(tick)) for tick in _ticks(first / STEPS, last / STEPS)]
-    for share, name in ((0.5, "half"), (0.95, "95 %")):
+    taken = LEFT + step if zero else 0.0
+    for tick in _ticks(first / STEPS, last / STEPS):
+        half = len(show(tick)) * 3.4  # what 12 px letters take, about
+        at = min(x(tick), WIDTH - half)
+        if at - half > taken:
+            parts.append(_below(at, show(tick)))
+            taken = at + half + 6
+    for share, name, anchor in ((0.5, "half", "end"), (0.95, "95 %", "start")):
         if (value := figures.percentile(share)) > 0:
-            parts.append(_mark(x(value), name))
+            parts.append(_mark(x(value), name, anchor))
     middle, end = figures.percentile(0.5), figures.percentile(0.95)
     told = (
         f"{figures.count:,} rows, from {show(figures.least)} to {show(figures.most)}; "
@@ -112,7 +119,7 @@ def _grouped(figures: Histogram) -> tuple[list[int], int, int]:
 def _ticks(first: float, last: float) -> list[float]:
     """Round values on a logarithmic axis, no more than there is room for."""
     decades = range(floor(first), ceil(last) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
+    for steps in (_FINE, (1, 2, 5), (1, 3), (1,)):
         found = [step * 10.0**n for n in decades for step in steps]
         found = [value for value in found if first <= log10(value) <= last]
         if len(found) <= MOST_TICKS:
@@ -155,11 +162,12 @@ def _below(x: float, words: str) -> str:
     )
 
 
-def _mark(x: float, words: str) -> str:
+def _mark(x: float, words: str, anchor: str) -> str:
+    beside = x + (3 if anchor == "start" else -3)
     return (
         f'<line class="mark" stroke="{INK}" stroke-dasharray="3 3" x1="{x:.1f}" x2="{x:.1f}" '
         f'y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text class="ink" fill="{INK}" x="{x:.1f}" y="{TOP - 5}" text-anchor="middle">'
+        f'<text class="ink" fill="{INK}" x="{beside:.1f}" y="{TOP - 5}" text-anchor="{anchor}">'
         f"{escape(words)}</text>"
     )
 

@@ -152,10 +152,10 @@ def _scalar(value: Any) -> Any:
 
 def _count(value: Any) -> int | None:
     number = _number(value)
-    return None if number is None or number > LARGEST else int(number)
+    return None if number is None else int(number)
 
 
 def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if 0 <= value < float("inf") else None
+    return float(value) if 0 <= value <= 1e18 else None  # NaN is none either
