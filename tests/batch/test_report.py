@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import sys
-import tracemalloc
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -166,18 +165,17 @@ def test_a_histogram_is_right_to_a_few_percent(values: list[float]) -> None:
     assert figures.percentile(0.5) == pytest.approx(exact, rel=0.04)
 
 
-def test_memory_does_not_depend_on_the_number_of_rows(output: Path) -> None:
-    peaks = []
-    write(output, [answer("a")])
-    report(output)  # what is loaded once
-    for count in (60, 240):
-        write(output, [answer(str(n), "y" * 500) for n in range(count)])
-        tracemalloc.start()
-        report(output)
-        report(output, "csv")
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 60_000
+def test_what_is_kept_of_many_rows_is_bounded(output: Path) -> None:
+    rows = [answer(f"a{n}", f"text {n}", model=f"m{n}") for n in range(300)]
+    rows += [failure(f"f{n}", f"message {n}", kind=f"Kind{n % 100}") for n in range(300)]
+    write(output, rows)
+    figures = gather(Results(output))
+    assert (figures.answered, figures.failed) == (300, 300)
+    assert len(figures.samples) == 8
+    assert len(figures.errors) <= 51
+    assert len(figures.models) <= 51
+    assert max(len(kind.examples) for kind in figures.errors.values()) == 3
+    assert sum(kind.count for kind in figures.errors.values()) == 300
 
 
 # -- tables ---------------------------------------------------------------------------------------
