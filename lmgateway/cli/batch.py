@@ -84,6 +84,12 @@ def run(
             show_default="600",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Ask nothing and write nothing: tell rows, tokens and the price."
+        ),
+    ] = False,
     engine: Engine = "asyncio",
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="With --engine ray: how many actors ask.")
@@ -117,7 +123,17 @@ def run(
             command=_command(),
             workers=(workers or 1) if engine == "ray" else None,
         )
-        _carry_out(plan)
+        if dry_run:
+            _tell(plan)
+        else:
+            _carry_out(plan)
+
+
+def _tell(plan: Any) -> None:
+    from ..batch.estimate import describe_estimate, estimate
+
+    for name, text in describe_estimate(estimate(plan)):
+        print(f"{name:9} {text}")
 
 
 def _carry_out(plan: Any) -> None:
