@@ -223,7 +223,7 @@ class Verdicts:
         tries, error = self._latest
         end = self._down_since + self._patience
         if self._only_bad_rows_left() and self._successes:
-            end = min(end, self._down_since + self._shortened(error))
+            end = min(end, max(self._down_since + self._shortened(error), self._last_try(tries)))
         now, clock = monotonic(), time()
         return Waiting(
             rows=self.in_hand,
@@ -278,6 +278,13 @@ class Verdicts:
         if _overloaded(error) or isinstance(error, ConnectionFailedError):
             return min(self._patience, self._policy.unreachable)
         return 0.0 if self.in_hand <= FEW else min(self._patience, self._policy.together)
+
+    def _last_try(self, tries: Tries) -> float:
+        """When a row has been asked as often as it may be, at the latest, if answers are quick."""
+        policy, moment = self._policy, monotonic()
+        for call in range(tries.calls, policy.tries):
+            moment += min(policy.longest_backoff, policy.backoff * 2.0**call) / 2
+        return moment
 
     def _probe(self, tries: Tries) -> None:
         """Have further rows asked if all in hand have failed, and none was answered meanwhile."""
