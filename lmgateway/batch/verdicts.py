@@ -51,6 +51,7 @@ _SPENT = re.compile(
     r"|(usage|spend(ing)?|billing) limits?\b|plans? (&|and) billing|arrears|payment required",
     re.IGNORECASE,
 )
+_VARIES = re.compile(r"[\w-]*\d[\w-]*")  # ids of requests, times
 FEW = 3  # rows that are left, and fail
 
 
@@ -228,16 +229,17 @@ class Verdicts:
         return Waiting(
             rows=self.in_hand,
             row=tries.number,
-            why=f"{type(error).__name__}: {error!s:.200}",
+            why=f"{type(error).__name__}: {error.message:.200}",
             since=clock + self._down_since - now,
             until=clock + max(end, self._held_until, now) - now,
         )
 
     def _judge_refusal(self, error: LMGatewayError, tries: Tries, *, spent: bool) -> float | None:
         policy = self._policy
-        if spent and str(error) != self._refusal:
+        said = _VARIES.sub("#", error.message)
+        if spent and said != self._refusal:
             self._consecutive_failures = 0  # a sentence is believed when it comes again
-        self._refusal = str(error)
+        self._refusal = said
         others_fail = tries.first == self._successes
         some = isinstance(error, _CONCERN_SOME)  # then rows are counted, else calls
         self._consecutive_failures += others_fail and not (some and tries.calls > 1)
@@ -322,7 +324,7 @@ def _may_pass(error: LMGatewayError) -> bool:
 
 def _tells_spent(error: LMGatewayError) -> bool:
     refused = isinstance(error, APIError) and 400 <= (error.status or 0) < 500
-    return refused and not error.retryable and _SPENT.search(str(error)) is not None
+    return refused and not error.retryable and _SPENT.search(error.message) is not None
 
 
 def _concerns_all(error: LMGatewayError) -> bool:

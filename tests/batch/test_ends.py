@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "answers.jsonl"
 
 
-def named(count: int) -> list[dict[str, str]]:
-    return [{"custom_id": str(number), "prompt": str(number)} for number in range(count)]
+def named(rows: int) -> list[dict[str, str]]:
+    return [{"custom_id": str(number), "prompt": str(number)} for number in range(rows)]
 
 
 def failing(bad: set[int], failure: Callable[[], LMGatewayError]) -> ScriptedLM:
@@ -70,15 +71,20 @@ PLACES: dict[str, tuple[int, set[int]]] = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kind", FAILURES)
+KINDS_AND_PLACES = [(kind, place) for kind in FAILURES for place in ("the first", "the last")]
+KINDS_AND_PLACES += [
+    (kind, place)
+    for kind in ("429", "500")
+    for place in ("in the middle", "the last ten", "alternately")
+]
+
+
+@pytest.mark.parametrize("kind, place", KINDS_AND_PLACES)
 def test_rows_that_always_fail_end(output: Path, kind: str, place: str) -> None:
-    if kind in ("403", "404") and place == "the last ten":
-        pytest.skip("what concerns every row stops a job after five in succession")
-    count, bad = PLACES[place]
+    rows, bad = PLACES[place]
     concurrency = (1, 4, 100)[(len(kind) + len(place)) % 3]
-    summary = run(named(count), output, failing(bad, FAILURES[kind]), concurrency=concurrency)
-    assert (summary.answered, summary.failed) == (count - len(bad), len(bad))
+    summary = run(named(rows), output, failing(bad, FAILURES[kind]), concurrency=concurrency)
+    assert (summary.answered, summary.failed) == (rows - len(bad), len(bad))
     name = type(FAILURES[kind]()).__name__
     assert failed(output) == {str(number): name for number in bad}
 
@@ -100,16 +106,18 @@ def test_a_row_left_from_an_earlier_run_ends_with_patience(output: Path) -> None
     assert (summary.skipped, summary.failed) == (40, 1)
 
 
-@pytest.mark.parametrize("kind", ["429", "500", "503", "timeout", "broken"])
-@pytest.mark.parametrize("count", [1, 30])
+@pytest.mark.parametrize(
+    "kind, rows",
+    [("429", 1), ("500", 1), ("503", 30), ("timeout", 1), ("broken", 30)],
+)
 def test_a_service_that_is_down_for_all_is_waited_for_until_patience_ends(
-    output: Path, kind: str, count: int
+    output: Path, kind: str, rows: int
 ) -> None:
-    lm = failing(set(range(count)), FAILURES[kind])
+    lm = failing(set(range(rows)), FAILURES[kind])
     with pytest.raises(type(FAILURES[kind]())):
-        run(named(count), output, lm, patience=0.1)
+        run(named(rows), output, lm, patience=0.05)
     assert output.read_bytes() == b""
-    assert run(named(count), output, failing(set(), FAILURES[kind])).answered == count
+    assert run(named(rows), output, failing(set(), FAILURES[kind])).answered == rows
 
 
 def test_a_service_that_is_down_in_the_middle_is_waited_for(output: Path) -> None:
@@ -127,12 +135,14 @@ def test_a_service_that_is_down_in_the_middle_is_waited_for(output: Path) -> Non
 # -- a quota told by a sentence ------------------------------------------------------------------
 
 
+_requests = count(1000)
+
+
 def spent() -> LMGatewayError:
-    return errors.InvalidRequestError(SPENT, status=400)
+    return errors.InvalidRequestError(f"{SPENT} (request req_{next(_requests)})", status=400)
 
 
-@pytest.mark.parametrize("first", [0, 30, 97])
-@pytest.mark.parametrize("concurrency", [1, 20])
+@pytest.mark.parametrize("first, concurrency", [(0, 20), (30, 1), (30, 20), (97, 20)])
 def test_a_quota_that_is_spent_stops_the_job_whatever_says_so(
     output: Path, first: int, concurrency: int
 ) -> None:
