@@ -16,9 +16,9 @@ from .._records.usage import price
 from ..errors import InputError, UnsupportedError
 from ..lm import LM, spec_of
 from .job import beside, read_job
-from .journal import read_journal
+from .journal import Rows
 from .plan import Plan
-from .rows import DigestCounter, Row, check_columns, digest, identified
+from .rows import DigestCounter, Row, check_columns, digest, identified, labels_of
 from .sources import open_source
 
 __all__ = ["Estimate", "describe_estimate", "estimate"]
@@ -124,11 +124,13 @@ def estimate(plan: Plan) -> Estimate:
     Raises InputError where the run would, for what is known before its first row.
     """
     with plan.open_lm() as lm:
-        check = partial(check_columns, spec=spec_of(lm), ignore=plan.ignore)
-        source = open_source(plan.source, plan.form, check)
+        labels = labels_of(plan.kept, spec_of(lm))
+        unasked = labels.union(plan.ignore)
+        check = partial(check_columns, spec=spec_of(lm), ignore=unasked, keep=plan.kept)
+        source = open_source(plan.source, plan.form, check, labels)
         done = _done(plan)
         found = Estimate(lm.provider)
-        for row in identified(source.read(), plan.ignore):
+        for row in identified(source.read(), unasked, plan.kept):
             found.rows += 1
             if digest(row.id) in done:
                 found.done += 1
@@ -149,7 +151,7 @@ def _done(plan: Plan) -> DigestCounter:
     errors = read_job(output).get("errors")
     for path in filter(None, (output, errors and output.parent / errors)):
         with suppress(FileNotFoundError), path.open("rb") as file:
-            for line in read_journal(file, str(path)):
+            for line in Rows(file, str(path)):
                 if line.error is None or not plan.retry_errors:
                     done.add(digest(line.id))
     return done

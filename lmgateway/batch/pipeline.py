@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from threading import Condition, Thread
@@ -22,8 +22,11 @@ __all__ = ["Pipeline", "ReaderThread", "Runner", "Write", "run_rows"]
 #: How many further workers may take rows while all rows in hand fail.
 MOST_SPARES = 256
 
-Write: TypeAlias = "Callable[[str, Reply], Awaitable[None] | None]"
-"""Writes what became of the row with this id; raises OSError."""
+Kept: TypeAlias = "Mapping[str, Any] | None"
+
+Write: TypeAlias = "Callable[..., Awaitable[None] | None]"
+"""Writes what became of the row with this id: ``(name, reply)``, and ``kept`` as a third argument
+if columns of the row stand beside it. Raises OSError."""
 
 
 class Runner(Protocol):
@@ -163,15 +166,15 @@ class Pipeline:
             if reply is None:
                 return
             if self._order is None:
-                await self._put(row.id, reply)
+                await self._put(row.id, reply, row.kept)
             else:
-                self._order.keep(place, row.id, reply)
+                self._order.keep(place, row.id, reply, row.kept)
                 for kept in self._order.due():
                     await self._put(*kept)
         self._note_end()
 
-    async def _put(self, name: str, reply: Reply) -> None:
-        written = self._write(name, reply)
+    async def _put(self, name: str, reply: Reply, kept: Kept) -> None:
+        written = self._write(name, reply) if kept is None else self._write(name, reply, kept)
         if written is not None:
             await written
         self._counts.add(reply)
@@ -183,7 +186,7 @@ class _Order:
     def __init__(self, window: int) -> None:
         self._window = window
         self._next = 0
-        self._kept: dict[int, tuple[str, Reply]] = {}
+        self._kept: dict[int, tuple[str, Reply, Kept]] = {}
         self._moved = asyncio.Event()
         self._stopped = False
 
@@ -193,11 +196,11 @@ class _Order:
             self._moved.clear()
             await self._moved.wait()
 
-    def keep(self, place: int, name: str, reply: Reply) -> None:
+    def keep(self, place: int, name: str, reply: Reply, kept: Kept) -> None:
         """Keep a reply until its turn."""
-        self._kept[place] = name, reply
+        self._kept[place] = name, reply, kept
 
-    def due(self) -> Iterator[tuple[str, Reply]]:
+    def due(self) -> Iterator[tuple[str, Reply, Kept]]:
         """Take the replies whose turn it is, in their order.
 
         The turn passes on when a reply has been written, so only one worker finds any.

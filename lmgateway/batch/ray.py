@@ -79,7 +79,7 @@ class Answerer:
         self._concurrency = concurrency
         self._limits = _shared(Limits(rpm, tpm), workers)
         self._columns = {*COLUMNS, *params}
-        check_columns(sorted(self._columns), spec_of(self._lm))
+        check_columns(sorted(self._columns), spec=spec_of(self._lm))
         self._runner: RowRunner | None = None
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from .._guard.paths import absolute
 from .._records.usage import price
 from ..errors import InputError
 from .job import read_job
-from .journal import read_journal
+from .journal import Rows
 
 __all__ = ["COLUMNS", "Results"]
 
@@ -75,7 +75,7 @@ class Results:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for path in self.files:
             with path.open("rb") as file:
-                for line in read_journal(file, str(path)):
+                for line in Rows(file, str(path)):
                     yield self._record(json.loads(line.text), line.id)
 
     def labels(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,13 @@ from ..errors import LMGatewayError
 from ..lm import spec_of
 from .answers import output_line
 from .interrupts import Interrupts, drive
-from .job import Job
+from .job import Job, open_errors
 from .journal import Journal
 from .pipeline import Pipeline, ReaderThread, Runner, Write, run_rows
 from .plan import Plan
 from .progress import Counts, Summary, say, shown
 from .row_runner import RowRunner, StopError
-from .rows import Row, check_columns, identified
+from .rows import Row, check_columns, identified, labels_of
 from .sources import Input, RowSource, check_rows, open_source
 from .verdicts import Waiting
 
@@ -49,6 +49,7 @@ def run(
     tpm: float | None = None,
     ordered: bool = False,
     ignore: Collection[str] = (),
+    keep: Collection[str] = (),
     format: str | None = None,
     retry_errors: bool = False,
     progress: bool = False,
@@ -62,8 +63,9 @@ def run(
     KeyboardInterrupt.
 
     Args:
-        source: A file of JSON lines, CSV or Parquet; "-" for JSON lines on stdin; or an iterable
-            of prompts, message lists and dicts.
+        source: A file of JSON lines, JSON, CSV or Parquet, or one of the first three compressed
+            (``.gz``, ``.zst``); "-" for JSON lines on stdin; or an iterable of prompts, message
+            lists and dicts.
         output: The file of answers, in OpenAI's batch form; "-" for stdout, which cannot be
             resumed.
         lm: An LM, or a name for get_lm.
@@ -73,7 +75,10 @@ def run(
         tpm: Tokens a minute.
         ordered: Write the answers in the order of the rows.
         ignore: Fields or columns of the input that are not for the model.
-        format: ``jsonl``, ``csv``, ``tsv`` or ``parquet``, where the name does not say it.
+        keep: Fields or columns of the input that are copied to the output, beside ``custom_id``.
+            Those that are no parameters are not for the model.
+        format: ``jsonl``, ``json``, ``csv``, ``tsv`` or ``parquet``, where the name does not say
+            it.
         retry_errors: Ask the rows again that failed in earlier runs.
         progress: Show it on stderr.
         patience: The job stops after so many seconds of failures without any answer; 600 if None.
@@ -87,8 +92,8 @@ def run(
         OSError: The output cannot be written.
     """
     plan = Plan(
-        source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, format,
-        retry_errors, progress, patience=patience, keywords=keywords,
+        source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, keep,
+        format, retry_errors, progress, patience=patience, keywords=keywords,
     )  # fmt: skip
     return _completed(conduct(plan))
 
@@ -105,6 +110,7 @@ async def arun(
     tpm: float | None = None,
     ordered: bool = False,
     ignore: Collection[str] = (),
+    keep: Collection[str] = (),
     format: str | None = None,
     retry_errors: bool = False,
     progress: bool = False,
@@ -113,8 +119,8 @@ async def arun(
 ) -> Summary:
     """As ``run``, awaited; cancelled, it stops at once. Ctrl-C is left to the program."""
     plan = Plan(
-        source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, format,
-        retry_errors, progress, patience=patience, keywords=keywords,
+        source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, keep,
+        format, retry_errors, progress, patience=patience, keywords=keywords,
     )  # fmt: skip
     return await execute(plan, Interrupts())
 
@@ -179,14 +185,16 @@ def conduct(plan: Plan) -> Summary:
 async def execute(plan: Plan, interrupts: Interrupts) -> Summary:
     """Execute a plan in the running event loop."""
     with plan.open_lm() as lm:
-        check = partial(check_columns, spec=spec_of(lm), ignore=plan.ignore)
-        source = open_source(plan.source, plan.form, check)
+        labels = labels_of(plan.kept, spec_of(lm))
+        unasked = labels.union(plan.ignore)
+        check = partial(check_columns, spec=spec_of(lm), ignore=unasked, keep=plan.kept)
+        source = open_source(plan.source, plan.form, check, labels)
         counts = Counts(total=source.total)
         with _output(plan, source, lm) as (write, job):
             if job is not None:
                 counts.answered_before = job.done.answers
                 counts.done_before = len(job.done.ids)
-            rows = _undone(identified(source.read(), plan.ignore), job, counts)
+            rows = _undone(identified(source.read(), unasked, plan.kept), job, counts)
             with closing(await _runner(plan, lm, counts)) as runner:
                 note = job.note if job is not None else lambda waiting: None
                 await _ask(
@@ -240,7 +248,7 @@ def _output(plan: Plan, source: RowSource, lm: LM) -> Iterator[tuple[Write, Job 
     """What writes a reply, and the job, which knows what is done; None for a pipe."""
     if plan.to_stdout:
         path = plan.errors_path()
-        errors = None if path is None else Journal(path)
+        errors = None if path is None else open_errors(path)
         try:
             yield _Stdout(errors).write, None
         finally:
@@ -253,8 +261,11 @@ def _output(plan: Plan, source: RowSource, lm: LM) -> Iterator[tuple[Write, Job 
         plan.fingerprint(source, lm),
         facts=facts,
         retry_errors=plan.retry_errors,
+        history=source.history,
     )
     with job:
+        for note in job.done.torn:
+            say(note)
         yield job.write, job
 
 
@@ -266,9 +277,9 @@ class _Stdout:
         self._thread = Workers(1)
         self._turn = asyncio.Lock()
 
-    async def write(self, name: str, reply: Reply) -> None:
+    async def write(self, name: str, reply: Reply, kept: Mapping[str, Any] | None = None) -> None:
         """Write what became of a row."""
-        text = output_line(name, reply)
+        text = output_line(name, reply, kept)
         if self._errors is not None and isinstance(reply, LMGatewayError):
             self._errors.append(text)
             return

@@ -26,8 +26,8 @@ Input = Annotated[
     str,
     typer.Argument(
         metavar="INPUT",
-        help="JSON lines, CSV or Parquet, each row with a prompt or messages, or in OpenAI's "
-        "batch form; - for JSON lines on stdin.",
+        help="JSON lines, a JSON list, CSV or Parquet, also as .gz or .zst, each row with a prompt "
+        "or messages, or in OpenAI's batch form; - for JSON lines on stdin.",
     ),
 ]
 Output = Annotated[
@@ -67,11 +67,22 @@ def run(
     ordered: Annotated[bool, typer.Option("--ordered", help="Keep the order of the rows.")] = False,
     ignore: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD", help="A field or column that is no parameter. Repeatable."),
+        typer.Option(
+            metavar="COLUMN", help="A column that is no parameter; several: a,b. Repeatable."
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A column that is copied to OUTPUT, to join by; several: a,b. Repeatable.",
+        ),
     ] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", metavar="NAME", help="jsonl, csv, tsv or parquet, for INPUT."),
+        typer.Option(
+            "--format", metavar="NAME", help="jsonl, json, csv, tsv or parquet, for INPUT."
+        ),
     ] = None,
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Ask the rows again that failed before.")
@@ -115,7 +126,8 @@ def run(
             concurrency=concurrency,
             limits=Limits(rpm, tpm),
             ordered=ordered,
-            ignore=ignore or (),
+            ignore=_listed(ignore),
+            keep=_listed(keep),
             form=format_,
             retry_errors=retry_errors,
             progress=True,
@@ -134,6 +146,11 @@ def _tell(plan: Any) -> None:
 
     for name, text in describe_estimate(estimate(plan)):
         print(f"{name:9} {text}")
+
+
+def _listed(given: list[str] | None) -> list[str]:
+    """The names of an option that is given several times, or once with commas."""
+    return list(dict.fromkeys(name for each in given or () for name in each.split(",") if name))
 
 
 def _carry_out(plan: Any) -> None:
