@@ -22,7 +22,7 @@ from .._records.usage import price
 from ..errors import LMGatewayError
 from ..types import Completion
 from .adaptive_limit import AdaptiveLimit
-from .verdicts import Waiting
+from .verdicts import FAR, Waiting
 
 __all__ = ["Counts", "Summary", "describe", "say", "shown"]
 
@@ -31,7 +31,6 @@ logger = logging.getLogger("lmgateway.batch")
 FIRST_LINE, LINES = 5.0, 60.0  # seconds until the first line, and from one to the next
 NOTES = 5.0  # seconds from one note on what is waited for to the next
 SHORT_WAIT = 2.0  # seconds without an answer that are not worth a word
-FAR = 4e9  # seconds since the epoch, in the year 2096
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +221,12 @@ def wait_text(waiting: Waiting) -> str:
     if waiting.until < FAR:
         until = f"until {datetime.fromtimestamp(waiting.until):%Y-%m-%d %H:%M:%S} at most"
     return f"no answer for {_duration(max(0.0, time() - waiting.since))}: waiting for {rows}, " + (
-        f"{until}, since row {waiting.row} failed: {waiting.why}"
+        f"{until}, since {_subject(waiting)}: {waiting.why}"
     )
+
+
+def _subject(waiting: Waiting) -> str:
+    return f"row {waiting.row} failed" if waiting.row else "calls fail"
 
 
 def _line(

@@ -61,6 +61,8 @@ class Answerer:
         rpm: Requests a minute, of all actors together.
         tpm: Tokens a minute, of all actors together.
         params: Columns that are parameters; others are not for the model.
+        patience: Seconds of failures without any answer after which the error is raised; 600 if
+            None.
         **keywords: As for get_lm.
     """
 
@@ -73,6 +75,7 @@ class Answerer:
         rpm: float | None = None,
         tpm: float | None = None,
         params: Sequence[str] = (),
+        patience: float | None = None,
         **keywords: Any,
     ) -> None:
         self._lm = lm.copy(**keywords) if isinstance(lm, LM) else get_lm(lm, **keywords)
@@ -80,12 +83,15 @@ class Answerer:
         self._limits = _shared(Limits(rpm, tpm), workers)
         self._columns = {*COLUMNS, *params}
         check_columns(sorted(self._columns), spec=spec_of(self._lm))
+        self._patience = patience
         self._runner: RowRunner | None = None
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Answer a batch of columns."""
         if self._runner is None:  # made in the event loop that it is used in
-            self._runner = RowRunner(self._lm, self._concurrency, self._limits, Counts())
+            self._runner = RowRunner(
+                self._lm, self._concurrency, self._limits, Counts(), self._patience
+            )
         names = [name for name in batch if name in self._columns]
         columns = [_plain(batch[name]) for name in names]
         raws = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

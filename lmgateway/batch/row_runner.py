@@ -14,7 +14,13 @@ from .._drive.cancel import Cancelled, Deadline
 from .._drive.gather import Reply
 from .._layers.context import Attempt, EffectLayer, Send
 from .._layers.limit import Limiter, Limits, limit, limiter_for
-from ..errors import InputError, LMGatewayError, RequestTimeoutError, UnsupportedError
+from ..errors import (
+    InputError,
+    LMGatewayError,
+    RequestTimeoutError,
+    TransportError,
+    UnsupportedError,
+)
 from ..lm import LM, derived, spec_of
 from ..types import Completion, Exchange, Flow
 from .adaptive_limit import AdaptiveLimit, rest
@@ -69,7 +75,10 @@ class RowRunner:
         )
         self.verdicts = Verdicts(RETRY_POLICY, patience, counts.answered_before)
         self._limiters = [limiter_for(lm.provider, each) for each in (configured, limits) if each]
-        self._layers: tuple[EffectLayer, ...] = (_watch(self.limit, counts), self._note_backoff)
+        self._layers: tuple[EffectLayer, ...] = (
+            _watch(self.limit, counts, self.verdicts),
+            self._note_backoff,
+        )
         if limits:
             self._layers = (limit(limits), *self._layers)
         # The calls that wait between a failed attempt and the next.
@@ -228,7 +237,7 @@ def _this_task() -> asyncio.Task[Any]:
     return task
 
 
-def _watch(adaptive: AdaptiveLimit, counts: Counts) -> EffectLayer:
+def _watch(adaptive: AdaptiveLimit, counts: Counts, verdicts: Verdicts) -> EffectLayer:
     """The innermost layer: it sees every attempt, and cuts the limit at once."""
 
     def layer(send: Send, attempt: Attempt) -> Send:
@@ -237,12 +246,17 @@ def _watch(adaptive: AdaptiveLimit, counts: Counts) -> EffectLayer:
             began = monotonic()
             try:
                 response = yield from send(exchange)
-            except RequestTimeoutError:
-                adaptive.cut(began)
+            except TransportError as error:
+                verdicts.suspect(type(error).__name__)
+                if isinstance(error, RequestTimeoutError):
+                    adaptive.cut(began)
                 raise
-            if getattr(response, "status", 200) in OVERLOADED:
-                counts.rejections += 1
-                adaptive.cut(began)
+            status = getattr(response, "status", 200)
+            if status >= 400 and (status in OVERLOADED or status >= 500):
+                verdicts.suspect(f"HTTP status {status}")
+                if status in OVERLOADED:
+                    counts.rejections += 1
+                    adaptive.cut(began)
             return response
 
         return watched

@@ -141,7 +141,7 @@ def process_batch(
     framework. A running event loop is blocked meanwhile, as by ``LM.batch``: what only a task of
     that loop could bring is not waited for.
 
-    Raises LMGatewayError if no row would be answered, as ``run`` does.
+    Raises LMGatewayError if no row would be answered, as ``run`` does; ``patience`` is as there.
     """
     return drive(
         lambda: aprocess_batch(rows, lm, concurrency=concurrency, patience=patience, **keywords),

@@ -26,7 +26,7 @@ from ..errors import (
     RequestTimeoutError,
 )
 
-__all__ = ["OVERLOADED", "RetryPolicy", "StopError", "Tries", "Verdicts", "Waiting"]
+__all__ = ["FAR", "OVERLOADED", "RetryPolicy", "StopError", "Tries", "Verdicts", "Waiting"]
 
 OVERLOADED = frozenset({429, 503, 529})
 LONGEST_PAUSE = 600.0  # seconds
@@ -52,6 +52,7 @@ _SPENT = re.compile(
     re.IGNORECASE,
 )
 _VARIES = re.compile(r"[\w-]*\d[\w-]*")  # ids of requests, times
+FAR = 4e9  # seconds since the epoch, in the year 2096: for ever
 FEW = 3  # rows that are left, and fail
 
 
@@ -123,10 +124,11 @@ class Waiting:
 
     Attributes:
         rows: How many rows are asked again and again.
-        row: The number of the one that failed last, counted from 1.
-        why: Its error.
+        row: The number of the one that failed last, counted from 1; 0 if none has failed so far,
+            but attempts to ask it did.
+        why: Its error, or why the latest attempt failed.
         since: Seconds since the epoch: when the failures began.
-        until: The same: until when they are waited for, at the longest.
+        until: The same: until when they are waited for, at the longest; FAR for ever.
     """
 
     rows: int
@@ -166,6 +168,7 @@ class Verdicts:
         self._refusal = ""
         self._down_since: float | None = None  # the first failure since the last success
         self._latest: tuple[Tries, LMGatewayError] | None = None
+        self._suspicion = ""  # why the latest attempt failed
         self._held_until = 0.0
 
     def begin(self, number: int) -> Tries:
@@ -185,6 +188,12 @@ class Verdicts:
         self._successes += 1
         self._down_since = self._latest = None
         self._probes = 1
+
+    def suspect(self, why: str) -> None:
+        """An attempt of a call failed; the call may try again, and no row has failed so far."""
+        if self._down_since is None:
+            self._down_since = monotonic()
+        self._suspicion = why
 
     def judge(self, error: LMGatewayError, tries: Tries) -> float | None:
         """In how many seconds to ask the row again; None if the row has failed.
@@ -219,20 +228,29 @@ class Verdicts:
 
     def waiting(self) -> Waiting | None:
         """What the job waits for; None while rows are answered."""
-        if self._down_since is None or self._latest is None:
+        if self._down_since is None:
             return None
-        tries, error = self._latest
-        end = self._down_since + self._patience
-        if self._only_bad_rows_left() and self._successes:
-            end = min(end, max(self._down_since + self._shortened(error), self._last_try(tries)))
+        end, number, why = self._down_since + self._patience, 0, self._suspicion
+        if self._latest is not None:
+            tries, error = self._latest
+            number, why = tries.number, f"{type(error).__name__}: {error.message:.200}"
+            end = self._end(tries, error)
         now, clock = monotonic(), time()
         return Waiting(
             rows=self.in_hand,
-            row=tries.number,
-            why=f"{type(error).__name__}: {error.message:.200}",
+            row=number,
+            why=why,
             since=clock + self._down_since - now,
-            until=clock + max(end, self._held_until, now) - now,
+            until=min(FAR, clock + max(end, self._held_until, now) - now),
         )
+
+    def _end(self, tries: Tries, error: LMGatewayError) -> float:
+        """Until when, at the longest, a row that failed is asked again, if answers are quick."""
+        assert self._down_since is not None
+        end = self._down_since + self._patience
+        if self._only_bad_rows_left() and self._successes:
+            end = min(end, max(self._down_since + self._shortened(error), self._last_try(tries)))
+        return end
 
     def _judge_refusal(self, error: LMGatewayError, tries: Tries, *, spent: bool) -> float | None:
         policy = self._policy

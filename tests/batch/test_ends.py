@@ -13,7 +13,7 @@ import pytest
 
 from lmgateway import errors
 from lmgateway.batch import process_batch, row_runner, run, status
-from lmgateway.batch.verdicts import RetryPolicy
+from lmgateway.batch.verdicts import RetryPolicy, Verdicts
 from lmgateway.errors import InputError, LMGatewayError
 from lmgateway.testing import ScriptedLM
 from lmgateway.types import Request
@@ -193,6 +193,21 @@ def test_a_wait_is_told_in_the_log_and_by_status(
     assert "waiting for 1 row, until 20" in record.getMessage()
     assert "the disk burns" in record.getMessage()
     assert status(output).waiting is None
+
+
+def test_attempts_that_fail_within_a_call_are_told_before_the_call_has_failed() -> None:
+    from lmgateway.batch.progress import wait_text
+
+    verdicts = Verdicts(FAST, patience=float("inf"))
+    verdicts.begin(7)
+    assert verdicts.waiting() is None
+    verdicts.suspect("HTTP status 503")
+    told = verdicts.waiting()
+    assert told is not None
+    words = wait_text(told)
+    assert "waiting for 1 row, for ever, since calls fail: HTTP status 503" in words
+    verdicts.succeed()
+    assert verdicts.waiting() is None
 
 
 @pytest.mark.parametrize("given", [0, -1, True, "5", float("nan")], ids=repr)
