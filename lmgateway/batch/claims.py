@@ -140,6 +140,10 @@ class Claim:
         os.write(self._file, text)
         os.fsync(self._file)
 
+    def note(self, **facts: Any) -> None:
+        """Write some facts over those of the record."""
+        self.store({**_load(self._path, self._file), **facts})
+
     def close(self, *, remove: bool = False) -> None:
         """Give the lock back, and take the claim back if it should be as if it had not been."""
         if remove:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from ..lm import LM, spec_of
 from .job import beside, read_job
 from .journal import Rows
 from .plan import Plan
-from .rows import DigestCounter, Row, check_columns, digest, identified, labels_of
-from .sources import open_source
+from .rows import DigestCounter, Row, digest
 
 __all__ = ["Estimate", "describe_estimate", "estimate"]
 
@@ -124,13 +122,10 @@ def estimate(plan: Plan) -> Estimate:
     Raises InputError where the run would, for what is known before its first row.
     """
     with plan.open_lm() as lm:
-        labels = labels_of(plan.kept, spec_of(lm))
-        unasked = labels.union(plan.ignore)
-        check = partial(check_columns, spec=spec_of(lm), ignore=unasked, keep=plan.kept)
-        source = open_source(plan.source, plan.form, check, labels)
+        _, read = plan.open_rows(lm)
         done = _done(plan)
         found = Estimate(lm.provider)
-        for row in identified(source.read(), unasked, plan.kept):
+        for row in read():
             found.rows += 1
             if digest(row.id) in done:
                 found.done += 1

@@ -16,7 +16,7 @@ from .._guard.paths import absolute
 from ..errors import ConfigError, InputError, LMGatewayError, UnsupportedError
 from .answers import output_line
 from .claims import OTHER_INPUT, OWNER, Claim, Fingerprint, beside, read_job, relative
-from .journal import AlreadyLockedError, Journal, Rows, sync_folder
+from .journal import AlreadyLockedError, Journal, Rows, read_journal, sync_folder
 from .rows import DigestCounter, digest
 from .verdicts import Waiting
 
@@ -212,7 +212,7 @@ class Job:
             self._journals.pop().close()  # it is of the file that was replaced
             journal = self._begin(path)
         with path.open("rb") as file:
-            rows = Rows(file, str(path))
+            rows = read_journal(file, str(path))
             for row in rows:
                 if self.done.ids.add(digest(row.id)) > 1:
                     raise ConfigError(
@@ -242,7 +242,7 @@ class Job:
             fresh.touch(mode=0o600)  # nobody may read it, before a byte, who may not the other
             copymode(path, fresh)
             with path.open("rb") as old, fresh.open("wb") as new:
-                rows = Rows(old, str(path))
+                rows = read_journal(old, str(path))
                 for row in rows:
                     if row.error is None:
                         new.write(row.text if row.text.endswith(b"\n") else row.text + b"\n")
@@ -347,7 +347,7 @@ def status(output: str | os.PathLike[str]) -> Status:
     for each in filter(None, (path.name, recorded["errors"])):
         each = path.parent / each
         with suppress(FileNotFoundError), each.open("rb") as file:
-            for row in Rows(file, str(each)):
+            for row in read_journal(file, str(each)):
                 if row.error is None:
                     answered += 1
                 else:

@@ -29,6 +29,7 @@ __all__ = [
     "Rows",
     "is_locked",
     "lock",
+    "read_journal",
     "sync_folder",
 ]
 
@@ -51,6 +52,11 @@ class _Line(NamedTuple):
     error: str | None
     text: bytes
     number: int
+
+
+def read_journal(file: BinaryIO, name: str) -> Rows:
+    """The rows of a journal; see Rows."""
+    return Rows(file, name)
 
 
 class Rows:
@@ -96,6 +102,8 @@ class Rows:
         values = Values(self._file, line=number, offset=self.size)
         held: Value | None = None  # until it is known whether the rest of its line is right
         line = 0
+        if values.peek() == "[" and not self.size:  # perhaps of a million rows: it is not read
+            raise self._not_understood(number, _A_LIST)
         try:
             while values.peek():
                 value = values.take()
@@ -150,6 +158,7 @@ class Rows:
 
 
 _BLANK = b" \t\r\n\0"
+_A_LIST = " (it is a list: write its rows one after another, with jq -c '.[]')"
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -161,9 +170,7 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _kind_of(value: object) -> str:
-    if isinstance(value, list):
-        return " (it is a list: write its rows one after another, with jq -c '.[]')"
-    return ""
+    return _A_LIST if isinstance(value, list) else ""
 
 
 class Journal:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from .._layers.limit import Limits
 from ..errors import InputError
 from ..lm import LM, get_lm, spec_of
 from .job import Fingerprint, relative
-from .rows import digest
-from .sources import Input, RowSource, check_rows
+from .rows import Row, check_columns, digest, identified, labels_of
+from .sources import Input, RowSource, check_rows, open_source
 
 __all__ = ["Plan"]
 
@@ -102,6 +103,18 @@ class Plan:
         if not isinstance(self.lm, LM):
             return get_lm(self.lm, **self.keywords)
         return self.lm.copy(**self.keywords) if self.keywords else nullcontext(self.lm)
+
+    def open_rows(self, lm: LM) -> tuple[RowSource, Callable[[], Iterator[Row]]]:
+        """The input, whose columns are checked, and what begins to read its rows.
+
+        Raises InputError or UnsupportedError for an input that cannot be used.
+        """
+        spec = spec_of(lm)
+        labels = labels_of(self.kept, spec)
+        unasked = labels.union(self.ignore)
+        check = partial(check_columns, spec=spec, ignore=unasked, keep=self.kept)
+        source = open_source(self.source, self.form, check, labels)
+        return source, lambda: identified(source.read(), unasked, self.kept)
 
     def errors_path(self) -> Path | None:
         """The file for errors."""

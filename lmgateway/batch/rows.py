@@ -81,7 +81,7 @@ def check_columns(
     """Refuse a column that no row may have, or that none has, before the first row is asked.
 
     Args:
-        names: The columns; of rows that are no table, the fields that all have.
+        names: The columns; of rows that are no table, see ``fields_of``.
         seen: The fields that any row has, where not all rows have the same; empty if no row has
             any.
         spec: Of the LM that is asked.
@@ -111,9 +111,10 @@ def check_columns(
 
 def _ways(names: list[str]) -> str:
     listed = quote(",".join(names)) if len(names) < 20 else "..."
+    what, them = ("it is", "it") if len(names) == 1 else (f"{', '.join(names[:20])} are", "them")
     return (
-        f"if it is no parameter, --ignore {listed} leaves it out, and --keep {listed} copies it to "
-        "the output (ignore=[...] and keep=[...] in Python)"
+        f"if {what} no parameter: --ignore {listed} leaves {them} out, --keep {listed} copies "
+        f"{them} to the output (ignore=[...], keep=[...] in Python)"
     )
 
 
@@ -133,19 +134,22 @@ def _is_asked(name: str, spec: Spec) -> bool:
 
 
 def fields_of(raws: Iterable[Raw]) -> tuple[list[str], list[str]]:
-    """The fields that each of some rows has, and those that any has, in their order.
+    """The fields that are columns of some rows, and all fields that any has, in their order.
 
-    Those of the ``body`` stand beside the others; rows that are no objects have none.
+    A column is what most rows have, or what all have, of which some are null. Those of the
+    ``body`` stand beside the others; rows that are no objects have none.
     """
-    counts: Counter[str] = Counter()
+    there, filled = Counter[str](), Counter[str]()
     rows = 0
     for raw in raws:
         if isinstance(raw, Mapping):
             body = raw.get("body")
             both = {**raw, **body} if isinstance(body, Mapping) else raw
-            counts.update(k for k, v in both.items() if isinstance(k, str) and v is not None)
+            there.update(name for name in both if isinstance(name, str))
+            filled.update(k for k, v in both.items() if isinstance(k, str) and v is not None)
             rows += 1
-    return [name for name, count in counts.items() if count == rows], list(counts)
+    columns = [name for name, count in filled.items() if 2 * count > rows or there[name] == rows]
+    return columns, list(there)
 
 
 def identified(
@@ -189,7 +193,10 @@ def _kept(raw: Raw, keep: Collection[str]) -> dict[str, Any] | None:
     body = raw.get("body")
     if isinstance(body, Mapping):
         raw = {**body, **raw}
-    return {name: _without_nan(raw.get(name)) for name in keep}
+    try:
+        return {name: _without_nan(raw.get(name)) for name in keep}
+    except RecursionError:  # an object of a program that holds itself
+        return {name: repr(raw.get(name)) for name in keep}
 
 
 def _without_nan(value: Any) -> Any:

@@ -17,7 +17,6 @@ from .._guard.paths import absolute
 from .._guard.tracebacks import door
 from .._layers.limit import Limits
 from ..errors import LMGatewayError
-from ..lm import spec_of
 from .answers import output_line
 from .interrupts import Interrupts, drive
 from .job import Job, open_errors
@@ -26,8 +25,8 @@ from .pipeline import Pipeline, ReaderThread, Runner, Write, run_rows
 from .plan import Plan
 from .progress import Counts, Summary, say, shown
 from .row_runner import RowRunner, StopError
-from .rows import Row, check_columns, identified, labels_of
-from .sources import Input, RowSource, check_rows, open_source
+from .rows import Row, identified
+from .sources import Input, RowSource, check_rows
 from .verdicts import Waiting
 
 if TYPE_CHECKING:
@@ -185,16 +184,13 @@ def conduct(plan: Plan) -> Summary:
 async def execute(plan: Plan, interrupts: Interrupts) -> Summary:
     """Execute a plan in the running event loop."""
     with plan.open_lm() as lm:
-        labels = labels_of(plan.kept, spec_of(lm))
-        unasked = labels.union(plan.ignore)
-        check = partial(check_columns, spec=spec_of(lm), ignore=unasked, keep=plan.kept)
-        source = open_source(plan.source, plan.form, check, labels)
+        source, read = plan.open_rows(lm)
         counts = Counts(total=source.total)
         with _output(plan, source, lm) as (write, job):
             if job is not None:
                 counts.answered_before = job.done.answers
                 counts.done_before = len(job.done.ids)
-            rows = _undone(identified(source.read(), unasked, plan.kept), job, counts)
+            rows = _undone(read(), job, counts)
             with closing(await _runner(plan, lm, counts)) as runner:
                 note = job.note if job is not None else lambda waiting: None
                 await _ask(

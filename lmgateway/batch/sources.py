@@ -30,8 +30,9 @@ Input: TypeAlias = "str | os.PathLike[str] | Iterable[Any]"
 """A file, ``"-"`` for stdin, or any iterable of prompts, message lists and dicts."""
 
 Check: TypeAlias = "Callable[..., None]"
-"""Is told the columns of a table; of other rows, the fields that each of the first rows has, and
-those that any has. Raises InputError for one that may not be there."""
+"""Is told the columns of a table; of other rows, what ``fields_of`` tells of the first ones.
+Raises InputError for a column that may not be there.
+"""
 
 LARGEST_CELL = 2**27
 BLOCK = 1 << 16
@@ -107,8 +108,7 @@ def open_source(
     Args:
         given: What the user gave.
         form: ``jsonl``, ``json``, ``csv``, ``tsv`` or ``parquet``, where the name does not say it.
-        check: Is told the columns of a table, or the fields that all the first rows have; of a
-            pipe, when it is read.
+        check: Is told the columns; of a pipe, when it is read.
         labels: Columns that are not for the model, but for the output.
 
     Raises:
@@ -293,13 +293,16 @@ def _label(text: str | None) -> Any:
 
 
 def _read_stdin(kind: str, check: Check, labels: Collection[str]) -> Iterator[Raw]:
+    """The rows of stdin; it is opened, and looked at, when the first is wanted."""
     file = open_stdin()
-    if kind == "json":
-        return (row for row, _ in read_values(file, "stdin"))
-    if kind == "jsonl":
-        # As many rows as have come by now: to wait for more would hold up the first.
-        come = file.peek()[: 1 << 16].splitlines(keepends=True)[:FIRST]
-        whole = b"".join(line for line in come if line.endswith(b"\n"))
-        check(*fields_of(read_lines(io.BytesIO(whole))))
-        return read_lines(file)
-    return _read_table(file, kind, "stdin", check, labels)
+    with readable("stdin"):
+        if kind == "json":
+            yield from (row for row, _ in read_values(file, "stdin"))
+        elif kind == "jsonl":
+            # As many rows as have come by now: to wait for more would hold up the first.
+            come = file.peek()[:BLOCK].splitlines(keepends=True)[:FIRST]
+            whole = b"".join(line for line in come if line.endswith(b"\n"))
+            check(*fields_of(read_lines(io.BytesIO(whole))))
+            yield from read_lines(file)
+        else:
+            yield from _read_table(file, kind, "stdin", check, labels)

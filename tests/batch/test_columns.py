@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lmgateway.batch import run
-from lmgateway.batch.rows import identified
+from lmgateway.batch.rows import fields_of, identified
 from lmgateway.errors import InputError, UnknownParameterError
 from lmgateway.testing import ScriptedLM
 from lmgateway.types import Request
@@ -61,14 +61,16 @@ def test_a_column_that_is_no_parameter_is_found_before_the_first_row(
 ) -> None:
     path = source(tmp_path, name)
     before = sorted(tmp_path.iterdir())
-    ways = r"the column 'label'.*--ignore label\S* leaves it out, and --keep label"
+    ways = r"the column 'label'.*--ignore label\S* leaves (it|them) out, --keep label"
     with pytest.raises(UnknownParameterError, match=ways):
         run(path, tmp_path / "out.jsonl", "echo", errors=tmp_path / "errors.jsonl")
     assert sorted(tmp_path.iterdir()) == before  # nothing was asked, or it would be there
 
 
 def test_rows_of_a_program_are_looked_at_too(tmp_path: Path) -> None:
-    with pytest.raises(UnknownParameterError, match="--ignore label,id leaves it out"):
+    with pytest.raises(
+        UnknownParameterError, match="label, id are no parameter: --ignore label,id leaves them out"
+    ):
         run(ROWS, tmp_path / "out.jsonl", "echo")
     assert not list(tmp_path.glob("out*"))
 
@@ -114,6 +116,18 @@ def test_a_kept_parameter_is_still_sent(tmp_path: Path) -> None:
     assert row["response"]["body"]["choices"][0]["finish_reason"] == "length"
 
 
+def test_what_is_no_json_is_kept_as_text(tmp_path: Path) -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    rows = [
+        {"custom_id": "a", "prompt": "p", "note": circle},
+        {"custom_id": "b", "prompt": "p", "note": {1: {2}, "x": [float("inf")]}},
+    ]
+    run(rows, tmp_path / "out.jsonl", "echo", keep=["note"])
+    found = lines(tmp_path / "out.jsonl")
+    assert (found["a"]["note"], found["b"]["note"]) == ("[[...]]", {"1": "{2}", "x": [None]})
+
+
 def test_rows_that_fail_are_joined_as_well(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "note": "x"}, {"prompt": 5, "note": float("nan")}, {"prompt": "c"}]
     run(rows, tmp_path / "out.jsonl", "echo", keep=("note",))
@@ -121,6 +135,24 @@ def test_rows_that_fail_are_joined_as_well(tmp_path: Path) -> None:
     assert {(row["note"], row["error"] is None) for row in found} == {
         ("x", True), (None, False), (None, True)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "rows, columns",
+    [
+        ([{"a": 1}, {"a": 2}], ["a"]),
+        ([{"a": 1}, {"a": None}, {"a": None}], ["a"]),
+        ([{"a": None}, {"a": None}], []),
+        ([{"a": 1}, {"a": 1}, {"b": 1}], ["a"]),
+        ([{"a": 1}, {"b": 1}], []),
+        (["text", {"a": 1}, [{"role": "user"}]], ["a"]),
+        ([{"body": {"a": 1}, "id": 1}, {"body": 5, 7: 8}], ["body"]),
+        ([], []),
+    ],
+    ids=["all", "nulls", "nulls only", "most", "half", "others", "a body", "none"],
+)
+def test_what_most_rows_have_is_a_column(rows: list[Any], columns: list[str]) -> None:
+    assert fields_of(rows)[0] == columns
 
 
 def test_labels_do_not_change_places_when_rows_do() -> None:

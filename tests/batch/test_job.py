@@ -70,7 +70,7 @@ def test_what_was_written_is_done_when_the_job_is_opened_again(output: Path) -> 
         pytest.param(b"\0" * 50 + b"\n" + b"\0" * 9 + b"\n", id="such blocks, and lines' ends"),
     ],
 )
-def test_a_torn_tail_is_cut_and_told(output: Path, tail: bytes) -> None:
+def test_a_torn_tail_is_cut(output: Path, tail: bytes) -> None:
     with opened(output) as job:
         job.write("a", ANSWER)
     with output.open("ab") as file:
