@@ -23,7 +23,7 @@ COMMIT := HEAD
 DSPY := ../dspy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs venv test test-ray check signatures faults fuzz soak format clean \
+.PHONY: help demo docs venv test test-ray check signatures faults fuzz soak soak-batch format clean \
         bench bench-quick bench-against bench-batch bench-cache bench-dspy dspy-tests
 .DELETE_ON_ERROR:
 
@@ -76,6 +76,9 @@ fuzz: $(READY)  ## 100,000 random answers of a service (15 minutes)
 
 soak: $(READY)  ## 200 calls in flight against a service that fails, for 10 minutes
 	$(PY) tests/soak/in_flight.py --seconds 600
+
+soak-batch: $(READY)  ## 100 kills of a batch of 20,000 rows, its output rewritten in between
+	$(PY) tests/soak/kill_batch.py --kills 100 --rows 20000 --rewrite
 
 soak-interrupts: $(READY)  ## Ctrl-C at 10,000 random moments of blocking calls
 	$(PY) tests/soak/interrupts.py --interrupts 10000

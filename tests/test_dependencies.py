@@ -20,7 +20,7 @@ EXTRAS = {
     "_drive": {"cli"},
     "_records": {"prices"},
     "_transports": {"async"},
-    "batch": {"cli", "parquet", "ray"},
+    "batch": {"cli", "parquet", "ray", "zstd"},
     "cli": {"cli"},
     "dspy": {"dspy"},
     "otel.py": {"otel"},
@@ -28,7 +28,7 @@ EXTRAS = {
 }
 
 #: What is used where somebody has installed it, and never asked for.
-OPTIONAL = {"brotli", "pytest"}
+OPTIONAL = {"brotli", "compression", "pytest"}  # compression is a part of Python 3.14
 
 
 PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]

@@ -1,72 +1,35 @@
-"""A job on disk: its output, the fingerprint and the lock beside it, and how far the job is."""
+"""A job on disk: its output, what it is known again by, and how far it is."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import copymode
-from typing import Any, Self, TypeGuard
+from typing import Any, Self
 
 from .._drive.gather import Reply
 from .._guard.paths import absolute
-from ..errors import ConfigError, InputError, LMGatewayError
+from ..errors import ConfigError, InputError, LMGatewayError, UnsupportedError
 from .answers import output_line
-from .journal import (
-    O_BINARY,
-    AlreadyLockedError,
-    Journal,
-    is_locked,
-    lock,
-    read_journal,
-    sync_folder,
-)
+from .claims import OTHER_INPUT, OWNER, Claim, Fingerprint, beside, read_job, relative
+from .journal import AlreadyLockedError, Journal, Rows, read_journal, sync_folder
 from .rows import DigestCounter, digest
+from .verdicts import Waiting
 
-__all__ = ["Fingerprint", "Job", "Status", "beside", "read_job", "status"]
-
-VERSION = 1
-
-_WORDS = {
-    "input": "other input",
-    "provider": "another provider",
-    "model": "another model",
-    "settings": "other settings or parameters",
-    "errors": "another file for errors",
-}
-
-
-def beside(output: Path) -> Path:
-    """Where the fingerprint of an output lies."""
-    return output.with_name(output.name + ".job")
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """What identifies a job: if any of it changes, old and new answers do not belong together.
-
-    Attributes:
-        input: The digest of the input file; None for a pipe or an iterable, whose rows are known
-            by their content alone.
-        provider: The provider.
-        model: The model.
-        settings: A digest of what else decides about the answers.
-        errors: The file for errors; None if they are in the output.
-    """
-
-    input: str | None
-    provider: str
-    model: str
-    settings: str
-    errors: str | None
-
-    def difference(self, other: Mapping[str, Any]) -> list[str]:
-        """In words, what a recorded fingerprint says otherwise."""
-        return [words for name, words in _WORDS.items() if other.get(name) != getattr(self, name)]
+__all__ = [
+    "Fingerprint",
+    "Job",
+    "Status",
+    "beside",
+    "open_errors",
+    "read_job",
+    "relative",
+    "status",
+]
 
 
 @dataclass(slots=True)
@@ -77,11 +40,13 @@ class Done:
         ids: The ids of its rows, as digests.
         answers: Rows with an answer.
         errors: Rows with an error.
+        torn: What was dropped since it was damaged at the end of a file, for the user.
     """
 
     ids: DigestCounter = field(default_factory=DigestCounter)
     answers: int = 0
     errors: int = 0
+    torn: list[str] = field(default_factory=list)
 
 
 class Job:
@@ -92,10 +57,12 @@ class Job:
         fingerprint: What it is.
         facts: What else ``status`` should tell: the input's name, total, the command to resume.
         retry_errors: Whether rows that failed are to be asked again: they are taken out first.
+        history: Tells, by what is recorded, what the input was from run to run; None if it is
+            another.
 
     Raises:
-        InputError: Another job is at work on this output, or the output is of another job or
-            of none.
+        InputError: Another job is at work on this output or this file of errors, or one of them
+            is of another job or of none.
         ConfigError: A file is damaged.
     """
 
@@ -106,29 +73,52 @@ class Job:
         *,
         facts: Mapping[str, Any],
         retry_errors: bool = False,
+        history: Callable[[Mapping[str, Any]], list[list[Any]] | None] = lambda recorded: None,
     ) -> None:
         self.output = output
         self.done = Done()
-        self._lock = _claim(output, fingerprint, facts)
+        self._fingerprint = fingerprint
+        self._history = history
+        self._inputs: list[list[Any]] = []
+        self._claims: list[Claim] = []
+        self._record: dict[str, Any] = {}
         self._journals: list[Journal] = []
+        self._made: list[Path] = []  # files that were not there before
+        errors = None if fingerprint.errors is None else output.parent / fingerprint.errors
+        self._files = [each for each in (output, errors) if each is not None]
         try:
-            self._answers = self._open(output, retry_errors=retry_errors)
-            self._errors = self._answers
-            if fingerprint.errors is not None:
-                self._errors = self._open(Path(fingerprint.errors), retry_errors=retry_errors)
+            self._claim(errors, facts)
+            for path in self._files:
+                self._open(path, retry_errors=retry_errors)
+            self._answers, self._errors = self._journals[0], self._journals[-1]
             sync_folder(output.parent)
         except BaseException:
-            self.close()
+            self.abandon()
             raise
 
     def is_done(self, name: str) -> bool:
         """Whether a row is in the output already."""
         return digest(name) in self.done.ids
 
-    def write(self, name: str, reply: Reply) -> None:
+    def write(self, name: str, reply: Reply, kept: Mapping[str, Any] | None = None) -> None:
         """Write what became of a row to the file for it; raises OSError."""
         journal = self._errors if isinstance(reply, LMGatewayError) else self._answers
-        journal.append(output_line(name, reply))
+        journal.append(output_line(name, reply, kept))
+
+    @property
+    def _was_longer(self) -> bool:
+        """Whether rows were taken from the end of the input since an earlier run."""
+        return bool(self._inputs) and max(self._inputs)[0] > self._inputs[-1][0]
+
+    def note(self, waiting: Waiting | None) -> None:
+        """Record what the run waits for, for ``status``; a disk that is full is no reason to stop.
+
+        Args:
+            waiting: What, or None: nothing.
+        """
+        facts = {"waiting": None if waiting is None else asdict(waiting)}
+        with suppress(OSError):
+            self._claims[0].store({**self._record, **facts})
 
     def check_complete(self, skipped: int) -> None:
         """Raise ConfigError if the output held rows, when the job began, that the input has not.
@@ -137,7 +127,7 @@ class Job:
             skipped: How many rows of the whole input were done when the job began.
         """
         strangers = len(self.done.ids) - skipped
-        if strangers:
+        if strangers and not self._was_longer:
             raise ConfigError(
                 f"every row of the input is done, and {strangers} of those in {self.output} (or "
                 "its file of errors) belong to none: their custom_id was damaged, or they are "
@@ -145,25 +135,85 @@ class Job:
             )
 
     def close(self) -> None:
-        """Sync what was written, and give the lock back."""
+        """Sync what was written, and give the locks back."""
         try:
             for journal in self._journals:
                 journal.close()
         finally:
-            os.close(self._lock)
+            for claim in self._claims:
+                claim.close()
+
+    def abandon(self) -> None:
+        """Close, and leave no file behind that was not there before and holds no row."""
+        unused = all(not journal.size for journal in self._journals)
+        for journal in self._journals:
+            journal.close()
+        for path in self._made if unused else ():
+            path.unlink(missing_ok=True)
+        for claim in self._claims:
+            claim.close(remove=claim.is_new and unused)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What the set-up turns out to be wrong with when the first row is read is told so.
+        if kind is not None and issubclass(kind, (InputError, UnsupportedError)):
+            self.abandon()
+        else:
+            self.close()
 
-    def _open(self, path: Path, *, retry_errors: bool) -> Journal:
-        if retry_errors and path.exists():
-            _drop_errors(path)
-        size = 0
-        with suppress(FileNotFoundError), path.open("rb") as file:
-            for row in read_journal(file, str(path)):
+    def _claim(self, errors: Path | None, facts: Mapping[str, Any]) -> None:
+        """Lock the output and the file of errors, if they are new or belong to this job."""
+        output = Claim(self.output, self._check_ours)
+        self._claims.append(output)
+        if errors is not None:
+            real = Path(os.path.realpath(errors))  # two jobs may name it by two links
+            owner = relative(Path(os.path.realpath(self.output)), real.parent)
+            apart = Claim(real, lambda recorded: _check_owner(recorded, errors, owner))
+            self._claims.append(apart)
+            apart.store({OWNER: owner})
+        self._record = {**asdict(self._fingerprint), **facts, "inputs": self._inputs}
+        output.store(self._record)
+
+    def _check_ours(self, recorded: Mapping[str, Any]) -> None:
+        """Raise InputError unless a record is of this job, or there are no rows but no record."""
+        output, job = self.output, beside(self.output)
+        if OWNER in recorded:
+            raise InputError(
+                f"{output} holds the errors of another output ({recorded[OWNER]!r:.200}): write to "
+                "another file"
+            )
+        if not recorded:
+            for each in self._files:
+                if os.path.exists(each) and os.path.getsize(each):
+                    raise InputError(
+                        f"{each} exists and is no output of this job (there is no {job.name} "
+                        "that says so): move it away, or write to another file"
+                    )
+            self._inputs = self._history(recorded) or []
+            return
+        differences = self._fingerprint.difference(recorded, output.parent)
+        if (inputs := self._history(recorded)) is not None:
+            self._inputs = inputs
+            differences = [each for each in differences if each != OTHER_INPUT]
+        if differences:
+            raise InputError(
+                f"{output} belongs to a job with {', '.join(differences)}: give what that job was "
+                f"given, or write to another file (or remove {output.name} and {job.name})"
+            )
+
+    def _open(self, path: Path, *, retry_errors: bool) -> None:
+        """Open a file to append to, with what it holds counted as done."""
+        if not os.path.exists(path):
+            self._made.append(Path(os.path.realpath(path)))
+        journal = self._begin(path)
+        if retry_errors and self._drop_errors(path):
+            self._journals.pop().close()  # it is of the file that was replaced
+            journal = self._begin(path)
+        with path.open("rb") as file:
+            rows = read_journal(file, str(path))
+            for row in rows:
                 if self.done.ids.add(digest(row.id)) > 1:
                     raise ConfigError(
                         f"line {row.number} of {path} has the custom_id {row.id!r:.80} of an "
@@ -172,31 +222,81 @@ class Job:
                     )
                 self.done.answers += row.error is None
                 self.done.errors += row.error is not None
-                size = row.end
-        journal = Journal(path)
+        self._note_torn(rows, path)
+        journal.cut(rows.size)
+        journal.end_line()
+
+    def _begin(self, path: Path) -> Journal:
+        journal = _begun(path)
         self._journals.append(journal)
-        journal.cut(size)
         return journal
 
+    def _drop_errors(self, path: Path) -> bool:
+        """Replace a journal by one without its errors, in one step, if it has any.
 
-def read_job(output: Path) -> dict[str, Any]:
-    """What is recorded beside an output, and whether a process is at work on it.
+        A link to it remains a link.
+        """
+        path, dropped = path.resolve(), 0
+        fresh = path.with_name(path.name + ".new")
+        try:
+            fresh.touch(mode=0o600)  # nobody may read it, before a byte, who may not the other
+            copymode(path, fresh)
+            with path.open("rb") as old, fresh.open("wb") as new:
+                rows = read_journal(old, str(path))
+                for row in rows:
+                    if row.error is None:
+                        new.write(row.text if row.text.endswith(b"\n") else row.text + b"\n")
+                    dropped += row.error is not None
+                new.flush()
+                os.fsync(new.fileno())
+            if dropped:
+                self._note_torn(rows, path)
+                fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)  # of a journal that turned out to be damaged
+        sync_folder(path.parent)
+        return bool(dropped)
 
-    Raises InputError if it is no output of a job, ConfigError if its fingerprint is damaged.
+    def _note_torn(self, rows: Rows, path: Path) -> None:
+        if rows.torn:
+            self.done.torn.append(
+                f"line {rows.torn} of {path}, the last, was not whole and is dropped: its row is "
+                "asked again"
+            )
+
+
+def _begun(path: Path) -> Journal:
+    try:
+        return Journal(path)
+    except AlreadyLockedError:
+        raise InputError(
+            f"another process is at work on {path}: wait for it, or write to another file"
+        ) from None
+
+
+def open_errors(path: Path) -> Journal:
+    """The file for the errors of answers that go to a pipe.
+
+    Raises InputError if it belongs to a job, or another process is at work on it.
     """
-    path = beside(output)
-    try:
-        file = os.open(path, os.O_RDWR | O_BINARY)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", error)
-        raise InputError(f"{output} is no output of a batch: {str(path)!r}: {why}") from None
-    try:
-        recorded = _load(path, file)
-        if not recorded:
-            raise InputError(f"{path} is empty: the job was killed before it began")
-        return {**recorded, "running": is_locked(file)}
-    finally:
-        os.close(file)
+    if os.path.exists(beside(Path(os.path.realpath(path)))):
+        raise InputError(f"{path} belongs to a job: write errors to another file")
+    return _begun(path)
+
+
+def _check_owner(recorded: Mapping[str, Any], errors: Path, owner: str) -> None:
+    """Raise InputError if a file of errors is another job's."""
+    if not recorded or recorded.get(OWNER) == owner:
+        return
+    if OWNER not in recorded:
+        raise InputError(f"{errors} is the output of a job: write errors to another file")
+    theirs = Path(os.path.normpath(Path(os.path.realpath(errors)).parent / recorded[OWNER]))
+    empty = not (os.path.exists(errors) and os.path.getsize(errors))
+    if not (empty and not os.path.exists(beside(theirs))):
+        raise InputError(
+            f"{errors} holds the errors of {theirs}: two jobs share no file of errors, or one "
+            "would take the other's rows for its own; name another"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +312,7 @@ class Status:
         errors: Rows that failed, by class.
         running: Whether a process is at work on it.
         resume: The command that goes on with it.
+        waiting: What the running process waits for, why, and until when; None if nothing.
     """
 
     output: Path
@@ -222,6 +323,7 @@ class Status:
     errors: dict[str, int]
     running: bool
     resume: str
+    waiting: Waiting | None = None
 
     @property
     def failed(self) -> int:
@@ -242,9 +344,10 @@ def status(output: str | os.PathLike[str]) -> Status:
     path = Path(absolute(output, "output"))
     recorded = read_job(path)
     answered, errors = 0, Counter[str]()
-    for each in filter(None, (str(path), recorded["errors"])):
-        with suppress(FileNotFoundError), open(each, "rb") as file:
-            for row in read_journal(file, each):
+    for each in filter(None, (path.name, recorded["errors"])):
+        each = path.parent / each
+        with suppress(FileNotFoundError), each.open("rb") as file:
+            for row in read_journal(file, str(each)):
                 if row.error is None:
                     answered += 1
                 else:
@@ -258,95 +361,14 @@ def status(output: str | os.PathLike[str]) -> Status:
         errors=dict(errors.most_common()),
         running=recorded["running"],
         resume=recorded.get("resume", ""),
+        waiting=_waiting(recorded),
     )
 
 
-def _claim(output: Path, fingerprint: Fingerprint, facts: Mapping[str, Any]) -> int:
-    """Lock the file beside an output, and check that it is new or belongs to this job."""
-    path = beside(output)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, 0o666)
-    try:
-        try:
-            lock(file)
-        except AlreadyLockedError:
-            raise InputError(
-                f"another process is at work on {output}: wait for it, or write to another file"
-            ) from None
-        recorded = _load(path, file)
-        if not recorded:
-            for each in (output, fingerprint.errors):
-                if each is not None and os.path.exists(each) and os.path.getsize(each):
-                    with suppress(PermissionError):  # Windows removes no file that is open
-                        os.unlink(path)  # it was made just now: without rows it means nothing
-                    raise InputError(
-                        f"{each} exists and is no output of this job (there is no {path.name} "
-                        "that says so): move it away, or write to another file"
-                    )
-        elif differences := fingerprint.difference(recorded):
-            raise InputError(
-                f"{output} belongs to a job with {', '.join(differences)}: give what that job was "
-                f"given, or write to another file (or remove {output.name} and {path.name})"
-            )
-        names = Fingerprint.__dataclass_fields__
-        record = {"version": VERSION, **{name: getattr(fingerprint, name) for name in names}}
-        _store(file, {**record, **facts})
-    except BaseException:
-        os.close(file)
-        raise
-    return file
-
-
-def _load(path: Path, file: int) -> dict[str, Any]:
-    os.lseek(file, 0, os.SEEK_SET)
-    text = os.read(file, 1 << 20)
-    if not text:
-        return {}
-    try:
-        recorded = json.loads(text)
-    except (ValueError, RecursionError):
-        recorded = None
-    if not _is_record(recorded):
-        raise ConfigError(
-            f"{path} is damaged, or of another version of lmgateway: move it and its output away"
-        )
-    return recorded
-
-
-def _is_record(recorded: Any) -> TypeGuard[dict[str, Any]]:
-    if not isinstance(recorded, dict) or recorded.get("version") != VERSION:
-        return False
-    kinds = {"provider": str, "model": str, "settings": str}
-    kinds |= dict.fromkeys(("input", "errors"), str | None)  # type: ignore[arg-type]
-    return all(isinstance(recorded.get(name, 0), kind) for name, kind in kinds.items())
-
-
-def _store(file: int, record: Mapping[str, Any]) -> None:
-    """Write the record over the old one, which has the same fingerprint.
-
-    The file never becomes shorter (JSON may end in white space), so there is no moment at which
-    half of it is missing: one small write within a page happens as a whole or not at all.
-    """
-    text = json.dumps(record, indent=1).encode()
-    text = text.ljust(os.fstat(file).st_size) + b"\n"
-    os.lseek(file, 0, os.SEEK_SET)
-    os.write(file, text)
-    os.fsync(file)
-
-
-def _drop_errors(path: Path) -> None:
-    """Replace a journal by one without its errors, in one step; a link to it remains a link."""
-    path = path.resolve()
-    fresh = path.with_name(path.name + ".new")
-    try:
-        fresh.touch(mode=0o600)  # before a byte is in it, nobody may read it who may not the other
-        copymode(path, fresh)
-        with path.open("rb") as old, fresh.open("wb") as new:
-            for row in read_journal(old, str(path)):
-                if row.error is None:
-                    new.write(row.text)
-            new.flush()
-            os.fsync(new.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)  # of a journal that turned out to be damaged
-    sync_folder(path.parent)
+def _waiting(recorded: Mapping[str, Any]) -> Waiting | None:
+    told = recorded.get("waiting")
+    if not recorded["running"] or not isinstance(told, dict):
+        return None
+    with suppress(TypeError):  # of another version
+        return Waiting(**told)
+    return None

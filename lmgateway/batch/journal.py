@@ -19,12 +19,14 @@ from time import monotonic, sleep
 from typing import BinaryIO, NamedTuple
 
 from ..errors import ConfigError
-from .answers import read_row
+from .answers import read_row, row_of
+from .values import BOM, BrokenError, Value, Values, wide_encoding
 
 __all__ = [
     "O_BINARY",
     "AlreadyLockedError",
     "Journal",
+    "Rows",
     "is_locked",
     "lock",
     "read_journal",
@@ -37,59 +39,162 @@ SYNC_LINES = 1000
 
 
 class _Line(NamedTuple):
-    """A whole line of a journal.
+    """A row of a journal.
 
     Attributes:
         id: The ``custom_id`` of its row.
         error: The class of its error; None if it holds an answer.
-        text: The line itself.
-        number: Counted from 1.
-        end: The offset at which it ends.
+        text: What stands in the file; a whole line, unless its row has several or a part of one.
+        number: The line at which it begins, counted from 1.
     """
 
     id: str
     error: str | None
     text: bytes
     number: int
-    end: int
 
 
-def read_journal(file: BinaryIO, name: str) -> Iterator[_Line]:
-    """The whole lines of a journal.
+def read_journal(file: BinaryIO, name: str) -> Rows:
+    """The rows of a journal; see Rows."""
+    return Rows(file, name)
 
-    What is damaged at the end is left out: half a line, or blocks that never reached the disk.
 
-    Raises:
-        ConfigError: A damaged line has good ones after it.
+class Rows:
+    """The rows of a journal, whoever wrote its lines: this library, an editor, jq or pandas.
+
+    A row is JSON of one line or of several. What is damaged at the end is left out: half a row,
+    or blocks that never reached the disk.
+
+    Args:
+        file: The journal.
+        name: What to call it in messages.
+
+    Attributes:
+        size: Bytes that are whole, as far as it was read.
+        torn: The number of the line that is damaged at the end; 0 if none is.
+
+    Iterating raises ConfigError if there is something else in the file than rows.
     """
-    end = bad = 0
-    for number, text in enumerate(file, 1):
-        end += len(text)
-        row = read_row(text)
-        if row is None:
-            bad = bad or number
-        elif bad:
-            raise ConfigError(
-                f"line {bad} of {name} is no row of a batch, and rows follow it: move the file "
-                "away, or remove that line, so that its row is asked again"
-            )
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file = file
+        self._name = name
+        self.size = self.torn = 0
+
+    def __iter__(self) -> Iterator[_Line]:
+        number = 0
+        for number, text in enumerate(self._file, 1):
+            row = read_row(text.removeprefix(BOM) if number == 1 else text)
+            if row is not None:
+                self.size += len(text)
+                yield _Line(*row, text, number)
+            elif text.isspace():
+                self.size += len(text)
+            else:
+                break
         else:
-            yield _Line(*row, text, number, end)
+            return
+        yield from self._of_any_form(number)
+
+    def _of_any_form(self, number: int) -> Iterator[_Line]:
+        """The rows from a line on which is no row by itself."""
+        self._file.seek(self.size)
+        values = Values(self._file, line=number, offset=self.size)
+        held: Value | None = None  # until it is known whether the rest of its line is right
+        line = 0
+        if values.peek() == "[" and not self.size:  # perhaps of a million rows: it is not read
+            raise self._not_understood(number, _A_LIST)
+        try:
+            while values.peek():
+                value = values.take()
+                if held is not None:
+                    yield self._row(held)
+                held, line = value, values.line
+        except BrokenError as broken:
+            if held is not None and (broken.cut_short or broken.line > line):
+                yield self._row(held)
+            elif held is not None:
+                broken.start, broken.line = held.end - len(held.text), held.line
+            self._check_torn(broken)
+            self.torn, self.size = broken.line, broken.start
+        else:
+            if held is not None:
+                yield self._row(held)
+            self.size = self._file.seek(0, os.SEEK_END)
+
+    def _row(self, value: Value) -> _Line:
+        row = row_of(value.value) if _is_utf8(value.text) else None
+        if row is None:
+            raise self._not_understood(value.line, _kind_of(value.value))
+        self.size = value.end
+        return _Line(*row, value.text + b"\n", value.line)
+
+    def _check_torn(self, broken: BrokenError) -> None:
+        """Raise ConfigError if more is damaged than a row at the end."""
+        self._file.seek(0)
+        if wide := wide_encoding(self._file.read(256)):
+            raise self._not_understood(1, f" (it is {wide}: save it as UTF-8)")
+        self._file.seek(broken.start)
+        if broken.cut_short and self._file.read(1) == b"{":
+            return
+        self._file.seek(broken.start)
+        damaged = None
+        for text in self._file:
+            if not text.strip(_BLANK):
+                continue
+            if damaged is not None and (b"\0" not in damaged or read_row(text)):
+                raise self._not_understood(broken.line, ", and rows follow it")
+            damaged = text
+        # Without a row before it, it may be another file altogether.
+        ours = damaged is None or damaged.startswith(b"{") or b"\0" in damaged
+        if not (ours and (damaged or b"").isascii()) and not self.size:
+            raise self._not_understood(broken.line)
+
+    def _not_understood(self, number: int, why: str = "") -> ConfigError:
+        return ConfigError(
+            f"line {number} of {self._name} is no row of a batch{why}, and nothing was changed: "
+            "move the file away, or mend or remove that line; its row is asked again then"
+        )
+
+
+_BLANK = b" \t\r\n\0"
+_A_LIST = " (it is a list: write its rows one after another, with jq -c '.[]')"
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _kind_of(value: object) -> str:
+    return _A_LIST if isinstance(value, list) else ""
 
 
 class Journal:
-    """Appends lines to a file, from which a damaged end must have been cut before.
+    """Appends lines to a file, which it locks for this process.
 
     Attributes:
         path: The file.
         size: Bytes written and whole.
+
+    Raises:
+        AlreadyLockedError: Another process writes to it, perhaps by another name.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | O_BINARY
         self._file = os.open(path, flags, 0o666)
-        self.size = os.fstat(self._file).st_size
+        try:
+            if sys.platform != "win32":  # whose locks would keep readers off
+                lock(self._file)
+            self.size = os.fstat(self._file).st_size
+        except BaseException:
+            os.close(self._file)
+            raise
         self._written = self._synced = 0  # lines; each is counted by one thread only
         self._failure: OSError | None = None
         self._closed = False
@@ -100,8 +205,18 @@ class Journal:
     def cut(self, size: int) -> None:
         """Drop everything after the first ``size`` bytes."""
         if size < self.size:
-            os.truncate(self.path, size)
+            os.ftruncate(self._file, size)
             self.size = size
+
+    def end_line(self) -> None:
+        """End the last line, if a tool has left it without an end."""
+        if not self.size:
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.size - 1)
+            ended = file.read(1) == b"\n"
+        if not ended:
+            self.append(b"\n")
 
     def append(self, text: bytes) -> None:
         """Write a line; afterwards it survives the death of this process.
@@ -117,7 +232,7 @@ class Journal:
                 rest = rest[os.write(self._file, rest) :]
         except BaseException:
             with suppress(OSError):
-                os.truncate(self.path, self.size)
+                os.ftruncate(self._file, self.size)
             raise
         self.size += len(text)
         self._written += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from threading import Condition, Thread
@@ -15,11 +15,18 @@ from .adaptive_limit import AdaptiveLimit
 from .answers import output_row
 from .progress import Counts
 from .rows import Row
+from .verdicts import Waiting
 
 __all__ = ["Pipeline", "ReaderThread", "Runner", "Write", "run_rows"]
 
-Write: TypeAlias = "Callable[[str, Reply], Awaitable[None] | None]"
-"""Writes what became of the row with this id; raises OSError."""
+#: How many further workers may take rows while all rows in hand fail.
+MOST_SPARES = 256
+
+Kept: TypeAlias = "Mapping[str, Any] | None"
+
+Write: TypeAlias = "Callable[..., Awaitable[None] | None]"
+"""Writes what became of the row with this id: ``(name, reply)``, and ``kept`` as a third argument
+if columns of the row stand beside it. Raises OSError."""
 
 
 class Runner(Protocol):
@@ -31,6 +38,19 @@ class Runner(Protocol):
 
     async def run_row(self, row: Row) -> Reply | None:
         """See ``RowRunner.run_row``."""
+
+    def waiting(self) -> Waiting | None:
+        """What is waited for while no row is answered, for whoever watches; None else."""
+
+    def rows_follow(self, bring: Callable[[int], None]) -> None:
+        """Rows will come that are not in hand yet.
+
+        Args:
+            bring: Brings so many more of them at once. Is called when all rows in hand fail.
+        """
+
+    def none_follow(self, bring: Callable[[int], None]) -> None:
+        """No further row will come; ``bring`` is what ``rows_follow`` was given."""
 
     def drain(self) -> None:
         """Begin no further call."""
@@ -79,6 +99,9 @@ class Pipeline:
         self._workers = workers
         self._order = _Order(window) if window else None
         self._taken = 0
+        self._all_read = False
+        self._spares: list[asyncio.Task[None]] = []
+        self._drain = True
 
     def interrupt(self) -> None:
         """Begin no further row; those whose call is in flight are still written."""
@@ -95,7 +118,38 @@ class Pipeline:
         """
         # Calls that are cancelled need no word to the runner, which others may share.
         stop = self._stop if drain else self._reader.stop
-        await in_tasks(self._workers, self._work, stop, drain=drain)
+        self._drain = drain
+        self._runner.rows_follow(self._bring)
+        try:
+            await in_tasks(self._workers, self._work, stop, drain=drain)
+            await asyncio.gather(*self._spares)
+        except BaseException as error:
+            if not (drain and isinstance(error, Exception)):
+                for spare in self._spares:
+                    spare.cancel()
+            stop()
+            await asyncio.gather(*self._spares, return_exceptions=True)
+            raise
+        finally:
+            self._note_end()
+
+    def _bring(self, count: int) -> None:
+        """Have more workers take rows: all those in hand fail, and others may be answered."""
+        for _ in range(min(count, MOST_SPARES - len(self._spares))):
+            self._spares.append(asyncio.ensure_future(self._work_as_spare()))
+
+    async def _work_as_spare(self) -> None:
+        try:
+            await self._work()
+        except Exception:  # is raised by run, which waits for the workers first
+            if self._drain:
+                self._stop()
+            raise
+
+    def _note_end(self) -> None:
+        if not self._all_read:
+            self._all_read = True
+            self._runner.none_follow(self._bring)
 
     def _stop(self) -> None:
         self._runner.drain()
@@ -112,14 +166,15 @@ class Pipeline:
             if reply is None:
                 return
             if self._order is None:
-                await self._put(row.id, reply)
+                await self._put(row.id, reply, row.kept)
             else:
-                self._order.keep(place, row.id, reply)
+                self._order.keep(place, row.id, reply, row.kept)
                 for kept in self._order.due():
                     await self._put(*kept)
+        self._note_end()
 
-    async def _put(self, name: str, reply: Reply) -> None:
-        written = self._write(name, reply)
+    async def _put(self, name: str, reply: Reply, kept: Kept) -> None:
+        written = self._write(name, reply) if kept is None else self._write(name, reply, kept)
         if written is not None:
             await written
         self._counts.add(reply)
@@ -131,7 +186,7 @@ class _Order:
     def __init__(self, window: int) -> None:
         self._window = window
         self._next = 0
-        self._kept: dict[int, tuple[str, Reply]] = {}
+        self._kept: dict[int, tuple[str, Reply, Kept]] = {}
         self._moved = asyncio.Event()
         self._stopped = False
 
@@ -141,11 +196,11 @@ class _Order:
             self._moved.clear()
             await self._moved.wait()
 
-    def keep(self, place: int, name: str, reply: Reply) -> None:
+    def keep(self, place: int, name: str, reply: Reply, kept: Kept) -> None:
         """Keep a reply until its turn."""
-        self._kept[place] = name, reply
+        self._kept[place] = name, reply, kept
 
-    def due(self) -> Iterator[tuple[str, Reply]]:
+    def due(self) -> Iterator[tuple[str, Reply, Kept]]:
         """Take the replies whose turn it is, in their order.
 
         The turn passes on when a reply has been written, so only one worker finds any.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from .._guard.paths import absolute
 from .._layers.limit import Limits
 from ..errors import InputError
 from ..lm import LM, get_lm, spec_of
-from .job import Fingerprint
-from .rows import digest
-from .sources import Input, RowSource, check_rows
+from .job import Fingerprint, relative
+from .rows import Row, check_columns, digest, identified, labels_of
+from .sources import Input, RowSource, check_rows, open_source
 
 __all__ = ["Plan"]
 
@@ -46,19 +47,27 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
     ordered: bool = False
     ignore: Collection[str] = ()
+    keep: Collection[str] = ()
     form: str | None = None
     retry_errors: bool = False
     progress: bool = False
     command: str = "run it again with the same arguments"
     workers: int | None = None
+    patience: float | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         check_concurrency(self.concurrency, most=MOST)
+        check_patience(self.patience)
         if self.workers is not None:
             check_concurrency(self.workers, name="workers", most=MOST)
-        if isinstance(self.ignore, (str, bytes)) or not _are_texts(self.ignore):
-            raise InputError("ignore must be a list of names, not one text")
+        for name in ("ignore", "keep"):
+            if not _are_texts(getattr(self, name)):
+                raise InputError(f"{name} must be a list of names, not one text")
+        if own := {"response", "error"}.intersection(self.keep):
+            raise InputError(
+                f"keep: a row of the output has its own {own.pop()!r}: rename that column"
+            )
         if not isinstance(self.source, (str, os.PathLike)):
             check_rows(self.source)
         if not (self.lm is None or isinstance(self.lm, (str, LM))):
@@ -68,7 +77,7 @@ class Plan:
         given = {"input": self.source, "output": self.output, "errors": self.errors}
         files = [self._path(each, name) for name, each in given.items()]
         named = [path for path in files if path is not None]
-        if len(set(named)) < len(named):
+        if len(set(map(os.path.realpath, named))) < len(named):
             raise InputError("input, output and errors must be three different files")
         for path in files[1:]:
             if path is not None:
@@ -78,6 +87,11 @@ class Plan:
     def to_stdout(self) -> bool:
         """Whether the answers go to a pipe."""
         return self.output == "-"
+
+    @property
+    def kept(self) -> list[str]:
+        """The columns that are copied to the output, which has the ``custom_id`` anyway."""
+        return [name for name in dict.fromkeys(self.keep) if name != "custom_id"]
 
     @property
     def window(self) -> int | None:
@@ -90,19 +104,31 @@ class Plan:
             return get_lm(self.lm, **self.keywords)
         return self.lm.copy(**self.keywords) if self.keywords else nullcontext(self.lm)
 
+    def open_rows(self, lm: LM) -> tuple[RowSource, Callable[[], Iterator[Row]]]:
+        """The input, whose columns are checked, and what begins to read its rows.
+
+        Raises InputError or UnsupportedError for an input that cannot be used.
+        """
+        spec = spec_of(lm)
+        labels = labels_of(self.kept, spec)
+        unasked = labels.union(self.ignore)
+        check = partial(check_columns, spec=spec, ignore=unasked, keep=self.kept)
+        source = open_source(self.source, self.form, check, labels)
+        return source, lambda: identified(source.read(), unasked, self.kept)
+
     def errors_path(self) -> Path | None:
         """The file for errors."""
         return self._path(self.errors, "errors")
 
     def fingerprint(self, source: RowSource, lm: LM) -> Fingerprint:
         """By what the job is known again."""
-        errors = self.errors_path()
+        errors, output = self.errors_path(), Path(absolute(self.output, "output"))
         return Fingerprint(
             source.digest,
             lm.provider,
             lm.model,
-            _digest_of(lm, self.ignore),
-            None if errors is None else str(errors),
+            _digest_of(lm, self.ignore, self.kept),
+            None if errors is None else relative(errors, output.parent),
         )
 
     @staticmethod
@@ -115,7 +141,16 @@ class Plan:
         return Path(absolute(given, name))
 
 
+def check_patience(given: object) -> None:
+    """Raise InputError for what is no number of seconds."""
+    number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if given is not None and not (number and given > 0):  # type: ignore[operator]
+        raise InputError(f"patience must be a number of seconds above 0, not {shown(given)}")
+
+
 def _are_texts(names: object) -> bool:
+    if isinstance(names, (str, bytes)):
+        return False
     return isinstance(names, Collection) and all(isinstance(name, str) for name in names)
 
 
@@ -136,7 +171,7 @@ def _check_place(path: Path) -> None:
         raise InputError(f"there is no folder {path.parent}: make it, or write to another file")
 
 
-def _digest_of(lm: LM, ignore: Collection[str]) -> str:
+def _digest_of(lm: LM, ignore: Collection[str], keep: Collection[str]) -> str:
     """A digest of what else decides about the answers; the key and the host do not."""
     from .._config.settings import secret_fields
 
@@ -155,5 +190,6 @@ def _digest_of(lm: LM, ignore: Collection[str]) -> str:
         "sample": lm.options.sample,
         "fallbacks": [str(each) for each in lm.options.fallbacks],
         "ignore": sorted(ignore),
+        **({"keep": sorted(keep)} if keep else {}),
     }
     return digest(json.dumps(decisive, sort_keys=True, default=str)).hex()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from math import isnan
+from math import isfinite, isnan
 from numbers import Integral
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._call.allowlist import check_name
@@ -25,13 +27,15 @@ __all__ = [
     "Row",
     "check_columns",
     "digest",
+    "fields_of",
     "identified",
+    "labels_of",
 ]
 
 Raw: TypeAlias = "str | list[Any] | Mapping[str, Any] | BadLine"
 """What a source gives: a prompt, messages, a dict, or a line that cannot be read."""
 
-IGNORE = "or, if it is no parameter, name it in ignore= or --ignore"
+IGNORE = "or, if it is no parameter, name it in ignore= or --ignore, or in keep= or --keep"
 _ENVELOPE = frozenset({"method", "url", "body", "id"})
 
 
@@ -54,6 +58,7 @@ class Row:
         raw_endpoint: Whether it is written for ``/completions``: its prompt goes out as it is.
         fault: Why it cannot be asked; None if it can.
         number: Which row of the input it is, counted from 1.
+        kept: Columns that stand in the output, too.
     """
 
     id: str
@@ -62,24 +67,94 @@ class Row:
     raw_endpoint: bool = False
     fault: InputError | UnsupportedError | None = None
     number: int = field(default=0, compare=False)
+    kept: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-def check_columns(names: Iterable[str], spec: Spec, ignore: Collection[str] = ()) -> None:
-    """Refuse a column of a table that no row may have, before the first row is asked.
+def check_columns(
+    names: Iterable[str],
+    seen: Iterable[str] | None = None,
+    *,
+    spec: Spec,
+    ignore: Collection[str] = (),
+    keep: Collection[str] = (),
+) -> None:
+    """Refuse a column that no row may have, or that none has, before the first row is asked.
+
+    Args:
+        names: The columns; of rows that are no table, see ``fields_of``.
+        seen: The fields that any row has, where not all rows have the same; empty if no row has
+            any.
+        spec: Of the LM that is asked.
+        ignore: Columns that are not for the model.
+        keep: Columns that must be there.
 
     Raises InputError, or UnknownParameterError for a name that nobody knows.
     """
     names = list(names)
     beside = {"custom_id", "model", *ignore, *(_ENVELOPE if "body" in names else ())}
+    problem: InputError | UnsupportedError | None = None
+    odd = []
     for name in names:
         try:
             if name not in beside:
                 check_name(name, spec, f"the column {name!r:.80}")
         except (InputError, UnsupportedError) as error:
-            raise error.advise(IGNORE) from None
+            problem = problem or error
+            odd.append(name)
+    if problem is not None:
+        raise problem.advise(_ways(odd)) from None
+    there = names if seen is None else seen
+    if missing := sorted(set(keep).difference(there)) if there else ():
+        listed = ", ".join(f"{each!r:.80}" for each in list(there)[:20])
+        raise InputError(f"keep: there is no column {missing[0]!r:.80} in the input, but {listed}")
 
 
-def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Row]:
+def _ways(names: list[str]) -> str:
+    listed = quote(",".join(names)) if len(names) < 20 else "..."
+    what, them = ("it is", "it") if len(names) == 1 else (f"{', '.join(names[:20])} are", "them")
+    return (
+        f"if {what} no parameter: --ignore {listed} leaves {them} out, --keep {listed} copies "
+        f"{them} to the output (ignore=[...], keep=[...] in Python)"
+    )
+
+
+def labels_of(keep: Collection[str], spec: Spec) -> frozenset[str]:
+    """Those of the kept columns that are not for the model."""
+    return frozenset(name for name in keep if not _is_asked(name, spec))
+
+
+def _is_asked(name: str, spec: Spec) -> bool:
+    if name in ("custom_id", "model", "body"):
+        return True
+    try:
+        check_name(name, spec, "")
+    except (InputError, UnsupportedError):
+        return False
+    return True
+
+
+def fields_of(raws: Iterable[Raw]) -> tuple[list[str], list[str]]:
+    """The fields that are columns of some rows, and all fields that any has, in their order.
+
+    A column is what most rows have, or what all have, of which some are null. Those of the
+    ``body`` stand beside the others; rows that are no objects have none.
+    """
+    there, filled = Counter[str](), Counter[str]()
+    rows = 0
+    for raw in raws:
+        if isinstance(raw, Mapping):
+            body = raw.get("body")
+            both = {**raw, **body} if isinstance(body, Mapping) else raw
+            there.update(name for name in both if isinstance(name, str))
+            filled.update(k for k, v in both.items() if isinstance(k, str) and v is not None)
+            rows += 1
+    columns = [name for name, count in filled.items() if 2 * count > rows or there[name] == rows]
+    return columns, list(there)
+
+
+def identified(
+    raws: Iterable[Raw], ignore: Collection[str] = (), keep: Collection[str] = ()
+) -> Iterator[Row]:
     """The rows of a source, each with an id of its own.
 
     Two rows of the same content are two samples. Of two rows with the same ``custom_id`` the
@@ -89,13 +164,15 @@ def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Ro
     Args:
         raws: What the source gives.
         ignore: Names of fields that are not for the model.
+        keep: Names of fields that the output should have, too.
     """
     seen = DigestCounter()
     for number, raw in enumerate(raws, 1):
+        kept = _kept(raw, keep) if keep else None
         try:
             if isinstance(raw, BadLine):
                 raise InputError(raw.fault)
-            name, row = _interpret(raw, ignore)
+            name, row = _interpret(raw, ignore, keep)
         except (InputError, UnsupportedError) as error:
             name, row = None, Row("", fault=error)
             with suppress(InputError):
@@ -104,12 +181,36 @@ def identified(raws: Iterable[Raw], ignore: Collection[str] = ()) -> Iterator[Ro
             fault = InputError(f"the custom_id {name!r:.80} occurs more than once in the input")
             name, row = None, Row("", fault=fault)
         if name is None:
-            key = digest(b"row:" + _content(raw, row))
+            key = digest(b"row:" + _content(raw, row, kept))
             name = f"{key.hex()}-{seen.add(key)}"
-        yield replace(row, id=name, number=number)
+        yield replace(row, id=name, number=number, kept=kept)
 
 
-def _interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]:
+def _kept(raw: Raw, keep: Collection[str]) -> dict[str, Any] | None:
+    """The fields of a row for the output; null where it has none of a name."""
+    if not isinstance(raw, Mapping):
+        return None
+    body = raw.get("body")
+    if isinstance(body, Mapping):
+        raw = {**body, **raw}
+    try:
+        return {name: _without_nan(raw.get(name)) for name in keep}
+    except RecursionError:  # an object of a program that holds itself
+        return {name: repr(raw.get(name)) for name in keep}
+
+
+def _without_nan(value: Any) -> Any:
+    """A value with null for what JSON has no number for."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _without_nan(each) for name, each in value.items()}
+    return [_without_nan(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _interpret(
+    raw: Raw, ignore: Collection[str] = (), keep: Collection[str] = ()
+) -> tuple[str | None, Row]:
     """The ``custom_id`` of a row, if it has one, and the row without an id.
 
     Raises InputError or UnsupportedError for what is no row.
@@ -125,6 +226,8 @@ def _interpret(raw: Raw, ignore: Collection[str] = ()) -> tuple[str | None, Row]
     fields.pop("custom_id", None)
     raw_endpoint = False
     if "body" in fields:
+        parts = _ENVELOPE.intersection(keep, raw)  # kept or not, they say what is asked
+        fields |= {each: raw[each] for each in parts if raw[each] is not None}
         raw_endpoint = _check_envelope(fields)
         body = fields["body"]
         if not isinstance(body, Mapping):
@@ -181,11 +284,13 @@ def _custom_id(raw: Any) -> str | None:
     )
 
 
-def _content(raw: Raw, row: Row) -> bytes:
+def _content(raw: Raw, row: Row, kept: Mapping[str, Any] | None) -> bytes:
     """What a row asks, in one spelling; the whole of a bad row."""
     if isinstance(raw, BadLine):
         return raw.content
     what: Any = raw if row.fault else [row.model, row.raw_endpoint, row.arguments]
+    if kept and not row.fault:  # else the labels of two equal prompts could change places
+        what.append(kept)
     try:
         return _encode(what).encode()
     except (TypeError, ValueError, RecursionError):  # keys of several types, circles, great depth

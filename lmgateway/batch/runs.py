@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,17 @@ from .._guard.paths import absolute
 from .._guard.tracebacks import door
 from .._layers.limit import Limits
 from ..errors import LMGatewayError
-from ..lm import spec_of
 from .answers import output_line
 from .interrupts import Interrupts, drive
-from .job import Job
+from .job import Job, open_errors
 from .journal import Journal
 from .pipeline import Pipeline, ReaderThread, Runner, Write, run_rows
 from .plan import Plan
 from .progress import Counts, Summary, say, shown
 from .row_runner import RowRunner, StopError
-from .rows import Row, check_columns, identified
-from .sources import Input, RowSource, check_rows, open_source
+from .rows import Row, identified
+from .sources import Input, RowSource, check_rows
+from .verdicts import Waiting
 
 if TYPE_CHECKING:
     from .._drive.gather import Reply
@@ -48,9 +48,11 @@ def run(
     tpm: float | None = None,
     ordered: bool = False,
     ignore: Collection[str] = (),
+    keep: Collection[str] = (),
     format: str | None = None,
     retry_errors: bool = False,
     progress: bool = False,
+    patience: float | None = None,
     **keywords: Any,
 ) -> Summary:
     """Answer every row of a source and write each answer once, as a line of JSON.
@@ -60,8 +62,9 @@ def run(
     KeyboardInterrupt.
 
     Args:
-        source: A file of JSON lines, CSV or Parquet; "-" for JSON lines on stdin; or an iterable
-            of prompts, message lists and dicts.
+        source: A file of JSON lines, JSON, CSV or Parquet, or one of the first three compressed
+            (``.gz``, ``.zst``); "-" for JSON lines on stdin; or an iterable of prompts, message
+            lists and dicts.
         output: The file of answers, in OpenAI's batch form; "-" for stdout, which cannot be
             resumed.
         lm: An LM, or a name for get_lm.
@@ -71,9 +74,14 @@ def run(
         tpm: Tokens a minute.
         ordered: Write the answers in the order of the rows.
         ignore: Fields or columns of the input that are not for the model.
-        format: ``jsonl``, ``csv``, ``tsv`` or ``parquet``, where the name does not say it.
+        keep: Fields or columns of the input that are copied to the output, beside ``custom_id``.
+            Those that are no parameters are not for the model.
+        format: ``jsonl``, ``json``, ``csv``, ``tsv`` or ``parquet``, where the name does not say
+            it.
         retry_errors: Ask the rows again that failed in earlier runs.
         progress: Show it on stderr.
+        patience: The job stops after so many seconds of failures without any answer; 600 if None.
+            Rows that are left alone and keep failing fail sooner.
         **keywords: As for get_lm.
 
     Raises:
@@ -83,8 +91,8 @@ def run(
         OSError: The output cannot be written.
     """
     plan = Plan(
-        source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, format,
-        retry_errors, progress, keywords=keywords,
+        source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, keep,
+        format, retry_errors, progress, patience=patience, keywords=keywords,
     )  # fmt: skip
     return _completed(conduct(plan))
 
@@ -101,22 +109,29 @@ async def arun(
     tpm: float | None = None,
     ordered: bool = False,
     ignore: Collection[str] = (),
+    keep: Collection[str] = (),
     format: str | None = None,
     retry_errors: bool = False,
     progress: bool = False,
+    patience: float | None = None,
     **keywords: Any,
 ) -> Summary:
     """As ``run``, awaited; cancelled, it stops at once. Ctrl-C is left to the program."""
     plan = Plan(
-        source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, format,
-        retry_errors, progress, keywords=keywords,
+        source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, keep,
+        format, retry_errors, progress, patience=patience, keywords=keywords,
     )  # fmt: skip
     return await execute(plan, Interrupts())
 
 
 @door
 def process_batch(
-    rows: Iterable[Any], lm: LM | str | None = None, *, concurrency: int = 100, **keywords: Any
+    rows: Iterable[Any],
+    lm: LM | str | None = None,
+    *,
+    concurrency: int = 100,
+    patience: float | None = None,
+    **keywords: Any,
 ) -> list[dict[str, Any]]:
     """Answer rows from a list: the rows of the output, in the order of the input.
 
@@ -125,23 +140,29 @@ def process_batch(
     framework. A running event loop is blocked meanwhile, as by ``LM.batch``: what only a task of
     that loop could bring is not waited for.
 
-    Raises LMGatewayError if no row would be answered, as ``run`` does.
+    Raises LMGatewayError if no row would be answered, as ``run`` does; ``patience`` is as there.
     """
     return drive(
-        lambda: aprocess_batch(rows, lm, concurrency=concurrency, **keywords), Interrupts()
+        lambda: aprocess_batch(rows, lm, concurrency=concurrency, patience=patience, **keywords),
+        Interrupts(),
     )
 
 
 @door
 async def aprocess_batch(
-    rows: Iterable[Any], lm: LM | str | None = None, *, concurrency: int = 100, **keywords: Any
+    rows: Iterable[Any],
+    lm: LM | str | None = None,
+    *,
+    concurrency: int = 100,
+    patience: float | None = None,
+    **keywords: Any,
 ) -> list[dict[str, Any]]:
     """As ``process_batch``, awaited."""
     check_rows(rows)
-    plan = Plan((), "-", lm, concurrency=concurrency, keywords=keywords)
+    plan = Plan((), "-", lm, concurrency=concurrency, patience=patience, keywords=keywords)
     with (
         plan.open_lm() as opened,
-        closing(RowRunner(opened, concurrency, plan.limits, Counts())) as runner,
+        closing(RowRunner(opened, concurrency, plan.limits, Counts(), patience)) as runner,
     ):
         try:
             return await run_rows(runner, list(identified(rows)), concurrency)
@@ -163,13 +184,18 @@ def conduct(plan: Plan) -> Summary:
 async def execute(plan: Plan, interrupts: Interrupts) -> Summary:
     """Execute a plan in the running event loop."""
     with plan.open_lm() as lm:
-        check = partial(check_columns, spec=spec_of(lm), ignore=plan.ignore)
-        source = open_source(plan.source, plan.form, check)
+        source, read = plan.open_rows(lm)
         counts = Counts(total=source.total)
         with _output(plan, source, lm) as (write, job):
-            rows = _undone(identified(source.read(), plan.ignore), job, counts)
+            if job is not None:
+                counts.answered_before = job.done.answers
+                counts.done_before = len(job.done.ids)
+            rows = _undone(read(), job, counts)
             with closing(await _runner(plan, lm, counts)) as runner:
-                await _ask(plan, runner, rows, write, counts=counts, interrupts=interrupts)
+                note = job.note if job is not None else lambda waiting: None
+                await _ask(
+                    plan, runner, rows, write, counts=counts, interrupts=interrupts, note=note
+                )
             if job is not None and source.digest is not None and not counts.interrupted:
                 job.check_complete(counts.skipped)
         return counts.summary()
@@ -177,10 +203,12 @@ async def execute(plan: Plan, interrupts: Interrupts) -> Summary:
 
 async def _runner(plan: Plan, lm: LM, counts: Counts) -> Runner:
     if not plan.workers:
-        return RowRunner(lm, plan.concurrency, plan.limits, counts)
+        return RowRunner(lm, plan.concurrency, plan.limits, counts, plan.patience)
     from .ray import start_actors
 
-    return await start_actors(lm, plan.workers, plan.concurrency, plan.limits, counts)
+    return await start_actors(
+        lm, plan.workers, plan.concurrency, plan.limits, counts, plan.patience
+    )
 
 
 async def _ask(
@@ -191,6 +219,7 @@ async def _ask(
     *,
     counts: Counts,
     interrupts: Interrupts,
+    note: Callable[[Waiting | None], object],
 ) -> None:
     # To keep actors busy, more rows are in hand than are asked: a chunk ends with its slowest row.
     workers = plan.concurrency * 2 * plan.workers if plan.workers else plan.concurrency
@@ -198,7 +227,9 @@ async def _ask(
     pipeline = Pipeline(reader, runner, write, counts, workers=workers, window=plan.window)
     try:
         with interrupts.draining(pipeline.interrupt):
-            async with shown(counts, runner.limit, wanted=plan.progress):
+            async with shown(
+                counts, runner.limit, wanted=plan.progress, waiting=runner.waiting, note=note
+            ):
                 await pipeline.run()
     except StopError as stop:
         raise stop.reason.advise(
@@ -213,7 +244,7 @@ def _output(plan: Plan, source: RowSource, lm: LM) -> Iterator[tuple[Write, Job 
     """What writes a reply, and the job, which knows what is done; None for a pipe."""
     if plan.to_stdout:
         path = plan.errors_path()
-        errors = None if path is None else Journal(path)
+        errors = None if path is None else open_errors(path)
         try:
             yield _Stdout(errors).write, None
         finally:
@@ -226,8 +257,11 @@ def _output(plan: Plan, source: RowSource, lm: LM) -> Iterator[tuple[Write, Job 
         plan.fingerprint(source, lm),
         facts=facts,
         retry_errors=plan.retry_errors,
+        history=source.history,
     )
     with job:
+        for note in job.done.torn:
+            say(note)
         yield job.write, job
 
 
@@ -239,9 +273,9 @@ class _Stdout:
         self._thread = Workers(1)
         self._turn = asyncio.Lock()
 
-    async def write(self, name: str, reply: Reply) -> None:
+    async def write(self, name: str, reply: Reply, kept: Mapping[str, Any] | None = None) -> None:
         """Write what became of a row."""
-        text = output_line(name, reply)
+        text = output_line(name, reply, kept)
         if self._errors is not None and isinstance(reply, LMGatewayError):
             self._errors.append(text)
             return

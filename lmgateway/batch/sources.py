@@ -1,39 +1,47 @@
-"""Sources: raw rows, read from JSON lines, CSV, Parquet, a pipe or an iterable of Python."""
+"""Sources: raw rows, read from JSON, CSV, Parquet, a pipe or an iterable of Python."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from hashlib import file_digest, sha256
-from importlib import import_module
-from itertools import zip_longest
+from functools import partial
+from hashlib import sha256
+from itertools import islice, zip_longest
+from math import isfinite
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from .._base.values import shown
 from .._guard.paths import absolute
-from ..errors import InputError, UnsupportedError, excerpt
-from .rows import BadLine, Raw
+from ..errors import InputError, excerpt
+from .files import COMPRESSED, open_bytes, open_stdin, readable
+from .json_rows import read_lines, read_values, spans_lines
+from .parquet import read_parquet, survey_parquet
+from .rows import BadLine, Raw, fields_of
 
 __all__ = ["Input", "RowSource", "check_rows", "open_source"]
 
 Input: TypeAlias = "str | os.PathLike[str] | Iterable[Any]"
 """A file, ``"-"`` for stdin, or any iterable of prompts, message lists and dicts."""
 
-Check: TypeAlias = "Callable[[Sequence[str]], None]"
-"""Is told the columns of a table, and raises InputError for one that may not be there."""
+Check: TypeAlias = "Callable[..., None]"
+"""Is told the columns of a table; of other rows, what ``fields_of`` tells of the first ones.
+Raises InputError for a column that may not be there.
+"""
 
 LARGEST_CELL = 2**27
-_BOM = b"\xef\xbb\xbf"
+BLOCK = 1 << 16
+MOST_INPUTS = 16  # that a record holds: it stays within a page
+FIRST = 100  # rows that are looked at before the first is asked
 FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
@@ -48,17 +56,50 @@ class RowSource:
         name: The absolute path; "-" for stdin, "" for an iterable.
         read: Begins to read the rows; a pipe or an iterator can be read only once.
         total: The number of rows; None if it is not known.
-        digest: Of the whole file; None for a pipe or an iterable.
+        digest: Of the content; None for a pipe or an iterable.
+        size: Bytes of the content that the digest is of; None if rows cannot be added to it.
+        begins_with: Whether so many bytes of the content, with rows after them, have this digest.
     """
 
     name: str
     read: Callable[[], Iterator[Raw]] = field(repr=False)
     total: int | None = None
     digest: str | None = None
+    size: int | None = None
+    begins_with: Callable[[int, str], bool] = field(default=lambda size, digest: False, repr=False)
+
+    def history(self, recorded: Mapping[str, Any]) -> list[list[Any]] | None:
+        """The size and the digest of what this source was from run to run, as it is now at last.
+
+        None if it is another than was recorded: only rows after the last may be added to it, and
+        taken from it again.
+        """
+        same = not recorded or recorded.get("input") == self.digest
+        if self.size is None:  # rows cannot be told to have been added to it
+            return [] if same else None
+        now, known = [self.size, self.digest], _inputs(recorded)
+        if same or now in known:
+            return [*(each for each in known if each != now), now]
+        longest = max(known, default=None)
+        return None if longest is None or not self.begins_with(*longest) else [*known, now]
+
+
+def _inputs(recorded: Mapping[str, Any]) -> list[list[Any]]:
+    found = recorded.get("inputs")
+    if not isinstance(found, list):
+        return []
+    return [
+        each
+        for each in found[-MOST_INPUTS:]
+        if isinstance(each, list) and list(map(type, each)) == [int, str]
+    ]
 
 
 def open_source(
-    given: Input, form: str | None = None, check: Check = lambda names: None
+    given: Input,
+    form: str | None = None,
+    check: Check = lambda *names: None,
+    labels: Collection[str] = (),
 ) -> RowSource:
     """The source for a path, "-" or an iterable.
 
@@ -66,31 +107,34 @@ def open_source(
 
     Args:
         given: What the user gave.
-        form: ``jsonl``, ``csv``, ``tsv`` or ``parquet``, where the name does not say it.
-        check: Is told the columns of a table; of a pipe, when its first line is read.
+        form: ``jsonl``, ``json``, ``csv``, ``tsv`` or ``parquet``, where the name does not say it.
+        check: Is told the columns; of a pipe, when it is read.
+        labels: Columns that are not for the model, but for the output.
 
     Raises:
         InputError: There is no such file, its form is not known, or it is not of that form.
-        UnsupportedError: Parquet without pyarrow.
+        UnsupportedError: A library for its form is not installed.
     """
     if not isinstance(given, (str, os.PathLike)):
+        if isinstance(given, (list, tuple)) and len(given) > 1:
+            check(*fields_of(given[:FIRST]))
         total = len(given) if isinstance(given, Sized) else None
         return RowSource("", lambda: iter(given), total)
     if given == "-":
         kind = _form("-", form or "jsonl")
-        return RowSource("-", lambda: _read_stdin(kind, check))
+        return RowSource("-", lambda: _read_stdin(kind, check, labels))
     path = Path(absolute(given, "input"))
     if not os.path.isfile(path):
         raise InputError(f"there is no file {excerpt(str(path))}")
-    kind = _form(path.suffix.lower(), form)
+    packed = path.suffix.lower() in COMPRESSED
+    kind = _form((path.with_suffix("") if packed else path).suffix.lower(), form)
     if kind == "parquet":
-        total = _survey_parquet(path, check)
-        return RowSource(str(path), lambda: _read_parquet(path), total, _digest(path))
-    if kind == "jsonl":
-        counted, hashed = _survey(path)
-        return RowSource(str(path), lambda: _read_lines(path.open("rb")), counted, hashed)
-    total = sum(1 for _ in _open_table(path, kind, check))
-    return RowSource(str(path), lambda: _open_table(path, kind, check), total, _digest(path))
+        if packed:
+            raise InputError(f"{path}: Parquet compresses by itself, and is read as .parquet only")
+        total = survey_parquet(path, lambda names: _check_header(names, str(path), check))
+        return RowSource(str(path), lambda: read_parquet(path), total, _digest(path)[0])
+    with readable(str(path)):
+        return _survey(path, kind, check, labels)
 
 
 def check_rows(given: object) -> None:
@@ -104,65 +148,85 @@ def _form(suffix: str, form: str | None) -> str:
     if known not in FORMATS.values():
         raise InputError(
             f"the form of the input is not known by {shown(form or suffix or 'its name')}: name a "
-            "file .jsonl, .csv, .tsv or .parquet, or give format="
+            "file .jsonl, .json, .csv, .tsv or .parquet, or give format="
         )
     if suffix == "-" and known == "parquet":
         raise InputError("Parquet cannot be read from a pipe: give a file")
     return known
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+def _survey(path: Path, kind: str, check: Check, labels: Collection[str]) -> RowSource:
+    """A source of a file that is no Parquet; its columns are checked, and its rows counted."""
+    name, size = str(path), None
+    if kind == "jsonl":
+        with open_bytes(path) as file:
+            kind = "json" if spans_lines(file) else kind
+    read: Callable[[], Iterator[Raw]]
+    if kind == "json":
+        read = lambda: (row for row, _ in read_values(open_bytes(path), name))  # noqa: E731
+        check(*fields_of(islice(read(), FIRST)))
+        total, end = 0, 0
+        for total, (_, end) in enumerate(read_values(open_bytes(path), name), 1):  # noqa: B007
+            pass  # only the last of both is wanted
+        digest, size = _digest(path, end)
+    elif kind == "jsonl":
+        read = lambda: read_lines(open_bytes(path))  # noqa: E731
+        check(*fields_of(islice(read(), FIRST)))
+        total, digest, size = _count_lines(path)
+    else:
+        read = lambda: _read_table(open_bytes(path), kind, name, check, labels)  # noqa: E731
+        total = sum(1 for _ in read())
+        digest, size = _digest(path)
+    begins_with = partial(_begins_with, path, lines=kind != "json")
+    return RowSource(name, read, total, digest, size, begins_with)
 
 
-def _survey(path: Path) -> tuple[int, str]:
-    """How many lines are not blank, and the digest of all, in one pass."""
-    hashed, count = sha256(), 0
-    with path.open("rb") as file:
+def _count_lines(path: Path) -> tuple[int, str, int]:
+    """How many lines are not blank, and the digest and the size of all, in one pass."""
+    hashed, count, size = sha256(), 0, 0
+    with open_bytes(path) as file:
         for line in file:
             hashed.update(line)
+            size += len(line)
             count += not line.isspace()
-    return count, hashed.hexdigest()
+    return count, hashed.hexdigest(), size
 
 
-# -- JSON lines --------------------------------------------------------------------------------
+def _digest(path: Path, size: int | None = None) -> tuple[str, int]:
+    """The digest of the first bytes of a file, or of all, and how many they are."""
+    hashed, done = sha256(), 0
+    with open_bytes(path) as file:
+        while block := file.read(BLOCK if size is None else min(BLOCK, size - done)):
+            hashed.update(block)
+            done += len(block)
+    return hashed.hexdigest(), done
 
 
-def _read_lines(file: IO[bytes]) -> Iterator[Raw]:
-    with file:
-        for number, line in enumerate(file, 1):
-            line = line.removeprefix(_BOM) if number == 1 else line
-            if not line.isspace():
-                yield _parse(line, number)
-
-
-def _parse(line: bytes, number: int) -> Raw:
-    try:
-        value: Raw = json.loads(line)
-    except UnicodeDecodeError as error:
-        return BadLine(line, f"line {number} is not UTF-8 (at byte {error.start})")
-    except ValueError as error:
-        where = getattr(error, "colno", None)
-        return BadLine(line, f"line {number} is not JSON" + (f" (column {where})" if where else ""))
-    except RecursionError:
-        return BadLine(line, f"line {number} is nested too deeply")
-    return value
+def _begins_with(path: Path, size: int, digest: str, *, lines: bool) -> bool:
+    """Whether a file begins with what has this digest, and its last row does not go on behind."""
+    hashed, done, last = sha256(), 0, b""
+    with open_bytes(path) as file:
+        while block := file.read(min(BLOCK, size - done)):
+            hashed.update(block)
+            done, last = done + len(block), block[-1:]
+        ends = {b"", b"\n", b"\r"}
+        whole = not lines or last in ends or file.read(1) in ends
+    return whole and done == size and hashed.hexdigest() == digest
 
 
 # -- tables ------------------------------------------------------------------------------------
 
 
-def _open_table(path: Path, kind: str, check: Check) -> Iterator[Raw]:
-    file = path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-    return _read_table(file, kind, str(path), check)
-
-
-def _read_table(file: IO[str], kind: str, name: str, check: Check) -> Iterator[Raw]:
-    with file:
-        table = _cells(file, kind, name)
-        _, header = next(table, (0, []))
-        columns = _columns(header, name, check)
+def _read_table(
+    file: IO[bytes], kind: str, name: str, check: Check, labels: Collection[str]
+) -> Iterator[Raw]:
+    with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
+        table = _cells(text, kind, name)
+        line, header = next(table, (1, []))
+        columns = list(header)
+        while columns and not columns[-1]:  # empty cells at the end are no columns
+            columns.pop()
+        _check_header(columns, f"line {line} of {name}", check)
         for number, cells in table:
             if len(cells) > len(header) or any(cells[len(columns) :]):
                 row: dict[Any, Any] = dict(zip(header, cells, strict=False))
@@ -171,33 +235,33 @@ def _read_table(file: IO[str], kind: str, name: str, check: Check) -> Iterator[R
                 yield BadLine(content, f"line {number} has more cells than the header")
             else:
                 named = zip_longest(columns, cells[: len(columns)])
-                yield {name: _cell(name, text) for name, text in named}
+                yield {
+                    name: _label(text) if name in labels else _cell(name, text)
+                    for name, text in named
+                }
 
 
 def _cells(file: IO[str], kind: str, name: str) -> Iterator[tuple[int, list[str]]]:
     """The lines of a table that are not blank, each with the number at which it ends."""
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
     table = csv.reader(file, delimiter="\t" if kind == "tsv" else ",", strict=True)
+    begins = 1
     try:
         for cells in table:
+            begins = table.line_num + 1
             if cells:
                 yield table.line_num, cells
     except csv.Error as error:
-        problem = InputError(f"line {table.line_num} of {name} cannot be read as {kind}: {error}")
+        since = f", in the row that begins at line {begins}" if begins < table.line_num else ""
+        problem = InputError(
+            f"line {table.line_num} of {name} cannot be read as {kind}: {error}{since}"
+        )
     else:
         return
     raise problem
 
 
-def _columns(header: list[str], name: str, check: Check) -> list[str]:
-    """The checked columns of a table; empty cells at the end of its header are no columns."""
-    columns = list(header)
-    while columns and not columns[-1]:
-        columns.pop()
-    return _checked(columns, name, check)
-
-
-def _checked(columns: list[str], name: str, check: Check) -> list[str]:
+def _check_header(columns: Sequence[str], name: str, check: Check) -> None:
     if not {"prompt", "messages", "body"} & set(columns):
         listed = ", ".join(f"{each!r:.80}" for each in columns[:20])
         raise InputError(
@@ -208,7 +272,6 @@ def _checked(columns: list[str], name: str, check: Check) -> list[str]:
             f"{name}: the column {twice[0]!r:.80} is there more than once: rename or remove one"
         )
     check(columns)
-    return columns
 
 
 def _cell(name: str, text: str | None) -> Any:
@@ -221,55 +284,25 @@ def _cell(name: str, text: str | None) -> Any:
         return text or None
 
 
-def _parquet() -> Any:
-    try:
-        return import_module("pyarrow.parquet")
-    except ImportError:
-        raise UnsupportedError(
-            "Parquet needs pyarrow: pip install 'lmgateway-core[parquet]'"
-        ) from None
+def _label(text: str | None) -> Any:
+    """A cell for the output: a number or a truth value if that is written so, else a text."""
+    value = _cell("", text)
+    if isinstance(value, (int, float)) and isfinite(value) and json.dumps(value) == text:
+        return value
+    return text or None
 
 
-@contextmanager
-def _opened_parquet(path: Path) -> Iterator[Any]:
-    parquet = _parquet()
-    try:
-        with parquet.ParquetFile(path) as file:
-            yield file
-    except (OSError, ValueError, NotImplementedError) as error:  # as which Arrow says it
-        raise InputError(f"{path} cannot be read as parquet: {excerpt(str(error))}") from None
-
-
-def _survey_parquet(path: Path, check: Check) -> int:
-    """Check the columns of a file, and count its rows."""
-    with _opened_parquet(path) as file:
-        columns, total = list(file.schema_arrow.names), int(file.metadata.num_rows)
-    _checked(columns, str(path), check)
-    return total
-
-
-def _read_parquet(path: Path) -> Iterator[Raw]:
-    with _opened_parquet(path) as file:
-        for batch in file.iter_batches(batch_size=256):
-            for row in batch.to_pylist():
-                yield {name: _without_gaps(value) for name, value in row.items()}
-
-
-def _without_gaps(value: Any) -> Any:
-    """A value without the nulls in its structs, which have every field of their type."""
-    if isinstance(value, dict):
-        return {k: _without_gaps(v) for k, v in value.items() if v is not None}
-    return [_without_gaps(each) for each in value] if isinstance(value, list) else value
-
-
-def _read_stdin(kind: str, check: Check) -> Iterator[Raw]:
-    if kind == "jsonl":
-        return _read_lines(os.fdopen(sys.stdin.fileno(), "rb", closefd=False))
-    text = os.fdopen(
-        sys.stdin.fileno(),
-        encoding="utf-8-sig",
-        errors="surrogateescape",
-        newline="",
-        closefd=False,
-    )
-    return _read_table(text, kind, "stdin", check)
+def _read_stdin(kind: str, check: Check, labels: Collection[str]) -> Iterator[Raw]:
+    """The rows of stdin; it is opened, and looked at, when the first is wanted."""
+    file = open_stdin()
+    with readable("stdin"):
+        if kind == "json":
+            yield from (row for row, _ in read_values(file, "stdin"))
+        elif kind == "jsonl":
+            # As many rows as have come by now: to wait for more would hold up the first.
+            come = file.peek()[:BLOCK].splitlines(keepends=True)[:FIRST]
+            whole = b"".join(line for line in come if line.endswith(b"\n"))
+            check(*fields_of(read_lines(io.BytesIO(whole))))
+            yield from read_lines(file)
+        else:
+            yield from _read_table(file, kind, "stdin", check, labels)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import json
+import sys
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lmgateway.batch import sources
+from lmgateway.batch import sources, values
 from lmgateway.batch.rows import BadLine
-from lmgateway.batch.sources import open_source
-from lmgateway.errors import InputError
+from lmgateway.batch.sources import RowSource, open_source
+from lmgateway.errors import InputError, UnsupportedError
 
 
 def read(path: Path, content: str | bytes, form: str | None = None) -> list[Any]:
@@ -117,7 +121,7 @@ HEADERS = {
     "a NUL": ("prompt\0\na\n", "{}: a table needs a column"),
     "blanks around": (" prompt ,n\na,1\n", "{}: a table needs a column"),
     "another case": ("Prompt,n\na,1\n", "{}: a table needs a column"),
-    "UTF-16": ("prompt\na\n".encode("utf-16"), "{}: a table needs a column"),
+    "UTF-16": ("prompt\na\n".encode("utf-16"), "{} is written in UTF-16"),
 }
 
 
@@ -201,3 +205,190 @@ def test_a_file_is_known_again(tmp_path: Path) -> None:
 def test_an_iterable_has_a_length_where_it_has_one() -> None:
     assert open_source(["a", "b"]).total == 2
     assert open_source(iter(["a"])).total is None
+
+
+# -- encodings, compression and JSON that is not one row a line -------------------------------
+
+ROWS = [{"custom_id": "ä", "prompt": "é\n\U0001f600"}, {"prompt": "b", "n": 2}, {"prompt": "c"}]
+LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+TABLE = "prompt,n\né,1\n"
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-16-le, Chinese"]
+)
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv", "jsonl.gz"])
+def test_another_encoding_is_named_once(tmp_path: Path, encoding: str, suffix: str) -> None:
+    text = TABLE.replace(",", "\t" if suffix == "tsv" else ",") if "sv" in suffix else LINES
+    if "Chinese" in encoding:
+        text = text.replace("é", "\u4f60\u597d" * 9)
+    content = text.encode(encoding.partition(",")[0])
+    path = tmp_path / f"in.{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    with pytest.raises(
+        InputError, match=r"in\.\S+ is written in UTF-(16|32), and is read as UTF-8"
+    ):
+        open_source(path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "BOM"])
+@pytest.mark.parametrize(
+    "suffix, text",
+    [
+        ("jsonl", LINES),
+        ("json", LINES),
+        ("json", json.dumps(ROWS)),
+        ("json", json.dumps(ROWS, indent=1, ensure_ascii=False)),
+        ("jsonl", json.dumps(ROWS, indent=1)),
+        ("jsonl", json.dumps(ROWS)),
+        ("jsonl", "".join(json.dumps(row, indent=1) + "\n" for row in ROWS)),
+        ("jsonl", "[\n" + ",\n".join(map(json.dumps, ROWS)) + "\n]\n\n"),
+    ],
+    ids=["lines", "lines as json", "list", "indented list", "indented list as lines",
+         "list as lines", "indented objects as lines", "a list of lines"],
+)  # fmt: skip
+def test_json_in_every_form(tmp_path: Path, suffix: str, text: str, mark: str, end: str) -> None:
+    content = (mark + text).replace("\n", end).encode()
+    for packed, pack in {"": bytes, ".gz": gzip.compress, ".zst": zstd}.items():
+        path = tmp_path / f"in.{suffix}{packed}"
+        path.write_bytes(pack(content))
+        source = open_source(path)
+        assert (source.total, list(source.read())) == (3, ROWS)
+
+
+def zstd(content: bytes) -> bytes:
+    library = pytest.importorskip("zstandard", reason="needs the extra [zstd]")
+    frames = content[:20], content[20:]  # as pzstd writes them
+    return b"".join(map(library.ZstdCompressor().compress, frames))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+def test_tables_are_decompressed_and_names_do_not_decide(tmp_path: Path, pack: Any) -> None:
+    for name in ("in.csv.gz", "in.csv", "in.csv.zst"):
+        assert read(tmp_path / name, pack(TABLE.encode())) == [{"prompt": "é", "n": 1}]
+
+
+def test_stdin_is_decompressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "in"
+    for form, text in (("jsonl", LINES), ("json", json.dumps(ROWS)), (None, LINES)):
+        path.write_bytes(gzip.compress(text.encode()))
+        with path.open() as file:
+            monkeypatch.setattr("sys.stdin", file)
+            assert list(open_source("-", form).read()) == ROWS
+
+
+def test_messages_on_a_line_are_one_row(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "a"}]
+    for suffix in ("jsonl", "json"):
+        text = json.dumps(chat) + "\n" + json.dumps(chat)
+        assert read(tmp_path / f"in.{suffix}", text) == [chat, chat]
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ('[{"prompt": "a"},\n{"prompt": }]', r"line 2 of .*in\.json cannot be read as json"),
+        ('[{"prompt": "a"}\n{"prompt": "b"}]', "line 2 of .*: a comma or a ] is missing"),
+        ('[{"prompt": "a"},', r"line 1 of .*in\.json cannot"),
+        ('[{"prompt": "a"}]\n[', "line 2 of .*: the list has ended before"),
+        ('{"prompt": "a"}\n\n{"prompt": "b', "line 3 of"),
+        ("[" * 100_000, "too deep"),
+    ],
+    ids=["broken", "comma", "cut", "more", "cut object", "deep"],
+)
+def test_json_that_is_broken_is_told_with_its_line(tmp_path: Path, text: str, fault: str) -> None:
+    with pytest.raises(InputError, match=fault):
+        read(tmp_path / "in.json", text)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+@pytest.mark.parametrize("end", [8, -8], ids=["its head", "its end"])
+def test_a_damaged_compression_is_told(tmp_path: Path, pack: Any, end: int) -> None:
+    path = tmp_path / "in.jsonl.gz"
+    path.write_bytes(pack(LINES.encode())[:end])
+    with pytest.raises(InputError, match=r"in\.jsonl\.gz cannot be decompressed"):
+        open_source(path)
+
+
+def test_a_missing_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "in.jsonl.zst"
+    path.write_bytes(zstd(LINES.encode()))
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "compression", None)
+    with pytest.raises(UnsupportedError, match=r"pip install 'lmgateway-core\[zstd\]'"):
+        open_source(path)
+
+
+def test_a_list_is_read_in_flat_memory(tmp_path: Path) -> None:
+    path = tmp_path / "in.json"
+    row = json.dumps({"prompt": "x" * 1000})
+    path.write_text("[" + ",\n".join([row] * 4000) + "]")
+    source = open_source(path)
+    tracemalloc.start()
+    assert sum(1 for _ in source.read()) == source.total == 4000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_row_longer_than_a_block_is_read_a_few_times_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = {"prompt": "x" * 1_000_000}
+    begun = []
+    decode = values._decode
+    monkeypatch.setattr(values, "_decode", lambda *text: (begun.append(1), decode(*text))[1])
+    assert read(tmp_path / "in.json", json.dumps([long, long])) == [long, long]
+    assert len(begun) < 60
+
+
+@pytest.mark.parametrize(
+    "header, fault",
+    [("prompt,n,n\na,1,2\n", r"line 1 of .*in\.csv: the column 'n' is there more than once"),
+     ('prompt,n\na,1\n"b,2\nc,3\n', r"line 4 of .*in\.csv .* in the row that begins at line 3")],
+    ids=["twice", "an open quote"],
+)  # fmt: skip
+def test_a_table_that_is_none_is_told_with_its_line(
+    tmp_path: Path, header: str, fault: str
+) -> None:
+    with pytest.raises(InputError, match=fault):
+        read(tmp_path / "in.csv", header)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "tsv"])
+def test_an_input_may_grow_at_its_end(tmp_path: Path, form: str) -> None:
+    def text(*prompts: str) -> str:
+        if form == "json":
+            return json.dumps([{"prompt": each} for each in prompts], indent=1)
+        if form == "jsonl":
+            return "\n".join(json.dumps({"prompt": each}) for each in prompts)
+        return "prompt\n" + "\n".join(prompts)
+
+    def source(*prompts: str, end: str = "") -> RowSource:
+        (tmp_path / f"in.{form}").write_text(text(*prompts) + end)
+        return open_source(tmp_path / f"in.{form}")
+
+    first = source("a", "b")
+    record: dict[str, Any] = {"input": first.digest, "inputs": first.history({})}
+    longer = source("a", "b", "c")
+    inputs = longer.history(record)
+    assert inputs is not None
+    assert len(inputs) == 2
+    record = {"input": longer.digest, "inputs": inputs}
+    assert source("a", "b").history(record) is not None  # as it was at first
+    assert source("a", "b", "c", "d").history(record) is not None
+    assert source("a", "b", "d").history(record) is None
+    assert source("x", "b", "c").history(record) is None
+    assert source("a").history(record) is None
+    assert form == "json" or source("a", "b", "c", end="d").history(record) is None
+    for odd in ({"inputs": 5}, {"inputs": [5, [1], ["a", 2], [10**30, "x"]]}, {"inputs": None}):
+        assert longer.history({"input": "other", **odd}) is None
+
+
+def test_labels_are_numbers_only_if_they_are_written_so(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    cells = ["7", "-1.5", "true", "007", "1e5", "NaN", "1.10", "", "[1]", "9" * 30]
+    path.write_text("prompt,id\n" + "".join(f'p,"{cell}"\n' for cell in cells))
+    found = [row["id"] for row in open_source(path, labels=["id"]).read()]
+    assert found == [7, -1.5, True, "007", "1e5", "NaN", "1.10", None, "[1]", int("9" * 30)]

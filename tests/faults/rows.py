@@ -155,6 +155,14 @@ PROCESS = [
      "missing (`tests/soak/kill_batch.py` counts)", "tests/batch/test_job.py::test_a_torn_tail",
      "tests/batch/test_job.py::test_the_lock_of_a_killed_process",
      "tests/batch/test_runs.py::test_the_second_run_asks_what_is_missing"),
+    ("another tool rewrites the output of a batch", "whole rows stay; what is no row is told, and "
+     "nothing is changed (`make soak-batch` kills in between)",
+     "tests/batch/test_job.py::test_whole_rows_stay_whoever",
+     "tests/batch/test_job.py::test_a_file_that_cannot_be_understood"),
+    ("two batches with one output, or one file of errors", "the second is refused",
+     "tests/batch/test_job.py::test_a_second_process_on_the_same_output",
+     "tests/batch/test_job.py::test_two_jobs_share_no_file_of_errors",
+     "tests/batch/test_job.py::test_one_output_has_one_job"),
     ("Ctrl-C in a batch", "the first drains and says how to go on, the second stops",
      "tests/batch/test_runs.py::test_ctrl_c_drains"),
     ("asyncio cancel", "the socket is closed, the permit freed, nothing cached; over threads the "

@@ -1,7 +1,8 @@
 """Kill a batch at random moments and resume it: every row exactly once, and what that cost.
 
 ``python tests/soak/kill_batch.py --kills 100`` prints the figures and exits with 1 if a row is
-missing or doubled, or if more calls were paid twice than had been in flight at the kills.
+missing or doubled, or if more calls were paid twice than had been in flight at the kills. With
+``--rewrite``, another tool rewrites the output between two runs, each in its turn.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from rewriters import REWRITERS, rows_of
 from support.chat_server import ChatServer, serve_chat
 
 CONCURRENCY = 50
@@ -39,7 +41,16 @@ def start(source: Path, output: Path, server: ChatServer) -> subprocess.Popen[by
 
 def written(output: Path) -> int:
     """Whole rows in the output."""
-    return output.read_bytes().count(b"\n") if output.exists() else 0
+    return len(rows_of(output.read_text("utf-8"))) if output.exists() else 0
+
+
+def rewrite(output: Path, turn: int) -> None:
+    """Have a tool rewrite the output; half a row at its end is gone then."""
+    if not output.exists():
+        return
+    names = list(REWRITERS)
+    rows = rows_of(output.read_text("utf-8"))
+    output.write_bytes(REWRITERS[names[turn % len(names)]](rows).encode())
 
 
 def main() -> int:
@@ -48,6 +59,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rewrite", action="store_true")
     parser.add_argument("--ask", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ask:
@@ -62,7 +74,7 @@ def main() -> int:
         prompts = [f"prompt {number}" for number in range(options.rows)]
         source.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
         in_flight, worst, landed = 0, 0, 0
-        for _ in range(options.kills):
+        for turn in range(options.kills):
             calls, process = server.stats()["calls"], start(source, output, server)
             while server.stats()["calls"] == calls and process.poll() is None:
                 time.sleep(0.01)  # it starts up; a kill before its first call is no test
@@ -72,10 +84,12 @@ def main() -> int:
             process.wait()
             lost = server.stats()["calls"] - written(output) - in_flight
             in_flight, worst = in_flight + lost, max(worst, lost)
+            if options.rewrite:
+                rewrite(output, turn)
         last = start(source, output, server)
         last.wait()
         calls = server.stats()["calls"]
-        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        rows = rows_of(output.read_text("utf-8"))
     ids = {row["custom_id"] for row in rows}
     answers = sorted(row["response"]["body"]["choices"][0]["message"]["content"] for row in rows)
     whole = len(ids) == len(rows) == options.rows and answers == sorted(prompts)
