@@ -106,7 +106,7 @@ def lmgateway_info(settings: Settings | None, model: str | None) -> Info:
     its other name for them.
     """
     params = wire.OPENAI.params | wire.VLLM.params
-    if model and settings is not None and settings.dialect == "openai" and reasons(model):
+    if isinstance(model, str) and settings and settings.dialect == "openai" and reasons(model):
         params -= {"max_tokens"}
     return Info(
         api=2,

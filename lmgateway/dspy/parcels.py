@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from dspy.clients import _deprecation
+from dspy.clients._deprecation import _adapter_call, adapter_message_call
 
 __all__ = ["packed", "standing_for", "unpacked", "with_turns"]
 
@@ -70,10 +70,10 @@ def standing_for(lm: Any, given: Any, sent: Any) -> AbstractContextManager[None]
 
     It warns of messages that are anybody else's, as it tells the one from the other by identity.
     """
-    adapters = _deprecation._adapter_call.get()
+    adapters = _adapter_call.get()
     if sent is given or adapters is None or adapters[0] is not lm or adapters[1] is not given:
         return nullcontext()
-    marked: AbstractContextManager[None] = _deprecation.adapter_message_call(lm, sent)
+    marked: AbstractContextManager[None] = adapter_message_call(lm, sent)
     return marked
 
 
