@@ -18,8 +18,8 @@ from .arrival import check_fragments, needs_body
 __all__ = ["CallChecks"]
 
 _NO_FORM = (
-    "its answers hold no turn of the form that it sends, so the kit can make none: record an answer "
-    "that calls a tool, plain and streamed"
+    "its answers hold no turn of the form that it sends, so the kit can make none: record an "
+    "answer that calls a tool, plain and streamed"
 )
 _LOOK = "Look where calls of tools are read"
 
@@ -28,7 +28,7 @@ class CallChecks:
     """What the provider makes of an answer that calls two tools."""
 
     def test_calls_of_tools_are_read(self, bench: Bench, plain: RecordedCall) -> None:
-        """Each call has its name, its arguments and an id of its own; the text stays beside them."""
+        """Each call has its name, its arguments and an id of its own; the text stays too."""
         _needs_tools(bench)
         if not _reads(bench, plain, saying(bench, plain)):
             pytest.skip(_NO_FORM)
@@ -98,9 +98,7 @@ def _check_calls(completion: Completion) -> None:
         kept = json.dumps({**completion, "prompt": None}, default=repr)
         if "tansy" in kept:
             pytest.skip("it does not read calls in the form in which it sends them: record one")
-        pytest.fail(
-            f"an answer that calls two tools is read as one that calls none: nothing happens. {_LOOK}"
-        )
+        pytest.fail(f"an answer that calls two tools is read as one that calls none. {_LOOK}")
     functions = [call["function"] for call in calls]
     names = [function["name"] for function in functions]
     assert names == [call[1] for call in CALLS], (

@@ -64,7 +64,7 @@ class LossChecks:
         )
 
     def test_usage_means_what_it_says(self, bench: Bench, answered: RecordedCall) -> None:
-        """Tokens are counted as the reference says, from what the service said, and not mixed up."""
+        """Tokens are counted as the reference says, out of what the service said."""
         documents = _needs_documents(answered)
         usage: Mapping[str, Any] = bench.replay(answered).completion.get("usage") or {}
         numbers = _numbers(documents)
@@ -113,7 +113,7 @@ class LossChecks:
         pytest.skip("its recorded answer does not say why it ended, in a word that the kit knows")
 
     def test_an_end_nobody_knows_is_no_good_end(self, bench: Bench, plain: RecordedCall) -> None:
-        """A word for the end that the plugin does not know is ``other``, or nothing; not ``stop``."""
+        """A word for the end that the plugin does not know is not ``stop``."""
         body = _body(bench, plain)
         for path, word in leaves_of(body):
             if path and _OF_THE_END.search(path[-1]) and word in {*_ENDS, *_LIMITS}:

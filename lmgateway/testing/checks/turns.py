@@ -37,8 +37,8 @@ class TurnChecks:
         if message.get("state"):
             lost = [text for text in _hidden(message) if not sent.holds(text)]
             assert not lost, (
-                f"of the state of a turn {lost[0]!r:.60} is not sent again: the service refuses the "
-                "next turn, or thinks anew. Send message['state']['turn'] as it came"
+                f"of the state of a turn {lost[0]!r:.60} is not sent again: the service refuses "
+                "the next turn, or thinks anew. Send message['state']['turn'] as it came"
             )
 
     def test_an_edited_turn_is_sent_as_it_is_seen(
