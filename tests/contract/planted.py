@@ -272,7 +272,8 @@ FAULTS = [
         (
             "    cards, token = [], None\n",
             "    import asyncio\n    cards, token = [], None\n"
-            "    try:\n        asyncio.get_running_loop()\n        cards.append({'id': 'awaited'})\n"
+            "    try:\n        asyncio.get_running_loop()\n"
+            "        cards.append({'id': 'awaited'})\n"
             "    except RuntimeError:\n        pass\n",
         ),
     ),
