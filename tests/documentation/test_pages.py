@@ -44,8 +44,9 @@ def files(page: str) -> dict[str, str]:
     return named
 
 
-SCAFFOLD = Path(lmgateway.__file__).parent / "_plugins" / "scaffold" / "template" / "README.md.txt"
-PAGES = [*DOCS.glob("[!a]*/*.md"), DOCS.parent / "README.md", SCAFFOLD]  # all but the adr
+TEMPLATES = Path(lmgateway.__file__).parent / "_plugins" / "scaffold" / "template"
+SCAFFOLDS = TEMPLATES.glob("*/README.md.txt")
+PAGES = [*DOCS.glob("[!a]*/*.md"), DOCS.parent / "README.md", *SCAFFOLDS]  # all but the adr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

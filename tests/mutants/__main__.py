@@ -18,7 +18,7 @@ from .page import page_of
 
 
 def main() -> int:
-    """Returns 1 if the kit fails a right plugin, a fault has lost its place, or too many survive."""
+    """Returns 1 if anything is not as the tables say, or the kit fails a plugin as it is."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("plugins", nargs="*", help="all by default")
     parser.add_argument("--kind", action="append", help="faults of this kind only")

@@ -1,4 +1,4 @@
-"""The kit, run on a plugin with a fault, in a process of its own that is forked when all is ready."""
+"""The kit, run on a plugin with a fault, each in a process that is forked when all is ready."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,14 @@ def _try(fault: Fault | None, folder: Path) -> str:
     except FaultError as error:
         return f"problem:{error}"
     first = _FirstFailure()
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=short", f"--basetemp={folder}/{os.getpid()}"]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--tb=short",
+        f"--basetemp={folder}/{os.getpid()}",
+    ]
     code = pytest.main([*options, "--rootdir", str(folder), str(folder / "test_it.py")], [first])
     if code == 0:
         return "survived:"
@@ -183,8 +190,3 @@ class _FirstFailure:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.error = str(report.longrepr)[-400:]
-
-
-def without(target: Target, kinds: frozenset[str]) -> Target:
-    """The target with the faults of some kinds only."""
-    return replace(target, faults=[each for each in target.faults if each.kind in kinds])

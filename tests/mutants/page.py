@@ -10,8 +10,9 @@ __all__ = ["page_of"]
 
 _HEAD = """# What the kit does not notice
 
-`make mutants` plants faults in the plugins of this repository, one at a time, and runs each plugin's contract test with the
-recordings that an author is asked for. This page is written from the table of faults; a test compares the two.
+`make mutants` plants faults in the plugins of this repository, one at a time, and runs the plugin's
+contract test with the recordings that an author is asked for. A fault that the kit does not notice
+is here, with the reason.
 
 | plugin | faults | survive |
 |---|---|---|
