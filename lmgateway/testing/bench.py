@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._call import flow as flows
@@ -17,6 +17,7 @@ from .._plugins.contract import Plugin
 from ..lm import LM, spec_of
 from ..types import Blocking, Completion, Delta, Flow, HTTPRequest, Info, Kept, Request
 from .calls import DEFAULT_PROMPT, RecordedCall, request_to_json
+from .sent import Sent, tree_of
 from .wire import Wire
 
 __all__ = ["DEFAULT_CALL", "Bench", "BenchResult"]
@@ -48,12 +49,14 @@ class Bench:
         model: The model to ask for.
         settings: Keywords of get_lm, canaries in place of secrets.
         canaries: Those secrets.
+        calls: The recorded calls.
     """
 
     plugin: Plugin
     model: str
     settings: Mapping[str, Any]
     canaries: tuple[str, ...]
+    calls: tuple[RecordedCall, ...] = field(default=(), repr=False)
     _specs: list[Spec] = field(default_factory=list, init=False, repr=False)
 
     def lm(self, wire: Wire, **keywords: Any) -> LM:
@@ -63,6 +66,10 @@ class Bench:
             self._specs.append(Spec.of_object(self.plugin, self.model, asked))
         spec = self._specs[0].vary(keywords).with_layers(wire.layer)
         return LM(spec, connections=wire)
+
+    def other(self) -> Bench:
+        """The same, with another model."""
+        return replace(self, model=f"{self.model}-b")
 
     @property
     def info(self) -> Info:
@@ -103,6 +110,8 @@ class Bench:
 
     def replay(self, recorded: RecordedCall, *, awaited: bool = False) -> BenchResult:
         """Make a recorded call again, with the recorded answers."""
+        if recorded.kind != "complete":
+            return self._replay_other(recorded, awaited=awaited)
         ways: dict[tuple[bool, bool], Callable[..., BenchResult]] = {
             (False, False): self.ask,
             (False, True): self.aask,
@@ -110,6 +119,42 @@ class Bench:
             (True, True): self.astream,
         }
         return ways[recorded.stream, awaited](recorded.call, *recorded.answers())
+
+    def _replay_other(self, recorded: RecordedCall, *, awaited: bool) -> BenchResult:
+        wire = Wire(*recorded.answers())
+        ask = getattr(self.lm(wire), f"a{recorded.kind}" if awaited else recorded.kind)
+        returned = ask(**recorded.call)
+        if awaited:
+            returned = _awaited(returned)
+        return BenchResult(returned, [], wire)
+
+    def sent(self, call: Mapping[str, Any], *, stream: bool = False) -> Sent:
+        """What is sent for a call, whatever the answer.
+
+        A flow of several exchanges goes on with the recorded answers, as far as they lead.
+
+        Raises:
+            LMGatewayError: The call was refused before anything was sent.
+        """
+        wire = Wire(*self._script(stream=stream))
+        try:
+            if stream:
+                for _ in self.lm(wire).stream(**call):
+                    pass
+            else:
+                self.lm(wire).complete(**call)
+        except Exception:  # also that there is no answer
+            if not wire.asked:
+                raise
+        return Sent(tuple(tree_of(exchange) for exchange in wire.asked))
+
+    def _script(self, *, stream: bool) -> list[Any]:
+        """The answers of a recorded call that took several exchanges."""
+        for call in self.calls:
+            alike = call.stream is stream and call.kind == "complete" and not call.is_error
+            if alike and len(call.responses) > 1:
+                return call.answers()
+        return []
 
     # -- the plugin without the core--------------------------------------------------------------
 
@@ -159,6 +204,13 @@ class Bench:
         if effect is None:
             return "nothing"
         return "HTTP" if isinstance(effect, HTTPRequest) else "Blocking"
+
+
+def _awaited(coroutine: Any) -> Any:
+    async def wait() -> Any:
+        return await coroutine
+
+    return asyncio.run(wait())
 
 
 def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[Spec, Request, Call]:

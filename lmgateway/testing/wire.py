@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .._layers.context import Attempt, Send
@@ -50,15 +50,20 @@ class Wire(Leases):
     What is ``kept`` is one exchange. A request by which an auth fetches a token is none: it is
     given a made-up one.
 
+    Args:
+        *answers: In turn.
+        reply: Answers each exchange, in place of ``answers``.
+
     Attributes:
         asked: The exchanges as the provider yielded them, without credentials.
         sent: The requests as they would have been sent, with credentials.
         fetched: How many tokens an auth has asked for.
     """
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(self, *answers: Any, reply: Callable[[Exchange], Any] | None = None) -> None:
         super().__init__()
         self._answers = deque(answers)
+        self._reply = reply
         self.asked: list[Exchange] = []
         self.sent: list[HTTPRequest] = []
         self.fetched = 0
@@ -88,6 +93,8 @@ class Wire(Leases):
         return answer
 
     def _next(self) -> Any:
+        if self._reply is not None:
+            return self._reply(self.asked[-1])
         if not self._answers:
             number = len(self.asked)
             raise NoAnswerError(

@@ -1,0 +1,218 @@
+"""Checks of arrival: what streams is asked for as a stream, and is handed on as it comes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ...errors import LMGatewayError
+from ...types import Delta, Flow, Kept
+from ..bench import Bench, BenchResult
+from ..calls import RecordedCall
+from ..records import records_of
+from ..wire import Pieces, Wire
+from .answers import essence
+
+__all__ = ["ArrivalChecks", "cut", "needs_body"]
+
+_LOOK = "Look in lmgateway_stream: `yield Emit(...)` belongs into the loop that reads"
+
+
+class ArrivalChecks:
+    """When the pieces of a recorded stream come, and what they are of."""
+
+    def test_a_stream_is_asked_for(self, bench: Bench, streamed: RecordedCall) -> None:
+        """The hook that streams asks for a stream; a whole answer would come at once, at the end."""
+        wire = bench.replay(streamed).wire if streamed.responses else None
+        if wire is None or not wire.asked:
+            pytest.skip("no stream is recorded, or it asks for nothing")
+        if any(isinstance(each, Kept) for each in wire.asked):
+            pytest.skip("it keeps what it asks for as a whole, so it cannot stream")
+        assert any(each.stream for each in wire.asked), (
+            "lmgateway_stream asks for a whole answer: the user looks at nothing until it is there. "
+            "Give HTTPRequest(..., stream=True), or Blocking(..., stream=True), and read it; if the "
+            "service does not stream, leave the hook out"
+        )
+
+    def test_pieces_arrive_as_they_come(self, bench: Bench, streamed: RecordedCall) -> None:
+        """With all but the last record given, there was something to show; most of it, in fact."""
+        needs_body(streamed)
+        result = bench.replay(streamed)
+        pieces = sum(map(_says, result.pieces))
+        records = records_of(streamed.body)
+        if not pieces or not _is_spread(records, result):
+            pytest.skip("its recorded stream says nothing, or all that it says stands at its end")
+        whole, last = b"".join(records[:-1]), records[-1]
+        before = _shown_before(bench, streamed, [whole, last], last=1)
+        assert before, (
+            "nothing is shown until the last bytes of a stream have come: the user waits as if it "
+            f"did not stream. {_LOOK}"
+        )
+        slowly = _shown_before(bench, streamed, records, last=len(records) - 1)
+        assert slowly * 2 >= pieces, (
+            f"of {pieces} pieces {pieces - slowly} are held back until the last bytes have come. "
+            f"{_LOOK}"
+        )
+
+    def test_a_stream_need_not_be_at_its_end(self, bench: Bench, streamed: RecordedCall) -> None:
+        """The first piece is shown before the second half of a stream is read."""
+        needs_body(streamed)
+        records = records_of(streamed.body)
+        half = len(records) // 2
+        result = bench.replay(streamed)
+        if not _is_spread(records[: half + 1], result) or half < 3:
+            pytest.skip("its recorded stream is short, or says nothing in its first half")
+        before = _shown_before(bench, streamed, records, last=half + 1)
+        assert before, f"nothing is shown in the first half of a stream. {_LOOK}"
+
+    def test_the_pieces_of_calls_make_the_calls(self, bench: Bench, streamed: RecordedCall) -> None:
+        """The fragments of tool calls, put together, are the calls of the answer: none is doubled."""
+        if streamed.kind != "complete" or not streamed.responses:
+            pytest.skip("no stream is recorded")
+        result = bench.replay(streamed)
+        asked = False
+        for place, choice in enumerate(result.completion["choices"]):
+            deltas = [piece for piece in result.pieces if piece.index == place]
+            made = _calls_of(deltas)
+            calls = [_call(call) for call in choice.get("tool_calls") or ()]
+            whole = [d for d in deltas if d.part and d.part.get("type") == "tool_call"]
+            asked = asked or bool(calls or made)
+            if calls and not made and whole:
+                continue  # each came as a part of its own
+            assert made == calls, (
+                f"the emitted fragments make the calls {made!r:.120}, and the answer has "
+                f"{calls!r:.120}: a program that reads the stream calls other tools. Emit each "
+                "fragment once, with its index, and id and name in the first"
+            )
+        if not asked:
+            pytest.skip("no stream with a tool call is recorded: record one with tools=[...]")
+
+    def test_the_end_of_a_choice_is_told(self, bench: Bench, streamed: RecordedCall) -> None:
+        """A finish_reason that is emitted is that of the answer, and comes last."""
+        if streamed.kind != "complete" or not streamed.responses:
+            pytest.skip("no stream is recorded")
+        result = bench.replay(streamed)
+        for place, choice in enumerate(result.completion["choices"]):
+            deltas = [piece for piece in result.pieces if piece.index == place]
+            told = [piece.finish_reason for piece in deltas if piece.finish_reason]
+            ends = {*told[-1:]} - {choice.get("finish_reason")}
+            assert not ends, (
+                f"the stream ends with the finish_reason {told[-1]!r}, and the answer has "
+                f"{choice.get('finish_reason')!r}"
+            )
+
+    def test_an_error_within_a_stream_is_an_error(
+        self, bench: Bench, streamed: RecordedCall, calls: list[RecordedCall]
+    ) -> None:
+        """A stream that turns into the service's error raises; what had come is no answer."""
+        needs_body(streamed)
+        records = records_of(streamed.body)
+        bodies = [call.body for call in calls if call.is_error and call.body.startswith(b"{")]
+        if len(records) < 3 or not bodies or not records[0].lstrip().startswith((b"data", b"ev")):
+            pytest.skip("no error is recorded that could stand in its stream as an event")
+        half = b"".join(records[: len(records) // 2])
+        compact = json.dumps(json.loads(bodies[0])).encode()
+        body = half + b"data: " + compact + b"\n\n"
+        try:
+            result = bench.stream(streamed.call, *cut(streamed, [body]))
+        except LMGatewayError:
+            return
+        if essence(result.completion) == essence(bench.replay(streamed).completion):
+            return  # nothing was missing
+        pytest.fail(
+            f"a stream that broke off with {compact[:80]!r} was taken for the answer "
+            f"{result.completion['choices']!r:.120}: the user does not learn that half is missing"
+        )
+
+
+def needs_body(streamed: RecordedCall) -> None:
+    """Skip unless the call was recorded with a body that came in pieces."""
+    if not streamed.responses:
+        pytest.skip("no stream is recorded: see test_an_answer_is_recorded_of_each_kind")
+    if not isinstance(getattr(streamed.answers()[-1], "source", None), Pieces):
+        pytest.skip("what it streams came whole")
+
+
+def cut(streamed: RecordedCall, pieces: Iterable[bytes | BaseException]) -> list[Any]:
+    """The recorded answers, the body of the last one cut into other pieces."""
+    *before, last = streamed.answers()
+    return [*before, replace(last, source=Pieces(pieces))]
+
+
+class _Watched(Pieces):
+    """Pieces; it looks how much had been shown when a certain one was asked for."""
+
+    def __init__(self, pieces: Sequence[bytes], number: int, shown: list[Delta]) -> None:
+        super().__init__(pieces)
+        self._left = number
+        self._shown = shown
+        self.seen: int | None = None
+
+    def read(self) -> Flow[bytes]:
+        """The next piece."""
+        if self._left == 0:
+            self.seen = sum(map(_says, self._shown))
+        self._left -= 1
+        return (yield from super().read())
+
+
+def _shown_before(
+    bench: Bench, streamed: RecordedCall, pieces: Sequence[bytes], *, last: int
+) -> int:
+    """How many pieces had been shown when the piece of that number was asked for."""
+    shown: list[Delta] = []
+    source = _Watched(pieces, last, shown)
+    *before, head = streamed.answers()
+    wire = Wire(*before, replace(head, source=source))
+    for piece in bench.lm(wire).stream(events=True, **streamed.call):
+        shown.append(piece)
+    return len(shown) if source.seen is None else source.seen
+
+
+def _says(piece: Delta) -> bool:
+    return bool(piece.text or piece.reasoning or piece.tool_calls or piece.part)
+
+
+def _is_spread(records: Sequence[bytes], result: BenchResult) -> bool:
+    """Whether something of the answer stands in a record before the last of these."""
+    before = b"".join(records[:-1])
+    for piece in result.pieces:
+        texts = [piece.text, piece.reasoning]
+        texts += [(call.get("function") or {}).get("name") or "" for call in piece.tool_calls]
+        for text in texts:
+            if text.strip():
+                escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+                forms = [form.encode() for form in escaped]
+                if not any(form in before + records[-1] for form in forms):
+                    return len(records) > 3  # it is written in another way
+                return any(form in before for form in forms)
+    return False
+
+
+def _calls_of(deltas: Iterable[Delta]) -> list[tuple[Any, ...]]:
+    """The calls that fragments make: id, name and arguments of each, by index."""
+    made: dict[int, list[str]] = {}
+    for delta in deltas:
+        for fragment in delta.tool_calls:
+            call = made.setdefault(fragment.get("index", 0), ["", "", ""])
+            function = fragment.get("function") or {}
+            call[0] = fragment.get("id") or call[0]
+            call[1] = function.get("name") or call[1]
+            call[2] += function.get("arguments") or ""
+    return [(id_, name, _arguments(text)) for _, (id_, name, text) in sorted(made.items())]
+
+
+def _call(call: Any) -> tuple[Any, ...]:
+    function = call["function"]
+    return call["id"], function["name"], _arguments(function["arguments"])
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
+        return text
