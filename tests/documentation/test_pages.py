@@ -25,9 +25,14 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HOW_TO = (
     "authenticate",
     "choose-the-endpoint",
+    "models-that-differ",
     "run-a-job",
     "run-a-model-in-process",
+    "send-bytes-and-forms",
     "stream-answers",
+    "stream-other-formats",
+    "tell-what-it-costs",
+    "wrap-an-sdk",
 )
 
 
@@ -166,60 +171,15 @@ def test_a_how_tos_plugins_answer(page: str, monkeypatch: pytest.MonkeyPatch) ->
         assert result.completion["choices"][0]["text"] == "Hello", module.__name__
 
 
-CONTRACTS = """
-from lmgateway.testing import ProviderContract, RecordedCall
-
-CALL, SAID = {"prompt": "Say hello."}, {"status": 200, "headers": {}, "json": {"said": "Hello"}}
-EVENTS = ['data: {"word": "Hel"}\\n\\n', 'data: {"word": "lo"}\\n\\ndata: END\\n\\n']
-HEADERS = {"content-type": "text/event-stream"}
-STREAM = {"status": 200, "headers": HEADERS, "chunks": EVENTS}
-
-
-def asked(body, stream=False):
-    return ({"method": "POST", "path": "/say", "body": body, "stream": stream},)
-
-
-PLAIN = RecordedCall("plain", CALL, (SAID,))
-PAIR = [
-    RecordedCall("plain", CALL, (SAID,), asked({"text": "Say hello."})),
-    RecordedCall(
-        "stream", CALL, (STREAM,), asked({"text": "Say hello.", "stream": True}, True), True
-    ),
-]
-HOME = {"api_base": "https://acme.example"}
-
-
-class Contract(ProviderContract):
-    model, recordings = "m", [PLAIN]
-
-
-class TestJobs(Contract):
-    provider, settings = "jobs", HOME
-
-
-class TestSigned(Contract):
-    provider, settings = "signed", HOME
-
-
-class TestToken(Contract):
-    provider, settings = "token", HOME
-
-
-class TestBoth(Contract):
-    provider = "both"
-
-
-class TestStreaming(Contract):
-    provider, recordings = "streaming", PAIR
-"""
-
-
 @pytest.mark.slow
-def test_the_examples_of_the_how_tos_pass_the_contract(site_packages: SitePackages) -> None:
-    for page in ("authenticate", "run-a-job", "stream-answers"):
+def test_the_plugins_of_the_how_tos_pass_the_contract(site_packages: SitePackages) -> None:
+    contracts = (Path(__file__).parent / "contracts.py").read_text("utf-8")
+    for page in HOW_TO:
         for name, text in files(f"how-to/{page}.md").items():
-            site_packages.install(name.removeprefix("lmgateway_").removesuffix(".py"), text)
-    (site_packages.folder / "test_examples.py").write_text(CONTRACTS)
+            provider = name.removeprefix("lmgateway_").removesuffix(".py")
+            site_packages.install(provider, text)
+            assert f'"{provider}"' in contracts, f"{page} shows a plugin that the kit does not try"
+    (site_packages.folder / "test_examples.py").write_text(contracts)
     few = "not is_its_error or 403"
     printed = run(site_packages.folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", few)
     assert " passed" in printed
