@@ -44,7 +44,7 @@ def files(page: str) -> dict[str, str]:
     """The blocks that name a file in their first line."""
     named = {}
     for _, text in blocks(page):
-        if found := re.match(r"# ([\w.-]+\.\w+)\n", text):
+        if found := re.match(r"# ([\w./-]+\.\w+)\n", text):
             named[found[1]] = text
     return named
 
@@ -135,6 +135,59 @@ def test_the_tutorial_leads_to_a_provider_that_passes_its_contract(tutorial: Pat
 @pytest.mark.slow
 def test_the_tutorials_provider_is_listed(tutorial: Path) -> None:
     assert "parrot" in run(tutorial, "-m", "lmgateway", "providers")
+
+
+OWN = "tutorial/own-wire-format.md"
+
+
+@pytest.fixture(scope="module")
+def heron(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that ``new-plugin`` wrote, with the tutorial's files in place of its own."""
+    home = tmp_path_factory.mktemp("heron")
+    command = next(text for kind, text in blocks(OWN) if kind == "console")
+    (arguments,) = re.findall(r"^\$ lmgateway (new-plugin .*)$", command, re.MULTILINE)
+    run(home, "-m", "lmgateway", *arguments.split())
+    folder = home / "lmgateway-heron"
+    for name, text in files(OWN).items():
+        (folder / name).write_text(text)
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    info = folder / "src" / "lmgateway_heron-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lmgateway-heron\nVersion: 0.1.0\n")
+    ((group, points),) = project["entry-points"].items()
+    lines = [f"{name} = {value}" for name, value in points.items()]
+    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]) + "\n")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.loopback
+def test_the_tutorial_of_an_own_format_leads_to_a_green_kit(heron: Path) -> None:
+    service = subprocess.Popen(
+        [sys.executable, "heron_service.py"],
+        cwd=heron,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    source = {"PYTHONPATH": str(heron / "src"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    with service:
+        try:
+            assert service.stdout is not None
+            base = service.stdout.readline().strip()
+            set_up = {**source, "HERON_API_BASE": base, "HERON_API_KEY": "a-herons-key"}
+            run(heron, "record.py", **set_up)
+            expected = next(
+                text.partition("\n")[2]
+                for _, text in blocks(OWN)
+                if text.startswith("$ python ask.py")
+            )
+            assert run(heron, "ask.py", **set_up) == expected
+        finally:
+            service.kill()
+    printed = run(heron, "-m", "pytest", "-q", "-p", "no:cacheprovider", **source)
+    assert " passed" in printed
+    assert "xfailed" not in printed
 
 
 # -- the how-tos --------------------------------------------------------------------------------

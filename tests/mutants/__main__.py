@@ -39,7 +39,7 @@ def main() -> int:
             and (not given.name or given.name in fault.name)
             and not fault.equivalent
         ]
-        outcomes = list(run_all(target, [None, *faults], given.jobs))
+        outcomes = list(run_all(target, faults, given.jobs))
         failed |= _report(target, outcomes, verbose=given.verbose)
     if given.page:
         given.page.write_text(page_of(TARGETS), encoding="utf-8")
