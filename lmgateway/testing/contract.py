@@ -33,6 +33,7 @@ from .bench import Bench
 from .calls import RecordedCall, read_calls
 from .checks.answers import AnswerChecks
 from .checks.arrival import ArrivalChecks
+from .checks.calls import CallChecks
 from .checks.failures import FailureChecks
 from .checks.histories import HistoryChecks
 from .checks.inputs import InputChecks
@@ -53,6 +54,7 @@ _CHECKS = (
     LossChecks,
     StreamChecks,
     ArrivalChecks,
+    CallChecks,
     TurnChecks,
     FailureChecks,
     RequestChecks,
@@ -73,6 +75,7 @@ class ProviderContract(
     LossChecks,
     StreamChecks,
     ArrivalChecks,
+    CallChecks,
     TurnChecks,
     FailureChecks,
     RequestChecks,

@@ -128,12 +128,17 @@ def listing(form: str, further: Mapping[str, JSON] | None = None) -> Reply:
         if further is None:
             return _body(exchange, LISTINGS[form](IDS))
         page, asked = IDS[asked : asked + 1], asked + 1
-        more = dict(further) if asked < len(IDS) else {}
+        more = {name: _numbered(told, asked) for name, told in further.items()}
+        more = more if asked < len(IDS) else {}
         if "has_more" in further and not more:
             more = {"has_more": False, "last_id": _NEXT}
         return _body(exchange, {**LISTINGS[form](page), **more})
 
     return reply
+
+
+def _numbered(told: JSON, page: int) -> JSON:
+    return f"{told}-{page}" if isinstance(told, str) else told
 
 
 def ids_in(cards: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -40,7 +40,10 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
 }
 
 #: Values of every JSON type, for a name that is not in the table.
-_ANY: tuple[Any, ...] = (True, False, 2, 0.25, "a text", ["a text"], {"a": "text"}, [2], [{}])
+_ANY: tuple[Any, ...] = (
+    *(True, False, 2, 3, 0.25, 0.75, "a text", "a word", ["a text"], ["a word"]),
+    *({"a": "text"}, {"a": "word"}, [2], [3], [{}], [{"a": "word"}]),
+)
 
 #: Parameters that mean nothing alone, and what must be given with them.
 BESIDE: dict[str, Mapping[str, Any]] = {

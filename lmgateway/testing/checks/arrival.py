@@ -17,7 +17,7 @@ from ..records import records_of
 from ..wire import Pieces, Wire
 from .answers import essence
 
-__all__ = ["ArrivalChecks", "cut", "needs_body"]
+__all__ = ["ArrivalChecks", "check_fragments", "cut", "needs_body"]
 
 _LOOK = "Look in lmgateway_stream: `yield Emit(...)` belongs into the loop that reads"
 
@@ -73,22 +73,7 @@ class ArrivalChecks:
         """The fragments of tool calls, put together, are the calls of the answer: none is doubled."""
         if streamed.kind != "complete" or not streamed.responses:
             pytest.skip("no stream is recorded")
-        result = bench.replay(streamed)
-        asked = False
-        for place, choice in enumerate(result.completion["choices"]):
-            deltas = [piece for piece in result.pieces if piece.index == place]
-            made = _calls_of(deltas)
-            calls = [_call(call) for call in choice.get("tool_calls") or ()]
-            whole = [d for d in deltas if d.part and d.part.get("type") == "tool_call"]
-            asked = asked or bool(calls or made)
-            if calls and not made and whole:
-                continue  # each came as a part of its own
-            assert made == calls, (
-                f"the emitted fragments make the calls {made!r:.120}, and the answer has "
-                f"{calls!r:.120}: a program that reads the stream calls other tools. Emit each "
-                "fragment once, with its index, and id and name in the first"
-            )
-        if not asked:
+        if not check_fragments(bench.replay(streamed)):
             pytest.skip("no stream with a tool call is recorded: record one with tools=[...]")
 
     def test_the_end_of_a_choice_is_told(self, bench: Bench, streamed: RecordedCall) -> None:
@@ -191,6 +176,25 @@ def _is_spread(records: Sequence[bytes], result: BenchResult) -> bool:
                     return len(records) > 3  # it is written in another way
                 return any(form in before for form in forms)
     return False
+
+
+def check_fragments(result: BenchResult) -> bool:
+    """Check that the fragments make the calls; return whether there were any."""
+    found = False
+    for place, choice in enumerate(result.completion["choices"]):
+        deltas = [piece for piece in result.pieces if piece.index == place]
+        made = _calls_of(deltas)
+        calls = [_call(call) for call in choice.get("tool_calls") or ()]
+        whole = [each for each in deltas if each.part and each.part.get("type") == "tool_call"]
+        found = found or bool(calls or made)
+        if calls and not made and whole:
+            continue  # each came as a part of its own
+        assert made == calls, (
+            f"the emitted fragments make the calls {made!r:.160}, and the answer has "
+            f"{calls!r:.160}: a program that reads the stream calls other tools. Emit each "
+            "fragment once, with its index, and id and name in the first"
+        )
+    return found
 
 
 def _calls_of(deltas: Iterable[Delta]) -> list[tuple[Any, ...]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ _REFUSALS = (InputError, UnsupportedError, ConfigError)
 _WORDS = ("heliotrope", "quillwort", "samphire")
 _OF_USERS = frozenset({"user", "human"})
 _OF_MODELS = frozenset({"assistant", "model", "chatbot", "ai", "bot"})
+_MEDIA_TYPE = re.compile(r"(image|audio|application)/[a-z.+-]+$")
 _DATA = {"images": IMAGES, "files": (FILE,), "audio": (AUDIO,)}
 
 
@@ -73,6 +76,12 @@ class HistoryChecks:
             for word in _WORDS[:2]:
                 assert sent.holds(word), f"a system text or its question is dropped ({word})"
         if "messages" in bench.info.capabilities:
+            several = {"messages": turns("system", "user"), "system": TEXTS[2]}
+            sent = _seen(bench, several)
+            for word in _WORDS:
+                assert sent.holds(word), (
+                    f"of two system texts, one beside the messages, one is dropped ({word})"
+                )
             said = _seen(bench, {"messages": turns("system", "user")})
             assert said != _seen(bench, {"messages": turns("user", "user")}), (
                 "a system text is sent as a turn of the user's: whoever writes to the model can "
@@ -84,7 +93,16 @@ class HistoryChecks:
         _needs(bench, "messages", "tools")
         for history in (tool_turns(), tool_turns(content=None, failed=True)):
             sent = _seen(bench, {"messages": history, **_tools(bench)}, stream=way)
-            words = [*CALLS[0][3], *CALLS[1][3], "bellwort", "milkvetch", "bistort", "samphire"]
+            beside = ["quillwort"] if history[1]["content"] else []
+            words = [
+                *beside,
+                *CALLS[0][3],
+                *CALLS[1][3],
+                "bellwort",
+                "milkvetch",
+                "bistort",
+                "samphire",
+            ]
             missing = [word for word in (*words, CALLS[0][1], CALLS[1][1]) if not sent.holds(word)]
             assert not missing, (
                 f"of a conversation with tools {missing[0]!r} is not sent: the model does not see "
@@ -94,6 +112,28 @@ class HistoryChecks:
             tree = _in_order(sent, ("tansy", "borage", "bistort"), "calls of tools")
             _in_order(sent, ("bellwort", "milkvetch", "bistort"), "results of tools")
             _check_links(tree)
+
+    def test_content_of_several_texts_is_sent_whole(self, bench: Bench) -> None:
+        """Content may be a list of texts, whoever's turn it is; each of them arrives."""
+        _needs(bench, "messages")
+        words = ("woodruff", "speedwell", "fumitory")
+        content = [{"type": "text", "text": f"One is {word}."} for word in words]
+        history = turns("user", "assistant", "user", texts=("One.", "Two.", "Three."))
+        called = tool_turns() if "tools" in bench.info.capabilities else []
+        for messages, place in ((history, 0), (history, 1), (called, 2)):
+            if not messages:
+                continue
+            said = [dict(turn) for turn in messages]
+            said[place]["content"] = content
+            try:
+                sent = _seen(bench, {"messages": said, **_tools(bench)})
+            except _REFUSALS:
+                continue
+            for word in words:
+                assert sent.holds(word), (
+                    f"of several texts in a turn of the role {said[place]['role']} one is dropped "
+                    f"({word}). Look where the content of a turn is read"
+                )
 
     def test_two_calls_of_one_tool_stay_apart(self, bench: Bench) -> None:
         """One turn may call the same tool twice; no call and no result replaces the other."""
@@ -185,7 +225,7 @@ def _in_order(sent: Sent, words: Sequence[str], what: str) -> JSON:
         )
     tree = sent.main(words[-1])
     text = dumped(tree)
-    for one, other in zip(words, words[1:], strict=False):
+    for one, other in pairwise(words):
         if one in text and other in text:
             assert text.rindex(one) < text.index(other), (
                 f"{what} are sent out of order, or twice: the model reads another conversation. "
@@ -205,6 +245,13 @@ def _check_links(tree: JSON) -> None:
         ("tansy", "bellwort", "borage"),
         ("borage", "milkvetch", "tansy"),
     ):
+        name = next(each[1] for each in CALLS if call in each[3])
+        keys = {path[-1] for path, leaf in leaves_of(shares[call]) if leaf == name}
+        named = {leaf for path, leaf in leaves_of(shares[result]) if path and path[-1] in keys}
+        assert named <= {name}, (
+            f"the result of the tool {name} is sent as that of {sorted(map(str, named))}. Look "
+            'where turns of the role "tool" are written'
+        )
         links = said[result] & said[call] - said[other]
         assert any(len(link) > 2 for link in links), (
             "a tool's result is sent without the id or name of its own call: the model takes it for "
@@ -229,6 +276,12 @@ def _check_type(
         if isinstance(leaf, str) and leaf == data and path[-1:] == ("[]",):
             return  # a bare list of data, as Ollama's: no type is told
     share = share_of(sent.main(data), data, [*others, *_WORDS])
+    leaves = [leaf for _, leaf in leaves_of(share) if isinstance(leaf, str)]
+    typed = any(_MEDIA_TYPE.match(leaf) for leaf in leaves)
+    assert not (typed and any(leaf.startswith("data:") for leaf in leaves)), (
+        f"of the {capability}, data and type are sent apart, and the data still begins with 'data:': "
+        "the service cannot decode it. Look where the part is written"
+    )
     told = words_of(_without(share, data))
     assert told & kinds, (
         f"of the {capability}, one is not sent as {' or '.join(sorted(kinds))}: the service refuses "
