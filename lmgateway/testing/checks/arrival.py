@@ -19,6 +19,7 @@ from .answers import essence
 
 __all__ = ["ArrivalChecks", "check_fragments", "cut", "needs_body"]
 
+_KINDS = ("text", "reasoning", "tool_calls")
 _LOOK = "Look in lmgateway_stream: `yield Emit(...)` belongs into the loop that reads"
 
 
@@ -42,21 +43,26 @@ class ArrivalChecks:
         """With all but the last record given, there was something to show; most of it, in fact."""
         needs_body(streamed)
         result = bench.replay(streamed)
-        pieces = sum(map(_says, result.pieces))
         records = records_of(streamed.body)
-        if not pieces or not _is_spread(records, result):
+        kinds = [kind for kind in _KINDS if _is_spread(records, result, kind)]
+        if not kinds:
             pytest.skip("its recorded stream says nothing, or all that it says stands at its end")
         whole, last = b"".join(records[:-1]), records[-1]
-        before = _shown_before(bench, streamed, [whole, last], last=1)
-        assert before, (
-            "nothing is shown until the last bytes of a stream have come: the user waits as if it "
-            f"did not stream. {_LOOK}"
-        )
+        at_once = _shown_before(bench, streamed, [whole, last], last=1)
         slowly = _shown_before(bench, streamed, records, last=len(records) - 1)
-        assert slowly * 2 >= pieces, (
-            f"of {pieces} pieces {pieces - slowly} are held back until the last bytes have come. "
-            f"{_LOOK}"
-        )
+        for kind in kinds:
+            assert any(getattr(piece, kind) for piece in at_once), (
+                f"no {kind} is shown until the last bytes of a stream have come: the user waits as "
+                f"if it did not stream. {_LOOK}"
+            )
+            pieces, early = (
+                sum(bool(getattr(piece, kind)) for piece in each)
+                for each in (result.pieces, slowly)
+            )
+            assert early * 2 >= pieces, (
+                f"of {pieces} pieces of {kind} {pieces - early} are held back until the last bytes "
+                f"have come. {_LOOK}"
+            )
 
     def test_a_stream_need_not_be_at_its_end(self, bench: Bench, streamed: RecordedCall) -> None:
         """The first piece is shown before the second half of a stream is read."""
@@ -64,7 +70,8 @@ class ArrivalChecks:
         records = records_of(streamed.body)
         half = len(records) // 2
         result = bench.replay(streamed)
-        if not _is_spread(records[: half + 1], result) or half < 3:
+        kinds = [kind for kind in _KINDS if _is_spread(records[: half + 1], result, kind)]
+        if not kinds or half < 3:
             pytest.skip("its recorded stream is short, or says nothing in its first half")
         before = _shown_before(bench, streamed, records, last=half + 1)
         assert before, f"nothing is shown in the first half of a stream. {_LOOK}"
@@ -129,53 +136,55 @@ def cut(streamed: RecordedCall, pieces: Iterable[bytes | BaseException]) -> list
 
 
 class _Watched(Pieces):
-    """Pieces; it looks how much had been shown when a certain one was asked for."""
+    """Pieces; it keeps what had been shown when the one of a certain number was asked for."""
 
     def __init__(self, pieces: Sequence[bytes], number: int, shown: list[Delta]) -> None:
         super().__init__(pieces)
         self._left = number
         self._shown = shown
-        self.seen: int | None = None
+        self.seen: list[Delta] | None = None
 
     def read(self) -> Flow[bytes]:
         """The next piece."""
         if self._left == 0:
-            self.seen = sum(map(_says, self._shown))
+            self.seen = list(self._shown)
         self._left -= 1
         return (yield from super().read())
 
 
 def _shown_before(
     bench: Bench, streamed: RecordedCall, pieces: Sequence[bytes], *, last: int
-) -> int:
-    """How many pieces had been shown when the piece of that number was asked for."""
+) -> list[Delta]:
+    """What had been shown when the piece of that number was asked for, and says something."""
     shown: list[Delta] = []
     source = _Watched(pieces, last, shown)
     *before, head = streamed.answers()
     wire = Wire(*before, replace(head, source=source))
     for piece in bench.lm(wire).stream(events=True, **streamed.call):
         shown.append(piece)
-    return len(shown) if source.seen is None else source.seen
+    seen = shown if source.seen is None else source.seen
+    return [piece for piece in seen if any(getattr(piece, kind) for kind in _KINDS)]
 
 
-def _says(piece: Delta) -> bool:
-    return bool(piece.text or piece.reasoning or piece.tool_calls or piece.part)
-
-
-def _is_spread(records: Sequence[bytes], result: BenchResult) -> bool:
-    """Whether something of the answer stands in a record before the last of these."""
+def _is_spread(records: Sequence[bytes], result: BenchResult, kind: str) -> bool:
+    """Whether something of a kind stands in a record before the last of these."""
     before = b"".join(records[:-1])
     for piece in result.pieces:
-        texts = [piece.text, piece.reasoning]
-        texts += [(call.get("function") or {}).get("name") or "" for call in piece.tool_calls]
-        for text in texts:
-            if text.strip():
-                escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
-                forms = [form.encode() for form in escaped]
-                if not any(form in before + records[-1] for form in forms):
-                    return len(records) > 3  # it is written in another way
-                return any(form in before for form in forms)
+        for text in _texts_of(piece, kind):
+            if not text.strip():
+                continue
+            escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+            forms = [form.encode() for form in escaped]
+            if not any(form in before + records[-1] for form in forms):
+                return len(records) > 3 and kind == "text"  # it is written in another way
+            return any(form in before for form in forms)
     return False
+
+
+def _texts_of(piece: Delta, kind: str) -> list[str]:
+    if kind == "tool_calls":
+        return [(call.get("function") or {}).get("name") or "" for call in piece.tool_calls]
+    return [getattr(piece, kind)]
 
 
 def check_fragments(result: BenchResult) -> bool:

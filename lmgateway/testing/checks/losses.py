@@ -13,6 +13,7 @@ from ...errors import LMGatewayError
 from ...types import JSON, HTTPResponse
 from ..bench import Bench
 from ..calls import RecordedCall
+from ..grafts import saying
 from ..records import documents_of
 from ..sent import Path, leaves_of
 
@@ -91,7 +92,7 @@ class LossChecks:
 
     def test_an_end_at_the_limit_is_told(self, bench: Bench, plain: RecordedCall) -> None:
         """The same answer, cut at the limit of tokens or ended by itself, says which it was."""
-        body = _body(plain)
+        body = _body(bench, plain)
         for path, word in leaves_of(body):
             if not _OF_THE_END.search(path[-1] if path else "") or not isinstance(word, str):
                 continue
@@ -113,7 +114,7 @@ class LossChecks:
 
     def test_an_end_nobody_knows_is_no_good_end(self, bench: Bench, plain: RecordedCall) -> None:
         """A word for the end that the plugin does not know is ``other``, or nothing; not ``stop``."""
-        body = _body(plain)
+        body = _body(bench, plain)
         for path, word in leaves_of(body):
             if path and _OF_THE_END.search(path[-1]) and word in {*_ENDS, *_LIMITS}:
                 try:
@@ -141,10 +142,15 @@ def _needs_documents(answered: RecordedCall) -> list[JSON]:
     return documents
 
 
-def _body(plain: RecordedCall) -> JSON:
+def _body(bench: Bench, plain: RecordedCall) -> JSON:
+    """The recorded answer, without calls of tools, which would be an end of their own."""
     documents = documents_of(plain)
     if len(documents) != 1:
         pytest.skip("its recorded answer is no JSON")
+    if bench.replay(plain).completion["choices"][0].get("tool_calls"):
+        said = saying(bench, plain)
+        if said is not None and isinstance(said[-1], HTTPResponse):
+            return json.loads(said[-1].body)
     return documents[0]
 
 

@@ -39,13 +39,13 @@ class ParameterChecks:
 
     samples: ClassVar[Mapping[str, Any]]
 
-    def test_two_values_are_two_requests(self, bench: Bench, parameter: str, way: bool) -> None:
+    def test_two_values_are_two_requests(self, bench: Bench, parameter: str) -> None:
         """Another value of a parameter is another request; a value is sent as it is."""
         values = sample_values(parameter, self.samples)
         beside = _beside(bench, parameter)
         seen = []
         for value in values:
-            sent = _try(bench, {**beside, parameter: value}, stream=way)
+            sent = _try(bench, {**beside, parameter: value})
             if sent is not None and value not in [known for known, _ in seen]:
                 seen.append((value, sent))
         if len(seen) < 2:
@@ -57,7 +57,7 @@ class ParameterChecks:
         )
         if parameter not in _AS_THEY_ARE or parameter in self.samples:
             return
-        without = _try(bench, beside, stream=way)
+        without = _try(bench, beside)
         for value, sent in seen:
             changed = _changes(sent, without)
             assert any(_is(value, leaf) for leaf in changed.values()), (
