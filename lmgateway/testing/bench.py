@@ -78,9 +78,9 @@ class Bench:
 
     # -- the four ways to call ------------------------------------------------------------------
 
-    def ask(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
+    def ask(self, call: Mapping[str, Any], *answers: Any, unfolds: bool = False) -> BenchResult:
         """Make a blocking call and wait for the whole answer."""
-        wire = Wire(*answers)
+        wire = Wire(*answers, unfolds=unfolds)
         return BenchResult(self.lm(wire).complete(**call), [], wire)
 
     def aask(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
@@ -88,9 +88,9 @@ class Bench:
         wire = Wire(*answers)
         return BenchResult(asyncio.run(self.lm(wire).acomplete(**call)), [], wire)
 
-    def stream(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
+    def stream(self, call: Mapping[str, Any], *answers: Any, unfolds: bool = False) -> BenchResult:
         """Make a blocking call and read its stream."""
-        wire = Wire(*answers)
+        wire = Wire(*answers, unfolds=unfolds)
         stream = self.lm(wire).stream(events=True, **call)
         pieces = list(stream)
         assert stream.completion is not None
@@ -181,8 +181,11 @@ class Bench:
     def first(self, call: Mapping[str, Any], *, stream: bool = False) -> Any:
         """The first exchange of a call, as JSON; the texts of the answer if there is no exchange.
 
-        None if it runs a function without a ``key``, which would say what is asked.
+        None if it runs a function without a ``key``, which would say what is asked. All exchanges of
+        a call whose recording has several.
         """
+        if self._script(stream=stream):
+            return {"exchanges": list(self.sent(call, stream=stream).exchanges)}
         flow, lm = self.hook(call, stream=stream)
         if isinstance(flow, dict):
             return {"answer": [choice["text"] for choice in flow["choices"]]}
@@ -197,11 +200,14 @@ class Bench:
         return {"answer": [choice["text"] for choice in result.completion["choices"]]}
 
     def asks(self, *, stream: bool = False) -> str:
-        """The kind of a default call's first exchange: ``HTTP``, ``Blocking`` or ``nothing``."""
+        """The kind of a call's first exchange: ``HTTP``, ``Blocking``, ``kept`` or ``nothing``."""
         flow, _ = self.hook(DEFAULT_CALL, stream=stream)
         effect = None if isinstance(flow, dict) else _first_exchange(flow)
         if effect is None:
             return "nothing"
+        if isinstance(effect, Kept):
+            effect.flow.close()
+            return "kept"
         return "HTTP" if isinstance(effect, HTTPRequest) else "Blocking"
 
 

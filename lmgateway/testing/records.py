@@ -10,7 +10,7 @@ from typing import Any
 from ..types import JSON, HTTPResponse
 from .calls import RecordedCall
 
-__all__ = ["documents_of", "ends_of", "records_of"]
+__all__ = ["documents_of", "ends_of", "is_framed", "records_of"]
 
 
 def documents_of(call: RecordedCall) -> list[JSON]:
@@ -58,6 +58,11 @@ def ends_of(body: bytes) -> list[int]:
     plain = body.replace(b"\r\n", b"\n\n")  # of the same length
     mark = b"\n\n" if b"\n\n" in plain else b"\n"
     return sorted({*_after(plain, mark), len(body)}) if body else []
+
+
+def is_framed(body: bytes) -> bool:
+    """Whether a body is made of binary frames."""
+    return bool(_ends_of_frames(body))
 
 
 def _after(body: bytes, mark: bytes) -> Iterator[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from ...errors import ConnectionFailedError, LMGatewayError, StreamInterruptedEr
 from ...types import Delta
 from ..bench import DEFAULT_CALL, Bench, BenchResult
 from ..calls import RecordedCall
-from ..records import ends_of
-from ..wire import Wire
+from ..records import ends_of, is_framed
+from ..wire import Pieces, Wire
 from .answers import essence
 from .arrival import cut, needs_body
 
@@ -90,9 +91,16 @@ class StreamChecks:
         _needs_stream(bench)
         if bench.asks(stream=True) != "HTTP":
             pytest.skip("its stream is no HTTP")
+        if any(is_framed(call.body) for call in bench.calls if call.stream):
+            pytest.skip("it streams binary frames: a whole answer has no place there")
         expected = essence(bench.replay(plain).completion)
-        streamed = bench.stream(plain.call, *plain.answers())
-        assert essence(streamed.completion) == expected
+        *before, last = plain.answers()
+        arriving = replace(last, body=b"", source=Pieces([last.body]))
+        try:  # as a stream comes in API 2, and as it does in API 1
+            streamed = bench.stream(plain.call, *before, arriving)
+        except LMGatewayError:
+            streamed = bench.stream(plain.call, *plain.answers())
+        assert essence(streamed.completion) == expected, "it is another answer than the plain one"
         shown = "".join(piece.text for piece in streamed.pieces if piece.index == 0)
         assert shown == expected[0]["text"], "the pieces do not make the answer"
 
@@ -109,6 +117,8 @@ class StreamChecks:
                 pytest.fail(
                     f"after {end} bytes: {type(error).__name__}, not StreamInterruptedError"
                 )
+            if bench.asks(stream=True) == "Blocking":
+                continue  # it comes from this process, where an end is an end
             assert essence(result.completion) == expected, (
                 f"a stream that ended after {end} of {len(streamed.body)} bytes was taken for "
                 f"the answer {essence(result.completion)!r:.200}"
