@@ -176,13 +176,13 @@ def test_the_tutorial_of_an_own_format_leads_to_a_green_kit(heron: Path) -> None
             assert service.stdout is not None
             base = service.stdout.readline().strip()
             set_up = {**source, "HERON_API_BASE": base, "HERON_API_KEY": "a-herons-key"}
-            run(heron, "record.py", **set_up)
+            run(heron, "record_heron.py", **set_up)
             expected = next(
                 text.partition("\n")[2]
                 for _, text in blocks(OWN)
-                if text.startswith("$ python ask.py")
+                if text.startswith("$ python ask_heron.py")
             )
-            assert run(heron, "ask.py", **set_up) == expected
+            assert run(heron, "ask_heron.py", **set_up) == expected
         finally:
             service.kill()
     printed = run(heron, "-m", "pytest", "-q", "-p", "no:cacheprovider", **source)
