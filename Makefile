@@ -20,7 +20,7 @@ ARGS :=
 COMMIT := HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs venv test test-ray check signatures faults fuzz soak format clean \
+.PHONY: help demo docs venv test test-ray check signatures faults fuzz mutants soak format clean \
         bench bench-quick bench-against bench-batch bench-cache bench-dspy
 .DELETE_ON_ERROR:
 
@@ -69,6 +69,9 @@ faults: $(READY)  ## run the tests of what may go wrong, and write docs/referenc
 
 fuzz: $(READY)  ## 100,000 random answers of a service (15 minutes)
 	LMGATEWAY_FUZZ=100000 $(PY) -m pytest -q -s tests/faults/test_fuzz.py
+
+mutants: $(READY)  ## plant faults in the plugins; which of them the kit does not notice (5 minutes)
+	$(PY) -m tests.mutants --page docs/reference/mutants.md $(ARGS)
 
 soak: $(READY)  ## 200 calls in flight against a service that fails, for 10 minutes
 	$(PY) tests/soak/in_flight.py --seconds 600

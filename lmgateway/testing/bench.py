@@ -192,11 +192,10 @@ class Bench:
         effect = _first_exchange(flow)
         if isinstance(effect, Blocking) and effect.key is None:
             return None
+        if isinstance(effect, HTTPRequest):
+            return tree_of(effect)  # bytes and forms in full: a text is looked for in them
         if effect is not None:
-            asked = request_to_json(effect, lm.provider)
-            if isinstance(effect, HTTPRequest):
-                asked["headers"] = dict(effect.headers)
-            return asked
+            return request_to_json(effect, lm.provider)
         result = self.stream(call) if stream else self.ask(call)
         return {"answer": [choice["text"] for choice in result.completion["choices"]]}
 
