@@ -9,10 +9,10 @@ import pytest
 
 from ...errors import LMGatewayError
 from ...types import Completion
-from ..bench import Bench, BenchResult
+from ..bench import Bench
 from ..calls import RecordedCall
 from ..conversations import CALLS
-from ..grafts import calling, saying, streamed_calling
+from ..grafts import calling, is_read, saying, streamed_calling
 from .arrival import check_fragments, needs_body
 
 __all__ = ["CallChecks"]
@@ -30,7 +30,8 @@ class CallChecks:
     def test_calls_of_tools_are_read(self, bench: Bench, plain: RecordedCall) -> None:
         """Each call has its name, its arguments and an id of its own; the text stays too."""
         _needs_tools(bench)
-        if not _reads(bench, plain, saying(bench, plain)):
+        said = saying(bench, plain)
+        if said is None or not is_read(bench, plain, said):
             pytest.skip(_NO_FORM)
         first, again = (_ask(bench, plain, calling(bench, plain)) for _ in range(2))
         _check_calls(first)
@@ -46,7 +47,8 @@ class CallChecks:
         """Streamed, the same calls come once each, in pieces that make them."""
         _needs_tools(bench)
         needs_body(streamed)
-        if not _streams(bench, streamed, streamed_calling(bench, streamed, calls=False)):
+        said = streamed_calling(bench, streamed, calls=False)
+        if said is None or not is_read(bench, streamed, said):
             pytest.skip(_NO_FORM)
         answers = streamed_calling(bench, streamed)
         if answers is None:
@@ -68,27 +70,6 @@ def _ask(bench: Bench, plain: RecordedCall, answers: list[Any] | None) -> Comple
         return bench.ask(plain.call, *answers).completion
     except LMGatewayError as error:
         pytest.skip(f"it does not read such a turn in an answer ({error}): record one")
-
-
-def _reads(bench: Bench, plain: RecordedCall, answers: list[Any] | None) -> bool:
-    """Whether the turn that the kit puts into the answer is read there."""
-    if answers is None:
-        return False
-    return _tells(lambda: bench.ask(plain.call, *answers))
-
-
-def _streams(bench: Bench, streamed: RecordedCall, answers: list[Any] | None) -> bool:
-    if answers is None:
-        return False
-    return _tells(lambda: bench.stream(streamed.call, *answers))
-
-
-def _tells(ask: Any) -> bool:
-    try:
-        result: BenchResult = ask()
-    except LMGatewayError:
-        return False
-    return "quillwort" in result.completion["choices"][0]["text"]
 
 
 def _check_calls(completion: Completion) -> None:

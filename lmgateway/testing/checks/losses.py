@@ -13,7 +13,7 @@ from ...errors import LMGatewayError
 from ...types import JSON, HTTPResponse
 from ..bench import Bench
 from ..calls import RecordedCall
-from ..grafts import saying
+from ..grafts import is_read, saying
 from ..records import documents_of
 from ..sent import Path, leaves_of
 
@@ -149,7 +149,7 @@ def _body(bench: Bench, plain: RecordedCall) -> JSON:
         pytest.skip("its recorded answer is no JSON")
     if bench.replay(plain).completion["choices"][0].get("tool_calls"):
         said = saying(bench, plain)
-        if said is not None and isinstance(said[-1], HTTPResponse):
+        if said is not None and isinstance(said[-1], HTTPResponse) and is_read(bench, plain, said):
             return json.loads(said[-1].body)
     return documents[0]
 

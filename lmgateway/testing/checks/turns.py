@@ -134,7 +134,9 @@ def _visible(message: Mapping[str, Any]) -> Iterator[str]:
 def _hidden(message: Mapping[str, Any]) -> list[str]:
     """What stands in a turn's state alone."""
     state = message.get("state") or {}
-    seen = json.dumps({**message, "state": None}, ensure_ascii=False)
+    bare = {**message, "state": None}
+    texts = [leaf for _, leaf in leaves_of(bare) if isinstance(leaf, str)]
+    seen = "\n".join([*texts, json.dumps(bare, ensure_ascii=False)])
     found: list[JSON] = [leaf for _, leaf in leaves_of(state.get("turn"))]
     return [
         leaf
