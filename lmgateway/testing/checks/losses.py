@@ -22,6 +22,7 @@ __all__ = ["LossChecks"]
 #: Names of fields that say what kind of thing stands beside them, or when it was made.
 _OF_THE_FORMAT = frozenset({
     "type", "object", "role", "kind", "index", "done", "event", "format", "created", "created_at",
+    "status", "state", "phase", "ok", "success", "version", "schema",
 })  # fmt: skip
 _OF_THE_END = re.compile(r"(finish|stop|done|end|complet\w*)_?(reason|sequence)$", re.I)
 _OF_USAGE = re.compile(r"usage|token|billed|count|meta", re.I)
@@ -45,7 +46,7 @@ class LossChecks:
         """Each text and each number of an answer is in the completion, in whatever field."""
         documents = _needs_documents(answered)
         completion = bench.replay(answered).completion
-        found = _Found(completion)
+        found = _Found(completion, answered.call)
         odds = any(
             "logprobs" in path for each in documents for path, leaf in leaves_of(each) if leaf
         )
@@ -177,9 +178,9 @@ def _is_of_the_format(path: Path) -> bool:
 class _Found:
     """All that a completion holds."""
 
-    def __init__(self, completion: Any) -> None:
+    def __init__(self, completion: Any, call: Mapping[str, Any]) -> None:
         kept = {name: each for name, each in completion.items() if name != "prompt"}
-        leaves = [leaf for _, leaf in leaves_of(kept)]
+        leaves = [leaf for _, leaf in leaves_of([kept, call])]  # a service may repeat the call
         self._texts = "\x00".join(leaf for leaf in leaves if isinstance(leaf, str))
         self._written = (
             self._texts
