@@ -101,7 +101,10 @@ IMAGES = tuple(
 FILE = (
     {
         "type": "file",
-        "file": {"filename": "paper.pdf", "file_data": f"data:application/pdf;base64,{_PDF}"},
+        "file": {
+            "filename": "paper-of-the-kit",
+            "file_data": f"data:application/pdf;base64,{_PDF}",
+        },
     },
     _PDF,
     frozenset({"pdf"}),

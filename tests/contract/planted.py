@@ -188,6 +188,11 @@ FAULTS = [
         ),
     ),
     _fault(
+        "the_first_system_text",
+        "system_texts_go_with_calls_of_tools",
+        ("for text in system]", "for text in system[:1]]"),
+    ),
+    _fault(
         "the_last_result",
         "two_calls_of_one_tool_stay_apart",
         ('contents[-1]["parts"].append(part)', 'contents[-1]["parts"] = [part]'),

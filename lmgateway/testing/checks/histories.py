@@ -18,6 +18,7 @@ from ..conversations import (
     CALLS,
     FILE,
     IMAGES,
+    RESULTS,
     TEXTS,
     TOOLS,
     content_with,
@@ -31,6 +32,7 @@ __all__ = ["HistoryChecks"]
 _REFUSALS = (InputError, UnsupportedError, ConfigError)
 _WORDS = ("heliotrope", "quillwort", "samphire")
 _OF_USERS = frozenset({"user", "human"})
+_OF_TOOLS = frozenset({"tool", "function"})
 _OF_MODELS = frozenset({"assistant", "model", "chatbot", "ai", "bot"})
 _MEDIA_TYPE = re.compile(r"(image|audio|application)/[a-z.+-]+$")
 _DATA = {"images": IMAGES, "files": (FILE,), "audio": (AUDIO,)}
@@ -44,16 +46,7 @@ class HistoryChecks:
         _needs(bench, "messages")
         sent = _seen(bench, {"messages": turns("user", "assistant", "user")}, stream=way)
         tree = _in_order(sent, _WORDS, "the turns of a conversation")
-        shares = [share_of(tree, word, [w for w in _WORDS if w != word]) for word in _WORDS]
-        for share, own, theirs, who in (
-            (shares[0], _OF_USERS, _OF_MODELS, "the user"),
-            (shares[1], _OF_MODELS, _OF_USERS, "the model"),
-        ):
-            said = words_of(share) - words_of(list(TEXTS))
-            assert said & own or not said & theirs, (
-                f"what {who} said is sent as somebody else's ({sorted(said & theirs)}): the model "
-                "takes its own words for the user's. Look where the role of a turn is written"
-            )
+        _check_voices(tree, _WORDS)
         for roles in (("user", "user", "user"), ("assistant", "assistant", "user")):
             try:
                 other = _seen(bench, {"messages": turns(*roles)}, stream=way)
@@ -112,6 +105,19 @@ class HistoryChecks:
             tree = _in_order(sent, ("tansy", "borage", "bistort"), "calls of tools")
             _in_order(sent, ("bellwort", "milkvetch", "bistort"), "results of tools")
             _check_links(tree)
+            _check_voices(tree, ("heliotrope", "bistort", "samphire"), results=True)
+
+    def test_system_texts_go_with_calls_of_tools(self, bench: Bench) -> None:
+        """System texts before a conversation with tools arrive, each of them."""
+        _needs(bench, "messages", "tools", "system")
+        words = ("fumitory", "speedwell")
+        before = [{"role": "system", "content": f"One is {word}."} for word in words]
+        sent = _seen(bench, {"messages": [*before, *tool_turns()], **_tools(bench)})
+        for word in words:
+            assert sent.holds(word), (
+                f"of two system texts before a conversation with tools one is dropped ({word}). "
+                "Look where turns of the role system are read"
+            )
 
     def test_content_of_several_texts_is_sent_whole(self, bench: Bench) -> None:
         """Content may be a list of texts, whoever's turn it is; each of them arrives."""
@@ -234,6 +240,25 @@ def _in_order(sent: Sent, words: Sequence[str], what: str) -> JSON:
     return tree
 
 
+def _check_voices(tree: JSON, words: Sequence[str], *, results: bool = False) -> None:
+    """Check that the first and the last of three turns are sent as the user's, the other not."""
+    others = (*words, *(word for each in CALLS for word in each[3]), "bellwort", "milkvetch")
+    shares = {word: share_of(tree, word, [w for w in others if w != word]) for word in others}
+    user, model = (_OF_USERS, _OF_MODELS, "the user"), (_OF_MODELS, _OF_USERS, "the model")
+    tool = (_OF_USERS | _OF_TOOLS, _OF_MODELS, "a tool")
+    said_by = [(words[0], user), (words[1], model), (words[2], user)]
+    said_by += [("bellwort", tool), ("milkvetch", tool)] if results else []
+    for word, (own, theirs, who) in said_by:
+        share = shares[word]
+        if isinstance(share, dict) and word not in str(share.get("model", word)):
+            share = {name: each for name, each in share.items() if name != "model"}
+        said = words_of(share) - words_of([*TEXTS, *RESULTS])
+        assert said & own or not said & theirs, (
+            f"what {who} said is sent as somebody else's ({sorted(said & theirs)}): the model "
+            "takes its own words for the user's. Look where the role of a turn is written"
+        )
+
+
 def _check_links(tree: JSON) -> None:
     """Check that each result shares an id or a name with its own call, and not with the other."""
     words = ("tansy", "borage", "bellwort", "milkvetch")
@@ -246,6 +271,9 @@ def _check_links(tree: JSON) -> None:
         ("borage", "milkvetch", "tansy"),
     ):
         name = next(each[1] for each in CALLS if call in each[3])
+        assert name in said[call], (
+            f"a call of the tool {name} is sent without its name. Look where tool_calls are written"
+        )
         keys = {path[-1] for path, leaf in leaves_of(shares[call]) if leaf == name}
         named = {leaf for path, leaf in leaves_of(shares[result]) if path and path[-1] in keys}
         assert named <= {name}, (

@@ -29,6 +29,11 @@ _OF_USAGE = re.compile(r"usage|token|billed|count|meta", re.I)
 _OF_THE_INPUT = re.compile(r"prompt|input", re.I)
 _OF_THE_OUTPUT = re.compile(r"completion|output|candidate|generat|^eval_?count", re.I)
 _OF_A_PART = re.compile(r"cache|detail|thought|reason|audio|image|tool|server|accept|reject", re.I)
+_PARTS_OF_USAGE = (
+    (re.compile(r"cached|cache_?(read|hit)", re.I), "cached_tokens"),
+    (re.compile(r"cache_?(creat|writ)", re.I), "cache_write_tokens"),
+    (re.compile(r"^(thought|thoughts|thinking|reasoning)_?token", re.I), "reasoning_tokens"),
+)
 #: The words of services for a natural end, and for one at the limit of tokens.
 _ENDS = {
     "stop": "length", "end_turn": "max_tokens", "stop_sequence": "max_tokens", "STOP": "MAX_TOKENS",
@@ -89,6 +94,13 @@ class LossChecks:
                 assert told == 0 or told in _sums(numbers.values()), (
                     f"usage[{name!r}] is {told}, which the service did not say. {where}"
                 )
+        for path, count in numbers.items():
+            for kind, name in _PARTS_OF_USAGE:
+                if path and kind.search(path[-1]) and "token" in path[-1].lower():
+                    assert usage.get(name), (
+                        f"the service says {path[-1]}={count}, and usage has no {name}: costs are "
+                        f"wrong. {where}"
+                    )
         _check_sums(usage)
 
     def test_an_end_at_the_limit_is_told(self, bench: Bench, plain: RecordedCall) -> None:
