@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -150,7 +151,9 @@ def _body(bench: Bench, plain: RecordedCall) -> JSON:
     if bench.replay(plain).completion["choices"][0].get("tool_calls"):
         said = saying(bench, plain)
         if said is not None and isinstance(said[-1], HTTPResponse):
-            return json.loads(said[-1].body)
+            with suppress(LMGatewayError):  # not every service answers as it is asked
+                bench.ask(plain.call, *said)
+                return json.loads(said[-1].body)
     return documents[0]
 
 

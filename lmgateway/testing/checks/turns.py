@@ -134,12 +134,12 @@ def _visible(message: Mapping[str, Any]) -> Iterator[str]:
 def _hidden(message: Mapping[str, Any]) -> list[str]:
     """What stands in a turn's state alone."""
     state = message.get("state") or {}
-    seen = json.dumps({**message, "state": None}, ensure_ascii=False)
+    seen = Sent(({**message, "state": None},))
     found: list[JSON] = [leaf for _, leaf in leaves_of(state.get("turn"))]
     return [
         leaf
         for leaf in found
-        if isinstance(leaf, str) and len(leaf) >= _FEWEST and leaf not in seen
+        if isinstance(leaf, str) and len(leaf) >= _FEWEST and not seen.holds(leaf)
     ]
 
 
