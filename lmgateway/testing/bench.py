@@ -181,8 +181,8 @@ class Bench:
     def first(self, call: Mapping[str, Any], *, stream: bool = False) -> Any:
         """The first exchange of a call, as JSON; the texts of the answer if there is no exchange.
 
-        None if it runs a function without a ``key``, which would say what is asked. All exchanges of
-        a call whose recording has several.
+        None if it runs a function without a ``key``, which would say what is asked. All exchanges
+        of a call whose recording has several.
         """
         if self._script(stream=stream):
             return {"exchanges": list(self.sent(call, stream=stream).exchanges)}
@@ -200,7 +200,7 @@ class Bench:
         return {"answer": [choice["text"] for choice in result.completion["choices"]]}
 
     def asks(self, *, stream: bool = False) -> str:
-        """The kind of a call's first exchange: ``HTTP``, ``Blocking``, ``kept`` or ``nothing``."""
+        """The kind of its first exchange: ``HTTP``, ``Blocking``, ``kept`` or ``nothing``."""
         flow, _ = self.hook(DEFAULT_CALL, stream=stream)
         effect = None if isinstance(flow, dict) else _first_exchange(flow)
         if effect is None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ..errors import LMGatewayError
 from ..types import JSON, HTTPResponse
 from .bench import Bench
 from .calls import RecordedCall
@@ -19,7 +20,7 @@ from .records import documents_of, records_of
 from .sent import leaves_of, share_of
 from .wire import Pieces
 
-__all__ = ["calling", "saying", "streamed_calling"]
+__all__ = ["calling", "is_read", "saying", "streamed_calling"]
 
 _ROLES = frozenset({"assistant", "model", "chatbot", "bot", "ai"})
 
@@ -56,6 +57,16 @@ def streamed_calling(
     return [*before, replace(head, source=Pieces([each for each in kept if each]))]
 
 
+def is_read(bench: Bench, call: RecordedCall, answers: list[Any]) -> bool:
+    """Whether the text that ``saying`` puts into an answer is read there."""
+    ask = bench.stream if call.stream else bench.ask
+    try:
+        completion = ask(call.call, *answers).completion
+    except LMGatewayError:
+        return False
+    return "quillwort" in completion["choices"][0]["text"]
+
+
 def _built(bench: Bench, history: list[dict[str, Any]]) -> dict[str, JSON] | None:
     """The turn of the model's as the provider sends it: an object with a role."""
     tools = {"tools": TOOLS} if "tools" in bench.info.params else {}
@@ -67,9 +78,10 @@ def _built(bench: Bench, history: list[dict[str, Any]]) -> dict[str, JSON] | Non
     tree = sent.main(word)
     turn = share_of(tree, word, [TEXTS[0], TEXTS[2], *RESULTS, "bistort"])
     known = isinstance(turn, dict) and str(turn.get("role", "")).lower() in _ROLES
-    whole = json.dumps(turn)
-    if len(history) > 3 and not all(call[3][0] in whole for call in CALLS):
-        return None
+    if len(history) > 3:
+        leaves = [str(leaf) for _, leaf in leaves_of(turn) if word not in str(leaf)]
+        if not all(any(call[3][0] in leaf for leaf in leaves) for call in CALLS):
+            return None  # they are elsewhere, or written into the text
     return dict(turn) if known and isinstance(turn, dict) else None
 
 

@@ -12,7 +12,8 @@ from .sent import dumped, tree_of
 
 __all__ = [
     "COUNTS", "DOCUMENTS", "EMBEDDINGS", "IDS", "LISTINGS", "RANKINGS", "SCORES", "TEXTS",
-    "Reply", "counting", "embedding", "further_in", "ids_in", "listing", "pages", "ranking", "vector_of",
+    "Reply", "counting", "embedding", "further_in", "ids_in", "listing", "pages", "ranking",
+    "vector_of",
 ]  # fmt: skip
 
 Reply: TypeAlias = Callable[[Exchange], Any]

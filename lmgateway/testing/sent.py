@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..types import JSON, Exchange, HTTPRequest, Kept
+from ..types import JSON, Blocking, Exchange, HTTPRequest, Kept
 
 __all__ = ["Path", "Sent", "dumped", "leaves_of", "share_of", "tree_of", "words_of"]
 
@@ -78,7 +78,7 @@ def _kept(exchange: Kept) -> JSON:
     """What is sent for a stretch: its key names it, its own first exchange says it in full."""
     try:
         for effect in exchange.flow:
-            if hasattr(effect, "stream"):  # of exchanges alone
+            if isinstance(effect, (HTTPRequest, Blocking)):
                 return tree_of(effect)
     except Exception:
         pass  # it was run already, or fails: its key is all there is

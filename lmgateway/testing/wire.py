@@ -47,8 +47,8 @@ class Pieces:
 class Wire(Leases):
     """Gives each exchange its answer: an HTTPResponse, what a Blocking returns, or an error.
 
-    What is ``kept`` is one exchange, unless it is unfolded. A request by which an auth fetches a token is none: it is
-    given a made-up one.
+    What is ``kept`` is one exchange, unless it is unfolded. A request by which an auth fetches a
+    token is none: it is given a made-up one.
 
     Args:
         *answers: In turn.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ...errors import LMGatewayError
+from ...errors import LMGatewayError, PluginError
 from ...types import Delta, Flow, Kept
 from ..bench import Bench, BenchResult
 from ..calls import RecordedCall
@@ -27,16 +27,16 @@ class ArrivalChecks:
     """When the pieces of a recorded stream come, and what they are of."""
 
     def test_a_stream_is_asked_for(self, bench: Bench, streamed: RecordedCall) -> None:
-        """The hook that streams asks for a stream; a whole answer would come at once, at the end."""
+        """The hook that streams asks for a stream; a whole answer would come at its end."""
         wire = bench.replay(streamed).wire if streamed.responses else None
         if wire is None or not wire.asked:
             pytest.skip("no stream is recorded, or it asks for nothing")
         if any(isinstance(each, Kept) for each in wire.asked):
             pytest.skip("it keeps what it asks for as a whole, so it cannot stream")
         assert any(each.stream for each in wire.asked), (
-            "lmgateway_stream asks for a whole answer: the user looks at nothing until it is there. "
-            "Give HTTPRequest(..., stream=True), or Blocking(..., stream=True), and read it; if the "
-            "service does not stream, leave the hook out"
+            "lmgateway_stream asks for a whole answer: the user looks at nothing until it is "
+            "there. Give HTTPRequest(..., stream=True), or Blocking(..., stream=True), and read "
+            "it; if the service does not stream, leave the hook out"
         )
 
     def test_pieces_arrive_as_they_come(self, bench: Bench, streamed: RecordedCall) -> None:
@@ -77,7 +77,7 @@ class ArrivalChecks:
         assert before, f"nothing is shown in the first half of a stream. {_LOOK}"
 
     def test_the_pieces_of_calls_make_the_calls(self, bench: Bench, streamed: RecordedCall) -> None:
-        """The fragments of tool calls, put together, are the calls of the answer: none is doubled."""
+        """The fragments of tool calls, put together, are the calls of the answer, each once."""
         if streamed.kind != "complete" or not streamed.responses:
             pytest.skip("no stream is recorded")
         if not check_fragments(bench.replay(streamed)):
@@ -111,6 +111,8 @@ class ArrivalChecks:
         body = half + b"data: " + compact + b"\n\n"
         try:
             result = bench.stream(streamed.call, *cut(streamed, [body]))
+        except PluginError as error:
+            pytest.fail(f"an error within a stream breaks the plugin: {error}")
         except LMGatewayError:
             return
         if essence(result.completion) == essence(bench.replay(streamed).completion):

@@ -86,8 +86,8 @@ class FailureChecks:
             )
             found = getattr(caught.value, "request_id", None)
             assert found == _ID, (
-                f"the id of the request that failed is {found!r}, and the service said {_ID!r} in a "
-                "header: its owner cannot look it up"
+                f"the id of the request that failed is {found!r}, and the service said {_ID!r} in "
+                "a header: its owner cannot look it up"
             )
 
     @pytest.mark.parametrize("name", ["retry-after", "retry-after-ms"])

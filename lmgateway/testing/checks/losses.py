@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -14,7 +13,7 @@ from ...errors import LMGatewayError
 from ...types import JSON, HTTPResponse
 from ..bench import Bench
 from ..calls import RecordedCall
-from ..grafts import saying
+from ..grafts import is_read, saying
 from ..records import documents_of
 from ..sent import Path, leaves_of
 
@@ -65,7 +64,7 @@ class LossChecks:
         )
 
     def test_usage_means_what_it_says(self, bench: Bench, answered: RecordedCall) -> None:
-        """Tokens are counted as the reference says, from what the service said, and not mixed up."""
+        """Tokens are counted as the reference says, out of what the service said."""
         documents = _needs_documents(answered)
         usage: Mapping[str, Any] = bench.replay(answered).completion.get("usage") or {}
         numbers = _numbers(documents)
@@ -114,7 +113,7 @@ class LossChecks:
         pytest.skip("its recorded answer does not say why it ended, in a word that the kit knows")
 
     def test_an_end_nobody_knows_is_no_good_end(self, bench: Bench, plain: RecordedCall) -> None:
-        """A word for the end that the plugin does not know is ``other``, or nothing; not ``stop``."""
+        """A word for the end that the plugin does not know is not ``stop``."""
         body = _body(bench, plain)
         for path, word in leaves_of(body):
             if path and _OF_THE_END.search(path[-1]) and word in {*_ENDS, *_LIMITS}:
@@ -150,10 +149,8 @@ def _body(bench: Bench, plain: RecordedCall) -> JSON:
         pytest.skip("its recorded answer is no JSON")
     if bench.replay(plain).completion["choices"][0].get("tool_calls"):
         said = saying(bench, plain)
-        if said is not None and isinstance(said[-1], HTTPResponse):
-            with suppress(LMGatewayError):  # not every service answers as it is asked
-                bench.ask(plain.call, *said)
-                return json.loads(said[-1].body)
+        if said is not None and isinstance(said[-1], HTTPResponse) and is_read(bench, plain, said):
+            return json.loads(said[-1].body)
     return documents[0]
 
 

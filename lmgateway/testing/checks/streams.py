@@ -22,7 +22,7 @@ __all__ = ["StreamChecks"]
 
 OFFSETS = 2000
 """At how many places a recorded stream is cut in two, at most."""
-WORK = 100_000
+WORK = 50_000
 """About how many bytes are read for that."""
 
 

@@ -37,8 +37,8 @@ class TurnChecks:
         if message.get("state"):
             lost = [text for text in _hidden(message) if not sent.holds(text)]
             assert not lost, (
-                f"of the state of a turn {lost[0]!r:.60} is not sent again: the service refuses the "
-                "next turn, or thinks anew. Send message['state']['turn'] as it came"
+                f"of the state of a turn {lost[0]!r:.60} is not sent again: the service refuses "
+                "the next turn, or thinks anew. Send message['state']['turn'] as it came"
             )
 
     def test_an_edited_turn_is_sent_as_it_is_seen(
@@ -134,12 +134,14 @@ def _visible(message: Mapping[str, Any]) -> Iterator[str]:
 def _hidden(message: Mapping[str, Any]) -> list[str]:
     """What stands in a turn's state alone."""
     state = message.get("state") or {}
-    seen = Sent(({**message, "state": None},))
+    bare = {**message, "state": None}
+    texts = [leaf for _, leaf in leaves_of(bare) if isinstance(leaf, str)]
+    seen = "\n".join([*texts, json.dumps(bare, ensure_ascii=False)])
     found: list[JSON] = [leaf for _, leaf in leaves_of(state.get("turn"))]
     return [
         leaf
         for leaf in found
-        if isinstance(leaf, str) and len(leaf) >= _FEWEST and not seen.holds(leaf)
+        if isinstance(leaf, str) and len(leaf) >= _FEWEST and leaf not in seen
     ]
 
 
