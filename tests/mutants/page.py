@@ -11,10 +11,10 @@ __all__ = ["page_of"]
 _HEAD = """# What the kit does not notice
 
 `make mutants` plants faults in the plugins of this repository, one at a time, and runs the plugin's
-contract test with the recordings that an author is asked for. A fault that the kit does not notice
-is here, with the reason.
+contract test with the recordings that an author is asked for. A fault that the kit cannot notice is
+here, with the reason; one that it does not notice, and that is not here, fails `make mutants`.
 
-| plugin | faults | survive |
+| plugin | faults | cannot be noticed |
 |---|---|---|
 """
 
@@ -34,5 +34,5 @@ def page_of(targets: Mapping[str, Target]) -> str:
 def _survivors(faults: Sequence[Fault]) -> list[str]:
     left = [fault for fault in faults if fault.survives]
     if not left:
-        return ["None survives."]
+        return ["None."]
     return [f"- **{fault.kind}**: {fault.name}. {fault.survives}" for fault in left]

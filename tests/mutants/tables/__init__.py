@@ -26,7 +26,11 @@ def _target(path: Path) -> Target:
     for place, fault in enumerate(faults):
         survives, equivalent = (why.get(fault.name, "") for why in whys)
         if survives or equivalent:
-            faults[place] = replace(fault, survives=survives, equivalent=equivalent)
+            faults[place] = replace(
+                fault,
+                survives=survives or fault.survives,
+                equivalent=equivalent or fault.equivalent,
+            )
     return Target(path.stem, table["test"], table["recordings"], faults)
 
 
