@@ -23,8 +23,8 @@ COMMIT := HEAD
 DSPY := ../dspy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs venv test test-ray check signatures faults fuzz soak soak-batch format clean \
-        bench bench-quick bench-against bench-batch bench-cache bench-dspy dspy-tests
+.PHONY: help demo docs venv test test-ray check signatures faults fuzz mutants soak soak-batch format \
+        clean bench bench-quick bench-against bench-batch bench-cache bench-dspy dspy-tests
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -73,6 +73,9 @@ faults: $(READY)  ## run the tests of what may go wrong, and write docs/referenc
 
 fuzz: $(READY)  ## 100,000 random answers of a service (15 minutes)
 	LMGATEWAY_FUZZ=100000 $(PY) -m pytest -q -s tests/faults/test_fuzz.py
+
+mutants: $(READY)  ## plant faults in the plugins; which of them the kit does not notice (5 minutes)
+	$(PY) -m tests.mutants --page docs/reference/mutants.md $(ARGS)
 
 soak: $(READY)  ## 200 calls in flight against a service that fails, for 10 minutes
 	$(PY) tests/soak/in_flight.py --seconds 600
