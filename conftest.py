@@ -17,6 +17,7 @@ pytest_plugins = ["support.fixtures"]
 
 _loopback_allowed = False
 _armed = False
+_known_modules = 0
 
 
 def pytest_configure() -> None:
@@ -25,9 +26,15 @@ def pytest_configure() -> None:
 
 def pytest_collection_finish() -> None:
     """Ten thousand tests, that each ``gc.collect()`` of a test would look through, stay anyway."""
+    _freeze()
+
+
+def _freeze() -> None:
+    global _known_modules
     gc.collect()
     gc.freeze()
     gc.collect()  # counts them no longer: old garbage, and its sockets, is looked for in time
+    _known_modules = len(sys.modules)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,6 +46,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         _armed = False
+        if len(sys.modules) > _known_modules + 300:  # a large library, which stays as well
+            _freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -144,8 +144,8 @@ class Usage(TypedDict, total=False):
         cached_tokens: Of the prompt: read from the service's own cache.
         cache_write_tokens: Of the prompt: written to the service's own cache.
         reasoning_tokens: Of the completion: thought.
-        audio_tokens: Of both: heard and spoken.
-        image_tokens: Of both: seen and drawn.
+        audio_tokens: Of both: heard and spoken. Where any were spoken, ``details`` say how many.
+        image_tokens: Of both: seen and drawn. Where any were drawn, ``details`` say how many.
         cost: US dollars, where the service states it.
         details: The service's own object, as it came.
     """
@@ -706,8 +706,10 @@ class HTTPRequest:
             and recorded answers are told apart by them. A header that may hold a credential is
             passed over. Name one only where its value is not the default: what is cached or
             recorded already is found no more.
-        unkeyed: Names in ``json`` that say only how the answer is written, such as an encoding of
-            numbers: cached and recorded answers are not told apart by them.
+        kept_as: By what a cached or recorded answer is found, in place of ``json``; None for
+            ``json`` itself. For a body that is made anew, in a better form, of what was asked: then
+            what was kept before is still found. The same ``kept_as`` must always mean the same
+            body.
         max_body: Bytes that the answer may have; None for the LM's option. Set by the core.
     """
 
@@ -723,7 +725,7 @@ class HTTPRequest:
     stream: bool = field(default=False, kw_only=True)
     keep: bool = field(default=True, kw_only=True)
     vary: tuple[str, ...] = field(default=(), kw_only=True)
-    unkeyed: tuple[str, ...] = field(default=(), kw_only=True)
+    kept_as: JSON = field(default=None, repr=False, kw_only=True)
     max_body: int | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     @property

@@ -28,7 +28,13 @@ EXTRAS = {
 }
 
 #: What is used where somebody has installed it, and never asked for.
-OPTIONAL = {"brotli", "compression", "pytest"}  # compression is a part of Python 3.14
+OPTIONAL = {
+    "brotli",
+    "compression",
+    "numpy",
+    "pandas",
+    "pytest",
+}  # compression is a part of Python 3.14
 
 
 PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]

@@ -455,5 +455,5 @@ def test_openai_is_asked_as_its_limits_say() -> None:
 def test_a_request_of_before_is_found_in_the_cache_without_its_encoding() -> None:
     request = HTTPRequest("POST", None, "/embeddings", json={"model": "m", "input": ["a"]})
     asked = {"model": "m", "input": ["a"], "encoding_format": "base64"}
-    now = HTTPRequest("POST", None, "/embeddings", json=asked, unkeyed=("encoding_format",))
+    now = HTTPRequest("POST", None, "/embeddings", json=asked, kept_as=request.json)
     assert describe_request(now) == describe_request(request)

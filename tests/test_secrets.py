@@ -369,7 +369,7 @@ def test_what_shapes_vectors_is_sent_and_the_parameters_of_the_lm_are_not() -> N
         lm.embed("hi", **given, encoding_format=None)
     assert json.loads(server.requests[0].body) == {
         "model": "m", "input": ["hi"], "dimensions": 2, "input_type": "query", "user": "u",
-        "odd": 1,
+        "odd": 1, "encoding_format": "base64",
     }  # fmt: skip
 
 

@@ -112,6 +112,8 @@ def test_the_keywords_of_a_batch_are_near_too(lm: LM) -> None:
     "name, entry", [("events", "stream"), ("concurrency", "batch"), ("return_exceptions", "batch")]
 )
 def test_a_keyword_of_another_entry_says_which(name: str, entry: str, door: str, lm: LM) -> None:
+    if (name, door) == ("concurrency", "embed"):
+        pytest.skip("embed takes it")
     with pytest.raises(InputError) as caught:
         DOORS[door](lm, name)
     assert f"{name} belongs to a call: give it to {entry}(...)" in str(caught.value)

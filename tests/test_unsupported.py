@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -425,6 +426,42 @@ def test_a_late_system_turn_becomes_the_users(ask: Callable[..., Any]) -> None:
     assert told_of(answer) == [("adapted", "messages[4].role"), ("adapted", "messages[6].role")]
     assert answer["prompt"] == TURNS
     assert TURNS[4] == {"role": "system", "content": "Speak French."}
+
+
+@each_way
+@pytest.mark.parametrize("mode", ["adapt", "refuse"])
+def test_the_detail_of_an_image_is_a_hint(ask: Callable[..., Any], mode: str) -> None:
+    class NoDetail(Picky):
+        def build(self, request: Any) -> None:
+            for place, turn in enumerate(request.messages):
+                for number, part in enumerate(turn["content"]):
+                    where = f"messages[{place}].content[{number}]"
+                    if "detail" in part:
+                        raise errors.UnsupportedError("no!", param=f"{where}.detail")
+                    if "detail" in part.get("image_url", ()):
+                        raise errors.UnsupportedError("no!", param=f"{where}.image_url.detail")
+            super().build(request)
+
+    image = {"type": "image_url", "image_url": {"url": "https://a.example/b", "detail": "low"}}
+    flat = {"type": "input_image", "image_url": "https://a.example/b", "detail": "low"}
+    text = {"type": "text", "text": "Look."}
+    turns = [{"role": "user", "content": [text, image]}, {"role": "user", "content": [flat]}]
+    before = copy.deepcopy(turns)
+    plugin = NoDetail(has=ALL | {"images"})
+    lm = lm_from(plugin, unsupported=mode)
+    if mode == "refuse":
+        with pytest.raises(errors.UnsupportedError, match="no!"):
+            ask(lm, messages=turns)
+        return
+    answer = ask(lm, messages=turns)
+    (asked,) = plugin.requests
+    assert "detail" not in str(asked.messages)
+    assert asked.messages[0]["content"][0] == text
+    assert told_of(answer) == [
+        ("dropped", "messages[0].content[1]"),
+        ("dropped", "messages[1].content[0]"),
+    ]
+    assert turns == before
 
 
 def test_a_name_goes_before_the_text() -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
 from typing import Any, TypeVar
 
-__all__ = ["DEPTH", "are_finite", "copied", "flaw", "is_deep", "on_fresh_stack", "shown"]
+__all__ = ["DEPTH", "TypeSchema", "are_finite", "copied", "flaw", "is_deep", "on_fresh_stack"]
+__all__ += ["shown"]
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -21,6 +22,10 @@ DEPTH = 100
 #: A number beyond it is infinity to most who read JSON, and Python does not write all of them.
 _LARGEST = sys.float_info.max
 _CONTAINERS = frozenset({dict, list})
+
+
+class TypeSchema(dict[str, Any]):
+    """The JSON schema of a type. It says all that a value holds; one that a user wrote need not."""
 
 
 def flaw(value: object, name: str) -> str | None:

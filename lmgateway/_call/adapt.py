@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Fit", "fitted", "refitted"]
 
 _PLACE = re.compile(r"messages\[(\d+)\]\.(role|name)")
+_DETAIL = re.compile(r"messages\[\d+\]\.content\[\d+\](\.image_url)?\.detail")
 _SYSTEM = ("system", "developer")
 
 
@@ -57,6 +58,8 @@ class Fit:
         asked = self.applied(request)
         if place := _PLACE.fullmatch(name):
             return self._adapts and self._respell(int(place[1]), place[2], asked)
+        if _DETAIL.fullmatch(name):
+            return self._adapts and self._without_details(asked)
         if asked.params.get(name) is None:
             return False
         if self._translate(name, asked):
@@ -130,6 +133,25 @@ class Fit:
             self._tell(kind, where, detail)
         self._changes["messages"] = messages
         return True
+
+    def _without_details(self, asked: Any) -> bool:
+        """Leave out how closely images are to be looked at, which is only a hint."""
+        messages = list(getattr(asked, "messages", None) or ())
+        found = False
+        for number, message in enumerate(messages):
+            content = message.get("content")
+            if not isinstance(content, list):
+                continue
+            parts = [*map(_undetailed, content)]
+            for place, (part, before) in enumerate(zip(parts, content, strict=True)):
+                if part is not before:
+                    found = True
+                    where = f"messages[{number}].content[{place}]"
+                    detail = "the detail was left out: the model does not take it"
+                    self._tell("dropped", where, detail)
+            messages[number] = {**message, "content": parts}
+        self._changes["messages"] = messages
+        return found
 
 
 def fitted(request: Any, call: Call) -> Fit | None:
@@ -205,3 +227,13 @@ def _begun(message: Mapping[str, Any], text: str) -> Any:
     if isinstance(content, list):
         return [{"type": "text", "text": text.rstrip()}, *content]
     return f"{text}{content or ''}"
+
+
+def _undetailed(part: Any) -> Any:
+    """A part without an image's ``detail``; the part itself if it has none."""
+    if not isinstance(part, Mapping) or part.get("type") not in ("image_url", "input_image"):
+        return part
+    image = part.get("image_url")
+    if isinstance(image, Mapping) and "detail" in image:
+        return {**part, "image_url": _without(image, "detail")}
+    return _without(part, "detail") if "detail" in part else part

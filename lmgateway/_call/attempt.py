@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._guard.tracebacks import masked, redact
 from .._layers.context import Attempt, Call, EffectLayer, Step
 from .._records.usage import account
-from ..errors import APIError, LMGatewayError
+from ..errors import (
+    APIError,
+    ConnectionFailedError,
+    ContentFilteredError,
+    LMGatewayError,
+    TransportError,
+)
 from ..types import CompletionWarning, Flow
 from .adapt import refitted
 from .answers import mend
@@ -42,6 +48,7 @@ def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> 
                     call.parse(answer)
                 attempt.commit(answer)
                 if kind.history_entry is not None:
+                    attempt.owes = False
                     account(answer)
                 return answer
             except LMGatewayError as error:
@@ -53,6 +60,8 @@ def attempt_step(hook: Hook, call: Call, layers: Sequence[EffectLayer] = ()) -> 
                 complete_error(error, attempt)
                 raise
             except BaseException as error:  # of our own making, or a library's: not explained
+                if attempt.owes:
+                    _count_failed(attempt, answer or {}, partial=answer is None)
                 if (clean := masked(error, call.all_secrets())) is not error:
                     raise clean from None
                 raise
@@ -89,16 +98,36 @@ def _keep_answer(error: LMGatewayError, answer: Any, attempt: Attempt) -> None:
         error.locate(request_id=there.get("request_id"))
     if not isinstance(error.partial, str):
         error.partial = (there["choices"][0]["text"] or None) if there else None
-    if error.usage and call.kind.history_entry is not None:
-        account(
-            {
-                "usage": error.usage,
-                "model": there.get("model") or attempt.request.model,
-                "provider": call.endpoint.provider,
-                "cached": call.cached,
-            },
-            failed=True,
+    if error.usage or _may_be_billed(error, attempt):
+        partial = answer is None and (
+            isinstance(error, TransportError)
+            or (attempt.request.stream and not isinstance(error, ContentFilteredError))
         )
+        _count_failed(attempt, {**there, "usage": error.usage or {}}, partial=partial)
+
+
+def _may_be_billed(error: LMGatewayError, attempt: Attempt) -> bool:
+    """Whether a service may bill an attempt of which it did not tell what it used."""
+    if not attempt.owes or isinstance(error, ConnectionFailedError):
+        return False
+    # An error that stands in a body says itself whether the service has refused.
+    refused = isinstance(error, APIError) and (error.status or 0) >= 400
+    return bool(attempt.call.emitted) or not refused
+
+
+def _count_failed(attempt: Attempt, there: Mapping[str, Any], *, partial: bool) -> None:
+    """Count an attempt that ended without an answer, by what there was of one."""
+    call = attempt.call
+    if call.kind.history_entry is None:
+        return
+    answer = {
+        "usage": there.get("usage"),
+        "extra": there.get("extra"),
+        "model": there.get("model") or attempt.request.model,
+        "provider": call.endpoint.provider,
+        "cached": call.cached,
+    }
+    account(answer, failed=True, partial=partial)
 
 
 def complete_error(error: LMGatewayError, attempt: Attempt) -> None:

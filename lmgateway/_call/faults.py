@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 from ..errors import (
     OUT_OF_STACK,
-    ConnectionFailedError,
     LMGatewayError,
     PluginContractError,
     PluginError,
-    RequestTimeoutError,
     StreamInterruptedError,
     StreamStalledError,
     TransportError,
     excerpt,
 )
+from ..wire.breaks import broken_off
 
 if TYPE_CHECKING:
     from .._layers.context import Call
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["broken", "complain", "fault", "got_none", "nested", "no_effect", "quietly", "unsound"]
 
 
-def broken(error: TransportError, call: Call, *, reading: bool) -> TransportError:
+def broken(error: TransportError, call: Call, *, reading: bool) -> LMGatewayError:
     """The error for a stream that broke or stalled, in place of the transport's own.
 
     Before its first piece it is worth another attempt, whoever raised it.
@@ -36,15 +35,7 @@ def broken(error: TransportError, call: Call, *, reading: bool) -> TransportErro
         call: The call that it ends.
         reading: Whether a stream was being read.
     """
-    told = error
-    if reading and not isinstance(error, StreamInterruptedError):
-        if isinstance(error, ConnectionFailedError):
-            told = StreamInterruptedError(f"the stream broke off: {error.message}")
-        elif isinstance(error, RequestTimeoutError):
-            told = StreamStalledError(f"the stream stalled: {error.message}")
-        if told is not error:
-            told.__cause__ = error
-        told.locate(provider=error.provider, host=error.host, max_retries=error.max_retries)
+    told = broken_off(error) if reading and not isinstance(error, StreamInterruptedError) else error
     if isinstance(told, StreamStalledError):  # the deadline leaves no time for another attempt
         passing = error.retryable or (told is error and not call.deadline.expired)
     else:

@@ -23,6 +23,7 @@ from .hook import Hook
 from .kinds import COMPLETE, STREAM
 from .schemas import read_schema
 from .spec import FIXED, OPTION_NAMES, Spec, resolve
+from .twins import merged
 
 __all__ = [
     "ask",
@@ -213,7 +214,7 @@ def _asked(spec: Spec, failed: Spec, kind: Kind, request: Any) -> Any:
         )
     completes = isinstance(request, Request)
     defaults = spec.params if completes else {}  # an LM's parameters shape completions alone
-    params = {**defaults, **request.params}
+    params = merged(defaults, request.params)
     if spec.selection.destination != failed.selection.destination:  # what is meant for one host
         params |= {"extra_body": defaults.get("extra_body")}
         params = {name: value for name, value in params.items() if value is not None}

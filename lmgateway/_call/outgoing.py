@@ -67,10 +67,11 @@ def send_to_wire(
         within: The requests whose auth waits for it, the outermost first.
     """
     call = attempt.call
+    origin = attempt.origin if within else "wire"  # what is fetched for it is not its answer
     if isinstance(exchange, Blocking):
         from .._drive.workers import run_blocking
 
-        attempt.origin = attempt.origin if within else "wire"
+        attempt.origin = origin
         response = yield from run_blocking(exchange)
     else:
         assert isinstance(exchange, HTTPRequest)
@@ -86,9 +87,12 @@ def send_to_wire(
             if proofs:
                 call.proofs = (*call.proofs, proofs)
                 _add_proofs(ready, proofs)
-            attempt.origin = attempt.origin if within else "wire"
+            attempt.origin = origin
             call.host, call.path = netloc_of(ready.base_url or ""), exchange.path
+            owed, attempt.owes = attempt.owes, attempt.owes or (exchange.keep and not within)
             response = yield ready
+            if not 200 <= response.status <= 299:
+                attempt.owes = owed  # what is refused is free
             again = response.status == 401 and proves and refused(exchange, proofs, call.endpoint)
             if last or not again:
                 break

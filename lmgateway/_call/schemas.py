@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import GenericAlias, UnionType
 from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin
 
+from .._base.values import TypeSchema
 from ..errors import ContentFilteredError, InputError, ResponseFormatError, excerpt
 from ..types import Choice, Completion
 from .validation import check_json
@@ -42,7 +43,7 @@ def read_schema(schema: Any) -> tuple[Mapping[str, Any], Callable[[Completion], 
         _check_type(schema)
         try:
             adapter = TypeAdapter(schema)
-            wanted = adapter.json_schema()
+            wanted = TypeSchema(adapter.json_schema())
         except Exception as error:
             raise _wrong(f", and of this one none can be made: {_first_line(error)}") from None
 

@@ -57,7 +57,6 @@ def _is_sound_request(request: HTTPRequest) -> bool:
         and type(request.keep) is bool
         and isinstance(request.vary, tuple)
         and (not request.vary or all(isinstance(name, str) for name in request.vary))
-        and isinstance(request.unkeyed, tuple)
         and ((request.content is None and request.form is None) or _is_sound_body(request))
     )
 

@@ -20,6 +20,7 @@ from ..types import UNSET, Info, Options
 from . import validation
 from .endpoint import Endpoint, veiled
 from .keywords import check_given, options_of_file, params_of_file, split
+from .twins import merged
 
 if TYPE_CHECKING:
     from .._config.settings import ResolvedSettings
@@ -149,7 +150,7 @@ class Spec:
         check_given(by_kind.params, plugin, info.params, options)
         if model or needs_model:
             model = validation.check_model(model, selection.provider)
-        params |= by_kind.params
+        params = merged(params, by_kind.params)
         system = system if by_kind.system is None else by_kind.system
         layers = _layers(selection)
         return cls(
@@ -205,7 +206,7 @@ class Spec:
         if by_kind.settings and settings is not None:
             settings = settings.changed(by_kind.settings)
             info = _info(self.plugin, settings, self.model)
-        params = {**self.params, **by_kind.params}
+        params = merged(self.params, by_kind.params)
         options, arguments = self.options, self.arguments
         if by_kind.options:
             options = validation.check_options(by_kind.options, options)
@@ -247,7 +248,7 @@ class Spec:
         stays = chosen.destination == self.selection.destination
         carried = self.arguments if stays else self._carried_to(plugin)
         try:
-            made = Spec.of(chosen, {**carried, **given}, plugin, environment=environment)
+            made = Spec.of(chosen, merged(carried, given), plugin, environment=environment)
         except UnknownParameterError as error:
             strange = error.param
             if strange in self.params and strange not in given:

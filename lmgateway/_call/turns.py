@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._base.turns import turn_digest
-from .._base.values import on_fresh_stack
+from .._base.values import TypeSchema, on_fresh_stack
 from ..types import CompletionWarning, Info, Request
 from .answers import is_json
 
@@ -58,7 +58,7 @@ def given(request: Any, info: Info, provider: str) -> tuple[Any, list[Completion
         messages,
         params,
         request.system,
-        schema and _own(schema),
+        schema and (TypeSchema(_own(schema)) if type(schema) is TypeSchema else _own(schema)),
         request.stream,
         request.timeout,
     ), warnings

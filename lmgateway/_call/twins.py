@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["HINTS", "LOSSLESS", "TWINS", "is_adaptable", "schema_of"]
+__all__ = ["HINTS", "LOSSLESS", "TWINS", "is_adaptable", "merged", "schema_of"]
 
 #: How to answer, never what: without one of these the answer is still an answer to what was asked.
 #: docs/reference/unsupported.md shows the list.
@@ -90,6 +90,13 @@ TWINS: dict[str, tuple[tuple[str, Converted], ...]] = {
 
 #: Those that mean the same to the letter: they are translated always, and nobody is told.
 LOSSLESS = frozenset({"max_tokens", "max_completion_tokens"})
+
+
+def merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults and what was given over them; of a limit, the name that was given alone."""
+    if not LOSSLESS.isdisjoint(given):
+        defaults = {name: value for name, value in defaults.items() if name not in LOSSLESS}
+    return {**defaults, **given}
 
 
 def schema_of(response_format: Any) -> dict[str, Any] | None:

@@ -138,10 +138,11 @@ class Attempt:
         pieces: The texts of choice 0 that it has handed to the user.
         has_sent: Whether the plugin has asked for an exchange.
         origin: What answered its latest exchange: "store" or "wire"; "" before the first.
+        owes: Whether a service may bill it: one has taken a request, or was being asked.
     """
 
     __slots__ = (
-        "_commits", "_exits", "_failures", "call", "given", "has_sent", "origin", "pieces",
+        "_commits", "_exits", "_failures", "call", "given", "has_sent", "origin", "owes", "pieces",
         "request", "warnings",
     )  # fmt: skip
 
@@ -153,6 +154,7 @@ class Attempt:
         self.pieces: list[str] = []
         self.has_sent = False
         self.origin = ""
+        self.owes = False
         self._commits: list[Callable[[Any], object]] = []
         self._exits: list[Callable[[], None]] = []
         self._failures: list[Callable[[LMGatewayError], bool]] = []

@@ -11,7 +11,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._base.vectors import Vectors, first_odd
-from .._store.many import find_all, put_all
 from .._store.serialization import Key
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ class TextStore:
         """The vectors that are stored, by the place of their text."""
         if self._refresh:
             return {}
+        from .._store.many import find_all  # SQLite, which is not in every Python
+
         keys = [self._key(text) for text in texts]
         values, found = find_all(self._store, keys), {}
         for place, key in enumerate(keys):
@@ -78,6 +79,8 @@ class TextStore:
         vectors: Vectors = answer["embeddings"]
         memory, wide = vectors.memory, vectors.dimensions
         starts = range(0, len(memory), wide)
+        from .._store.many import put_all
+
         put_all(
             self._store,
             (

@@ -88,13 +88,7 @@ def plugin_from(
         info = manager.hook.lmgateway_info(settings=None, model=None) or Info()
         settings = manager.hook.lmgateway_settings()
     except (Exception, SystemExit) as error:
-        raise PluginLoadError(
-            f"{described} raised {type(error).__name__} while it was asked for its info and "
-            f"settings: {error}",
-            provider=name,
-        ) from error
-    if not isinstance(info, Info):
-        raise _broken(described, name, f"lmgateway_info returned {type(info).__name__}, not Info")
+        raise _raised(error, described, name, "info and settings") from error
     _check_version(info, described, name)
     _check_info(info, described, name)
     callers = manager.get_hookcallers(module) or ()
@@ -125,20 +119,15 @@ def info_for(plugin: Plugin, settings: BaseModel | None, model: str) -> Info:
     except MissingCredentialError:
         return plugin.info
     except (Exception, SystemExit) as error:
-        raise PluginLoadError(
-            f"{described} raised {type(error).__name__} while it was asked for its info on the "
-            f"model {model!r:.80}: {error}",
-            provider=name,
-        ) from error
-    if info is plugin.info or info is None:
-        return plugin.info
-    if not isinstance(info, Info):
-        raise _broken(described, name, f"lmgateway_info returned {type(info).__name__}, not Info")
-    _check_info(info, described, name)
+        what = f"info on the model {model!r:.80}"
+        raise _raised(error, described, name, what) from error
     said = plugin.info
-    if info.api != said.api or info.default_model != said.default_model:
-        info = replace(info, api=said.api, default_model=said.default_model)
-    return info
+    if info is said or info is None:
+        return said
+    told = _check_info(info, described, name)
+    if told.api != said.api or told.default_model != said.default_model:
+        told = replace(told, api=said.api, default_model=said.default_model)
+    return told
 
 
 def _direct(manager: pluggy.PluginManager) -> SimpleNamespace:
@@ -163,6 +152,11 @@ def _callable(caller: pluggy.HookCaller) -> Callable[..., Any]:
     if set(wanted) == set(caller.spec.argnames):
         return function
     return lambda **arguments: function(**{name: arguments[name] for name in wanted})
+
+
+def _raised(error: BaseException, described: str, name: str, what: str) -> PluginLoadError:
+    said = f"{described} raised {type(error).__name__} while it was asked for its {what}: {error}"
+    return PluginLoadError(said, provider=name)
 
 
 def _broken(described: str, name: str, what: str) -> PluginContractError:
@@ -215,8 +209,13 @@ def _check_version(info: Any, described: str, name: str) -> None:
         )
 
 
-def _check_info(info: Info, described: str, name: str) -> None:
-    """Refuse fields of a wrong type: in a str, ``"top" in "top_p"`` would be true."""
+def _check_info(info: Any, described: str, name: str) -> Info:
+    """Refuse what is no Info of ours, and fields of a wrong type.
+
+    In a str, ``"top" in "top_p"`` would be true.
+    """
+    if not isinstance(info, Info):
+        raise _broken(described, name, f"lmgateway_info returned {type(info).__name__}, not Info")
     for field_name in ("capabilities", "params", "portable", "headers"):
         value = getattr(info, field_name)
         if not isinstance(value, (set, frozenset)):
@@ -233,6 +232,7 @@ def _check_info(info: Info, described: str, name: str) -> None:
     embed = info.embed
     if embed is not None and not (callable(embed) or are_sound(embed)):
         raise _broken(described, name, f"Info.embed must be {SOUND_LIMITS}, a function, or None")
+    return info
 
 
 SOUND_LIMITS = "an EmbedLimits of whole numbers from 1"

@@ -20,6 +20,7 @@ from ..types import (
     Request,
 )
 from ..wire import openai as wire
+from ..wire.openai.params import reasons
 
 __all__ = [
     "Settings",
@@ -98,12 +99,19 @@ def lmgateway_settings() -> type[Settings]:
 
 
 @hookimpl
-def lmgateway_info() -> Info:
-    """All capabilities and parameters; the endpoint and the dialect decide later about each."""
+def lmgateway_info(settings: Settings | None, model: str | None) -> Info:
+    """All capabilities and parameters; the endpoint and the dialect decide later about each.
+
+    OpenAI's models that reason refuse ``max_tokens``, so the core calls the limit of an answer by
+    its other name for them.
+    """
+    params = wire.OPENAI.params | wire.VLLM.params
+    if isinstance(model, str) and settings and settings.dialect == "openai" and reasons(model):
+        params -= {"max_tokens"}
     return Info(
         api=2,
         capabilities=wire.CAPABILITIES,
-        params=wire.OPENAI.params | wire.VLLM.params,
+        params=params,
         embed=lambda settings, model: embedding(settings, model).limits,
     )
 

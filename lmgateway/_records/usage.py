@@ -7,15 +7,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
-from importlib import import_module
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import cast
 
-from ..types import Completion, Embeddings, Reranked
+from .prices import Answered, price, stated_cost
 
 __all__ = ["UsageTotals", "account", "price", "usage"]
-
-Answered: TypeAlias = Completion | Embeddings | Reranked | Mapping[str, Any]
 
 _open: ContextVar[tuple[UsageTotals, ...]] = ContextVar("lmgateway_usage", default=())
 
@@ -25,14 +22,16 @@ class UsageTotals:
     """Sums over the calls of a block: completions, embeddings and documents in order.
 
     Attributes:
-        calls: Calls that were answered, and attempts that failed although the service told what
-            they used. A list of models and a count of tokens do not count: they are free.
+        calls: Calls that were answered, and attempts that ended without an answer but may be
+            billed. A list of models and a count of tokens do not count: they are free.
         cached: Those of them answered by the cache or a recording: they cost nothing.
         prompt_tokens: Tokens read, as the services counted them; cached calls count too.
         completion_tokens: Tokens written, counted in the same way.
         known_cost: US dollars, for the calls whose price is known.
         unpriced: How many calls were sent whose price is unknown, by provider and model.
-        failed: Attempts that failed and count all the same, because each may be billed.
+        failed: Attempts that ended without an answer and count all the same, because each may be
+            billed: the service told what it used, or had taken the request. So it is of a stream
+            that was left, and of a call that timed out.
     """
 
     calls: int = 0
@@ -54,11 +53,21 @@ class UsageTotals:
         """US dollars in all; None if the price of any call is unknown: see ``unpriced``."""
         return None if self.unpriced else self.known_cost
 
-    def add(self, answer: Answered, *, failed: bool = False) -> None:
-        """Add one call: its answer; of a failed one its usage, provider and model."""
+    def add(self, answer: Answered, *, failed: bool = False, partial: bool = False) -> None:
+        """Add one call: its answer; of a failed one its usage, provider and model.
+
+        Args:
+            answer: What is added.
+            failed: Whether it is an attempt that ended without an answer.
+            partial: Whether its usage was told before the end: then the cost is not known by it,
+                unless the service states one.
+        """
         usage: object = answer.get("usage")
-        used = usage if isinstance(usage, dict) else {}
-        paid = Decimal(0) if answer.get("cached") else price(answer)
+        used: Mapping[str, object] = usage if isinstance(usage, Mapping) else {}
+        if answer.get("cached"):
+            paid: Decimal | None = Decimal(0)
+        else:
+            paid = stated_cost(used) if partial else price(answer)
         with self._lock:
             self.calls += 1
             self.failed += failed
@@ -80,7 +89,8 @@ class UsageTotals:
 
 
 def _count(tokens: object) -> int:
-    return tokens if isinstance(tokens, int) else 0  # what a service says is not always one
+    is_count = type(tokens) is int and tokens >= 0  # what a service says is not always one
+    return cast(int, tokens) if is_count else 0
 
 
 @contextmanager
@@ -99,41 +109,7 @@ def usage() -> Iterator[UsageTotals]:
         _open.reset(token)
 
 
-def account(answer: Answered, *, failed: bool = False) -> None:
+def account(answer: Answered, *, failed: bool = False, partial: bool = False) -> None:
     """Count one call in every block around it; the core does so once for each attempt."""
     for totals in _open.get():
-        totals.add(answer, failed=failed)
-
-
-def price(answer: Answered) -> Decimal | None:
-    """US dollars that an answer cost; None where it is not known.
-
-    It is known where the library genai-prices (the extra ``[prices]``) lists this model of this
-    very provider, and the service told the tokens. A model of the same name elsewhere says
-    nothing; an ``api_base`` of your own is not looked at.
-    """
-    used, model = answer.get("usage"), answer.get("model", "")
-    if not isinstance(used, dict) or not isinstance(model, str):
-        return None
-    if "embeddings" in answer or "results" in answer:  # they write nothing
-        used = {"completion_tokens": 0, **used}
-    if not {"prompt_tokens", "completion_tokens"} <= used.keys():
-        return None
-    try:
-        prices = import_module("genai_prices")
-    except ImportError:
-        return None
-    try:
-        counted = prices.Usage(
-            input_tokens=used["prompt_tokens"],  # those from the service's own cache included
-            cache_read_tokens=used.get("cached_tokens"),
-            output_tokens=used["completion_tokens"],
-        )
-        found = prices.calc_price(
-            counted,
-            model_ref=model,
-            provider_id=answer.get("provider", ""),
-        )
-    except (LookupError, ValueError, TypeError):  # not listed, or counts that make no sense
-        return None
-    return Decimal(found.total_price)
+        totals.add(answer, failed=failed, partial=partial)

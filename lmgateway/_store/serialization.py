@@ -85,9 +85,8 @@ def describe(exchange: Exchange, *, provider: str, sample: int) -> dict[str, JSO
 
 def describe_request(request: HTTPRequest) -> dict[str, JSON]:
     """What a request asks: its bytes as digests, and of its headers those named in ``vary``."""
-    asked = {"method": request.method, "path": request.path, "body": request.json}
-    if request.unkeyed and isinstance(request.json, dict):
-        asked["body"] = {k: v for k, v in request.json.items() if k not in request.unkeyed}
+    body = request.json if request.kept_as is None else request.kept_as
+    asked = {"method": request.method, "path": request.path, "body": body}
     if request.query:
         asked |= _describe_query(request.query)
     if request.content is not None:

@@ -21,18 +21,32 @@ if TYPE_CHECKING:
     from .runs import arun as arun
     from .runs import process_batch as process_batch
     from .runs import run as run
+    from .tables import to_pandas as to_pandas
+    from .verdicts import Waiting as Waiting
 
 _LAZY = {
     "Status": "job",
     "Summary": "progress",
+    "Waiting": "verdicts",
     "arun": "runs",
     "aprocess_batch": "runs",
     "process_batch": "runs",
     "run": "runs",
     "status": "job",
+    "to_pandas": "tables",
 }
 
-__all__ = ["Status", "Summary", "aprocess_batch", "arun", "process_batch", "run", "status"]
+__all__ = [
+    "Status",
+    "Summary",
+    "Waiting",
+    "aprocess_batch",
+    "arun",
+    "process_batch",
+    "run",
+    "status",
+    "to_pandas",
+]
 
 
 if not TYPE_CHECKING:  # a checker that saw it would take any name for one of ours

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from operator import ne
-from typing import Any
+from typing import Any, cast
 
 from .._drive.gather import Reply
 from ..errors import LMGatewayError
 from ..types import Choice, Completion
 
-__all__ = ["output_line", "output_row", "read_row", "row_of"]
+__all__ = ["output_line", "output_row", "read_row", "row_of", "timed"]
 
+_SECONDS = "batch.seconds"  # no key of a completion
 _ROW = {"custom_id", "response", "error"}
 _decode = json.JSONDecoder().decode
 
@@ -32,12 +33,19 @@ def output_row(name: str, reply: Reply, kept: Mapping[str, Any] | None = None) -
     """The row of the output; as for ``output_line``."""
     if isinstance(reply, LMGatewayError):
         return {"custom_id": name, **(kept or {}), "response": None, "error": _error(reply)}
-    response = {
+    response: dict[str, Any] = {
         "status_code": 200,
         "request_id": reply.get("request_id"),
         "body": _body(reply),
     }
+    if (seconds := reply.get(_SECONDS)) is not None:
+        response["seconds"] = seconds
     return {"custom_id": name, **(kept or {}), "response": response, "error": None}
+
+
+def timed(completion: Completion, seconds: float) -> Completion:
+    """The completion, of which the row of the output will tell how many seconds it took."""
+    return cast(Completion, {**completion, _SECONDS: round(seconds, 6)})
 
 
 def _error(error: LMGatewayError) -> dict[str, Any]:

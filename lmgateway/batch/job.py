@@ -18,6 +18,7 @@ from .answers import output_line
 from .claims import OTHER_INPUT, OWNER, Claim, Fingerprint, beside, read_job, relative
 from .journal import AlreadyLockedError, Journal, Rows, read_journal, sync_folder
 from .rows import DigestCounter, digest
+from .verdicts import Waiting
 
 __all__ = [
     "Fingerprint",
@@ -80,6 +81,7 @@ class Job:
         self._history = history
         self._inputs: list[list[Any]] = []
         self._claims: list[Claim] = []
+        self._record: dict[str, Any] = {}
         self._journals: list[Journal] = []
         self._made: list[Path] = []  # files that were not there before
         errors = None if fingerprint.errors is None else output.parent / fingerprint.errors
@@ -107,6 +109,16 @@ class Job:
     def _was_longer(self) -> bool:
         """Whether rows were taken from the end of the input since an earlier run."""
         return bool(self._inputs) and max(self._inputs)[0] > self._inputs[-1][0]
+
+    def note(self, waiting: Waiting | None) -> None:
+        """Record what the run waits for, for ``status``; a disk that is full is no reason to stop.
+
+        Args:
+            waiting: What, or None: nothing.
+        """
+        facts = {"waiting": None if waiting is None else asdict(waiting)}
+        with suppress(OSError):
+            self._claims[0].store({**self._record, **facts})
 
     def check_complete(self, skipped: int) -> None:
         """Raise ConfigError if the output held rows, when the job began, that the input has not.
@@ -161,7 +173,8 @@ class Job:
             apart = Claim(real, lambda recorded: _check_owner(recorded, errors, owner))
             self._claims.append(apart)
             apart.store({OWNER: owner})
-        output.store({**asdict(self._fingerprint), **facts, "inputs": self._inputs})
+        self._record = {**asdict(self._fingerprint), **facts, "inputs": self._inputs}
+        output.store(self._record)
 
     def _check_ours(self, recorded: Mapping[str, Any]) -> None:
         """Raise InputError unless a record is of this job, or there are no rows but no record."""
@@ -299,6 +312,7 @@ class Status:
         errors: Rows that failed, by class.
         running: Whether a process is at work on it.
         resume: The command that goes on with it.
+        waiting: What the running process waits for, why, and until when; None if nothing.
     """
 
     output: Path
@@ -309,6 +323,7 @@ class Status:
     errors: dict[str, int]
     running: bool
     resume: str
+    waiting: Waiting | None = None
 
     @property
     def failed(self) -> int:
@@ -346,4 +361,14 @@ def status(output: str | os.PathLike[str]) -> Status:
         errors=dict(errors.most_common()),
         running=recorded["running"],
         resume=recorded.get("resume", ""),
+        waiting=_waiting(recorded),
     )
+
+
+def _waiting(recorded: Mapping[str, Any]) -> Waiting | None:
+    told = recorded.get("waiting")
+    if not recorded["running"] or not isinstance(told, dict):
+        return None
+    with suppress(TypeError):  # of another version
+        return Waiting(**told)
+    return None

@@ -15,8 +15,12 @@ from .adaptive_limit import AdaptiveLimit
 from .answers import output_row
 from .progress import Counts
 from .rows import Row
+from .verdicts import Waiting
 
 __all__ = ["Pipeline", "ReaderThread", "Runner", "Write", "run_rows"]
+
+#: How many further workers may take rows while all rows in hand fail.
+MOST_SPARES = 256
 
 Kept: TypeAlias = "Mapping[str, Any] | None"
 
@@ -34,6 +38,19 @@ class Runner(Protocol):
 
     async def run_row(self, row: Row) -> Reply | None:
         """See ``RowRunner.run_row``."""
+
+    def waiting(self) -> Waiting | None:
+        """What is waited for while no row is answered, for whoever watches; None else."""
+
+    def rows_follow(self, bring: Callable[[int], None]) -> None:
+        """Rows will come that are not in hand yet.
+
+        Args:
+            bring: Brings so many more of them at once. Is called when all rows in hand fail.
+        """
+
+    def none_follow(self, bring: Callable[[int], None]) -> None:
+        """No further row will come; ``bring`` is what ``rows_follow`` was given."""
 
     def drain(self) -> None:
         """Begin no further call."""
@@ -82,6 +99,9 @@ class Pipeline:
         self._workers = workers
         self._order = _Order(window) if window else None
         self._taken = 0
+        self._all_read = False
+        self._spares: list[asyncio.Task[None]] = []
+        self._drain = True
 
     def interrupt(self) -> None:
         """Begin no further row; those whose call is in flight are still written."""
@@ -98,7 +118,38 @@ class Pipeline:
         """
         # Calls that are cancelled need no word to the runner, which others may share.
         stop = self._stop if drain else self._reader.stop
-        await in_tasks(self._workers, self._work, stop, drain=drain)
+        self._drain = drain
+        self._runner.rows_follow(self._bring)
+        try:
+            await in_tasks(self._workers, self._work, stop, drain=drain)
+            await asyncio.gather(*self._spares)
+        except BaseException as error:
+            if not (drain and isinstance(error, Exception)):
+                for spare in self._spares:
+                    spare.cancel()
+            stop()
+            await asyncio.gather(*self._spares, return_exceptions=True)
+            raise
+        finally:
+            self._note_end()
+
+    def _bring(self, count: int) -> None:
+        """Have more workers take rows: all those in hand fail, and others may be answered."""
+        for _ in range(min(count, MOST_SPARES - len(self._spares))):
+            self._spares.append(asyncio.ensure_future(self._work_as_spare()))
+
+    async def _work_as_spare(self) -> None:
+        try:
+            await self._work()
+        except Exception:  # is raised by run, which waits for the workers first
+            if self._drain:
+                self._stop()
+            raise
+
+    def _note_end(self) -> None:
+        if not self._all_read:
+            self._all_read = True
+            self._runner.none_follow(self._bring)
 
     def _stop(self) -> None:
         self._runner.drain()
@@ -120,6 +171,7 @@ class Pipeline:
                 self._order.keep(place, row.id, reply, row.kept)
                 for kept in self._order.due():
                     await self._put(*kept)
+        self._note_end()
 
     async def _put(self, name: str, reply: Reply, kept: Kept) -> None:
         written = self._write(name, reply) if kept is None else self._write(name, reply, kept)

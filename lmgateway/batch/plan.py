@@ -53,10 +53,12 @@ class Plan:
     progress: bool = False
     command: str = "run it again with the same arguments"
     workers: int | None = None
+    patience: float | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         check_concurrency(self.concurrency, most=MOST)
+        check_patience(self.patience)
         if self.workers is not None:
             check_concurrency(self.workers, name="workers", most=MOST)
         for name in ("ignore", "keep"):
@@ -137,6 +139,13 @@ class Plan:
         if name == "input" and not isinstance(given, (str, os.PathLike)):
             return None
         return Path(absolute(given, name))
+
+
+def check_patience(given: object) -> None:
+    """Raise InputError for what is no number of seconds."""
+    number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if given is not None and not (number and given > 0):  # type: ignore[operator]
+        raise InputError(f"patience must be a number of seconds above 0, not {shown(given)}")
 
 
 def _are_texts(names: object) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from importlib.util import find_spec
-from time import monotonic
+from itertools import pairwise
+from statistics import median
+from time import monotonic, time
 from typing import Any
 
 from .._drive.gather import Reply
@@ -18,10 +22,15 @@ from .._records.usage import price
 from ..errors import LMGatewayError
 from ..types import Completion
 from .adaptive_limit import AdaptiveLimit
+from .verdicts import FAR, Waiting
 
 __all__ = ["Counts", "Summary", "describe", "say", "shown"]
 
-SECONDS = {True: 0.25, False: 60.0}  # between two looks, for a bar and for lines
+logger = logging.getLogger("lmgateway.batch")
+
+FIRST_LINE, LINES = 5.0, 60.0  # seconds until the first line, and from one to the next
+NOTES = 5.0  # seconds from one note on what is waited for to the next
+SHORT_WAIT = 2.0  # seconds without an answer that are not worth a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,13 @@ class Summary:
 
 @dataclass(slots=True)
 class Counts:
-    """The counts of a run that goes on; see Summary. Their size does not depend on the rows."""
+    """The counts of a run that goes on; see Summary. Their size does not depend on the rows.
+
+    Attributes:
+        answered_before: Rows that had an answer in the output when the run began.
+        done_before: Rows that were in the output then, those that had failed included. Some may
+            not have been met in the input yet: those are not ``skipped`` so far.
+    """
 
     total: int | None = None
     skipped: int = 0
@@ -79,6 +94,8 @@ class Counts:
     attempts: int = 0
     rejections: int = 0
     interrupted: bool = False
+    answered_before: int = 0
+    done_before: int = 0
     started: float = field(default_factory=monotonic)
     _priced: bool = field(default_factory=lambda: find_spec("genai_prices") is not None)
     _unpriced: set[tuple[str, str]] = field(default_factory=set)
@@ -114,7 +131,8 @@ class Counts:
     @property
     def in_output(self) -> int:
         """Rows of the input that are in the output, those of earlier runs included."""
-        return self.skipped + self.answered + self.failed
+        done = max(self.skipped, self.done_before) + self.answered + self.failed
+        return done if self.total is None else min(done, self.total)
 
     @property
     def cost(self) -> Decimal | None:
@@ -144,19 +162,50 @@ class Counts:
 # -- shown ------------------------------------------------------------------------------------
 
 
-class _Speed:
-    """How many rows a second are done, over the last half minute or so."""
+LONGEST_LOOK = 30.0  # seconds
+LOOKS = 0.25  # seconds from one look to the next, at least
 
-    def __init__(self) -> None:
-        self.rate = 0.0
-        self._last: tuple[float, int] | None = None
 
-    def look(self, now: float, done: int) -> None:
-        """So many rows are done now."""
-        if self._last is not None and (seconds := now - self._last[0]) > 0:
-            weight = min(1.0, seconds / 30.0) if self.rate else 1.0
-            self.rate += ((done - self._last[1]) / seconds - self.rate) * weight
-        self._last = now, done
+class Speed:
+    """How many rows a second are done now: over half of the run so far, or the last half minute.
+
+    So neither a slow start counts for long, nor a burst at the beginning: rows that the cache
+    answers, or those that a limit by rate lets through at once.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._looks: deque[tuple[float, int, int]] = deque([(now, 0, 0)])
+
+    def look(self, now: float, asked: int, cached: int) -> None:
+        """So many rows are done now: those that a service was asked for, and the others."""
+        if now - self._looks[-1][0] >= LOOKS:
+            self._looks.append((now, asked, cached))
+            span = min(LONGEST_LOOK, (now - self._began) / 2)
+            while len(self._looks) > 2 and self._looks[1][0] <= now - span:
+                self._looks.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Rows a second; 0 while nothing is known.
+
+        A rush of rows from the cache says nothing about the next ones, so of these the median of
+        ten parts of the time is taken.
+        """
+        first, last = self._looks[0], self._looks[-1]
+        seconds = last[0] - first[0]
+        if seconds <= 0:
+            return 0.0
+        step = max(1, (len(self._looks) - 1) // 10)
+        looks = list(self._looks)[::step]
+        cached = (
+            median(
+                (after[2] - before[2]) / (after[0] - before[0]) for before, after in pairwise(looks)
+            )
+            if len(looks) > 1
+            else 0.0
+        )
+        return (last[1] - first[1]) / seconds + min(cached, (last[2] - first[2]) / seconds)
 
 
 def say(text: str) -> None:
@@ -165,7 +214,24 @@ def say(text: str) -> None:
         print(f"lmgateway: {text}", file=sys.stderr, flush=True)
 
 
-def _line(counts: Counts, limit: AdaptiveLimit | None, rate: float) -> str:
+def wait_text(waiting: Waiting) -> str:
+    """What is waited for, why, and until when."""
+    rows = "1 row" if waiting.rows == 1 else f"{waiting.rows:,} rows"
+    until = "for ever"
+    if waiting.until < FAR:
+        until = f"until {datetime.fromtimestamp(waiting.until):%Y-%m-%d %H:%M:%S} at most"
+    return f"no answer for {_duration(max(0.0, time() - waiting.since))}: waiting for {rows}, " + (
+        f"{until}, since {_subject(waiting)}: {waiting.why}"
+    )
+
+
+def _subject(waiting: Waiting) -> str:
+    return f"row {waiting.row} failed" if waiting.row else "calls fail"
+
+
+def _line(
+    counts: Counts, limit: AdaptiveLimit | None, rate: float, waiting: Waiting | None = None
+) -> str:
     """The counts of this moment as one line."""
     total = "" if counts.total is None else f" / {counts.total:,}"
     parts = [f"{counts.in_output:,}{total} rows", f"{rate:,.1f}/s"]
@@ -175,7 +241,9 @@ def _line(counts: Counts, limit: AdaptiveLimit | None, rate: float) -> str:
     parts += [f"{count:,} {name}" for name, count in counts.errors.most_common(3)]
     if limit is not None:
         parts.append(f"{limit.in_flight} in flight")
-    if counts.total is not None and rate:
+    if waiting is not None:
+        parts.append(wait_text(waiting))
+    elif counts.total is not None and rate:
         parts.append(f"{_duration((counts.total - counts.in_output) / rate)} left")
     return ", ".join(parts)
 
@@ -201,39 +269,92 @@ def describe(summary: Summary) -> str:
 
 @asynccontextmanager
 async def shown(
-    counts: Counts, limit: AdaptiveLimit | None, *, wanted: bool
+    counts: Counts,
+    limit: AdaptiveLimit | None,
+    *,
+    wanted: bool,
+    waiting: Callable[[], Waiting | None] = lambda: None,
+    note: Callable[[Waiting | None], object] = lambda waiting: None,
 ) -> AsyncIterator[None]:
-    """Show progress on stderr while the block runs, if it is wanted."""
-    if not wanted:
-        yield
-        return
-    bar = _bar() if sys.stderr is not None and sys.stderr.isatty() else None
-    speed, loop = _Speed(), asyncio.get_running_loop()
+    """Show progress while the block runs.
 
-    def show() -> None:
-        speed.look(loop.time(), counts.answered + counts.failed)
-        line = _line(counts, limit, speed.rate)
-        if bar is None:
-            say(line)
-        else:
-            now = {"total": counts.total, "completed": counts.in_output}
-            bar.update(bar.tasks[0].id, description=line, **now)
-
-    async def show_again() -> None:
-        speed.look(loop.time(), counts.answered + counts.failed)
-        while True:
-            await asyncio.sleep(SECONDS[bar is not None])
-            show()
-
-    showing = asyncio.ensure_future(show_again())
+    Args:
+        counts: What is shown.
+        limit: Likewise.
+        wanted: Whether there is to be a bar or a line from time to time; without, only what is
+            waited for is told, by a warning of the logger ``lmgateway.batch``.
+        waiting: What is waited for.
+        note: Is told it when it has changed, for whoever looks from another process.
+    """
+    show = _Show(counts, limit, waiting, note, wanted=wanted)
+    showing = asyncio.ensure_future(show.go_on())
     try:
         yield
     finally:
         showing.cancel()
         await asyncio.gather(showing, return_exceptions=True)
-        if bar is not None:
-            show()
-            bar.stop()
+        show.end()
+
+
+class _Show:
+    """Shows a run: as a bar on a terminal, or as lines; see ``shown``."""
+
+    def __init__(
+        self,
+        counts: Counts,
+        limit: AdaptiveLimit | None,
+        waiting: Callable[[], Waiting | None],
+        note: Callable[[Waiting | None], object],
+        *,
+        wanted: bool,
+    ) -> None:
+        self._counts, self._limit = counts, limit
+        self._look_for_waiting, self._note = waiting, note
+        self._wanted = wanted
+        terminal = wanted and sys.stderr is not None and sys.stderr.isatty()
+        self._bar: Any = _bar() if terminal else None
+        self._speed = Speed(monotonic())
+        self._next_line = monotonic() + FIRST_LINE
+        self._noted: Waiting | None = None
+        self._next_note = 0.0
+
+    async def go_on(self) -> None:
+        """Show again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOKS)
+            self._look()
+
+    def end(self) -> None:
+        """Show the last state; nothing is waited for any more."""
+        if self._noted is not None:
+            self._note(None)
+        if self._bar is not None:
+            self._show_bar(None)
+            self._bar.stop()
+
+    def _look(self) -> None:
+        counts, now = self._counts, monotonic()
+        self._speed.look(now, counts.answered + counts.failed - counts.cached, counts.cached)
+        waiting = self._look_for_waiting()
+        if waiting is not None and time() - waiting.since < SHORT_WAIT:
+            waiting = None
+        begins = waiting is not None and self._noted is None
+        if begins or (self._noted is not None and (waiting is None or now >= self._next_note)):
+            self._note(waiting)
+            self._noted, self._next_note = waiting, now + NOTES
+        if self._bar is not None:
+            self._show_bar(waiting)
+        elif not self._wanted:
+            if begins and waiting is not None:
+                logger.warning("%s", wait_text(waiting))
+        elif begins or now >= self._next_line:
+            say(_line(counts, self._limit, self._speed.rate, waiting))
+            self._next_line = now + LINES
+
+    def _show_bar(self, waiting: Waiting | None) -> None:
+        line = _line(self._counts, self._limit, self._speed.rate, waiting)
+        now = {"total": self._counts.total, "completed": self._counts.in_output}
+        self._bar.update(self._bar.tasks[0].id, description=line, **now)
 
 
 def _bar() -> Any:

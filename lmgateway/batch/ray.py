@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -28,11 +29,13 @@ from .pipeline import run_rows
 from .progress import Counts
 from .row_runner import RowRunner, StopError
 from .rows import Row, check_columns, identified
+from .verdicts import Waiting
 
 __all__ = ["Answerer"]
 
 CHUNK = 16  # rows in one message to an actor
 CHUNK_SECONDS = 0.005  # to wait for a chunk to fill
+LOOK_SECONDS = 3.0  # between two questions to the actors what they wait for
 COLUMNS = ("custom_id", "prompt", "messages", "system", "method", "url", "body")
 
 
@@ -58,6 +61,8 @@ class Answerer:
         rpm: Requests a minute, of all actors together.
         tpm: Tokens a minute, of all actors together.
         params: Columns that are parameters; others are not for the model.
+        patience: Seconds of failures without any answer after which the error is raised; 600 if
+            None.
         **keywords: As for get_lm.
     """
 
@@ -70,6 +75,7 @@ class Answerer:
         rpm: float | None = None,
         tpm: float | None = None,
         params: Sequence[str] = (),
+        patience: float | None = None,
         **keywords: Any,
     ) -> None:
         self._lm = lm.copy(**keywords) if isinstance(lm, LM) else get_lm(lm, **keywords)
@@ -77,12 +83,15 @@ class Answerer:
         self._limits = _shared(Limits(rpm, tpm), workers)
         self._columns = {*COLUMNS, *params}
         check_columns(sorted(self._columns), spec=spec_of(self._lm))
+        self._patience = patience
         self._runner: RowRunner | None = None
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Answer a batch of columns."""
         if self._runner is None:  # made in the event loop that it is used in
-            self._runner = RowRunner(self._lm, self._concurrency, self._limits, Counts())
+            self._runner = RowRunner(
+                self._lm, self._concurrency, self._limits, Counts(), self._patience
+            )
         names = [name for name in batch if name in self._columns]
         columns = [_plain(batch[name]) for name in names]
         raws = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
@@ -144,11 +153,21 @@ class _Report:
 class _Actor:
     """What runs on another machine: a RowRunner."""
 
-    def __init__(self, lm: LM, concurrency: int, limits: Limits) -> None:
-        self._counts = Counts()
-        self._runner = RowRunner(lm, concurrency, limits, self._counts)
+    def __init__(
+        self,
+        lm: LM,
+        concurrency: int,
+        limits: Limits,
+        patience: float | None = None,
+        before: int = 0,
+    ) -> None:
+        self._counts = Counts(answered_before=before)
+        self._runner = RowRunner(lm, concurrency, limits, self._counts, patience)
+        self._runner.verdicts.unread = 1
 
-    async def run_rows(self, rows: list[Row]) -> _Report:
+    async def run_rows(self, rows: list[Row], last: bool = False) -> _Report:
+        if last:  # it may be said again: an actor that was started anew has not heard it
+            self._runner.verdicts.unread = 0
         results = await asyncio.gather(*map(self._runner.run_row, rows), return_exceptions=True)
         stop = None
         replies: list[Reply | None] = []
@@ -165,18 +184,26 @@ class _Actor:
     async def ready(self) -> None:
         """It has started."""
 
+    async def waiting(self) -> Waiting | None:
+        return self._runner.waiting()
+
     async def stop(self) -> None:
         self._runner.drain()
 
 
 async def start_actors(
-    lm: LM, workers: int, concurrency: int, limits: Limits, counts: Counts
+    lm: LM,
+    workers: int,
+    concurrency: int,
+    limits: Limits,
+    counts: Counts,
+    patience: float | None = None,
 ) -> RayRunner:
     """Start the actors, and wait until all of them are there, or the first would take every row.
 
     Raises UnsupportedError: Ray is not installed.
     """
-    runner = RayRunner(lm, workers, concurrency, limits, counts)
+    runner = RayRunner(lm, workers, concurrency, limits, counts, patience)
     try:
         await asyncio.gather(*(actor.ready.remote() for actor in runner.actors))
     except BaseException:
@@ -194,6 +221,7 @@ class RayRunner:
         concurrency: Calls in flight at most, for each actor.
         limits: Requests and tokens a minute, of all actors together.
         counts: Where attempts are counted.
+        patience: See RowRunner.
 
     Attributes:
         limit: None, since each actor has one.
@@ -206,7 +234,13 @@ class RayRunner:
     limit = None
 
     def __init__(
-        self, lm: LM, workers: int, concurrency: int, limits: Limits, counts: Counts
+        self,
+        lm: LM,
+        workers: int,
+        concurrency: int,
+        limits: Limits,
+        counts: Counts,
+        patience: float | None = None,
     ) -> None:
         try:
             ray = import_module("ray")
@@ -220,16 +254,24 @@ class RayRunner:
         # by this process alone, so each still comes once.
         remote = ray.remote(max_restarts=-1, max_task_retries=-1, max_concurrency=1000)(_Actor)
         share = _shared(limits, workers)
-        self.actors = [remote.remote(lm, concurrency, share) for _ in range(workers)]
+        self.actors = [
+            remote.remote(lm, concurrency, share, patience, counts.answered_before)
+            for _ in range(workers)
+        ]
         self.stopping = asyncio.Event()
         self._ray = ray
         self._counts = counts
         self._load = [0] * workers
         self._waiting: list[tuple[Row, asyncio.Future[Reply | None]]] = []
         self._tasks: set[asyncio.Future[None]] = set()
+        self._last = False
+        self._told: Waiting | None = None
+        self._looking: asyncio.Future[None] | None = None
 
     def close(self) -> None:
         """End the actors."""
+        if self._looking is not None:
+            self._looking.cancel()
         for actor in self.actors:
             self._ray.kill(actor)
 
@@ -246,6 +288,29 @@ class RayRunner:
         elif len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(CHUNK_SECONDS, self._flush)
         return await reply
+
+    def waiting(self) -> Waiting | None:
+        """What the actor waits for that waits longest, as it was a few seconds ago."""
+        return self._told
+
+    def rows_follow(self, bring: Callable[[int], None]) -> None:
+        """See ``Runner`` in pipeline.py. More rows are in hand here than are asked, anyway."""
+        self._looking = asyncio.ensure_future(self._look())
+
+    def none_follow(self, bring: Callable[[int], None]) -> None:
+        """See ``Runner`` in pipeline.py."""
+        self._last = True
+        for actor in self.actors if self._tasks else ():
+            actor.run_rows.options(max_task_retries=0).remote([], True)
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(Exception):  # an actor that died is being started anew
+                told = await asyncio.gather(*(each.waiting.remote() for each in self.actors))
+                waiting = [each for each in told if each is not None]
+                all_wait = len(waiting) == len(told)
+                self._told = max(waiting, key=lambda each: each.until) if all_wait else None
 
     def drain(self) -> None:
         """Have the actors begin no further call."""
@@ -264,7 +329,9 @@ class RayRunner:
         number = self._load.index(min(self._load))
         self._load[number] += len(chunk)
         try:
-            report: _Report = await self.actors[number].run_rows.remote([row for row, _ in chunk])
+            report: _Report = await self.actors[number].run_rows.remote(
+                [row for row, _ in chunk], self._last
+            )
         except Exception as error:
             for _, waiting in chunk:
                 if not waiting.done():

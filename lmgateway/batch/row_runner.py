@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
-from random import uniform
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any
 
 from .._call.allowlist import check_row
 from .._drive.cancel import Cancelled, Deadline
@@ -17,96 +15,32 @@ from .._drive.gather import Reply
 from .._layers.context import Attempt, EffectLayer, Send
 from .._layers.limit import Limiter, Limits, limit, limiter_for
 from ..errors import (
-    APIError,
-    AuthenticationError,
-    ConfigError,
-    ConnectionFailedError,
     InputError,
     LMGatewayError,
-    NotFoundError,
-    PermissionDeniedError,
-    PluginError,
-    QuotaExceededError,
     RequestTimeoutError,
+    TransportError,
     UnsupportedError,
 )
 from ..lm import LM, derived, spec_of
 from ..types import Completion, Exchange, Flow
 from .adaptive_limit import AdaptiveLimit, rest
+from .answers import timed
 from .progress import Counts
 from .rows import IGNORE, Row
+from .verdicts import (
+    OVERLOADED,
+    RetryPolicy,
+    StopError,
+    Tries,
+    Verdicts,
+    Waiting,
+    retry_after,
+)
 
 __all__ = ["RetryPolicy", "RowRunner", "StopError"]
 
-OVERLOADED = frozenset({429, 503, 529})
-#: Errors for which no row is to blame: the next rows would meet them as well.
-_CONCERN_ALL = (
-    AuthenticationError,
-    ConfigError,
-    NotFoundError,
-    PermissionDeniedError,
-    PluginError,
-    QuotaExceededError,
-)
 MOST_MODELS = 64
-LONGEST_PAUSE = 600.0  # seconds
-
-
-class StopError(Exception):
-    """The job cannot go on, for this reason."""
-
-    def __init__(self, reason: LMGatewayError) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often a row is asked again, beyond the retries within each call.
-
-    Attributes:
-        consecutive_failures: The job stops after so many calls in a row that fail for reasons
-            that concern every row (a wrong key, a spent quota, a missing model).
-            The row waits between half of ``backoff`` and all of it before its next call.
-        tries: A row fails after so many failed calls. After the first, only those count between
-            which another row was answered: while none is, the service is down.
-        overloads: The same, in place of ``tries``, where the status of the last failure says that
-            the service is overloaded (429, 503 or 529).
-        outage: The job stops after so many seconds without any answer, as soon as a row has been
-            asked ``tries`` times.
-        backoff: Seconds, doubled with each call for the row. The row waits for a random part of
-            them, from 25 % to 50 %, before it is asked again.
-        longest_backoff: Seconds beyond which they are not doubled; so the longest wait is half of
-            it. Where the service itself says how long to wait (``retry_after``), no row is asked
-            for so long, which may be up to LONGEST_PAUSE.
-    """
-
-    consecutive_failures: int = 5
-    tries: int = 4
-    overloads: int = 30
-    outage: float = 600.0
-    backoff: float = 1.0
-    longest_backoff: float = 30.0
-
-
 RETRY_POLICY = RetryPolicy()
-
-
-@dataclass(slots=True)
-class _Tries:
-    """The calls that were made for one row.
-
-    Attributes:
-        calls: How many.
-        blamed: How many count against the row.
-        first: How many other rows had been answered at its first failure; -1 before.
-        last: The same, at its last failure.
-    """
-
-    calls: int = 0
-    blamed: int = 0
-    first: int = -1
-    last: int = -1
 
 
 class RowRunner:
@@ -117,22 +51,34 @@ class RowRunner:
         concurrency: Calls in flight at most.
         limits: Requests and tokens a minute, beside those that are configured for the provider.
         counts: Where attempts are counted.
+        patience: Seconds of failures, without any answer, after which the job stops.
 
     Attributes:
         limit: How many calls may be in flight.
+        verdicts: Judges the failures.
         stopping: Is set once no further call begins.
     """
 
-    def __init__(self, lm: LM, concurrency: int, limits: Limits, counts: Counts) -> None:
+    def __init__(
+        self,
+        lm: LM,
+        concurrency: int,
+        limits: Limits,
+        counts: Counts,
+        patience: float | None = None,
+    ) -> None:
         spec = spec_of(lm)
         configured = Limits(**{name: each.value for name, each in spec.selection.limits.items()})
         self.stopping = asyncio.Event()
         self.limit = AdaptiveLimit(
             min(concurrency, configured.in_flight or concurrency), self.stopping
         )
-        self._policy = RETRY_POLICY
+        self.verdicts = Verdicts(RETRY_POLICY, patience, counts.answered_before)
         self._limiters = [limiter_for(lm.provider, each) for each in (configured, limits) if each]
-        self._layers: tuple[EffectLayer, ...] = (_watch(self.limit, counts), self._note_backoff)
+        self._layers: tuple[EffectLayer, ...] = (
+            _watch(self.limit, counts, self.verdicts),
+            self._note_backoff,
+        )
         if limits:
             self._layers = (limit(limits), *self._layers)
         # The calls that wait between a failed attempt and the next.
@@ -140,8 +86,6 @@ class RowRunner:
         self._lm = lm
         self._spec = spec
         self._turn = asyncio.Lock()
-        self._consecutive_failures = self._successes = 0
-        self._last_success = monotonic()
         self._why_stopped: LMGatewayError | None = None
         self._copies: list[LM] = []
         self._own_model = derived(lm, *self._layers)
@@ -151,6 +95,20 @@ class RowRunner:
         """Give the connections back."""
         for lm in (*self._models.values(), *self._copies):
             lm.close()
+
+    def waiting(self) -> Waiting | None:
+        """What is waited for; None while rows are answered."""
+        return self.verdicts.waiting()
+
+    def rows_follow(self, bring: Callable[[int], None]) -> None:
+        """See ``Runner`` in pipeline.py."""
+        self.verdicts.unread += 1
+        self.verdicts.on_stall.append(bring)
+
+    def none_follow(self, bring: Callable[[int], None]) -> None:
+        """See ``Runner`` in pipeline.py."""
+        self.verdicts.unread -= 1
+        self.verdicts.on_stall.remove(bring)
 
     def drain(self) -> None:
         """Begin no further call, and no further attempt of a call."""
@@ -166,7 +124,13 @@ class RowRunner:
         fault = row.fault or self._refused(row)
         if fault is not None:
             return fault
-        tries = _Tries()
+        tries = self.verdicts.begin(row.number)
+        try:
+            return await self._ask_again(row, tries)
+        finally:
+            self.verdicts.end(tries)
+
+    async def _ask_again(self, row: Row, tries: Tries) -> Reply | None:
         while not self.stopping.is_set():
             await self._begin()
             if self.stopping.is_set():
@@ -182,8 +146,9 @@ class RowRunner:
                 if seconds is None:
                     return error
             else:
-                self._succeed()
-                return completion
+                self.limit.grow()
+                self.verdicts.succeed()
+                return timed(completion, monotonic() - began)
             finally:
                 self.limit.release()
             await rest(self.stopping, seconds)
@@ -245,61 +210,25 @@ class RowRunner:
             lm = self._models[model] = derived(self._copies[-1], *self._layers)
         return lm
 
-    def _succeed(self) -> None:
-        self.limit.grow()
-        self._consecutive_failures = 0
-        self._successes += 1
-        self._last_success = monotonic()
-
-    def _judge(self, error: LMGatewayError, tries: _Tries, began: float) -> float | None:
+    def _judge(self, error: LMGatewayError, tries: Tries, began: float) -> float | None:
         """In how many seconds to ask the row again; None if the row has failed.
 
         Raises StopError if no other row would be answered either.
         """
-        policy = self._policy
-        if any(each.in_flight is not None and each.in_flight.stuck() for each in self._limiters):
-            self._stop(error)  # whoever holds the permits waits for the end of this job
-        tries.calls += 1
-        # A failure counts against the row only while others succeed; else the service is down.
-        tries.blamed += self._successes != tries.last
-        tries.last = self._successes
-        if tries.first < 0:
-            tries.first = self._successes
-        others_fail = tries.first == self._successes
-        overloaded = getattr(error, "status", 0) in OVERLOADED
-        if _concerns_all(error):
-            self._consecutive_failures += others_fail
-            enough = tries.calls >= policy.tries
-            if self._consecutive_failures >= policy.consecutive_failures or (
-                enough and others_fail
-            ):
-                self._stop(error)
-            return None if enough else policy.backoff * uniform(0.5, 1.0)
-        if not (error.retryable or isinstance(error, RequestTimeoutError)):
-            return None
-        if overloaded or isinstance(error, RequestTimeoutError):
+        try:
+            if any(each.in_flight and each.in_flight.stuck() for each in self._limiters):
+                raise StopError(error)  # whoever holds the permits waits for the end of this job
+            seconds = self.verdicts.judge(error, tries)
+        except StopError:
+            self._why_stopped = error
+            self.drain()
+            raise
+        status = getattr(error, "status", 0)
+        if status in OVERLOADED or isinstance(error, RequestTimeoutError):
             self.limit.cut(began)
-        if tries.blamed >= (policy.overloads if overloaded else policy.tries):
-            return None
-        if monotonic() - self._last_success > policy.outage and tries.calls >= policy.tries:
-            self._stop(error)
-        asked = error.retry_after if isinstance(error, APIError) else None
-        if asked is not None and 0 < asked < LONGEST_PAUSE:
+        if seconds is not None and (asked := retry_after(error)) is not None:
             self.limit.hold_back(asked)
-            return asked
-        longest = min(policy.longest_backoff, policy.backoff * 2.0 ** min(tries.calls, 10))
-        return longest * uniform(0.25, 0.5)
-
-    def _stop(self, error: LMGatewayError) -> NoReturn:
-        self._why_stopped = error
-        self.drain()
-        raise StopError(error)
-
-
-def _concerns_all(error: LMGatewayError) -> bool:
-    if isinstance(error, ConnectionFailedError):
-        return not error.retryable  # a certificate, say
-    return isinstance(error, _CONCERN_ALL) and not isinstance(error, InputError)
+        return seconds
 
 
 def _this_task() -> asyncio.Task[Any]:
@@ -308,7 +237,7 @@ def _this_task() -> asyncio.Task[Any]:
     return task
 
 
-def _watch(adaptive: AdaptiveLimit, counts: Counts) -> EffectLayer:
+def _watch(adaptive: AdaptiveLimit, counts: Counts, verdicts: Verdicts) -> EffectLayer:
     """The innermost layer: it sees every attempt, and cuts the limit at once."""
 
     def layer(send: Send, attempt: Attempt) -> Send:
@@ -317,12 +246,17 @@ def _watch(adaptive: AdaptiveLimit, counts: Counts) -> EffectLayer:
             began = monotonic()
             try:
                 response = yield from send(exchange)
-            except RequestTimeoutError:
-                adaptive.cut(began)
+            except TransportError as error:
+                verdicts.suspect(type(error).__name__)
+                if isinstance(error, RequestTimeoutError):
+                    adaptive.cut(began)
                 raise
-            if getattr(response, "status", 200) in OVERLOADED:
-                counts.rejections += 1
-                adaptive.cut(began)
+            status = getattr(response, "status", 200)
+            if status >= 400 and (status in OVERLOADED or status >= 500):
+                verdicts.suspect(f"HTTP status {status}")
+                if status in OVERLOADED:
+                    counts.rejections += 1
+                    adaptive.cut(began)
             return response
 
         return watched

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from .progress import Counts, Summary, say, shown
 from .row_runner import RowRunner, StopError
 from .rows import Row, identified
 from .sources import Input, RowSource, check_rows
+from .verdicts import Waiting
 
 if TYPE_CHECKING:
     from .._drive.gather import Reply
@@ -51,6 +52,7 @@ def run(
     format: str | None = None,
     retry_errors: bool = False,
     progress: bool = False,
+    patience: float | None = None,
     **keywords: Any,
 ) -> Summary:
     """Answer every row of a source and write each answer once, as a line of JSON.
@@ -78,6 +80,8 @@ def run(
             it.
         retry_errors: Ask the rows again that failed in earlier runs.
         progress: Show it on stderr.
+        patience: The job stops after so many seconds of failures without any answer; 600 if None.
+            Rows that are left alone and keep failing fail sooner.
         **keywords: As for get_lm.
 
     Raises:
@@ -88,7 +92,7 @@ def run(
     """
     plan = Plan(
         source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, keep,
-        format, retry_errors, progress, keywords=keywords,
+        format, retry_errors, progress, patience=patience, keywords=keywords,
     )  # fmt: skip
     return _completed(conduct(plan))
 
@@ -109,19 +113,25 @@ async def arun(
     format: str | None = None,
     retry_errors: bool = False,
     progress: bool = False,
+    patience: float | None = None,
     **keywords: Any,
 ) -> Summary:
     """As ``run``, awaited; cancelled, it stops at once. Ctrl-C is left to the program."""
     plan = Plan(
         source, output, lm, errors, concurrency, Limits(rpm, tpm), ordered, ignore, keep,
-        format, retry_errors, progress, keywords=keywords,
+        format, retry_errors, progress, patience=patience, keywords=keywords,
     )  # fmt: skip
     return await execute(plan, Interrupts())
 
 
 @door
 def process_batch(
-    rows: Iterable[Any], lm: LM | str | None = None, *, concurrency: int = 100, **keywords: Any
+    rows: Iterable[Any],
+    lm: LM | str | None = None,
+    *,
+    concurrency: int = 100,
+    patience: float | None = None,
+    **keywords: Any,
 ) -> list[dict[str, Any]]:
     """Answer rows from a list: the rows of the output, in the order of the input.
 
@@ -130,23 +140,29 @@ def process_batch(
     framework. A running event loop is blocked meanwhile, as by ``LM.batch``: what only a task of
     that loop could bring is not waited for.
 
-    Raises LMGatewayError if no row would be answered, as ``run`` does.
+    Raises LMGatewayError if no row would be answered, as ``run`` does; ``patience`` is as there.
     """
     return drive(
-        lambda: aprocess_batch(rows, lm, concurrency=concurrency, **keywords), Interrupts()
+        lambda: aprocess_batch(rows, lm, concurrency=concurrency, patience=patience, **keywords),
+        Interrupts(),
     )
 
 
 @door
 async def aprocess_batch(
-    rows: Iterable[Any], lm: LM | str | None = None, *, concurrency: int = 100, **keywords: Any
+    rows: Iterable[Any],
+    lm: LM | str | None = None,
+    *,
+    concurrency: int = 100,
+    patience: float | None = None,
+    **keywords: Any,
 ) -> list[dict[str, Any]]:
     """As ``process_batch``, awaited."""
     check_rows(rows)
-    plan = Plan((), "-", lm, concurrency=concurrency, keywords=keywords)
+    plan = Plan((), "-", lm, concurrency=concurrency, patience=patience, keywords=keywords)
     with (
         plan.open_lm() as opened,
-        closing(RowRunner(opened, concurrency, plan.limits, Counts())) as runner,
+        closing(RowRunner(opened, concurrency, plan.limits, Counts(), patience)) as runner,
     ):
         try:
             return await run_rows(runner, list(identified(rows)), concurrency)
@@ -171,9 +187,15 @@ async def execute(plan: Plan, interrupts: Interrupts) -> Summary:
         source, read = plan.open_rows(lm)
         counts = Counts(total=source.total)
         with _output(plan, source, lm) as (write, job):
+            if job is not None:
+                counts.answered_before = job.done.answers
+                counts.done_before = len(job.done.ids)
             rows = _undone(read(), job, counts)
             with closing(await _runner(plan, lm, counts)) as runner:
-                await _ask(plan, runner, rows, write, counts=counts, interrupts=interrupts)
+                note = job.note if job is not None else lambda waiting: None
+                await _ask(
+                    plan, runner, rows, write, counts=counts, interrupts=interrupts, note=note
+                )
             if job is not None and source.digest is not None and not counts.interrupted:
                 job.check_complete(counts.skipped)
         return counts.summary()
@@ -181,10 +203,12 @@ async def execute(plan: Plan, interrupts: Interrupts) -> Summary:
 
 async def _runner(plan: Plan, lm: LM, counts: Counts) -> Runner:
     if not plan.workers:
-        return RowRunner(lm, plan.concurrency, plan.limits, counts)
+        return RowRunner(lm, plan.concurrency, plan.limits, counts, plan.patience)
     from .ray import start_actors
 
-    return await start_actors(lm, plan.workers, plan.concurrency, plan.limits, counts)
+    return await start_actors(
+        lm, plan.workers, plan.concurrency, plan.limits, counts, plan.patience
+    )
 
 
 async def _ask(
@@ -195,6 +219,7 @@ async def _ask(
     *,
     counts: Counts,
     interrupts: Interrupts,
+    note: Callable[[Waiting | None], object],
 ) -> None:
     # To keep actors busy, more rows are in hand than are asked: a chunk ends with its slowest row.
     workers = plan.concurrency * 2 * plan.workers if plan.workers else plan.concurrency
@@ -202,7 +227,9 @@ async def _ask(
     pipeline = Pipeline(reader, runner, write, counts, workers=workers, window=plan.window)
     try:
         with interrupts.draining(pipeline.interrupt):
-            async with shown(counts, runner.limit, wanted=plan.progress):
+            async with shown(
+                counts, runner.limit, wanted=plan.progress, waiting=runner.waiting, note=note
+            ):
                 await pipeline.run()
     except StopError as stop:
         raise stop.reason.advise(

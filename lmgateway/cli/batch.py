@@ -87,6 +87,20 @@ def run(
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Ask the rows again that failed before.")
     ] = False,
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Stop after so long without any answer, where all that are asked for fail.",
+            show_default="600",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Ask nothing and write nothing: tell rows, tokens and the price."
+        ),
+    ] = False,
     engine: Engine = "asyncio",
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="With --engine ray: how many actors ask.")
@@ -117,10 +131,21 @@ def run(
             form=format_,
             retry_errors=retry_errors,
             progress=True,
+            patience=patience,
             command=_command(),
             workers=(workers or 1) if engine == "ray" else None,
         )
-        _carry_out(plan)
+        if dry_run:
+            _tell(plan)
+        else:
+            _carry_out(plan)
+
+
+def _tell(plan: Any) -> None:
+    from ..batch.estimate import describe_estimate, estimate
+
+    for name, text in describe_estimate(estimate(plan)):
+        print(f"{name:9} {text}")
 
 
 def _listed(given: list[str] | None) -> list[str]:
@@ -154,6 +179,7 @@ def status(
 ) -> None:
     """How far a batch is, whether it runs, and what goes on with it."""
     from ..batch.job import status as read_status
+    from ..batch.progress import wait_text
 
     found = read_status(file)
     if as_json:
@@ -166,8 +192,29 @@ def status(
     print(f"answered  {found.answered:,}{of}")
     print(f"failed    {found.failed:,}{f' ({errors})' if errors else ''}")
     print(f"state     {_state(running=found.running, finished=found.finished)}")
+    if found.waiting is not None:
+        print(f"waiting   {wait_text(found.waiting)}")
     if not (found.running or found.finished):
         print(f"to go on  {found.resume}")
+
+
+@app.command()
+def report(
+    file: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The output of a batch.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORM", help="html, a page to look at; csv or parquet.")
+    ] = "html",
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="Where it goes; else OUTPUT.html, .csv, .parquet."
+        ),
+    ] = None,
+) -> None:
+    """Latency, tokens, cost and errors of a batch as a page, or its rows as a table."""
+    from ..batch.report import report as write_report
+
+    print(write_report(file, to, target))
 
 
 def _state(*, running: bool, finished: bool) -> str:

@@ -205,12 +205,17 @@ def _examine_secrets(spec: Spec) -> Iterator[Finding]:
             problem = value.missing()
         elif value is None and name == "api_key":
             problem = spec.endpoint.missing_key_error(HTTPRequest("GET", None, "/"))
-        if problem is not None:
+        if problem is not None and not (name == "api_key" and _has_token(spec)):
             yield _failed(name, problem)
-        elif value is None:
+        elif value is None or problem is not None:
             yield Finding(None, name, f"none; {variable} would set it")
         else:
             yield Finding(True, name, f"{MASK}, from {spec.settings.provenance[name]}")
+
+
+def _has_token(spec: Spec) -> bool:
+    """Whether there is a token, which some services take in place of a key."""
+    return spec.settings is not None and bool(getattr(spec.settings.values, "auth_token", None))
 
 
 def _examine_call(lm: LM, spec: Spec) -> Iterator[Finding]:

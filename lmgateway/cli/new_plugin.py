@@ -20,10 +20,17 @@ def new_plugin(
     into: Annotated[
         Path | None, typer.Option(help="The folder to write; lmgateway-NAME by default.")
     ] = None,
+    wire: Annotated[
+        str,
+        typer.Option(
+            metavar="openai|own",
+            help="OpenAI's wire format, or one of the service's own: made up, to be replaced.",
+        ),
+    ] = "openai",
 ) -> None:
     """Write a provider plugin that installs, answers and passes its contract test."""
     from .._plugins.scaffold import write_plugin
 
-    folder = write_plugin(name, into)
+    folder = write_plugin(name, into, wire=wire)
     print(f"{folder} holds a provider plugin. Next:")
     print(f"  pip install -e {folder} pytest && pytest {folder}")

@@ -26,6 +26,8 @@ from .._guard.tracebacks import door
 from ..errors import InputError
 from .asking import CARRIED
 from .engine import AsyncEngine, Engine, Named
+from .limits import LIMITS, limit_of, one_limit
+from .parcels import packed, standing_for, unpacked, with_turns
 
 __all__ = ["LM", "Anyscale"]
 
@@ -80,10 +82,12 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
                 f"LM(get_lm(..., cache={cache!r}))"
             )
         theirs = {each: keywords.pop(each) for each in sorted(_DSPY & keywords.keys())}
+        keywords = _with_headers(keywords)
         lm = _resolved(name, model, keywords)
         named = (lm.provider, lm.model) if isinstance(name, gateway.LM) else (name, model)
-        engine, async_engine = _engines(lm, named, supports or lm15.ModelSupport())
         carried = {each: value for each, value in lm.params.items() if each in CARRIED}
+        limit = one_limit(carried, keywords)
+        engine, async_engine = _engines(lm, named, supports or lm15.ModelSupport(), limit)
         super().__init__(
             engine.model,
             cache=cache,
@@ -94,8 +98,41 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
             **carried,
             **theirs,
         )
-        if "max_completion_tokens" in self.kwargs:  # what DSPy itself calls it for some models
-            engine.limit = async_engine.limit = "max_completion_tokens"
+
+    def __call__(self, prompt: Any = None, *, messages: Any = None, **keywords: Any) -> Any:
+        """As ``dspy.LM``: a list of outputs; for a ``dspy.lm15.Request`` one Response."""
+        if not (messages or keywords):
+            return super().__call__(prompt)
+        sent, keywords = self._sendable(messages, keywords)
+        with standing_for(self, messages, sent):
+            return super().__call__(prompt, messages=sent, **keywords)
+
+    async def acall(self, prompt: Any = None, *, messages: Any = None, **keywords: Any) -> Any:
+        """As a call, awaited."""
+        if not (messages or keywords):
+            return await super().acall(prompt)
+        sent, keywords = self._sendable(messages, keywords)
+        with standing_for(self, messages, sent):
+            return await super().acall(prompt, messages=sent, **keywords)
+
+    def _sendable(self, messages: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """A call as DSPy's types take it: see parcels; and of two limits the call's own counts."""
+        limit = limit_of(keywords)
+        if limit is not None:
+            default = [each for each in LIMITS if self.kwargs.get(each) is not None]
+            keywords = {**keywords, **dict.fromkeys(default), limit: keywords[limit]}
+        metadata = keywords.get("metadata", self.kwargs.get("metadata"))
+        messages, packed_in = packed(messages, metadata)
+        return messages, keywords if packed_in is None else {**keywords, "metadata": packed_in}
+
+    def update_history(self, entry: dict[str, Any]) -> None:
+        """Remember a call as it was made."""
+        if "metadata" in entry["kwargs"]:
+            kwargs = dict(entry["kwargs"])
+            if turns := unpacked(kwargs):
+                messages = with_turns(entry["messages"], turns)
+                entry = {**entry, "messages": messages, "kwargs": kwargs}
+        super().update_history(entry)
 
     @property
     def gateway(self) -> gateway.LM:
@@ -109,12 +146,19 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
 
         Copies share their connections, unless ``model``, a setting or a core option is changed.
         """
+        changes, old = _with_headers(changes), self.engine
+        limit = limit_of(changes)
+        if limit is not None:
+            changes = {**changes, **dict.fromkeys(LIMITS), limit: changes[limit]}
         ours = {each: value for each, value in changes.items() if self._is_ours(each)}
-        if not ours or "engine" in changes:
+        renamed = limit is not None and limit != old.limit and changes[limit] is not None
+        if not (ours or renamed) or "engine" in changes:
             return super().copy(**changes)  # type: ignore[no-any-return]
-        lm, old = self.gateway.copy(**ours), self.engine
+        lm = self.gateway.copy(**ours) if ours else self.gateway
         named = (lm.provider, lm.model) if "model" in ours else old.named
-        engine, async_engine = _engines(lm, named, old.supports, old.limit)
+        engine, async_engine = _engines(
+            lm, named, old.supports, limit if renamed and limit else old.limit
+        )
         rest = {each: value for each, value in changes.items() if each not in ours}
         rest |= {"engine": engine, "async_engine": async_engine, "model": engine.model}
         return super().copy(**rest)  # type: ignore[no-any-return]
@@ -137,7 +181,8 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
         if "prompt_cache" in state and state["prompt_cache"] is not None:
             given["prompt_cache"] = lm15.CacheConfig(**state["prompt_cache"])
         lm = LM(engine.lm, supports=engine.supports, **given)
-        lm.engine.named = lm._async_engine_spec.named = engine.named
+        for each in (lm.engine, lm._async_engine_spec):
+            each.named, each.limit = engine.named, engine.limit
         return lm
 
     def __repr__(self) -> str:
@@ -176,4 +221,19 @@ def _resolved(name: str | gateway.LM | None, model: str | None, keywords: Any) -
 def _engines(
     lm: gateway.LM, named: Named, supports: lm15.ModelSupport, limit: str = "max_tokens"
 ) -> tuple[Engine, AsyncEngine]:
-    return Engine(lm, named, supports, limit), AsyncEngine(lm, named, supports, limit)
+    refused: set[str] = set()  # both ask the same host
+    return (
+        Engine(lm, named, supports, limit, refused),
+        AsyncEngine(lm, named, supports, limit, refused),
+    )
+
+
+def _with_headers(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Keywords in which ``extra_headers``, as ``dspy.LM`` calls them, are ``headers``."""
+    if "extra_headers" not in keywords:
+        return keywords
+    keywords = dict(keywords)
+    extra, headers = keywords.pop("extra_headers"), keywords.get("headers")
+    if isinstance(extra, Mapping) and isinstance(headers, Mapping):
+        extra = {**headers, **extra}
+    return keywords if extra is None else {**keywords, "headers": extra}

@@ -10,7 +10,8 @@ from typing import Any
 from dspy import lm15
 
 from .._base.values import is_deep
-from ..types import Choice, Completion, Delta
+from ..types import Choice, Completion, Delta, Part
+from .parts import TURN, deltas_of, keeping, parts_beside
 
 __all__ = ["StreamEvents", "response"]
 
@@ -18,12 +19,21 @@ _REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_call"}
 _REASONS |= {"function_call": "tool_call", "content_filter": "content_filter"}
 
 # Where the parts of an answer stand in its message, whatever order they come in.
-_THINKING, _TEXT, _FIRST_CALL = 0, 1, 2
+_THINKING, _TEXT, _OTHERS = 0, 1, 2
 
 
-def response(completion: Completion, model: str) -> lm15.Response:
-    """The first choice as DSPy's response. ``model`` is used if the service named none."""
+def response(
+    completion: Completion, model: str, adapted: tuple[lm15.Adaptation, ...] = ()
+) -> lm15.Response:
+    """The first choice as DSPy's response.
+
+    Args:
+        completion: The answer.
+        model: Used if the service named none.
+        adapted: What was asked for in another way.
+    """
     choice = completion["choices"][0]
+    beside, others = parts_beside(choice["parts"]) if "parts" in choice else ((), ())
     parts: list[Any] = []
     if reasoning := choice.get("reasoning"):
         parts.append(lm15.ThinkingPart(reasoning))
@@ -31,34 +41,52 @@ def response(completion: Completion, model: str) -> lm15.Response:
         parts.append(lm15.TextPart(choice["text"]))
     if refusal := choice.get("refusal"):
         parts.append(lm15.RefusalPart(refusal))
+    parts.extend(beside)
     parts.extend(lm15.ToolCallPart(*call) for call in _calls(choice))
+    state = choice["message"].get("state")
     return lm15.Response(
         id=completion.get("id") or None,
         model=completion.get("model") or model,
-        message=lm15.Message("assistant", tuple(parts or [lm15.TextPart("")])),
+        message=lm15.Message(
+            "assistant", tuple(parts or [lm15.TextPart("")]), keeping(TURN, state) if state else ()
+        ),
         finish_reason=_reason(choice),
         usage=_usage(completion),
         logprobs=_logprobs(choice) or None,
-        provider_data=_details(completion),
+        provider_data=_details(completion, others),
+        adaptations=adapted,
     )
 
 
 class StreamEvents:
     """An answer that arrives piece by piece, as DSPy's events.
 
-    Tool calls come whole, at the end: their fragments are put together by then.
+    Citations, media and calls come whole, at the end: their fragments are put together by then.
+    ``adapted`` is what was asked for in another way.
+
+    Attributes:
+        begun: Whether there was an event.
     """
 
     def __init__(self, model: str) -> None:
         self._model = model
+        self.begun = False
         self._said = False
 
-    def begin(self) -> lm15.StreamStartEvent:
-        """The first event."""
-        return lm15.StreamStartEvent(model=self._model)
+    def _begin(self, adapted: tuple[lm15.Adaptation, ...]) -> lm15.StreamStartEvent:
+        self.begun = True
+        return lm15.StreamStartEvent(model=self._model, adaptations=adapted)
 
-    def pieces(self, delta: Delta) -> Iterator[lm15.StreamDeltaEvent]:
+    def whole(self, completion: Completion, adapted: tuple[lm15.Adaptation, ...]) -> Iterator[Any]:
+        """The events of an answer that did not come in pieces."""
+        reasoning = completion["choices"][0].get("reasoning", "")
+        yield from self.pieces(Delta(reasoning=reasoning), adapted)
+        yield from self.end(completion, adapted)
+
+    def pieces(self, delta: Delta, adapted: tuple[lm15.Adaptation, ...]) -> Iterator[Any]:
         """The events of one delta."""
+        if not self.begun:
+            yield self._begin(adapted)
         if delta.index:
             return
         if delta.reasoning:
@@ -67,17 +95,27 @@ class StreamEvents:
             self._said = True
             yield lm15.StreamDeltaEvent(lm15.TextDelta(delta.text, _TEXT))
 
-    def end(self, completion: Completion) -> Iterator[lm15.StreamDeltaEvent | lm15.StreamEndEvent]:
+    def end(self, completion: Completion, adapted: tuple[lm15.Adaptation, ...]) -> Iterator[Any]:
         """The events after the last delta."""
+        if not self.begun:
+            yield self._begin(adapted)
         choice = completion["choices"][0]
+        beside, others = parts_beside(choice.get("parts", ()), streamed=True)
         rest = "" if self._said else choice["text"] or choice.get("refusal", "")
         logprobs = _logprobs(choice)
         if rest or logprobs:
             yield lm15.StreamDeltaEvent(lm15.TextDelta(rest, _TEXT, logprobs))
-        for place, (call_id, name, arguments) in enumerate(_calls(choice), _FIRST_CALL):
+        for place, part in enumerate(beside, _OTHERS):
+            yield from map(lm15.StreamDeltaEvent, deltas_of(part, place))
+        for place, call in enumerate(_calls(choice), _OTHERS + len(beside)):
+            call_id, name, arguments = call
             fragment = lm15.ToolCallDelta(json.dumps(arguments), place, call_id, name)
             yield lm15.StreamDeltaEvent(fragment)
-        yield lm15.StreamEndEvent(_reason(choice), _usage(completion), _details(completion))
+        for kept in keeping(TURN, choice["message"].get("state")):
+            state = lm15.ContinuationDelta(kept.provider, kept.kind, kept.data)
+            yield lm15.StreamDeltaEvent(state)
+        details = _details(completion, others)
+        yield lm15.StreamEndEvent(_reason(choice), _usage(completion), details)
 
 
 def _reason(choice: Choice) -> str:
@@ -109,18 +147,46 @@ def _read(arguments: str) -> Any:
 
 def _usage(completion: Completion) -> lm15.Usage:
     usage = completion.get("usage") or {}
+    heard = spoken = None
+    if "audio_tokens" in usage:
+        details = usage.get("details") or {}
+        heard = _count(details.get("prompt_tokens_details"), "audio_tokens")
+        spoken = _count(details.get("completion_tokens_details"), "audio_tokens")
     return lm15.Usage(
         input_tokens=usage.get("prompt_tokens"),
         output_tokens=usage.get("completion_tokens"),
         total_tokens=usage.get("total_tokens"),
         cache_read_tokens=usage.get("cached_tokens"),
+        cache_write_tokens=usage.get("cache_write_tokens"),
         reasoning_tokens=usage.get("reasoning_tokens"),
+        input_audio_tokens=heard,
+        output_audio_tokens=spoken,
     )
 
 
-def _details(completion: Completion) -> dict[str, Any]:
-    names = ("provider", "endpoint", "request_id", "cached", "fallback_from")
-    return {name: completion[name] for name in names if name in completion}  # type: ignore[literal-required]
+def _count(details: Any, name: str) -> int | None:
+    """A count that a service states and our own usage sums up."""
+    count = details.get(name) if isinstance(details, Mapping) else None
+    return count if type(count) is int and count >= 0 else None
+
+
+_DETAILS = (
+    "provider", "endpoint", "request_id", "cached", "fallback_from", "warnings", "rate_limit",
+    "extra",
+)  # fmt: skip
+
+
+def _details(completion: Completion, others: Sequence[Part]) -> dict[str, Any]:
+    """What DSPy's response has no field for."""
+    details = {name: completion[name] for name in _DETAILS if name in completion}  # type: ignore[literal-required]
+    usage, choice = completion.get("usage"), completion["choices"][0]
+    if usage and ("cost" in usage or "details" in usage):
+        details["usage"] = usage
+    if (reason := choice.get("finish_reason")) not in _REASONS and reason is not None:
+        details["finish_reason"] = reason
+    if others:
+        details["parts"] = list(others)
+    return details
 
 
 def _logprobs(choice: Choice) -> tuple[lm15.TokenLogprob, ...]:

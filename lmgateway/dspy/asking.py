@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from mimetypes import guess_extension
 from typing import Any
 
 from dspy import lm15
+
+from .parcels import with_turns
+from .parts import FILE, TURN, kept
 
 __all__ = ["CARRIED", "conversation", "one_text", "parameters"]
 
@@ -30,10 +34,15 @@ _SAME = (
 )  # fmt: skip
 
 
-def conversation(request: lm15.Request) -> list[dict[str, Any]]:
+def conversation(request: lm15.Request, parcel: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The messages, system text first, in OpenAI's chat form.
 
-    Raises lm15.UnsupportedFeatureError for a part that the form has no place for.
+    Args:
+        request: As DSPy made it.
+        parcel: Turns by their places, as they were given; see parcels.
+
+    Raises:
+        lm15.UnsupportedFeatureError: The form has no place for a part.
     """
     messages: list[dict[str, Any]] = []
     if request.system:
@@ -42,7 +51,7 @@ def conversation(request: lm15.Request) -> list[dict[str, Any]]:
         messages.append({"role": "system", "content": text})
     for message in request.messages:
         messages.extend(_turns(message))
-    return messages
+    return with_turns(messages, parcel) if parcel else messages
 
 
 def one_text(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -89,10 +98,12 @@ def _turns(message: lm15.Message) -> Iterator[dict[str, Any]]:
 
 
 def _assistant(message: lm15.Message) -> dict[str, Any]:
-    """A turn of the model. Its reasoning is not sent back, because no service asks for it."""
+    """A turn of the model. What a service must see again of its reasoning is in its state."""
     texts = [p.text for p in message.parts if isinstance(p, (lm15.TextPart, lm15.RefusalPart))]
     texts += [json.dumps(p.value, ensure_ascii=False) for p in message.parts_of(lm15.DataPart)]
     turn: dict[str, Any] = {"role": "assistant", "content": "\n".join(texts) if texts else None}
+    if state := kept(message, TURN):
+        turn["state"] = state
     calls = [
         {
             "id": call.id,
@@ -131,13 +142,23 @@ def _block(part: Any) -> dict[str, Any]:
             return {"type": "input_audio", "input_audio": audio}
         case "document" if part.file_id is not None:
             return {"type": "file", "file": {"file_id": part.file_id}}
-        case "document" if part.url is None:
-            return {"type": "file", "file": {"file_data": _data_url(part)}}
+        case "document" | "binary" if part.url is None and part.file_id is None:
+            file = {"file_data": _data_url(part), "filename": _filename(part)}
+            return {"type": "file", "file": file}
+        case "image" | "document" | "binary":
+            at = {"url": part.url} if part.file_id is None else {"id": part.file_id}
+            return {"type": "file", "media_type": part.media_type, **at}
     raise _unsupported(f"messages[*].parts[{part.type}]", "chat messages have no place for it")
 
 
 def _data_url(part: Any) -> str:
     return f"data:{part.media_type};base64,{b64encode(part.bytes).decode()}"
+
+
+def _filename(part: Any) -> str:
+    """The name of a file. OpenAI refuses one without, so it gets the name that dspy.LM gives."""
+    name = kept(part, FILE).get("name")
+    return name or f"my_file{guess_extension(part.media_type) or '.pdf'}"
 
 
 def _detail(image: Any) -> dict[str, str]:

@@ -10,11 +10,15 @@ from dspy import lm15
 from dspy.clients.engines.base import validate_request
 
 from .._call.pickling import portable_arguments
+from ..errors import LMGatewayError
 from ..lm import LM, get_lm, spec_of
+from ..types import Completion
 from .answers import StreamEvents, response
 from .asking import CARRIED, conversation, one_text, parameters
 from .failures import translated
+from .formats import Asked
 from .naming import label
+from .parcels import unpacked
 
 __all__ = ["AsyncEngine", "Engine", "Named"]
 
@@ -31,7 +35,9 @@ class _EngineBase:
         lm: The LM to call.
         named: The name and the model that get_lm was given, for loading it again.
         supports: What the model can do, where the provider cannot tell.
-        limit: The parameter that limits the tokens of an answer.
+        limit: What the user calls the limit of an answer's tokens; the core gives a model its own
+            name for it.
+        refused: Response formats that the host turned out not to take.
         model: The one model string that requests must bear: it stands in DSPy's cache keys.
     """
 
@@ -39,6 +45,7 @@ class _EngineBase:
     named: Named
     supports: lm15.ModelSupport
     limit: str = "max_tokens"
+    refused: set[str] = field(default_factory=set)
     model: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +77,9 @@ class _EngineBase:
     def _streams(self) -> bool:
         return "lmgateway_stream" in spec_of(self.lm).plugin.hooks
 
+    def _asked(self, request: lm15.Request) -> Asked:
+        return Asked(self._arguments(request), self.refused)
+
     def _arguments(self, request: lm15.Request) -> dict[str, Any]:
         """The keywords for the LM. Raises an error of DSPy's for a request that cannot be sent."""
         validate_request(request)
@@ -82,12 +92,13 @@ class _EngineBase:
         # What DSPy carries is in every request, so that a default it dropped must not come back.
         params = {name: None for name in self.lm.params if name in CARRIED}
         params |= parameters(request)
+        turns = unpacked(params)
         if self.limit != "max_tokens" and "max_tokens" in params:
             params[self.limit] = params.pop("max_tokens")
         wanted = params.get("response_format")
         if wanted and "response_format" not in info.params and wanted["type"] == "json_schema":
             params["schema"] = params.pop("response_format")["json_schema"]["schema"]
-        messages = conversation(request)
+        messages = conversation(request, turns)
         if "messages" in info.capabilities:
             return {"messages": messages, **params}
         return {"prompt": one_text(messages), **params}
@@ -121,22 +132,41 @@ class Engine(_EngineBase):
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """One answer. Raises errors of DSPy's own tree."""
-        arguments = self._arguments(request)
+        asked = self._asked(request)
         with translated():
-            return response(self.lm.complete(**arguments), self.lm.model)
+            return response(self._complete(asked), self.lm.model, asked.adapted)
+
+    def _complete(self, asked: Asked) -> Completion:
+        while True:
+            try:
+                completion = self.lm.complete(**asked.keywords)
+            except LMGatewayError as error:
+                if not asked.loosened(error):
+                    raise
+            else:
+                asked.answered()
+                return completion
 
     def stream(self, request: lm15.Request) -> Iterator[Any]:
         """One answer as events; one whole piece from a provider that does not stream."""
-        if not self._streams:
-            yield from lm15.response_to_events(self.complete(request))
-            return
-        arguments, events = self._arguments(request), StreamEvents(self.lm.model)
-        with translated(), self.lm.stream(events=True, **arguments) as stream:
-            yield events.begin()
-            for delta in stream:
-                yield from events.pieces(delta)
+        asked, events = self._asked(request), StreamEvents(self.lm.model)
+        with translated():
+            if not self._streams:
+                yield from events.whole(self._complete(asked), asked.adapted)
+                return
+            while True:
+                try:
+                    with self.lm.stream(events=True, **asked.keywords) as stream:
+                        for delta in stream:
+                            yield from events.pieces(delta, asked.adapted)
+                except LMGatewayError as error:
+                    if events.begun or not asked.loosened(error):
+                        raise
+                else:
+                    break
+            asked.answered()
             assert stream.completion is not None
-            yield from events.end(stream.completion)
+            yield from events.end(stream.completion, asked.adapted)
 
     def close(self) -> None:
         """Close the LM."""
@@ -148,26 +178,44 @@ class AsyncEngine(_EngineBase):
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """As Engine.complete."""
-        arguments = self._arguments(request)
+        asked = self._asked(request)
         with translated():
-            return response(await self.lm.acomplete(**arguments), self.lm.model)
+            return response(await self._complete(asked), self.lm.model, asked.adapted)
+
+    async def _complete(self, asked: Asked) -> Completion:
+        while True:
+            try:
+                completion = await self.lm.acomplete(**asked.keywords)
+            except LMGatewayError as error:
+                if not asked.loosened(error):
+                    raise
+            else:
+                asked.answered()
+                return completion
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
         """As Engine.stream."""
-        if not self._streams:
-            for event in lm15.response_to_events(await self.complete(request)):
-                yield event
-            return
-        arguments, events = self._arguments(request), StreamEvents(self.lm.model)
+        asked, events = self._asked(request), StreamEvents(self.lm.model)
         with translated():
-            async with self.lm.astream(events=True, **arguments) as stream:
-                yield events.begin()
-                async for delta in stream:
-                    for event in events.pieces(delta):
-                        yield event
-                assert stream.completion is not None
-                for last in events.end(stream.completion):
-                    yield last
+            if not self._streams:
+                for event in events.whole(await self._complete(asked), asked.adapted):
+                    yield event
+                return
+            while True:
+                try:
+                    async with self.lm.astream(events=True, **asked.keywords) as stream:
+                        async for delta in stream:
+                            for event in events.pieces(delta, asked.adapted):
+                                yield event
+                except LMGatewayError as error:
+                    if events.begun or not asked.loosened(error):
+                        raise
+                else:
+                    break
+            asked.answered()
+            assert stream.completion is not None
+            for last in events.end(stream.completion, asked.adapted):
+                yield last
 
     async def aclose(self) -> None:
         """Close the LM."""

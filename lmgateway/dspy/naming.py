@@ -12,8 +12,8 @@ from .asking import CARRIED
 
 __all__ = ["label"]
 
-# Who asks is no matter of the answer's.
-_WHO = {"api_base", "api_key", "organization", "project"}
+# Who asks is no matter of the answer's; nor is how texts are embedded.
+_WHO = {"api_base", "api_key", "organization", "project", "embeddings"}
 
 
 def label(lm: LM) -> str:

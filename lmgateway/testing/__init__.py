@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .calls import RecordedCall as RecordedCall
     from .calls import read_calls as read_calls
-    from .calls import record_call as record_call
     from .contract import ProviderContract as ProviderContract
     from .objects import lm_from as lm_from
     from .scripted import ScriptedLM as ScriptedLM
+    from .tap import record_call as record_call
 
 _LAZY = {
     "ProviderContract": "contract",
@@ -22,7 +22,7 @@ _LAZY = {
     "ScriptedLM": "scripted",
     "lm_from": "objects",
     "read_calls": "calls",
-    "record_call": "calls",
+    "record_call": "tap",
 }
 
 __all__ = [

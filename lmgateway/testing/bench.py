@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._call import flow as flows
@@ -17,6 +17,7 @@ from .._plugins.contract import Plugin
 from ..lm import LM, spec_of
 from ..types import Blocking, Completion, Delta, Flow, HTTPRequest, Info, Kept, Request
 from .calls import DEFAULT_PROMPT, RecordedCall, request_to_json
+from .sent import Sent, tree_of
 from .wire import Wire
 
 __all__ = ["DEFAULT_CALL", "Bench", "BenchResult"]
@@ -48,12 +49,14 @@ class Bench:
         model: The model to ask for.
         settings: Keywords of get_lm, canaries in place of secrets.
         canaries: Those secrets.
+        calls: The recorded calls.
     """
 
     plugin: Plugin
     model: str
     settings: Mapping[str, Any]
     canaries: tuple[str, ...]
+    calls: tuple[RecordedCall, ...] = field(default=(), repr=False)
     _specs: list[Spec] = field(default_factory=list, init=False, repr=False)
 
     def lm(self, wire: Wire, **keywords: Any) -> LM:
@@ -64,6 +67,10 @@ class Bench:
         spec = self._specs[0].vary(keywords).with_layers(wire.layer)
         return LM(spec, connections=wire)
 
+    def other(self) -> Bench:
+        """The same, with another model."""
+        return replace(self, model=f"{self.model}-b")
+
     @property
     def info(self) -> Info:
         """What the plugin says of this model."""
@@ -71,9 +78,9 @@ class Bench:
 
     # -- the four ways to call ------------------------------------------------------------------
 
-    def ask(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
+    def ask(self, call: Mapping[str, Any], *answers: Any, unfolds: bool = False) -> BenchResult:
         """Make a blocking call and wait for the whole answer."""
-        wire = Wire(*answers)
+        wire = Wire(*answers, unfolds=unfolds)
         return BenchResult(self.lm(wire).complete(**call), [], wire)
 
     def aask(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
@@ -81,9 +88,9 @@ class Bench:
         wire = Wire(*answers)
         return BenchResult(asyncio.run(self.lm(wire).acomplete(**call)), [], wire)
 
-    def stream(self, call: Mapping[str, Any], *answers: Any) -> BenchResult:
+    def stream(self, call: Mapping[str, Any], *answers: Any, unfolds: bool = False) -> BenchResult:
         """Make a blocking call and read its stream."""
-        wire = Wire(*answers)
+        wire = Wire(*answers, unfolds=unfolds)
         stream = self.lm(wire).stream(events=True, **call)
         pieces = list(stream)
         assert stream.completion is not None
@@ -103,6 +110,8 @@ class Bench:
 
     def replay(self, recorded: RecordedCall, *, awaited: bool = False) -> BenchResult:
         """Make a recorded call again, with the recorded answers."""
+        if recorded.kind != "complete":
+            return self._replay_other(recorded, awaited=awaited)
         ways: dict[tuple[bool, bool], Callable[..., BenchResult]] = {
             (False, False): self.ask,
             (False, True): self.aask,
@@ -110,6 +119,42 @@ class Bench:
             (True, True): self.astream,
         }
         return ways[recorded.stream, awaited](recorded.call, *recorded.answers())
+
+    def _replay_other(self, recorded: RecordedCall, *, awaited: bool) -> BenchResult:
+        wire = Wire(*recorded.answers())
+        ask = getattr(self.lm(wire), f"a{recorded.kind}" if awaited else recorded.kind)
+        returned = ask(**recorded.call)
+        if awaited:
+            returned = _awaited(returned)
+        return BenchResult(returned, [], wire)
+
+    def sent(self, call: Mapping[str, Any], *, stream: bool = False) -> Sent:
+        """What is sent for a call, whatever the answer.
+
+        A flow of several exchanges goes on with the recorded answers, as far as they lead.
+
+        Raises:
+            LMGatewayError: The call was refused before anything was sent.
+        """
+        wire = Wire(*self._script(stream=stream))
+        try:
+            if stream:
+                for _ in self.lm(wire).stream(**call):
+                    pass
+            else:
+                self.lm(wire).complete(**call)
+        except Exception:  # also that there is no answer
+            if not wire.asked:
+                raise
+        return Sent(tuple(tree_of(exchange) for exchange in wire.asked))
+
+    def _script(self, *, stream: bool) -> list[Any]:
+        """The answers of a recorded call that took several exchanges."""
+        for call in self.calls:
+            alike = call.stream is stream and call.kind == "complete" and not call.is_error
+            if alike and len(call.responses) > 1:
+                return call.answers()
+        return []
 
     # -- the plugin without the core--------------------------------------------------------------
 
@@ -136,29 +181,41 @@ class Bench:
     def first(self, call: Mapping[str, Any], *, stream: bool = False) -> Any:
         """The first exchange of a call, as JSON; the texts of the answer if there is no exchange.
 
-        None if it runs a function without a ``key``, which would say what is asked.
+        None if it runs a function without a ``key``, which would say what is asked. All exchanges
+        of a call whose recording has several.
         """
+        if self._script(stream=stream):
+            return {"exchanges": list(self.sent(call, stream=stream).exchanges)}
         flow, lm = self.hook(call, stream=stream)
         if isinstance(flow, dict):
             return {"answer": [choice["text"] for choice in flow["choices"]]}
         effect = _first_exchange(flow)
         if isinstance(effect, Blocking) and effect.key is None:
             return None
+        if isinstance(effect, HTTPRequest):
+            return tree_of(effect)  # bytes and forms in full: a text is looked for in them
         if effect is not None:
-            asked = request_to_json(effect, lm.provider)
-            if isinstance(effect, HTTPRequest):
-                asked["headers"] = dict(effect.headers)
-            return asked
+            return request_to_json(effect, lm.provider)
         result = self.stream(call) if stream else self.ask(call)
         return {"answer": [choice["text"] for choice in result.completion["choices"]]}
 
     def asks(self, *, stream: bool = False) -> str:
-        """The kind of a default call's first exchange: ``HTTP``, ``Blocking`` or ``nothing``."""
+        """The kind of its first exchange: ``HTTP``, ``Blocking``, ``kept`` or ``nothing``."""
         flow, _ = self.hook(DEFAULT_CALL, stream=stream)
         effect = None if isinstance(flow, dict) else _first_exchange(flow)
         if effect is None:
             return "nothing"
+        if isinstance(effect, Kept):
+            effect.flow.close()
+            return "kept"
         return "HTTP" if isinstance(effect, HTTPRequest) else "Blocking"
+
+
+def _awaited(coroutine: Any) -> Any:
+    async def wait() -> Any:
+        return await coroutine
+
+    return asyncio.run(wait())
 
 
 def _prepare(lm: LM, call: Mapping[str, Any], *, stream: bool) -> tuple[Spec, Request, Call]:

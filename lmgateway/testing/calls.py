@@ -6,29 +6,30 @@ A file of them is JSON lines, as ``lmgateway.record`` writes them, with the ``ca
      "request": {"provider": "acme", "stream": false, "method": "POST", "path": "/x", "body": {}},
      "response": {"status": 200, "headers": {"content-type": "application/json"}, "json": {}}}
 
-``error`` may name the class of error that a call ends in. A call that took several exchanges has
-them under ``exchanges``. A file ``*.http`` holds one response as ``curl -si`` prints it.
+``error`` may name the class of error that a call ends in, ``kind`` another kind of call than
+``complete``. A call that took several exchanges has them under ``exchanges``. A file ``*.http``
+holds one response as ``curl -si`` prints it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .._base.masking import holds_secret
-from .._layers.context import Attempt, Send, Stretch
-from .._store.recordings import append_line, from_json, to_json
-from .._store.serialization import Replay, describe_request, stored_headers
-from ..errors import InputError, LMGatewayError
-from ..lm import LM, spec_of
-from ..types import JSON, Exchange, Flow, HTTPRequest, HTTPResponse, Kept
+from .._store.recordings import from_json, to_json
+from .._store.serialization import Replay, describe_request
+from ..errors import InputError
+from ..types import JSON, Exchange, HTTPRequest, HTTPResponse, Kept
 from .wire import Pieces
 
-__all__ = ["DEFAULT_PROMPT", "RecordedCall", "read_calls", "record_call", "request_to_json"]
+__all__ = ["DEFAULT_PROMPT", "KINDS", "RecordedCall", "read_calls", "request_to_json"]
+
+KINDS = ("complete", "embed", "models", "rerank", "count")
+"""The kinds of call that can be recorded."""
 
 DEFAULT_PROMPT = "Say hello, and then count to three."
 
@@ -44,6 +45,7 @@ class RecordedCall:
         requests: Each request as it was recorded; empty where only responses are known.
         stream: Whether the answer was streamed.
         error: Name of the class of error the call ends in, if it does.
+        kind: ``complete``, ``embed``, ``models``, ``rerank`` or ``count``.
     """
 
     name: str
@@ -52,6 +54,7 @@ class RecordedCall:
     requests: tuple[Mapping[str, JSON], ...] = field(default=(), repr=False)
     stream: bool = False
     error: str | None = None
+    kind: str = "complete"
 
     def answers(self) -> list[Any]:
         """The recorded answers, in the form in which a transport or a worker gives them."""
@@ -116,11 +119,12 @@ def _read_line(line: str, path: Path, number: int) -> RecordedCall:
             from_json(response)
         return RecordedCall(
             entry.get("name") or f"{path.stem}-{number}",
-            entry.get("call") or _guess(requests[-1]),
+            entry["call"] if "call" in entry else _guess(requests[-1]),
             responses,
             requests if "call" in entry else (),  # a guess is not what was asked
             bool(entry.get("stream") or requests[-1].get("stream")),
             entry.get("error"),
+            entry.get("kind", "complete"),
         )
     except (ValueError, LookupError, TypeError, AttributeError):
         raise InputError(
@@ -152,133 +156,9 @@ def _read_http(path: Path) -> RecordedCall:
     return RecordedCall(path.stem, responses=(kept,), stream=stream)
 
 
-# -- recording ----------------------------------------------------------------------------------
-
-
-def record_call(
-    path: str | os.PathLike[str],
-    lm: LM,
-    *,
-    name: str | None = None,
-    stream: bool = False,
-    **call: Any,
-) -> None:
-    """Make one call without cache and retries, and append it to a file of JSON lines.
-
-    An error is recorded as well: it is the answer of a service to a call that is wrong. Neither
-    the key nor the host is in the file; prompt and answer are, in full.
-
-    Args:
-        path: The file; made when it is not there.
-        lm: The LM to call.
-        name: Names the call in test ids.
-        stream: Ask for the answer piece by piece.
-        **call: As for ``lm.complete``.
-
-    Raises:
-        InputError: Nothing was asked for; or a key or a token stands in what would be written.
-    """
-    deciding = spec_of(lm).info.headers
-    tap = _Tap(deciding)
-    spec = replace(spec_of(lm), layers=(tap.layer,), options=replace(lm.options, retries=0))
-    error = None
-    with LM(spec) as tapped:
-        try:
-            if stream:
-                for _ in tapped.stream(**call):
-                    pass
-            else:
-                tapped.complete(**call)
-        except LMGatewayError as raised:
-            if not tap.exchanges:
-                raise
-            error = type(raised).__name__
-    if not tap.exchanges:
-        raise InputError(f"{lm.provider} asked for nothing, so there is nothing to record")
-    exchanges = [
-        {
-            "request": request_to_json(exchange, lm.provider),
-            "response": to_json(answer() if callable(answer) else answer, deciding),
-        }
-        for exchange, answer in tap.exchanges
-    ]
-    entry: dict[str, JSON] = {"name": name} if name else {}
-    entry["call"] = call
-    if error is not None:
-        entry["error"] = error
-    if stream and not tap.exchanges[-1][0].stream:  # a stream made of what came whole
-        entry["stream"] = True
-    entry.update(exchanges[0] if len(exchanges) == 1 else {"exchanges": exchanges})
-    _refuse_secrets(entry, tap.secrets)
-    append_line(os.fspath(path), entry)
-
-
-def _refuse_secrets(entry: Mapping[str, JSON], secrets: Iterable[str]) -> None:
-    if holds_secret(json.dumps(entry, ensure_ascii=False, default=repr), secrets):
-        raise InputError(
-            "a key or a token stands in what was asked or answered; nothing is written"
-        )
-
-
 def request_to_json(exchange: Exchange, provider: str) -> dict[str, JSON]:
     """The request of an exchange as JSON, without host, headers and secrets."""
     asked: dict[str, JSON] = {"provider": provider, "sample": 0, "stream": exchange.stream}
     if not isinstance(exchange, HTTPRequest):
         return {**asked, "kept" if isinstance(exchange, Kept) else "blocking": exchange.key}
     return {**asked, **describe_request(exchange)}
-
-
-class _Tap:
-    """An effect layer that keeps each exchange and its answer.
-
-    Args:
-        deciding: Names of response headers to keep beside the usual ones.
-    """
-
-    def __init__(self, deciding: Iterable[str]) -> None:
-        self._deciding = deciding
-        self.exchanges: list[tuple[Exchange, Any]] = []
-        self.secrets: Iterable[str] = ()  # known when the call has ended
-
-    def layer(self, send: Send, attempt: Attempt) -> Send:
-        self.secrets = attempt.call.all_secrets()
-
-        def answer(exchange: Exchange) -> Flow[Any]:
-            if isinstance(exchange, Stretch):
-                response = yield from exchange.run(send)
-            else:
-                response = yield from send(exchange)
-            if not getattr(exchange, "keep", True):  # a token, a poll: of nobody's record
-                return response
-            source = getattr(response, "source", None)
-            if source is None:
-                self.exchanges.append((exchange, response))
-                return response
-            copying = _CopyingSource(source)
-            head = HTTPResponse(response.status, stored_headers(response.headers, self._deciding))
-            self.exchanges.append((exchange, lambda: replace(head, source=Replay(copying.chunks))))
-            return replace(response, source=copying)
-
-        answer.keeps = True  # type: ignore[attr-defined]  # it is handed what is kept as a whole
-        return answer
-
-
-class _CopyingSource:
-    """A source that reads from another one and keeps a copy of what it read."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self.chunks: list[bytes] = []
-
-    def read(self) -> Flow[bytes]:
-        chunk: bytes = yield from self._source.read()
-        self.chunks.append(chunk)
-        return chunk
-
-    def close(self) -> None:
-        self._source.close()
-
-
-def answered(calls: Iterable[RecordedCall]) -> list[RecordedCall]:
-    """The calls that end in an answer, not in an error."""
-    return [call for call in calls if not call.is_error]

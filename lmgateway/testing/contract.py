@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -32,22 +32,58 @@ from ..errors import LMGatewayError
 from .bench import Bench
 from .calls import RecordedCall, read_calls
 from .checks.answers import AnswerChecks
+from .checks.arrival import ArrivalChecks
+from .checks.calls import CallChecks
 from .checks.failures import FailureChecks
+from .checks.histories import HistoryChecks
+from .checks.inputs import InputChecks
+from .checks.kinds import KindChecks
 from .checks.loading import LoadingChecks
+from .checks.losses import LossChecks
+from .checks.parameters import ParameterChecks
 from .checks.requests import RequestChecks
 from .checks.secrets import SecretChecks
 from .checks.streams import StreamChecks
+from .checks.turns import TurnChecks
 
 __all__ = ["ProviderContract"]
 
-_CHECKS = (LoadingChecks, AnswerChecks, StreamChecks, FailureChecks, RequestChecks, SecretChecks)
+_CHECKS = (
+    LoadingChecks,
+    AnswerChecks,
+    LossChecks,
+    StreamChecks,
+    ArrivalChecks,
+    CallChecks,
+    TurnChecks,
+    FailureChecks,
+    RequestChecks,
+    ParameterChecks,
+    HistoryChecks,
+    InputChecks,
+    KindChecks,
+    SecretChecks,
+)
 #: A check that takes one of these runs once for each recorded call, or parameter of Info.
-_SUBJECTS = {"answered", "plain", "streamed", "asked", "failed", "pair", "parameter"}
+_SUBJECTS = {"answered", "plain", "streamed", "asked", "failed", "pair", "parameter", "way"}
 _NAMES = frozenset(name for each in _CHECKS for name in vars(each) if name.startswith("test_"))
 
 
 class ProviderContract(
-    LoadingChecks, AnswerChecks, StreamChecks, FailureChecks, RequestChecks, SecretChecks
+    LoadingChecks,
+    AnswerChecks,
+    LossChecks,
+    StreamChecks,
+    ArrivalChecks,
+    CallChecks,
+    TurnChecks,
+    FailureChecks,
+    RequestChecks,
+    ParameterChecks,
+    HistoryChecks,
+    InputChecks,
+    KindChecks,
+    SecretChecks,
 ):
     """Everything the gateway promises of a provider, checked on recorded answers.
 
@@ -62,6 +98,8 @@ class ProviderContract(
         recordings: Files or folders of recorded calls, relative to the test's file, or
             RecordedCalls.
         samples: Values to try a parameter with, by its name, where those of the kit do not fit.
+        unread: Names of fields in the service's answers that nobody can want, so that the
+            completion need not hold them.
         xfails: Reasons by the name of a check, or by its id: ``"test_x[temperature]"``.
     """
 
@@ -70,6 +108,7 @@ class ProviderContract(
     settings: ClassVar[Mapping[str, Any]] = {}
     recordings: ClassVar[str | os.PathLike[str] | Sequence[Any]] = ()
     samples: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    unread: ClassVar[Collection[str]] = ()
     xfails: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -93,7 +132,7 @@ class ProviderContract(
         if not wanted:
             return
         calls = self._recorded()
-        good = [call for call in calls if not call.is_error]
+        good = [call for call in calls if not call.is_error and call.kind == "complete"]
         hooks, params = _hooks_and_params(self.provider)
         plain = [call for call in good if not call.stream] or [RecordedCall("unrecorded")]
         streamed = [call for call in good if call.stream]
@@ -103,10 +142,11 @@ class ProviderContract(
             "answered": plain + streamed,
             "plain": plain,
             "streamed": streamed,
-            "asked": [call for call in good if call.requests],
+            "asked": [call for call in calls if call.requests and not call.is_error],
             "failed": [call for call in calls if call.is_error],
             "pair": _pairs(good),
             "parameter": sorted(params),
+            "way": [False, True] if "lmgateway_stream" in hooks else [False],
         }
         for name in sorted(wanted):
             metafunc.parametrize(name, subjects[name], ids=_identify)
@@ -163,8 +203,10 @@ class ProviderContract(
         secrets = _secrets(plugin)
         for name in secrets:
             settings.setdefault(name, f"canary-{name.replace('_', '-')}-4f1d9c27ab3e8056")
-        model = self.model or plugin.info.default_model or "a-model"
-        return Bench(plugin, model, settings, tuple(str(settings[name]) for name in secrets))
+        model = self.model or plugin.info.default_model
+        model = "a-model" if model is None else model  # "" if there is one only
+        canaries = tuple(str(settings[name]) for name in secrets)
+        return Bench(plugin, model, settings, canaries, tuple(self._recorded()))
 
     # -- no outside world ------------------------------------------------------------------------
 
@@ -211,6 +253,8 @@ def _pairs(calls: Sequence[RecordedCall]) -> list[tuple[RecordedCall, RecordedCa
 
 
 def _identify(subject: Any) -> str | None:
+    if isinstance(subject, bool):
+        return "stream" if subject else "plain"
     if isinstance(subject, tuple):
         return cast(str, subject[0].name)
     return subject.name if isinstance(subject, RecordedCall) else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from .._layers.context import Attempt, Send
+from .._layers.context import Attempt, Send, Stretch
 from .._transports.leases import HasOptions, Leases
 from .._transports.urls import target_of
 from ..types import Blocking, Exchange, Flow, HTTPRequest, HTTPResponse, Kept, Signed
@@ -47,8 +47,13 @@ class Pieces:
 class Wire(Leases):
     """Gives each exchange its answer: an HTTPResponse, what a Blocking returns, or an error.
 
-    What is ``kept`` is one exchange. A request by which an auth fetches a token is none: it is
-    given a made-up one.
+    What is ``kept`` is one exchange, unless it is unfolded. A request by which an auth fetches a
+    token is none: it is given a made-up one.
+
+    Args:
+        *answers: In turn.
+        reply: Answers each exchange, in place of ``answers``.
+        unfolds: Run what is kept, and answer each exchange in it.
 
     Attributes:
         asked: The exchanges as the provider yielded them, without credentials.
@@ -56,9 +61,16 @@ class Wire(Leases):
         fetched: How many tokens an auth has asked for.
     """
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(
+        self,
+        *answers: Any,
+        reply: Callable[[Exchange], Any] | None = None,
+        unfolds: bool = False,
+    ) -> None:
         super().__init__()
         self._answers = deque(answers)
+        self._reply = reply
+        self._unfolds = unfolds
         self.asked: list[Exchange] = []
         self.sent: list[HTTPRequest] = []
         self.fetched = 0
@@ -68,6 +80,8 @@ class Wire(Leases):
 
         def answer(exchange: Exchange) -> Flow[Any]:
             self.asked.append(exchange)
+            if self._unfolds and isinstance(exchange, Stretch):
+                return (yield from exchange.run(answer))
             if not isinstance(exchange, Blocking | Kept):
                 return (yield from send(exchange))
             returned = self._next()
@@ -88,6 +102,8 @@ class Wire(Leases):
         return answer
 
     def _next(self) -> Any:
+        if self._reply is not None:
+            return self._reply(self.asked[-1])
         if not self._answers:
             number = len(self.asked)
             raise NoAnswerError(

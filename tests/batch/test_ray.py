@@ -40,6 +40,39 @@ plan = Plan(rows, output, "openai", concurrency=50, workers=workers, keywords=ke
 print("\nJSON", json.dumps({"seconds": conduct(plan).seconds}))
 """
 
+ENDS = r"""
+import json, sys, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from lmgateway.batch.plan import Plan
+from lmgateway.batch.runs import conduct
+
+class Service(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        said = text["messages"][-1]["content"]
+        message = {"role": "assistant", "content": said}
+        answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+        body = json.dumps(answer).encode()
+        self.send_response(500 if said == "prompt 7" else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+import ray
+ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+rows = [{"custom_id": str(n), "prompt": f"prompt {n}"} for n in range(100)]
+url = f"http://127.0.0.1:{server.server_port}"
+keywords = {"model": "m", "api_base": url, "retries": 0}
+plan = Plan(rows, sys.argv[1], "openai", concurrency=10, workers=2, patience=60, keywords=keywords)
+print("\nJSON", json.dumps(conduct(plan).errors))
+"""
+
 PIPELINE = r"""
 import json, sys
 import ray
@@ -106,6 +139,12 @@ def test_an_actor_that_is_killed_costs_no_row(tmp_path: Path) -> None:
     twice = sum(prompts.values()) - 1500
     print(f"paid twice after the kill: {twice}")
     assert 0 < twice <= 200
+
+
+def test_a_row_that_always_fails_keeps_no_job_from_ending(tmp_path: Path) -> None:
+    output = tmp_path / "answers.jsonl"
+    assert carried_out(ENDS, str(output)) == {"ServerError": 1}
+    assert ids(output) == [str(n) for n in range(100) if n != 7]
 
 
 def test_a_pipeline_has_errors_as_a_column() -> None:

@@ -443,3 +443,12 @@ def test_a_credential_is_known_by_its_name(name: str) -> None:
 )  # fmt: skip
 def test_what_says_how_to_answer_is_no_credential(name: str) -> None:
     assert not is_secret_header(name)
+
+
+def test_what_a_body_is_kept_as_stands_in_its_place() -> None:
+    plain = HTTPRequest("POST", None, PATH, json=BODY)
+    anew = HTTPRequest("POST", None, PATH, json={**BODY, "better": True}, kept_as=BODY)
+    described = [describe(each, provider="p", sample=0) for each in (plain, anew)]
+    assert described[0] == described[1]
+    other = HTTPRequest("POST", None, PATH, json=BODY, kept_as={**BODY, "model": "o"})
+    assert describe(other, provider="p", sample=0) != described[0]

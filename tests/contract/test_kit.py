@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from support.fault_server import FaultServer, answer, whole
 
 from lmgateway import get_lm, hookimpl
@@ -19,6 +20,8 @@ from lmgateway.testing.objects import plugin_from
 from lmgateway.testing.shape import flaws_of
 from lmgateway.types import (
     Answer,
+    EmbedRequest,
+    Emit,
     Flow,
     HTTPRequest,
     HTTPResponse,
@@ -26,6 +29,7 @@ from lmgateway.types import (
     Request,
     Signed,
     kept,
+    read,
     send,
 )
 from lmgateway.wire.auth import Token
@@ -186,3 +190,95 @@ def test_the_shape_of_a_choice(choice: dict[str, object], flaws: int) -> None:
     usage = {"prompt_tokens": 1, "cost": 0.5, "details": {"in": 1}}
     answer = {"prompt": "Hi", "choices": [choice], "usage": usage}
     assert len(flaws_of(answer, "Hi", 1)) == flaws
+
+
+class Kinds:
+    """Answers every kind of call, from one address, with a token that it fetches by itself."""
+
+    base = ""
+
+    @hookimpl
+    def lmgateway_info(self) -> Info:
+        return Info(api=2, default_model="m", headers=frozenset({"X-Shard"}))
+
+    @hookimpl
+    def lmgateway_complete(self, request: Request) -> Flow[Any]:
+        fetched = yield from send(HTTPRequest("POST", self.base, "/token", keep=False))
+        token = json.loads(fetched.body)["access_token"]
+        response = yield from send(self.asked("/say", f"{token}"))
+        return {"choices": [{"text": response.body.decode()}]}
+
+    @hookimpl
+    def lmgateway_stream(self, request: Request) -> Flow[Any]:
+        head = yield from send(self.asked("/say", "none-needed", stream=True))
+        text = ""
+        while chunk := (yield from read(head)):
+            text += chunk.decode()
+            yield Emit(chunk.decode())
+        return {"choices": [{"text": text + head.headers["x-shard"]}]}
+
+    @hookimpl
+    def lmgateway_embed(self, request: EmbedRequest) -> Flow[Any]:
+        response = yield from send(self.asked("/embed", "none-needed", json=list(request.texts)))
+        return {"embeddings": json.loads(response.body)}
+
+    @hookimpl
+    def lmgateway_models(self) -> Flow[Any]:
+        response = yield from send(self.asked("/models", "none-needed"))
+        return [{"id": response.body.decode()}]
+
+    def asked(self, path: str, token: str, **more: Any) -> HTTPRequest:
+        return HTTPRequest("POST", self.base, path, auth=SecretStr(token), **more)
+
+
+TOKEN = "fetched-canary-77c0ffee"
+RECORDED = [
+    pytest.param({"prompt": "Hi", "stream": True}, b"hi", "complete", "hi7", id="stream"),
+    pytest.param({"texts": ["a", "b"]}, b"[[1.0], [2.0]]", "embed", [[1.0], [2.0]], id="embed"),
+    pytest.param({"kind": "models"}, b"m-1", "models", [{"id": "m-1"}], id="models"),
+]
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("call, body, kind, expected", RECORDED)
+def test_each_kind_is_recorded_and_read_back(
+    call: dict[str, Any], body: bytes, kind: str, expected: object, tmp_path: Path
+) -> None:
+    path, plugin = tmp_path / "calls.jsonl", Kinds()
+    with FaultServer([answer(lambda _: whole(body, headers={"X-Shard": "7"}))]) as server:
+        plugin.base = server.url
+        record_call(path, lm_from(plugin), **call)
+    (recorded,) = read_calls(path)
+    assert (recorded.kind, recorded.stream) == (kind, "stream" in call)
+    bench = Bench(plugin_from(plugin, name="acme", described="acme"), "m", {}, (), (recorded,))
+    told: Any = bench.replay(recorded).completion
+    found = told if kind == "models" else told.get("embeddings") or told["choices"][0]["text"]
+    assert found == expected
+
+
+@pytest.mark.loopback
+def test_a_token_that_a_flow_fetches_is_recorded_as_another_one(tmp_path: Path) -> None:
+    path, plugin = tmp_path / "calls.jsonl", Kinds()
+    said = [b"hi", json.dumps({"access_token": TOKEN, "expires_in": 60}).encode()]
+    with FaultServer([answer(lambda _: whole(said.pop()))]) as server:
+        plugin.base = server.url
+        record_call(path, lm_from(plugin), prompt="Hi")
+    assert TOKEN not in path.read_text()
+    (recorded,) = read_calls(path)
+    bench = Bench(plugin_from(plugin, name="acme", described="acme"), "m", {}, (), (recorded,))
+    assert bench.replay(recorded).completion["choices"][0]["text"] == "hi"
+    assert [request.get("keep", True) for request in recorded.requests] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        pytest.param({"kind": "sing"}, "kind must be one of", id="no-kind"),
+        pytest.param({"texts": ["a"], "stream": True}, "embed does not stream", id="no-stream"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(
+    call: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        record_call(tmp_path / "calls.jsonl", get_lm("echo"), **call)

@@ -25,9 +25,14 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HOW_TO = (
     "authenticate",
     "choose-the-endpoint",
+    "models-that-differ",
     "run-a-job",
     "run-a-model-in-process",
+    "send-bytes-and-forms",
     "stream-answers",
+    "stream-other-formats",
+    "tell-what-it-costs",
+    "wrap-an-sdk",
 )
 
 
@@ -39,13 +44,14 @@ def files(page: str) -> dict[str, str]:
     """The blocks that name a file in their first line."""
     named = {}
     for _, text in blocks(page):
-        if found := re.match(r"# ([\w.-]+\.\w+)\n", text):
+        if found := re.match(r"# ([\w./-]+\.\w+)\n", text):
             named[found[1]] = text
     return named
 
 
-SCAFFOLD = Path(lmgateway.__file__).parent / "_plugins" / "scaffold" / "template" / "README.md.txt"
-PAGES = [*DOCS.glob("[!a]*/*.md"), DOCS.parent / "README.md", SCAFFOLD]  # all but the adr
+TEMPLATES = Path(lmgateway.__file__).parent / "_plugins" / "scaffold" / "template"
+SCAFFOLDS = TEMPLATES.glob("*/README.md.txt")
+PAGES = [*DOCS.glob("[!a]*/*.md"), DOCS.parent / "README.md", *SCAFFOLDS]  # all but the adr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -131,6 +137,59 @@ def test_the_tutorials_provider_is_listed(tutorial: Path) -> None:
     assert "parrot" in run(tutorial, "-m", "lmgateway", "providers")
 
 
+OWN = "tutorial/own-wire-format.md"
+
+
+@pytest.fixture(scope="module")
+def heron(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that ``new-plugin`` wrote, with the tutorial's files in place of its own."""
+    home = tmp_path_factory.mktemp("heron")
+    command = next(text for kind, text in blocks(OWN) if kind == "console")
+    (arguments,) = re.findall(r"^\$ lmgateway (new-plugin .*)$", command, re.MULTILINE)
+    run(home, "-m", "lmgateway", *arguments.split())
+    folder = home / "lmgateway-heron"
+    for name, text in files(OWN).items():
+        (folder / name).write_text(text)
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    info = folder / "src" / "lmgateway_heron-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lmgateway-heron\nVersion: 0.1.0\n")
+    ((group, points),) = project["entry-points"].items()
+    lines = [f"{name} = {value}" for name, value in points.items()]
+    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]) + "\n")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.loopback
+def test_the_tutorial_of_an_own_format_leads_to_a_green_kit(heron: Path) -> None:
+    service = subprocess.Popen(
+        [sys.executable, "heron_service.py"],
+        cwd=heron,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    source = {"PYTHONPATH": str(heron / "src"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    with service:
+        try:
+            assert service.stdout is not None
+            base = service.stdout.readline().strip()
+            set_up = {**source, "HERON_API_BASE": base, "HERON_API_KEY": "a-herons-key"}
+            run(heron, "record_heron.py", **set_up)
+            expected = next(
+                text.partition("\n")[2]
+                for _, text in blocks(OWN)
+                if text.startswith("$ python ask_heron.py")
+            )
+            assert run(heron, "ask_heron.py", **set_up) == expected
+        finally:
+            service.kill()
+    printed = run(heron, "-m", "pytest", "-q", "-p", "no:cacheprovider", **source)
+    assert " passed" in printed
+    assert "xfailed" not in printed
+
+
 # -- the how-tos --------------------------------------------------------------------------------
 
 
@@ -165,61 +224,16 @@ def test_a_how_tos_plugins_answer(page: str, monkeypatch: pytest.MonkeyPatch) ->
         assert result.completion["choices"][0]["text"] == "Hello", module.__name__
 
 
-CONTRACTS = """
-from lmgateway.testing import ProviderContract, RecordedCall
-
-CALL, SAID = {"prompt": "Say hello."}, {"status": 200, "headers": {}, "json": {"said": "Hello"}}
-EVENTS = ['data: {"word": "Hel"}\\n\\n', 'data: {"word": "lo"}\\n\\ndata: END\\n\\n']
-HEADERS = {"content-type": "text/event-stream"}
-STREAM = {"status": 200, "headers": HEADERS, "chunks": EVENTS}
-
-
-def asked(body, stream=False):
-    return ({"method": "POST", "path": "/say", "body": body, "stream": stream},)
-
-
-PLAIN = RecordedCall("plain", CALL, (SAID,))
-PAIR = [
-    RecordedCall("plain", CALL, (SAID,), asked({"text": "Say hello."})),
-    RecordedCall(
-        "stream", CALL, (STREAM,), asked({"text": "Say hello.", "stream": True}, True), True
-    ),
-]
-HOME = {"api_base": "https://acme.example"}
-
-
-class Contract(ProviderContract):
-    model, recordings = "m", [PLAIN]
-
-
-class TestJobs(Contract):
-    provider, settings = "jobs", HOME
-
-
-class TestSigned(Contract):
-    provider, settings = "signed", HOME
-
-
-class TestToken(Contract):
-    provider, settings = "token", HOME
-
-
-class TestBoth(Contract):
-    provider = "both"
-
-
-class TestStreaming(Contract):
-    provider, recordings = "streaming", PAIR
-"""
-
-
 @pytest.mark.slow
-def test_the_examples_of_the_how_tos_pass_the_contract(site_packages: SitePackages) -> None:
-    for page in ("authenticate", "run-a-job", "stream-answers"):
+def test_the_plugins_of_the_how_tos_pass_the_contract(site_packages: SitePackages) -> None:
+    contracts = (Path(__file__).parent / "contracts.py").read_text("utf-8")
+    for page in HOW_TO:
         for name, text in files(f"how-to/{page}.md").items():
-            site_packages.install(name.removeprefix("lmgateway_").removesuffix(".py"), text)
-    (site_packages.folder / "test_examples.py").write_text(CONTRACTS)
-    few = "not is_its_error or 403"
+            provider = name.removeprefix("lmgateway_").removesuffix(".py")
+            site_packages.install(provider, text)
+            assert f'"{provider}"' in contracts, f"{page} shows a plugin that the kit does not try"
+    (site_packages.folder / "test_examples.py").write_text(contracts)
+    few = "(not is_its_error or 403) and not odd_text"
     printed = run(site_packages.folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", few)
     assert " passed" in printed
 

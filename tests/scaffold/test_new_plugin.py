@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.fault_server import FaultServer, head, receive, send
 
-from lmgateway._plugins.scaffold import files_of, write_plugin
+from lmgateway._plugins.scaffold import WIRES, files_of, write_plugin
 from lmgateway.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +42,27 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("written")
     run(sys.executable, "-m", "lmgateway", "new-plugin", "my-host", cwd=folder)
     return folder / "lmgateway-my-host"
+
+
+@pytest.fixture(scope="module")
+def own_wire(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plugin with a wire format of its own, and what makes its folder a place of installed ones.
+
+    Its name is another: a checker takes two packages of one name for one.
+    """
+    folder = tmp_path_factory.mktemp("own")
+    new = [sys.executable, "-m", "lmgateway", "new-plugin", "their-host"]
+    run(*new, "--wire", "own", "--into", "new", cwd=folder)
+    info = folder / "new" / "src" / "lmgateway_their_host-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: lmgateway-their-host\nVersion: 0\n"
+    )
+    project = tomllib.loads((folder / "new" / "pyproject.toml").read_text())["project"]
+    ((group, points),) = project["entry-points"].items()
+    lines = [f"{name} = {value}" for name, value in points.items()]
+    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]) + "\n")
+    return folder / "new"
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +141,40 @@ def test_the_recipe_of_its_readme_records_calls_that_pass(
 
 
 @pytest.mark.slow
-def test_its_code_is_as_clean_as_ours(written: Path) -> None:
-    source = written / "src"
-    run(
-        sys.executable, "-m", "ruff", "check", "--config", ROOT / "pyproject.toml", source, cwd=ROOT
+def test_one_with_a_wire_format_of_its_own_passes_untouched(own_wire: Path) -> None:
+    printed = run(
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        cwd=own_wire,
+        PYTHONPATH=str(own_wire / "src"),
+        PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
     )
-    run(sys.executable, "-m", "ruff", "format", "--check", "--line-length=100", written, cwd=ROOT)
-    run(sys.executable, "-m", "mypy", "--strict", source, cwd=written, PYTHONWARNINGS="")
+    assert " passed" in printed
+    assert "failed" not in printed
+
+
+@pytest.mark.slow
+def test_its_code_is_as_clean_as_ours(written: Path, own_wire: Path) -> None:
+    sources = [written / "src", own_wire / "src"]
+    ruff = [sys.executable, "-m", "ruff"]
+    run(*ruff, "check", "--config", ROOT / "pyproject.toml", *sources, cwd=ROOT)
+    run(*ruff, "format", "--check", "--line-length=100", written, own_wire, cwd=ROOT)
+    run(sys.executable, "-m", "mypy", "--strict", *sources, cwd=written, PYTHONWARNINGS="")
+
+
+def test_each_wire_has_the_files_of_a_distribution() -> None:
+    for wire in WIRES:
+        files = dict(files_of("my-host", wire))
+        needed = {"pyproject.toml", "README.md", "tests/test_contract.py", "tests/recordings.jsonl"}
+        assert needed <= files.keys()
+        assert "src/lmgateway_my_host/py.typed" in files
+        assert not [path for path, text in files.items() if "acme" in (path + text).lower()]
+
+
+def test_a_wire_that_there_is_no_template_for_is_refused(tmp_path: Path) -> None:
+    for wire in ("", "Own", "both", "../own"):
+        with pytest.raises(InputError, match="wire must be one of openai, own"):
+            write_plugin("acme", tmp_path / "new", wire=wire)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_name_of_two_words_is_spelt_everywhere() -> None:
@@ -139,10 +187,26 @@ def test_a_name_of_two_words_is_spelt_everywhere() -> None:
     assert "class TestMyHost(" in files["tests/test_contract.py"]
 
 
-@pytest.mark.parametrize("name", ["", "Acme", "my_host", "-a", "a--b", "1a", "../a", "a/b"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "Acme", "my_host", "-a", "a--b", "1a", "../a", "a/b", "acmé", "a b", "a\n", "~", "a.b"],
+)
 def test_what_is_no_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no provider's name"):
         write_plugin(name, tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["lmgateway-acme", "lmgateway_acme", "lmgateway"])
+def test_the_name_of_a_distribution_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give the provider's alone, as in 'acme'"):
+        write_plugin(name, tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["class", "import", "none", "test", "src"])
+def test_a_word_of_python_is_a_name_as_any_other(name: str) -> None:
+    for path, text in files_of(name, "own"):
+        if path.endswith(".py"):
+            compile(text, path, "exec")
 
 
 @pytest.mark.parametrize("name", ["echo", "core"])  # "core" would be called like lmgateway itself

@@ -31,6 +31,7 @@ MODULES = (
     "lmgateway.otel",
     "lmgateway.testing",
     "lmgateway.wire.auth",
+    "lmgateway.wire.breaks",
     "lmgateway.wire.openai",
     "lmgateway.wire.pieces",
     "lmgateway.wire.sse",

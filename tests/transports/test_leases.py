@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -102,11 +103,13 @@ def test_threads_hold_the_blocking_transport_that_they_share() -> None:
 
 
 @pytest.fixture
-def books(monkeypatch: pytest.MonkeyPatch) -> leases.Shared:
-    gc.collect()  # so that nobody gives back to these books what is in the others
+def books(monkeypatch: pytest.MonkeyPatch) -> Iterator[leases.Shared]:
     shared = leases.Shared()
-    monkeypatch.setattr(leases, "shared", shared)
-    return shared
+    gc.disable()  # so that nobody gives back to these books what is in the others
+    with monkeypatch.context() as patched:
+        patched.setattr(leases, "shared", shared)
+        yield shared
+    gc.enable()
 
 
 @pytest.mark.loopback

@@ -1,4 +1,4 @@
-"""Both type checkers over what users write: ``accepted.py``, ``refused.py`` and the snippets.
+"""Both type checkers over what users write: ``accepted.py``, ``refused.py``, snippets, plugins.
 
 python tests/typing/check.py
 
@@ -85,7 +85,7 @@ def snippets(folder: Path) -> Iterator[Path]:
         before = ""
         for number, block in enumerate(BLOCK.findall(page.read_text("utf-8")), 1):
             before = f"{before}\n{block}" if block.startswith("# continued") else block
-            if NEEDS.search(block):
+            if NEEDS.search(block) or block.startswith("# src/"):
                 continue
             named = re.match(r"# ([\w-]+)\.py\n", block)
             name = named[1] if named else f"{page.stem.replace('-', '_').lower()}_{number}"
@@ -93,6 +93,20 @@ def snippets(folder: Path) -> Iterator[Path]:
             file = folder / f"{name}.py"
             file.write_text(given + before, "utf-8")
             yield file
+
+
+def scaffolds(folder: Path) -> Iterator[Path]:
+    """What ``lmgateway new-plugin`` writes, and what a tutorial makes of it."""
+    from lmgateway._plugins.scaffold import WIRES, write_plugin
+
+    for wire in WIRES:
+        yield from sorted(write_plugin(f"a-{wire}", folder / wire, wire=wire).glob("src/*/*.py"))
+    heron = write_plugin("heron", folder / "heron", wire="own")
+    page = ROOT / "docs" / "tutorial" / "own-wire-format.md"
+    for block in BLOCK.findall(page.read_text("utf-8")):
+        if named := re.match(r"# (src/\S+)\n", block):
+            (heron / named[1]).write_text(block, "utf-8")
+    yield from sorted(heron.glob("src/*/*.py"))
 
 
 def wanted(files: Iterable[Path]) -> set[tuple[str, int]]:
@@ -118,10 +132,12 @@ def main() -> int:
     users = [HERE / "accepted.py", HERE / "refused.py"]
     with tempfile.TemporaryDirectory() as folder:
         programs = list(snippets(Path(folder)))
+        written = list(scaffolds(Path(folder) / "written"))
         wrong = [
             *verdict("mypy", mypy(users), users),
             *verdict("mypy", mypy(programs, *LOOSE), programs),
-            *verdict("pyright", pyright([*users, *programs]), [*users, *programs]),
+            *verdict("mypy", mypy(written), written),
+            *verdict("pyright", pyright([*users, *programs, *written]), [*users, *programs]),
         ]
     print(*wrong, sep="\n", end="\n" if wrong else "")
     print(f"{len(wanted(users))} lines refused, {len(programs)} snippets accepted" * (not wrong))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lmgateway._base.values import TypeSchema
 from lmgateway.errors import InputError, UnsupportedError
 from lmgateway.types import EmbedRequest, Request
 from lmgateway.wire.openai import (
@@ -215,6 +216,43 @@ def test_a_schema_is_strict_where_nothing_is_left_open(more, strict):
         "type": "json_schema",
         "json_schema": {"name": "A_person_", "schema": schema, "strict": strict},
     }
+
+
+INNER = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+NAMED = {
+    "type": "object",
+    "properties": {"b": {"type": "array", "items": {"$ref": "#/$defs/I"}}},
+    "required": ["b"],
+    "$defs": {"I": INNER},
+}
+
+
+@pytest.mark.parametrize(
+    "more, strict",
+    [
+        ({}, True),
+        ({"required": []}, False),
+        ({"additionalProperties": {"type": "integer"}}, False),
+        ({"properties": {"b": {"$ref": "#/$defs/I", "description": "B."}}}, False),
+        ({"properties": {"b": {"oneOf": [INNER]}}}, False),
+        ({"properties": {"b": {"type": "string", "maxLength": 3}}}, False),
+        ({"properties": {"b": {"type": "string", "format": "phone"}}}, False),
+        ({"properties": {"b": {"anyOf": [INNER, {"type": "null"}]}}}, True),
+    ],
+    ids=["plain", "optional", "any_names", "beside_a_ref", "one_of", "length", "format", "any_of"],
+)
+def test_the_schema_of_a_type_is_closed_where_that_makes_it_strict(more, strict):
+    schema = TypeSchema({**NAMED, **more})
+    request = chat_request(Request("m", "Hi", schema=schema), Service("http://h/v1"))
+    sent = request.json["response_format"]["json_schema"]
+    assert sent["strict"] is strict
+    if not strict:
+        assert (sent["schema"], request.kept_as) == (schema, None)
+        return
+    assert sent["schema"]["additionalProperties"] is False
+    assert sent["schema"]["$defs"]["I"]["additionalProperties"] is False
+    kept = request.kept_as["response_format"]["json_schema"]
+    assert (kept["schema"], kept["strict"]) == (schema, False)
 
 
 def test_a_schema_on_completions_is_sent_by_vllm_and_refused_by_openai():

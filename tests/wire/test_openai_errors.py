@@ -12,7 +12,7 @@ import pytest
 from support.exchanges import run
 
 from lmgateway import errors
-from lmgateway.types import HTTPRequest, HTTPResponse, Request
+from lmgateway.types import EmbedRequest, HTTPRequest, HTTPResponse, Request, RerankRequest
 from lmgateway.wire.openai import CHAT, check, complete, parse, retry_after
 
 REQUEST = Request("m", prompt="hi")
@@ -271,3 +271,15 @@ def test_a_long_body_of_an_error_is_read_at_once(name):
 def test_scripts_and_styles_of_a_page_are_no_words_of_it():
     page = b"<head><title>t</title></head><SCRIPT>if (a<b) {}</script >busy<style>x</style>"
     assert error_of(503, page).message == "busy"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(EmbedRequest("m", [SECRET]), id="embed"),
+        pytest.param(RerankRequest("m", "q", [SECRET]), id="rerank"),
+    ],
+)
+def test_an_error_repeats_no_text_of_any_kind_of_call(request_):
+    body = {"error": {"message": f"cannot read {SECRET}"}}
+    assert SECRET not in str(error_of(400, body, request=request_))

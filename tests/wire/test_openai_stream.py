@@ -474,10 +474,10 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_50_000_pieces_are_put_together_in_linear_time(name):
-    assembly, began = Assembly(CHAT), time.monotonic()
-    for number in range(50_000):
+def test_20_000_pieces_are_put_together_in_linear_time(name):
+    assembly, began = Assembly(CHAT), time.thread_time()
+    for number in range(20_000):
         assembly.add(ENDLESS[name](number))
     json.dumps(assembly.answer())
     assert assembly.partial is None or assembly.partial
-    assert time.monotonic() - began < 20
+    assert time.thread_time() - began < 8

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from ...errors import APIError, LMGatewayError, ResponseFormatError
 from ...types import Completion, HTTPResponse
 from ..bench import DEFAULT_CALL, Bench
 from ..calls import RecordedCall, request_to_json
+from ..sent import leaves_of
 from ..shape import flaws_of
 
 __all__ = ["AnswerChecks", "essence"]
@@ -85,6 +89,8 @@ class AnswerChecks:
         result = bench.replay(asked)
         built = [request_to_json(each, "") for each in result.wire.asked]
         for one, other in zip(built, asked.requests, strict=True):
+            if other.get("keep") is False:
+                continue  # a token or a poll, of which the body was not recorded
             for name in _OF_REQUESTS:
                 assert one.get(name) == other.get(name), f"its {name} is not the recorded one"
 
@@ -102,6 +108,8 @@ class AnswerChecks:
     def _refuses(self, bench: Bench, body: bytes, plain: RecordedCall | None = None) -> None:
         if bench.asks() == "nothing":
             pytest.skip("it asks for nothing")
+        if bench.asks() == "Blocking" and not _answers_as_http(bench):
+            pytest.skip("what its Blocking returns is no answer of HTTP")
         headers = {"content-type": "application/json"}
         call = plain.call if plain else DEFAULT_CALL
         try:
@@ -115,11 +123,42 @@ class AnswerChecks:
         pytest.fail(f"the body {body[:60]!r} was taken for the answer {result.completion!r:.200}")
 
 
+def _answers_as_http(bench: Bench) -> bool:
+    """Whether what a recorded Blocking returned is an answer as HTTP knows it."""
+    answers = [call.answers()[-1] for call in bench.calls if call.responses]
+    return any(isinstance(answer, HTTPResponse) and answer.source is None for answer in answers)
+
+
 def essence(completion: Completion) -> list[dict[str, Any]]:
-    """The choices without what differs between two calls: ids of tool calls, and logprobs."""
-    choices: list[dict[str, Any]] = [dict(choice) for choice in completion["choices"]]
-    for choice in choices:
-        choice.pop("logprobs", None)
-        for call in choice.get("tool_calls") or ():
-            call.pop("id", None)
-    return choices
+    """What two answers to one question have in common: not ids, times, logprobs or signatures."""
+    return [_essence(dict(choice)) for choice in completion["choices"]]
+
+
+def _essence(choice: dict[str, Any]) -> dict[str, Any]:
+    message = choice.get("message") or {}
+    state = message.get("state")
+    kept = {name: choice.get(name) for name in ("text", "reasoning", "refusal", "finish_reason")}
+    functions = [call.get("function") or {} for call in choice.get("tool_calls") or ()]
+    return {
+        **kept,
+        "tool_calls": [(each.get("name"), _parsed(each.get("arguments"))) for each in functions],
+        "parts": [key for key, _ in groupby(map(_kind_of, choice.get("parts") or ()))],
+        "state": None if state is None else (state["format"], _fields(state["turn"])),
+    }
+
+
+def _kind_of(part: Mapping[str, Any]) -> list[Any]:
+    return [part.get(name) for name in ("type", "name", "input", "media_type", "kind", "by")]
+
+
+def _parsed(text: Any) -> Any:
+    try:
+        return json.loads(text or "{}")
+    except (TypeError, ValueError):
+        return text
+
+
+def _fields(turn: Any) -> list[str]:
+    """What a turn's state is made of: the names of its fields that hold something."""
+    held = {path[-1] for path, leaf in leaves_of(turn) if leaf and path}
+    return sorted(held - {"[]"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +13,26 @@ from ...errors import APIError, LMGatewayError, error_class, is_retryable_status
 from ...types import HTTPResponse
 from ..bench import DEFAULT_CALL, Bench
 from ..calls import RecordedCall
+from ..records import documents_of
+from ..sent import Path, leaves_of
 from ..wire import Wire
 
 __all__ = ["FailureChecks"]
 
 _STATUSES = [400, 401, 402, 403, 404, 405, 408, 409, 413, 418, 422, 429, 451]
 _STATUSES += [500, 501, 502, 503, 504, 520, 529]
+_ID = "req-of-the-kit-0c41"
+_ID_HEADERS = (
+    *("x-request-id", "request-id", "x-amzn-requestid", "x-ms-request-id", "apim-request-id"),
+    *("x-goog-request-id", "x-correlation-id", "x-trace-id", "x-requestid"),
+)
+_FOR_PEOPLE = re.compile(r"^(message|msg|error|error_?message|detail|description|title)$", re.I)
+_OTHERS: dict[str, Callable[[Any], Any]] = {
+    "lmgateway_models": lambda lm: lm.models(),
+    "lmgateway_embed": lambda lm: lm.embed(["a text"]),
+    "lmgateway_rerank": lambda lm: lm.rerank("a question", ["a text"]),
+    "lmgateway_count": lambda lm: lm.count("a text"),
+}
 _PAGE = b"<html><head><title>Sorry</title></head><body><h1>Not now</h1></body></html>"
 
 
@@ -51,6 +66,37 @@ class FailureChecks:
         fits = kind is expected if failed.error else issubclass(kind, expected)
         assert fits, f"it must be {expected.__name__}, not {kind.__name__}: {caught.value}"
 
+    def test_the_message_of_the_service_is_kept(self, bench: Bench, failed: RecordedCall) -> None:
+        """The error says what the service said, and the id by which its owner can look it up."""
+        if failed.kind != "complete" or not isinstance(failed.answers()[-1], HTTPResponse):
+            pytest.skip("it is no error of HTTP")
+        messages = _messages(failed)
+        if not messages:
+            pytest.skip("the recorded error has no message that the kit knows")
+        said = [leaf for each in documents_of(failed) for _, leaf in leaves_of(each)]
+        *before, last = failed.answers()
+        for status in dict.fromkeys((last.status, 400, 429, 500)):
+            if not 400 <= status <= 599:
+                continue
+            headers = {**last.headers, **dict.fromkeys(_ID_HEADERS, _ID)}
+            response = HTTPResponse(status, headers, failed.body)
+            ask = bench.stream if failed.stream else bench.ask
+            with pytest.raises(LMGatewayError) as caught:
+                ask(failed.call, *before, response, response)
+            told = _plain(str(caught.value))
+            assert any(_plain(message)[:40] in told for message in messages), (
+                f"the service says {messages[0]!r:.80}, and the error {str(caught.value)!r:.120}: "
+                "the user does not learn what is wrong. Look where errors are read; "
+                "lmgateway.wire.openai.check keeps the message of any form"
+            )
+            found = getattr(caught.value, "request_id", None)
+            if found is not None and found in said:
+                continue  # its body says it as well
+            assert found == _ID, (
+                f"the id of the request that failed is {found!r}, and the service said {_ID!r} in "
+                "a header: its owner cannot look it up"
+            )
+
     @pytest.mark.parametrize("name", ["retry-after", "retry-after-ms"])
     def test_the_wait_that_a_service_asks_for_is_known(self, bench: Bench, name: str) -> None:
         """The error has ``retry_after``, in seconds."""
@@ -67,29 +113,61 @@ class FailureChecks:
         error = self._error(bench, response, stream=False)
         assert error.retryable is (value == "true")
 
-    @pytest.mark.parametrize("hook", ["lmgateway_models", "lmgateway_embed"])
+    @pytest.mark.parametrize("hook", list(_OTHERS))
     def test_the_other_hooks_fail_alike(self, bench: Bench, hook: str) -> None:
         """The hooks for models and embeddings use the same table."""
         if hook not in bench.plugin.hooks:
             pytest.skip(f"it has no {hook}")
         for status in (401, 404, 429, 503):
             lm = bench.lm(Wire(HTTPResponse(status, {}, _PAGE)))
-            ask: Callable[[], Any] = lm.models if hook.endswith("models") else _embed(lm)
             with pytest.raises(LMGatewayError) as caught:
-                ask()
-            assert type(caught.value) is error_class(status)
+                _OTHERS[hook](lm)
+            assert type(caught.value) is error_class(status), (
+                f"status {status} must be {error_class(status).__name__} in {hook} too, not "
+                f"{type(caught.value).__name__}"
+            )
+
+    @pytest.mark.parametrize("status", [400, 401, 429, 500])
+    def test_an_error_in_the_services_form_is_its_status(
+        self, bench: Bench, status: int, calls: list[RecordedCall]
+    ) -> None:
+        """The service's own errors are told apart by the status as well."""
+        bodies = [call.body for call in calls if call.is_error and call.body.startswith(b"{")]
+        if not bodies:
+            pytest.skip("no error is recorded that is JSON")
+        headers = {"content-type": "application/json"}
+        error = self._error(bench, HTTPResponse(status, headers, bodies[0]), stream=False)
+        assert getattr(error, "status", None) == status, (
+            f"an error of status {status} has the status {getattr(error, 'status', None)}"
+        )
 
     def _error(self, bench: Bench, response: HTTPResponse, *, stream: bool) -> LMGatewayError:
         if stream and "lmgateway_stream" not in bench.plugin.hooks:
             pytest.skip("it does not stream")
-        if bench.asks(stream=stream) != "HTTP":
+        if bench.asks(stream=stream) not in ("HTTP", "kept"):
             pytest.skip("it sends nothing over HTTP")
+        ask = bench.stream if stream else bench.ask
         try:  # twice: an auth of the plugin's may have a request sent once more after a 401
-            result = (bench.stream if stream else bench.ask)(DEFAULT_CALL, response, response)
+            result = ask(DEFAULT_CALL, response, response, unfolds=True)
         except LMGatewayError as error:
             return error
         pytest.fail(f"status {response.status} became the answer {result.completion!r:.200}")
 
 
-def _embed(lm: Any) -> Callable[[], Any]:
-    return lambda: lm.embed(["a text"])
+def _messages(failed: RecordedCall) -> list[str]:
+    """The texts of a recorded error that are for people."""
+    return [
+        leaf
+        for document in documents_of(failed)
+        for path, leaf in leaves_of(document)
+        if isinstance(leaf, str) and len(leaf) > 3 and _FOR_PEOPLE.search(_name(path))
+    ]
+
+
+def _name(path: Path) -> str:
+    """The name of the field that a scalar stands in, perhaps within a list."""
+    return next((name for name in reversed(path) if name != "[]"), "")
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())

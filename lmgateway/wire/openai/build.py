@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..._base.values import TypeSchema
 from ...errors import InputError, UnsupportedError
 from ...types import JSON, Auth, EmbedLimits, EmbedRequest, HTTPRequest, Request
+from .exact import exact_schema, is_exact
 from .params import CHAT, OPENAI, TEXT, Dialect, Endpoint, body_params, extra_body
 from .turns import wire_messages
 
@@ -133,7 +135,7 @@ def embed_request(request: EmbedRequest, service: Service) -> HTTPRequest:
         headers=service.headers,
         json=body,
         auth=service.auth,
-        unkeyed=("encoding_format",) if body.get("encoding_format") == "base64" else (),
+        kept_as=_kept_as(body),
     )
 
 
@@ -168,6 +170,13 @@ def _choose_encoding(body: dict[str, JSON], embedding: Embedding) -> None:
         )
 
 
+def _kept_as(body: dict[str, JSON]) -> JSON:
+    """By what an answer is found: base64 says only how its numbers are written."""
+    if body.get("encoding_format") != "base64":
+        return None
+    return {name: value for name, value in body.items() if name != "encoding_format"}
+
+
 def models_request(service: Service) -> HTTPRequest:
     """``GET /models``."""
     return HTTPRequest(
@@ -178,7 +187,7 @@ def models_request(service: Service) -> HTTPRequest:
 def _post(
     request: Request, service: Service, endpoint: Endpoint, body: dict[str, JSON]
 ) -> HTTPRequest:
-    dialect = service.dialect
+    dialect, closed = service.dialect, None
     body.update(body_params(request.params, dialect, endpoint))
     if request.schema is not None:
         if "response_format" in body:
@@ -189,6 +198,8 @@ def _post(
                 param="schema",
             )
         body["response_format"] = _response_format(request.schema)
+        if isinstance(request.schema, TypeSchema) and (exact := exact_schema(request.schema)):
+            closed = _response_format(exact)
     if request.stream:
         body["stream"] = True
         if dialect.stream_usage:
@@ -196,7 +207,7 @@ def _post(
     elif "stream_options" in body:
         raise InputError("stream_options is for streams: call stream() or astream()")
     body.update(extra_body(request.params))
-    return HTTPRequest(
+    http_request = HTTPRequest(
         "POST",
         service.base_url,
         f"/{endpoint}",
@@ -205,6 +216,13 @@ def _post(
         auth=service.auth,
         stream=request.stream,
     )
+    return http_request if closed is None else _closed(http_request, closed)
+
+
+def _closed(request: HTTPRequest, response_format: dict[str, JSON]) -> HTTPRequest:
+    """The request with the schema closed; it is kept as what was asked."""
+    body = {**request.json, "response_format": response_format}
+    return replace(request, json=body, kept_as=request.json)
 
 
 def _response_format(schema: Mapping[str, JSON]) -> dict[str, JSON]:
@@ -216,31 +234,6 @@ def _response_format(schema: Mapping[str, JSON]) -> dict[str, JSON]:
         "json_schema": {
             "name": name or "answer",
             "schema": dict(schema),
-            "strict": _is_closed(schema),
+            "strict": is_exact(schema),
         },
     }
-
-
-def _is_closed(schema: JSON) -> bool:
-    """Whether every object in it lists all its properties as required and allows no other."""
-    waiting = [schema]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, list | tuple):
-            waiting += each
-        elif isinstance(each, Mapping):
-            if ("properties" in each or each.get("type") == "object") and not _is_exact(each):
-                return False
-            waiting += each.values()
-    return True
-
-
-def _is_exact(schema: Mapping[str, JSON]) -> bool:
-    names, required = schema.get("properties", {}), schema.get("required", ())
-    return (
-        schema.get("additionalProperties") is False
-        and isinstance(names, Mapping)
-        and isinstance(required, list | tuple)
-        and all(isinstance(name, str) for name in required)
-        and set(names) == set(required)
-    )

@@ -12,12 +12,12 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from math import isinf
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..._base.masking import CUT
 from ..._base.values import on_fresh_stack
 from ...errors import APIError, ResponseFormatError, api_error, excerpt
-from ...types import HTTPResponse, Request
+from ...types import EmbedRequest, HTTPResponse, Request, RerankRequest
 from ..pieces import mend
 from .fields import malformed
 from .limits import rate_limit
@@ -43,6 +43,8 @@ _STATUS_OF = {
     **dict.fromkeys(("unavailable_error", "overloaded_error", "serviceunavailableerror"), 503),
 }  # fmt: skip
 
+Asked: TypeAlias = Request | EmbedRequest | RerankRequest
+
 _REQUEST_IDS = ("x-request-id", "request-id")
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,60}")
@@ -57,7 +59,7 @@ _BODY = 64 * 1024  # bytes of an error's body that are looked at
 _WORDS = 1000  # characters of what it says
 
 
-def check(response: HTTPResponse, request: Request | None = None) -> None:
+def check(response: HTTPResponse, request: Asked | None = None) -> None:
     """Raise the APIError that the answer is, unless its status is 2xx.
 
     Args:
@@ -168,7 +170,7 @@ def _error(
     status: int,
     message: str,
     codes: list[str],
-    request: Request | None,
+    request: Asked | None,
 ) -> APIError:
     message = _without_echo(mend(message), request)
     error = api_error(
@@ -270,7 +272,7 @@ def _phrase(status: int) -> str:
         return "an answer without a word of explanation"
 
 
-def _without_echo(message: str, request: Request | None) -> str:
+def _without_echo(message: str, request: Asked | None) -> str:
     """The message without what the user sent: a prompt has no place in a log."""
     if echo := _INPUT.search(message):
         message = message[: echo.start()].rstrip().removesuffix(",") + ", …"
@@ -283,8 +285,14 @@ def _without_echo(message: str, request: Request | None) -> str:
     return message
 
 
-def _texts(request: Request) -> Iterator[str]:
-    """What the user said, message by message."""
+def _texts(request: Asked) -> Iterator[str]:
+    """What the user said, message by message; of other kinds of call, the texts that were given."""
+    if isinstance(request, EmbedRequest):
+        yield from request.texts
+        return
+    if isinstance(request, RerankRequest):
+        yield from (request.query, *request.documents)
+        return
     if request.prompt is not None:
         yield request.prompt
     if request.system is not None:

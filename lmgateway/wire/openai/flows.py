@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import (
-    APIError,
-    ConnectionFailedError,
-    LMGatewayError,
-    RequestTimeoutError,
-    ResponseFormatError,
-    StreamInterruptedError,
-    StreamStalledError,
-)
+from ...errors import APIError, LMGatewayError, ResponseFormatError, StreamInterruptedError
 from ...types import (
     Answer,
     Delta,
@@ -27,6 +19,7 @@ from ...types import (
     Part,
     Request,
 )
+from ..breaks import broken_off
 from ..sse import Decoder, Event, opened
 from .assembly import Assembly
 from .build import Service, embed_request, models_request
@@ -87,7 +80,7 @@ def read_stream(
         done = yield from _read_pieces(request, opened_head, assembly)
         whole = done or (not needs_done and _has_all(request, http_request, assembly))
         if not whole and not assembly.has_failed(expected_choices(request)):
-            raise _interrupted("the stream ended before the answer did", assembly)
+            raise StreamInterruptedError("the stream ended before the answer did")
         for delta in assembly.end():
             yield Emit(delta)
         return normalize(request, assembly.answer(), head.headers, endpoint_of(http_request))
@@ -148,38 +141,16 @@ def _has_all(request: Request, http_request: HTTPRequest, assembly: Assembly) ->
     return has_usage and assembly.is_finished(expected_choices(request))
 
 
-def _interrupted(
-    message: str,
-    assembly: Assembly,
-    kind: type[StreamInterruptedError] = StreamInterruptedError,
-) -> StreamInterruptedError:
-    error = kind(message)
-    error.partial = assembly.partial
-    error.retryable = error.partial is None
-    return error
-
-
 def _told(
     error: LMGatewayError, request: Request, head: HTTPResponse, assembly: Assembly
 ) -> LMGatewayError:
     """An error as the stream's, with what the service had said by then."""
-    told = error
-    if isinstance(error, APIError):
-        locate(error, head.headers)
-        error.locate(partial=assembly.partial)
-    elif isinstance(error, StreamInterruptedError):  # by the core, or here
-        error.partial = error.partial or assembly.partial
-        error.retryable = error.retryable and error.partial is None
-    elif isinstance(error, ConnectionFailedError):
-        told = _interrupted(f"the stream broke off: {error.message}", assembly)
-    elif isinstance(error, RequestTimeoutError):
-        told = _interrupted(f"the stream stalled: {error.message}", assembly, StreamStalledError)
-        told.retryable = told.retryable and error.retryable
+    told = broken_off(error, assembly.partial)
+    if isinstance(told, APIError):
+        locate(told, head.headers)
+        told.locate(partial=assembly.partial)
     leave(told, request, assembly.answer(), head.headers, assembly.endpoint)
-    told.locate(
-        rate_limit=rate_limit(head.headers) or None, provider=error.provider, host=error.host
-    )
-    return told
+    return told.locate(rate_limit=rate_limit(head.headers) or None)
 
 
 def _emit_whole(answer: Answer) -> Flow[Answer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -9,7 +10,10 @@ from typing import Any, Literal, TypeAlias
 from ...errors import InputError, UnsupportedError
 from ...types import JSON
 
-__all__ = ["CAPABILITIES", "CHAT", "OPENAI", "TEXT", "VLLM", "Dialect", "Endpoint", "body_params"]
+__all__ = [
+    "CAPABILITIES", "CHAT", "OPENAI", "TEXT", "VLLM", "Dialect", "Endpoint", "body_params",
+    "reasons",
+]  # fmt: skip
 
 Endpoint: TypeAlias = Literal["chat/completions", "completions"]
 
@@ -190,6 +194,21 @@ OPENAI = Dialect("OpenAI", _OPENAI_CHAT, _OPENAI_TEXT, longest_id=40)
 
 VLLM = Dialect("vLLM", _VLLM_CHAT, _VLLM_TEXT)
 """vLLM 0.32, and Ray Serve LLM on it."""
+
+# o1, o3-mini, o4-mini-deep-research, gpt-5, gpt-5.1-codex, and what is tuned from them; the chat
+# variants (gpt-5-chat-latest) do not reason.
+_REASONING = re.compile(r"(?:ft:)?(?:o[1-9]|gpt-[5-9](?:\.\d+)*(?!-chat))(?:[-:].*)?")
+
+
+def reasons(model: str) -> bool:
+    """Whether OpenAI has a model of that name that reasons before it answers.
+
+    Such a model takes ``max_completion_tokens`` and refuses ``max_tokens``.
+
+    Args:
+        model: Its name, also behind the name of who offers it: ``openai/o3-mini``.
+    """
+    return _REASONING.fullmatch(model.rpartition("/")[2].lower()) is not None
 
 
 def body_params(params: Mapping[str, Any], dialect: Dialect, endpoint: Endpoint) -> dict[str, JSON]:

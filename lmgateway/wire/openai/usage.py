@@ -38,7 +38,7 @@ _READ = {
          "cache_creation_input_tokens", "reasoning_tokens"},
     "prompt_tokens_details": {"cached_tokens", "cache_write_tokens", "cache_creation_tokens",
                               *_BOTH},
-    "completion_tokens_details": {"reasoning_tokens", *_BOTH},
+    "completion_tokens_details": {"reasoning_tokens"},  # the sum does not tell what was spoken
 }  # fmt: skip
 
 
@@ -91,6 +91,8 @@ def _read_details(raw: dict[str, JSON], usage: dict[str, Any]) -> None:
         if said:
             usage[name] = sum(said)
     cost: Any = raw.get("cost")
+    if type(cost) is dict:  # Perplexity
+        cost = cost.get("total_cost")
     if type(cost) in (int, float) and isfinite(cost) and 0 <= cost <= MOST_TOKENS:
         usage["cost"] = float(cost)
     told = list(usage.values())

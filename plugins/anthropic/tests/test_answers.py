@@ -165,7 +165,7 @@ def test_an_error_in_a_stream_is_its_kind(kind: str, expected: type[Exception]) 
         (402, "billing_error", errors.QuotaExceededError),
         (403, "permission_error", errors.PermissionDeniedError),
         (404, "not_found_error", errors.NotFoundError),
-        (413, "request_too_large", errors.InvalidRequestError),
+        (413, "request_too_large", errors.ContextLengthError),
         (429, "rate_limit_error", errors.RateLimitError),
         (529, "overloaded_error", errors.ServerError),
     ],
@@ -177,3 +177,23 @@ def test_the_shape_of_its_errors_is_read(status: int, kind: str, expected: type[
         parse(ASKED, response)
     assert type(caught.value) is expected
     assert (caught.value.code, caught.value.request_id) == (kind, "req_1")
+
+
+@pytest.mark.parametrize("way", ["plain", "streamed", "inside"])
+def test_the_id_of_a_request_is_read_from_the_error_too(way: str) -> None:
+    payload = {"type": "error", "error": {"type": "billing_error", "message": "m"}}
+    payload["request_id"] = "req_7"  # type: ignore[assignment]
+    body = HTTPResponse(402, {}, json.dumps(payload).encode())
+    head = events(START, payload) if way == "inside" else body
+    read = parse if way == "plain" else lambda asked, head: run(read_stream(asked, head))
+    with pytest.raises(errors.APIError) as caught:
+        read(ASKED, head)
+    assert caught.value.request_id == "req_7"
+
+
+def test_tokens_written_are_summed_where_only_their_lifetimes_are_told() -> None:
+    usage = {"input_tokens": 3, "output_tokens": 1, "cache_creation": {
+        "ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 6}}  # fmt: skip
+    counted = parse(ASKED, whole({"type": "text", "text": "a"}, usage=usage))["usage"]
+    assert (counted["prompt_tokens"], counted["cache_write_tokens"]) == (13, 10)
+    assert counted["details"]["cache_creation"] == usage["cache_creation"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from support.claude_requests import REQUESTS
 
 from lmgateway._store.serialization import describe, identify
 from lmgateway.errors import InputError, UnsupportedError
@@ -23,9 +25,12 @@ PNG = "data:image/png;base64,iVBORw0KGgo="
 
 
 def body(
-    *messages: Message, params: dict[str, Any] | None = None, system: str | None = None
+    *messages: Message,
+    params: dict[str, Any] | None = None,
+    system: str | None = None,
+    model: str = "m",
 ) -> dict[str, Any]:
-    request = Request("m", messages=messages, params=params or {}, system=system)
+    request = Request(model, messages=messages, params=params or {}, system=system)
     sent: dict[str, Any] = build(request, SETTINGS).json
     return sent
 
@@ -211,7 +216,7 @@ def test_what_may_be_said_in_another_way_is_refused_by_its_name(
     messages: list[Message], param: str
 ) -> None:
     with pytest.raises(UnsupportedError) as caught:
-        body(*messages)
+        body(*messages, model="claude-sonnet-4-5")
     assert caught.value.param == param
 
 
@@ -353,3 +358,70 @@ def test_thinking_is_left_out_wherever_it_was_given(given: str) -> None:
     assert "thinking" not in http_request.json
     assert (warning["kind"], warning["name"]) == ("adapted", "thinking")
     assert "messages[1]" in warning["detail"]
+
+
+MARK = {"type": "ephemeral", "ttl": "1h"}
+MARKED = [name for name in REQUESTS if "marked " in name]
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_every_mark_for_the_cache_is_sent(name: str) -> None:
+    request = REQUESTS[name]
+    given = json.dumps([request.messages, dict(request.params)])
+    marks = given.count('"cache_control"') + given.count('"prompt_cache_breakpoint"')
+    assert marks
+    assert json.dumps(build(request, SETTINGS).json).count('"cache_control"') == marks
+
+
+def test_a_mark_ends_the_last_block_that_can_hold_one() -> None:
+    thought = {"type": "thinking", "thinking": "", "signature": "s"}
+    own = {"format": "anthropic.messages", "turn": [{"type": "text", "text": "a"}, thought]}
+    sent = body(USER, {"role": "assistant", "state": own, "cache_control": MARK}, USER)  # type: ignore[arg-type,typeddict-unknown-key,typeddict-item]
+    assert sent["messages"][1]["content"] == [
+        {"type": "text", "text": "a", "cache_control": MARK}, thought,
+    ]  # fmt: skip
+    blank = [{"type": "text", "text": "a"}, {"type": "text", "text": " ", "cache_control": MARK}]
+    sent = body({"role": "user", "content": blank})
+    assert sent["messages"][0]["content"] == [{"type": "text", "text": "a", "cache_control": MARK}]
+    assert body(USER, params={"cache_control": True})["cache_control"] == {"type": "ephemeral"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "message, problem",
+    [
+        ({**USER, "weight": 1}, r"messages\[0\]\.weight"),
+        ({**USER, "function_call": {"name": "f"}}, r"messages\[0\]\.function_call"),
+        ({"role": "system", "content": [{"type": "image_url", "image_url": {"url": PNG}}]},
+         r"messages\[0\]\.content may hold text only"),
+        ({"role": "assistant", "content": "a", "thinking_blocks": "b"}, "thinking_blocks"),
+        ({"role": "assistant", "cache_control": MARK, "state": {
+            "format": "anthropic.messages",
+            "turn": [{"type": "thinking", "thinking": "", "signature": "s"}]}},
+         r"messages\[0\] ends in thinking"),
+    ],
+    ids=["a key of nobody's", "an old call", "a picture of the system's", "no blocks", "a thought"],
+)  # fmt: skip
+def test_what_cannot_be_sent_is_refused(message: Any, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        body(message, USER)  # type: ignore[arg-type]
+
+
+def test_what_openai_says_of_its_own_answers_is_left_out_and_told() -> None:
+    cited = {"role": "assistant", "content": "a", "annotations": [{"type": "url_citation"}]}
+    request = Request("m", messages=[USER, {**cited, "audio": None}, USER])  # type: ignore[list-item]
+    http_request, (warning,) = prepare(request, SETTINGS)
+    assert http_request.json["messages"][1] == {"role": "assistant", "content": "a"}
+    assert (warning["kind"], warning["name"]) == ("dropped", "messages[1].annotations")
+
+
+@pytest.mark.parametrize("key", ["reasoning", "reasoning_content"])
+def test_what_another_model_thought_is_sent_as_a_text(key: str) -> None:
+    said = {"role": "assistant", "content": "a", key: "hm"}
+    sent = body(USER, said, USER)["messages"][1]["content"]  # type: ignore[arg-type]
+    thought = {"type": "text", "text": "<thinking>\nhm\n</thinking>"}
+    assert sent == [thought, {"type": "text", "text": "a"}]
+
+
+def test_a_tool_that_takes_a_free_text_is_refused() -> None:
+    with pytest.raises(InputError, match="free text"):
+        body(USER, params={"tools": [{"type": "custom", "custom": {"name": "f"}}]})  # type: ignore[arg-type]

@@ -9,4 +9,4 @@ class TestAnyscale(ProviderContract):
     provider = "anyscale"
     model = "smollm2-135m-instruct"
     settings: ClassVar = {"api_base": "https://my-service.example/v1"}
-    recordings = "recordings/calls.jsonl"
+    recordings = "recordings"

@@ -5,4 +5,4 @@ from lmgateway.testing import ProviderContract
 
 class TestLocal(ProviderContract):
     provider = "local"
-    recordings = "recordings/calls.jsonl"
+    recordings = "recordings"

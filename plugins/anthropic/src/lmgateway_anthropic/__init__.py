@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
+
 from lmgateway import hookimpl
 from lmgateway.types import Answer, CompletionWarning, Flow, Info, ModelCard, Request, send
 from lmgateway.wire.openai import parse_models
 
-from .build import PARAMS, models_request, prepare
+from .build import PARAMS, SAMPLING, models_request, prepare
 from .messages import FORMAT
+from .models import traits
 from .parse import parse
-from .settings import Settings
+from .settings import WITHOUT_SAMPLING, Settings
 from .stream import read_stream
 
 __all__ = [
@@ -28,17 +32,43 @@ def lmgateway_settings() -> type[Settings]:
     return Settings
 
 
+INFO = Info(
+    api=2,
+    capabilities=frozenset(
+        {"files", "images", "messages", "prefill", "reasoning", "schema", "system", "tools"}
+    ),
+    params=PARAMS,
+    portable=frozenset({FORMAT}),
+)
+
+
 @hookimpl
-def lmgateway_info() -> Info:
-    """Everything but ``n``: the API gives one answer a request."""
-    return Info(
-        api=2,
-        capabilities=frozenset(
-            {"files", "images", "messages", "prefill", "reasoning", "schema", "system", "tools"}
-        ),
-        params=PARAMS,
-        portable=frozenset({FORMAT}),
-    )
+def lmgateway_info(settings: Settings | None, model: str | None) -> Info:
+    """What the model takes of all that the API does, in the version that is asked.
+
+    Never ``n``: the API gives one answer a request.
+    """
+    if settings is None:
+        return INFO
+    return _info(model or "", settings.api_version >= WITHOUT_SAMPLING)  # dates, written alike
+
+
+@lru_cache(maxsize=256)
+def _info(model: str, without_sampling: bool) -> Info:
+    takes = traits(model)
+    params, lacks = PARAMS, set()
+    if without_sampling or not takes.samples:
+        params -= SAMPLING
+    if not takes.thinks:
+        params -= {"reasoning_effort", "thinking"}
+        lacks.add("reasoning")
+    if not takes.has_prefill:
+        lacks.add("prefill")
+    if not takes.has_schema:
+        lacks.add("schema")
+    if params == PARAMS and not lacks:
+        return INFO
+    return replace(INFO, capabilities=INFO.capabilities - lacks, params=params)
 
 
 @hookimpl

@@ -11,7 +11,7 @@ from lmgateway.wire.openai import load, write
 from lmgateway.wire.pieces import mend
 
 from .messages import FORMAT
-from .thinking import is_on
+from .reasoning import may_think
 
 __all__ = ["SHOWN_AS_TEXT", "choice_of", "citation_of", "part_of", "tidy"]
 
@@ -227,7 +227,7 @@ def _is_needed(blocks: list[Any], request: Request) -> bool:
     A call beside thinking is one, too: only its state says that the service made it, and so that
     the turn may be gone on with thinking.
     """
-    thinks = is_on(request.params.get("thinking"))
+    thinks = may_think(request.params)
     for block in blocks:
         kind = block.get("type")
         if not isinstance(kind, str) or kind not in SHOWN_AS_TEXT:

@@ -5,31 +5,35 @@ https://docs.anthropic.com/en/api/messages
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from typing import Any
 
-from lmgateway.errors import InputError, UnsupportedError
+from lmgateway.errors import InputError, MissingCredentialError, UnsupportedError
 from lmgateway.types import JSON, CompletionWarning, HTTPRequest, Request
 
-from .messages import convert
-from .settings import DEFAULT_VERSION, Settings
+from .messages import Conversation, convert
+from .models import Traits, traits
+from .reasoning import DEFAULT_MAX_TOKENS, Reasoning, clash, reasoning_of, room
+from .schema import closed, is_any_object
+from .settings import DEFAULT_VERSION, WITHOUT_SAMPLING, Settings
+from .system import joined
+from .tools import tool_choice, wire_tools
 
-__all__ = ["DEFAULT_MAX_TOKENS", "PARAMS", "build", "models_request", "prepare"]
-
-#: The API has no default of its own and wants a number.
-DEFAULT_MAX_TOKENS = 4096
+__all__ = ["DEFAULT_MAX_TOKENS", "PARAMS", "SAMPLING", "build", "models_request", "prepare"]
 
 _AS_THEY_ARE = (
-    "max_tokens",
     "temperature",
     "top_p",
     "top_k",
     "metadata",
-    "thinking",
     "service_tier",
+    "cache_control",
 )
 
 PARAMS = frozenset(_AS_THEY_ARE) | {
+    "max_tokens",
+    "thinking",
     "stop",
     "tools",
     "tool_choice",
@@ -39,10 +43,8 @@ PARAMS = frozenset(_AS_THEY_ARE) | {
 }
 """What is sent on, in OpenAI's names where it has one."""
 
-_SAMPLING = ("temperature", "top_p", "top_k")
-_WITHOUT_SAMPLING = "2026-10-21"
-
-_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+SAMPLING = frozenset({"temperature", "top_p", "top_k"})
+"""What the API takes no more since version 2026-10-21, and what new models never took."""
 
 
 def build(request: Request, settings: Settings) -> HTTPRequest:
@@ -57,24 +59,26 @@ def prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, list[Com
         InputError: A message, a tool or a parameter has no form in this API.
         UnsupportedError: So it is, and ``param`` says what ``unsupported="adapt"`` may translate.
     """
-    extra = _extra(request.params)
-    conversation = convert(request, extra.get("thinking", request.params.get("thinking")))
-    body: dict[str, JSON] = {
-        "model": request.model,
-        "max_tokens": DEFAULT_MAX_TOKENS,
-        "messages": conversation.messages,
-    }
-    if conversation.system:
-        body["system"] = conversation.system
-    for name in _AS_THEY_ARE:
-        if name in request.params:
-            body[name] = _taken(name, request.params[name], settings)
-    body.update(_renamed(request))
-    if request.stream:
-        body["stream"] = True
+    params, model = request.params, traits(request.model)
+    extra = _extra(params)
+    reasoning = reasoning_of(params, extra, model)
+    conversation = convert(request, reasoning.thinking, model)
+    output = None
+    if reasoning.effort is not None or request.schema is not None:
+        output = _output(request, extra, reasoning, model, conversation)
+    body = _body(request, conversation, settings, model)
     body.update(extra)
-    if not conversation.thinks:
+    if reasoning.thinking is None or not conversation.thinks:
         body.pop("thinking", None)
+        if body["max_tokens"] is None:
+            body["max_tokens"] = DEFAULT_MAX_TOKENS
+    else:
+        body["thinking"] = thinking = reasoning.thinking
+        limit = room(thinking, body["max_tokens"], settings.beta, conversation.warnings)
+        body["max_tokens"] = limit
+        _check_sampling(body, extra, model)
+    if output:
+        body["output_config"] = output
     http_request = HTTPRequest(
         "POST",
         settings.api_base,
@@ -84,8 +88,52 @@ def prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, list[Com
         auth=_auth(settings),
         stream=request.stream,
         vary=_vary(settings),
+        kept_as=None if request.schema is None else _kept_as(body, request.schema),
     )
     return http_request, conversation.warnings
+
+
+def _body(
+    request: Request, conversation: Conversation, settings: Settings, model: Traits
+) -> dict[str, JSON]:
+    """What is said by parameters that this API has itself, or under another name."""
+    params = request.params
+    body: dict[str, JSON] = {
+        "model": request.model,
+        "max_tokens": params.get("max_tokens"),
+        "messages": conversation.messages,
+    }
+    if conversation.system:
+        body["system"] = conversation.system
+    for name in _AS_THEY_ARE:
+        if name in params:
+            body[name] = _taken(name, params[name], settings, model)
+    if "stop" in params:
+        stop = params["stop"]
+        body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+    if "tools" in params:
+        body["tools"] = wire_tools(params["tools"])
+    if choice := tool_choice(params):
+        body["tool_choice"] = choice
+    if request.stream:
+        body["stream"] = True
+    return body
+
+
+def _check_sampling(body: Mapping[str, JSON], extra: Mapping[str, JSON], model: Traits) -> None:
+    """Refuse what a model that thinks does not take; ``extra_body`` is sent as it is."""
+    name = clash(body, model)
+    if name is not None and name not in extra:
+        raise UnsupportedError(f"while the model thinks, it takes no other {name}", param=name)
+
+
+def _kept_as(body: dict[str, JSON], schema: Mapping[str, JSON]) -> JSON:
+    """The body with the schema as it was given, by which version 0.1 kept its answers."""
+    output = body.get("output_config", {})
+    if "format" not in output or output["format"]["schema"] == schema:
+        return None
+    given = {"type": "json_schema", "schema": dict(schema)}
+    return {**body, "output_config": {**output, "format": given}}
 
 
 def models_request(settings: Settings) -> HTTPRequest:
@@ -114,93 +162,78 @@ def _vary(settings: Settings) -> tuple[str, ...]:
 
 def _auth(settings: Settings) -> Any:
     """Resolved when the request is sent, so that a cached answer needs no key."""
-    return lambda: {"x-api-key": settings.api_key.get_secret_value()}
+
+    def auth() -> dict[str, str]:
+        token = settings.auth_token
+        headers = {}
+        if token is not None:
+            headers["authorization"] = f"Bearer {token.get_secret_value()}"
+        try:
+            headers["x-api-key"] = settings.api_key.get_secret_value()
+        except MissingCredentialError:
+            if token is None:
+                raise
+        return headers
+
+    return auth
 
 
-def _taken(name: str, value: JSON, settings: Settings) -> JSON:
-    """The value of a parameter that this version of the API takes."""
-    if name in _SAMPLING and settings.api_version >= _WITHOUT_SAMPLING:  # dates, written alike
+def _taken(name: str, value: JSON, settings: Settings, model: Traits) -> JSON:
+    """The value of a parameter that this version of the API, and this model, takes."""
+    if name in SAMPLING and settings.api_version >= WITHOUT_SAMPLING:  # dates, written alike
         raise UnsupportedError(
-            f"the Messages API takes no {name} since version {_WITHOUT_SAMPLING}", param=name
+            f"the Messages API takes no {name} since version {WITHOUT_SAMPLING}", param=name
         )
+    if name in SAMPLING and not model.samples:
+        raise UnsupportedError(f"the model takes no {name}", param=name)
+    if name == "metadata" and isinstance(value, Mapping) and value.keys() - {"user_id"}:
+        raise UnsupportedError("the Messages API takes user_id alone in metadata", param=name)
+    if name == "service_tier" and value in ("default", "flex", "priority", "scale"):
+        raise UnsupportedError(
+            f"{value} is a tier of OpenAI's: give auto or standard_only", param=name
+        )
+    if name == "cache_control" and value is True:
+        return {"type": "ephemeral"}
     return value
 
 
-def _renamed(request: Request) -> dict[str, JSON]:
-    """What OpenAI calls by another name."""
-    params = request.params
-    body: dict[str, JSON] = {}
-    if "stop" in params:
-        stop = params["stop"]
-        body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
-    if "tools" in params:
-        body["tools"] = _tools(params["tools"])
-    if choice := _tool_choice(params):
-        body["tool_choice"] = choice
+def _output(
+    request: Request,
+    extra: Mapping[str, JSON],
+    reasoning: Reasoning,
+    model: Traits,
+    conversation: Conversation,
+) -> dict[str, JSON]:
+    """``output_config``: the effort, the schema, and what ``extra_body`` says of it."""
     output: dict[str, JSON] = {}
-    if "reasoning_effort" in params:
-        output["effort"] = _effort(params["reasoning_effort"])
-    if request.schema is not None:
-        output["format"] = {"type": "json_schema", "schema": dict(request.schema)}
-    if output:
-        body["output_config"] = output
-    return body
+    if (given := extra.get("output_config")) is not None:
+        if not isinstance(given, Mapping):
+            raise InputError("extra_body.output_config must be a dict")
+        output.update(given)
+    effort = reasoning.effort
+    if effort is not None and output.setdefault("effort", effort) != effort:
+        raise InputError("reasoning_effort and output_config.effort differ: give one of them")
+    if request.schema is None:
+        return output
+    if "format" in output:
+        raise InputError("schema and output_config.format say the same thing: give one of them")
+    if not model.has_schema:
+        raise UnsupportedError("the model takes no JSON schema", param="schema")
+    if is_any_object(request.schema):
+        _ask_for_object(request.schema, conversation)
+    else:
+        output["format"] = {"type": "json_schema", "schema": closed(request.schema)}
+    return output
 
 
-def _effort(effort: JSON) -> JSON:
-    """OpenAI's word, where it is one of this API's too; for the others it has ``thinking``."""
-    if effort in ("none", "minimal"):
-        raise UnsupportedError(
-            f"the Messages API has no effort {effort}: give thinking, or another effort",
-            param="reasoning_effort",
-        )
-    return effort
-
-
-def _tools(tools: object) -> list[JSON]:
-    if not isinstance(tools, Sequence) or isinstance(tools, str):
-        raise InputError("tools must be a list of tools")
-    return [_tool(tool, place) for place, tool in enumerate(tools)]
-
-
-def _tool(tool: Any, place: int) -> JSON:
-    """A function as OpenAI describes it; a tool in the API's own form passes as it is."""
-    if not isinstance(tool, Mapping):
-        raise InputError(f"tools[{place}] must be a dict")
-    if tool.get("type") != "function":
-        return dict(tool)
-    function = tool.get("function")
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise InputError(f'tools[{place}].function has no "name"')
-    given = {name: function[name] for name in ("description", "strict") if name in function}
-    schema = function.get("parameters") or {"type": "object", "properties": {}}
-    return {"name": function["name"], **given, "input_schema": schema}
-
-
-def _tool_choice(params: Mapping[str, Any]) -> dict[str, JSON] | None:
-    choice = params.get("tool_choice")
-    parallel = params.get("parallel_tool_calls")
-    if choice is None and parallel is None:
-        return None
-    if "tools" not in params:
-        raise InputError("tool_choice and parallel_tool_calls need tools")
-    match choice:
-        case None:
-            chosen: dict[str, JSON] = {"type": "auto"}
-        case str() if choice in _CHOICES:
-            chosen = {"type": _CHOICES[choice]}
-        case {"type": "function", "function": {"name": str(name)}}:
-            chosen = {"type": "tool", "name": name}
-        case {"type": "auto" | "any" | "none" | "tool"}:
-            chosen = dict(choice)
-        case _:
-            raise InputError(
-                f"tool_choice must be one of {', '.join(_CHOICES)}, or "
-                '{"type": "function", "function": {"name": ...}}'
-            )
-    if parallel is not None and chosen["type"] != "none":
-        chosen["disable_parallel_tool_use"] = not parallel
-    return chosen
+def _ask_for_object(schema: Mapping[str, JSON], conversation: Conversation) -> None:
+    """Ask in words for an object of any names, which a closed schema cannot say."""
+    said = "Answer with one JSON object and nothing else: no text around it, no code fence."
+    if schema.keys() - {"type"}:
+        said += f" It must fit this JSON schema: {json.dumps(schema, ensure_ascii=False)}"
+    conversation.system = joined([conversation.system, said] if conversation.system else [said])
+    detail = "the Messages API takes closed objects only: the model was asked in words"
+    conversation.warnings.append({"kind": "adapted", "name": "schema", "detail": detail})
 
 
 def _extra(params: Mapping[str, Any]) -> Mapping[str, JSON]:

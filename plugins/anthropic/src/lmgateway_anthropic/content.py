@@ -4,40 +4,28 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from mimetypes import guess_type
 from typing import Any
 
 from lmgateway.errors import InputError, UnsupportedError
 from lmgateway.types import JSON, Message
 
-__all__ = ["blocks_of", "content_of", "is_blank", "plain_text"]
+from .marks import mark, mark_of
+
+__all__ = ["blocks_of", "content_of", "is_blank"]
 
 Block = dict[str, JSON]
 
 _DATA_URL = re.compile(r"data:([a-zA-Z0-9.+/-]+)(?:;[^;,]*)*;base64,(.+)", re.DOTALL)
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_MEDIA_TYPES = {"image/jpg": "image/jpeg", "application/x-pdf": "application/pdf"}
 #: Blocks that only this API has: who gives one means it as it is.
 _OWN = frozenset(
-    ("container_upload", "document", "image", "redacted_thinking", "search_result",
-     "server_tool_use", "thinking", "tool_result", "tool_use")
+    ("browser_state", "container_upload", "document", "image", "mcp_tool_use", "redacted_thinking",
+     "search_result", "server_tool_use", "thinking", "tool_reference", "tool_result", "tool_use")
 )  # fmt: skip
-
-
-def plain_text(message: Message, where: str) -> str:
-    """The text of a message that may hold nothing else.
-
-    Raises:
-        InputError: It holds something else.
-    """
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    parts = [part for part in content or () if isinstance(part, Mapping)]
-    texts = [part.get("text") for part in parts if part.get("type") == "text"]
-    if len(texts) != len(content or ()) or not all(isinstance(text, str) for text in texts):
-        raise InputError(f"{where}.content may hold text only")
-    return "".join(map(str, texts))
+_NO_BLOCKS = frozenset({"annotations", "logprobs"})  # OpenAI says them of its own answers
 
 
 def content_of(message: Message, where: str) -> str | list[Block]:
@@ -56,8 +44,14 @@ def blocks_of(parts: Sequence[Mapping[str, Any]], where: str) -> list[Block]:
     Raises:
         InputError: A part has no form in this API; the place is named.
     """
-    blocks = [_block(part, f"{where}[{n}]") for n, part in enumerate(parts)]
-    return [block for block in blocks if not is_blank(block)]
+    blocks: list[Block] = []
+    for place, part in enumerate(parts):
+        block = _block(part, f"{where}[{place}]")
+        if not is_blank(block):
+            blocks.append(block)
+        elif blocks and (marked := block.get("cache_control")) is not None:
+            blocks[-1] = mark(blocks[-1], marked, f"{where}[{place}]")  # the prefix ends here
+    return blocks
 
 
 def is_blank(block: Mapping[str, JSON]) -> bool:
@@ -68,20 +62,24 @@ def is_blank(block: Mapping[str, JSON]) -> bool:
 
 def _block(part: Mapping[str, Any], where: str) -> Block:
     match part:
-        case {"type": "text", "text": str(text), **rest}:
-            return {"type": "text", "text": text, **rest}
-        case {"type": "input_text" | "output_text", "text": str(text)}:  # of OpenAI's Responses
-            return {"type": "text", "text": text}
+        case {"type": "text" | "input_text" | "output_text", "text": str(text)}:
+            return {"type": "text", "text": text, **_others(part, {"type", "text"})}
         case {"type": "refusal", "refusal": str(text)}:
-            return {"type": "text", "text": text}
+            return {"type": "text", "text": text, **_others(part, {"type", "refusal"})}
         case {"type": "image_url", "image_url": Mapping() as image}:
-            return _image(image.get("url"), image, part, f"{where}.image_url.detail", where)
-        case {"type": "image_url" | "input_image", "image_url": str(url)}:
-            return _image(url, part, part, f"{where}.detail", where)
+            return _image(image, part, f"{where}.image_url.detail", where)
+        case {"type": "image_url" | "input_image"}:
+            said = {**part, "url": part.get("image_url")}
+            del said["type"]
+            return _image(said, {}, f"{where}.detail", where)
         case {"type": "file", "file": Mapping() as file}:
-            return _file(file, part, where)
+            return _file(file, _others(part, {"type", "file"}), where)
         case {"type": "file" | "input_file"}:
-            return _file(part, part, where)
+            return _file(part, {}, where)
+        case {"type": "custom", "kind": str(kind), "value": Mapping() as value} if (
+            kind.startswith("anthropic.")  # a part of an answer
+        ):
+            return dict(value)
         case {"type": str(kind)} if kind in _OWN or kind.endswith("_tool_result"):
             return dict(part)
     raise InputError(
@@ -90,15 +88,20 @@ def _block(part: Mapping[str, Any], where: str) -> Block:
     )
 
 
-def _image(
-    url: Any, said: Mapping[str, Any], part: Mapping[str, Any], place: str, where: str
-) -> Block:
-    if said.get("detail", "auto") != "auto":
+_OF_IMAGES = frozenset({"url", "image_url", "detail", "format", "media_type", "file_id"})
+
+
+def _image(said: Mapping[str, Any], part: Mapping[str, Any], place: str, where: str) -> Block:
+    if said.get("detail") not in (None, "auto"):
         raise UnsupportedError(
             f"{where} asks for a detail, which the Messages API has not", param=place
         )
+    others = {**_others(said, _OF_IMAGES), **_others(part, {"type", "image_url"})}
+    url = said.get("url")
     if isinstance(url, str) and url.startswith(("http://", "https://")):
-        return {"type": "image", "source": {"type": "url", "url": url}, **_marks(part)}
+        return {"type": "image", "source": {"type": "url", "url": url}, **others}
+    if url is None and isinstance(file_id := said.get("file_id"), str):
+        return {"type": "image", "source": {"type": "file", "file_id": file_id}, **others}
     media_type, data = _data(url)
     if media_type not in _IMAGES:
         raise InputError(
@@ -106,19 +109,33 @@ def _image(
             "GIF or WebP"
         )
     source = {"type": "base64", "media_type": media_type, "data": data}
-    return {"type": "image", "source": source, **_marks(part)}
+    return {"type": "image", "source": source, **others}
 
 
-def _file(file: Mapping[str, Any], part: Mapping[str, Any], where: str) -> Block:
+_OF_FILES = frozenset(
+    ("type", "filename", "name", "media_type", "format", "file_id", "id", "file_url", "url",
+     "file_data", "data", "transcript", "extra", "detail")
+)  # fmt: skip
+
+
+def _file(file: Mapping[str, Any], others: Block, where: str) -> Block:
     """A file by its id, its URL or its content, in the names of OpenAI's two APIs and ours."""
+    others = {**_others(file, _OF_FILES), **others}
     name = file.get("filename") or file.get("name")
-    media_type = file.get("media_type")
-    if media_type is None and isinstance(name, str):
-        media_type = guess_type(name)[0]
+    media_type = file.get("media_type") or file.get("format")
     file_id, url = file.get("file_id") or file.get("id"), file.get("file_url") or file.get("url")
     data = file.get("file_data") or file.get("data")
     if isinstance(data, str) and data.startswith("data:"):
         media_type, data = _data(data)
+    if isinstance(file_id, str) and file_id.startswith(("http://", "https://")):
+        file_id, url = None, file_id
+    if media_type is None and isinstance(name, str):
+        media_type = guess_type(name)[0]
+    if not isinstance(media_type, str):
+        media_type = None
+    else:
+        media_type = media_type.partition(";")[0].strip().lower()
+        media_type = _MEDIA_TYPES.get(media_type, media_type)
     if isinstance(file_id, str):
         source: Block = {"type": "file", "file_id": file_id}
     elif isinstance(url, str):
@@ -129,11 +146,11 @@ def _file(file: Mapping[str, Any], part: Mapping[str, Any], where: str) -> Block
     else:
         raise InputError(f"{where} is a file without data, a URL or an id")
     if media_type in _IMAGES:
-        return {"type": "image", "source": source, **_marks(part)}
+        return {"type": "image", "source": source, **others}
     if source["type"] == "url" and media_type != "application/pdf":
         raise _unreadable(where)
     title = {"title": name} if isinstance(name, str) else {}
-    return {"type": "document", "source": source, **title, **_marks(part)}
+    return {"type": "document", "source": source, **title, **others}
 
 
 def _content(media_type: Any, data: str, where: str) -> Block:
@@ -157,10 +174,27 @@ def _unreadable(where: str) -> InputError:
 
 def _data(url: Any) -> tuple[str | None, str]:
     found = _DATA_URL.fullmatch(url) if isinstance(url, str) else None
-    return (found[1].lower(), found[2]) if found else (None, "")
+    if found is None:
+        return None, ""
+    media_type = found[1].lower()
+    return _MEDIA_TYPES.get(media_type, media_type), found[2]
 
 
-def _marks(part: Mapping[str, Any]) -> Block:
-    """What a part of OpenAI's may say beside, in this API's own words."""
-    names = ("cache_control", "citations", "context")
-    return {name: part[name] for name in names if part.get(name) is not None}
+def _others(part: Mapping[str, Any], read: Collection[str]) -> Block:
+    """What a part says beside: its mark for the cache, and the rest as it is, for the service.
+
+    What is empty says nothing.
+    """
+    if len(part) == len(read) == 2:  # as nearly all are
+        return {}
+    others = {
+        name: value
+        for name, value in part.items()
+        if name not in read
+        and name not in ("cache_control", "prompt_cache_breakpoint")
+        and value is not None
+        and not (name in _NO_BLOCKS and not value)
+    }
+    if (marked := mark_of(part)) is not None:
+        others["cache_control"] = marked
+    return others

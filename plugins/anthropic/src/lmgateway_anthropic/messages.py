@@ -16,15 +16,26 @@ from lmgateway.types import JSON, CompletionWarning, Message, Request
 from lmgateway.wire.openai import load, write
 
 from .calls import Calls, Turn
-from .content import content_of, plain_text
-from .thinking import settle
+from .content import content_of
+from .marks import mark_last, mark_of
+from .models import UNKNOWN, Traits
+from .system import ROLES, System, arrange, joined, system_content
+from .thinking import THOUGHTS, settle
 
 __all__ = ["FORMAT", "Conversation", "convert"]
 
 FORMAT = "anthropic.messages"
 """The format of a turn's state: its content blocks, as they came."""
 
-_SYSTEM = ("system", "developer")
+#: The keys of a message that are read here.
+_KEYS = frozenset(
+    ("role", "content", "name", "tool_calls", "tool_call_id", "is_error", "refusal", "state",
+     "reasoning", "reasoning_content", "thinking_blocks", "cache_control",
+     "prompt_cache_breakpoint")
+)  # fmt: skip
+#: What OpenAI says of its own answers, and Claude need not know.
+_LEFT_OUT = ("annotations", "audio")
+_EMPTY = "it is empty, and the Messages API takes no empty turn: it was left out"
 
 
 @dataclass(slots=True)
@@ -32,39 +43,41 @@ class Conversation:
     """What is sent of it.
 
     Attributes:
-        system: "" for none.
+        system: A text or blocks; "" for none.
         messages: The turns.
         thinks: Whether the model may think, if the request says so; see ``thinking.settle``.
         warnings: What was left out.
     """
 
-    system: str
+    system: System
     messages: list[dict[str, JSON]]
     thinks: bool = True
     warnings: list[CompletionWarning] = field(default_factory=list)
 
 
-def convert(request: Request, thinking: JSON = None) -> Conversation:
+def convert(request: Request, thinking: JSON = None, model: Traits = UNKNOWN) -> Conversation:
     """The system text and the turns.
 
     Args:
         request: What was asked.
         thinking: The request's ``thinking``, if it has one.
+        model: What the model takes.
 
     Raises:
         InputError: Something in a message has no form in this API, or a call has no result; the
             place is named.
-        UnsupportedError: A name or a late system text, which ``unsupported="adapt"`` translates.
+        UnsupportedError: A name, a late system text or a last turn that the model does not take;
+            ``unsupported="adapt"`` translates the first two.
     """
-    system = [request.system] if request.system is not None else []
+    system: list[System] = [request.system] if request.system is not None else []
     if request.prompt is not None:
         turn = {"role": "user", "content": request.prompt}
-        return Conversation("\n\n".join(system), [turn])
+        return Conversation(joined(system), [turn])
     if (texts := _texts(request.messages or (), system)) is not None:
-        return Conversation("\n\n".join(system), texts)
+        return Conversation(joined(system), texts)
     conversation = Conversation("", [])
-    turns = _turns(request.messages or (), system, conversation.warnings)
-    conversation.system = "\n\n".join(system)
+    turns = _turns(request.messages or (), system, model, conversation.warnings)
+    conversation.system = joined(system)
     if not turns:
         empty = [warning["name"] for warning in conversation.warnings]
         raise InputError(
@@ -73,25 +86,28 @@ def convert(request: Request, thinking: JSON = None) -> Conversation:
             else "messages hold system texts only: add a turn of the user's"
         )
     _check_results(turns)
+    if not model.has_prefill:
+        _check_end(turns[-1])
+    turns = arrange(turns, conversation.warnings)
     conversation.thinks = settle(turns, thinking, conversation.warnings)
     conversation.messages = list(_sent(turns))
     return conversation
 
 
-def _texts(messages: Sequence[Message], system: list[str]) -> list[dict[str, JSON]] | None:
+def _texts(messages: Sequence[Message], system: list[System]) -> list[dict[str, JSON]] | None:
     """The turns of a conversation of texts that ends with the user's: they are as they are.
 
     None for any other conversation; the system texts are added only if it is one of texts.
     """
     turns: list[dict[str, JSON]] = []
-    before: list[str] = []
+    before: list[System] = []
     for message in messages:
         role, content = message["role"], message.get("content")
         if type(content) is not str or len(message) != 2 or not content or content.isspace():
             return None
         if role == "user" or role == "assistant":
             turns.append({"role": role, "content": content})
-        elif role in _SYSTEM and not turns:
+        elif role in ROLES and not turns:
             before.append(content)
         else:
             return None
@@ -102,42 +118,83 @@ def _texts(messages: Sequence[Message], system: list[str]) -> list[dict[str, JSO
 
 
 def _turns(
-    messages: Sequence[Message], system: list[str], warnings: list[CompletionWarning]
+    messages: Sequence[Message],
+    system: list[System],
+    model: Traits,
+    warnings: list[CompletionWarning],
 ) -> list[Turn]:
     turns: list[Turn] = []
     calls = Calls(_own_ids(messages))
     for place, message in enumerate(messages):
         where, role = f"messages[{place}]", message["role"]
+        if not message.keys() <= _KEYS:
+            _check_keys(message, where, warnings)
         if message.get("name") and role != "tool":
             raise UnsupportedError(
                 f"{where} has a name, and the Messages API knows none: leave it out",
                 param=f"{where}.name",
             )
-        if role in _SYSTEM:
-            if turns:
-                raise UnsupportedError(
-                    f"{where} is a system text after the first turn: put it before",
-                    param=f"{where}.role",
-                )
-            system.append(plain_text(message, where))
-            continue
         if role == "tool":
             _add_result(calls, message, where)
+            continue
+        if role in ROLES and not turns:
+            system.append(system_content(message, where))
             continue
         if role == "user":
             turn = _asked(message, where, calls, turns[-1] if turns else None)
         elif role == "assistant":
             turn = _said(message, where, calls, warnings)
+        elif role in ROLES:
+            turn = _late(message, where, model)
         else:
             raise InputError(f"{where} has the role {role!r:.40}, which the Messages API lacks")
         if turn is None:
             continue
         if _is_empty(turn.content):
-            detail = "it is empty, and the Messages API takes no empty turn: it was left out"
-            warnings.append({"kind": "dropped", "name": where, "detail": detail})
-        else:
-            turns.append(turn)
+            warnings.append({"kind": "dropped", "name": where, "detail": _EMPTY})
+            continue
+        if role not in ROLES and (marked := mark_of(message)) is not None:
+            turn.content = mark_last(turn.content, marked, where)
+        turns.append(turn)
     return turns
+
+
+def _check_keys(message: Message, where: str, warnings: list[CompletionWarning]) -> None:
+    """Refuse a key that says something which cannot be sent."""
+    for key, value in message.items():
+        if key in _KEYS or value is None or value in ([], {}, ""):
+            continue
+        if key not in _LEFT_OUT:
+            raise InputError(f"{where}.{key!s:.60} has no form in the Messages API: leave it out")
+        detail = "it was left out: the Messages API knows none"
+        warnings.append({"kind": "dropped", "name": f"{where}.{key}", "detail": detail})
+
+
+def _late(message: Message, where: str, model: Traits) -> Turn:
+    """A system turn in the middle of the conversation."""
+    if not model.has_late_system:
+        raise UnsupportedError(
+            f"{where} is a system text after the first turn, which the model does not take: "
+            "put it before",
+            param=f"{where}.role",
+        )
+    return Turn("system", system_content(message, where), where)
+
+
+def _check_end(last: Turn) -> None:
+    """Refuse a beginning of the answer for a model that goes on with none but a paused turn."""
+    if last.role == "assistant" and not (last.own or last.calls or _is_paused(last)):
+        raise UnsupportedError(
+            f"{last.where} is the assistant's and the last, and the model goes on with no turn "
+            "that was begun for it: end with the user's",
+            param=last.where,
+        )
+
+
+def _is_paused(turn: Turn) -> bool:
+    return not isinstance(turn.content, str) and any(
+        block.get("type") == "server_tool_use" for block in turn.content
+    )
 
 
 def _is_empty(content: str | list[dict[str, JSON]]) -> bool:
@@ -200,6 +257,8 @@ def _add_result(calls: Calls, message: Message, where: str) -> None:
     }
     if message.get("is_error"):
         result["is_error"] = True
+    if (marked := mark_of(message)) is not None:
+        result["cache_control"] = marked
     turn.results.append(result)
 
 
@@ -234,16 +293,36 @@ def _said(message: Message, where: str, calls: Calls, warnings: list[CompletionW
     asked = message.get("tool_calls") or ()
     if not isinstance(asked, (list, tuple)):
         raise InputError(f"{where}.tool_calls must be a list")
+    thoughts = _thoughts(message, where)
     if isinstance(content, str):
-        if not asked:
+        if not asked and not thoughts:
             turn.content = content
             return turn
         content = [{"type": "text", "text": content}] if content.strip() else []
-    blocks = [_noted(block, turn, calls) for block in content]
+    blocks = [*thoughts, *(_noted(block, turn, calls) for block in content)]
     known = {call.id for call in turn.calls}  # who gives the API's own blocks may give both
     uses = [_use(call, f"{where}.tool_calls[{n}]", warnings) for n, call in enumerate(asked)]
     turn.content = [*blocks, *(_noted(use, turn, calls) for use in uses if use["id"] not in known)]
     return turn
+
+
+def _thoughts(message: Mapping[str, Any], where: str) -> list[dict[str, JSON]]:
+    """What the model thought: signed blocks as they are; a text of any model's as a text.
+
+    Thinking that this service did not sign has no other form here.
+    """
+    blocks = message.get("thinking_blocks") or ()  # as other gateways hand them back
+    if not isinstance(blocks, (list, tuple)) or not all(isinstance(b, Mapping) for b in blocks):
+        raise InputError(f"{where}.thinking_blocks must be a list of blocks")
+    if blocks:
+        return [dict(block) for block in blocks]
+    thought = message.get("reasoning") or message.get("reasoning_content")
+    if not isinstance(thought, str) or not thought.strip():
+        return []
+    content = message.get("content")
+    if isinstance(content, list) and any(part.get("type") in THOUGHTS for part in content):
+        return []  # it stands there already
+    return [{"type": "text", "text": f"<thinking>\n{thought}\n</thinking>"}]
 
 
 def _given(message: Message, where: str) -> list[dict[str, JSON]] | None:
@@ -287,8 +366,20 @@ def _use(call: Mapping[str, Any], where: str, warnings: list[CompletionWarning])
                 arguments = {"arguments": text}
                 detail = "its arguments are no JSON object, and were sent as a text in one"
                 warnings.append({"kind": "adapted", "name": where, "detail": detail})
-            return {"type": "tool_use", "id": id_, "name": name, "input": arguments}
+            return {
+                "type": "tool_use",
+                "id": id_,
+                "name": name,
+                "input": arguments,
+                **_marked(call),
+            }
         case {"id": str(id_), "custom": {"name": str(name), "input": str(text)}}:
             # OpenAI's tools that take a free text; here every input is an object.
-            return {"type": "tool_use", "id": id_, "name": name, "input": {"input": text}}
+            given = {"input": text}
+            return {"type": "tool_use", "id": id_, "name": name, "input": given, **_marked(call)}
     raise InputError(f'{where} must be {{"id", "function": {{"name", "arguments"}}}}')
+
+
+def _marked(call: Mapping[str, Any]) -> dict[str, JSON]:
+    marked = mark_of(call)
+    return {} if marked is None else {"cache_control": marked}

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, cast
 
-from lmgateway.errors import APIError, ContentFilteredError, ResponseFormatError, excerpt
+from lmgateway.errors import (
+    APIError,
+    ContentFilteredError,
+    ContextLengthError,
+    InvalidRequestError,
+    ResponseFormatError,
+    excerpt,
+)
 from lmgateway.types import JSON, Answer, HTTPResponse, Request, Usage
 from lmgateway.wire.openai import check, error_in, load, rate_limit, request_id
 from lmgateway.wire.pieces import mend
 
 from .blocks import choice_of, tidy
 
-__all__ = ["finish_reason", "normalize", "parse", "read_usage", "service_error"]
+__all__ = ["accept", "finish_reason", "normalize", "parse", "read_usage", "service_error"]
 
 _FINISH_REASONS = {
     "end_turn": "stop",
@@ -43,7 +51,7 @@ def parse(request: Request, response: HTTPResponse) -> Answer:
         ContentFilteredError: The model refused (``stop_reason`` ``refusal``).
         ResponseFormatError: It cannot be read.
     """
-    check(response, request)
+    accept(response, request)
     message: JSON = None
     try:
         message = load(response.body, strict=False)
@@ -55,6 +63,42 @@ def parse(request: Request, response: HTTPResponse) -> Answer:
             request_id=request_id(response.headers), usage=usage or None, rate_limit=limits or None
         )
         raise
+
+
+def accept(response: HTTPResponse, request: Request) -> None:
+    """Raise the APIError that the answer is, unless its status is 2xx."""
+    try:
+        check(response, request)
+    except APIError as error:
+        told = _overflow(error)
+        if told.request_id is None:
+            with suppress(ResponseFormatError):
+                _identify(told, load(response.body, strict=False))
+        if told is error:
+            raise
+        raise told from None
+
+
+def _identify(error: APIError, payload: JSON) -> APIError:
+    """Put on an error the request's id, which the body has beside the error."""
+    given = payload.get("request_id") if isinstance(payload, dict) else None
+    if error.request_id is None and isinstance(given, str):
+        error.request_id = mend(given)
+    return error
+
+
+def _overflow(error: APIError) -> APIError:
+    """An error as ContextLengthError, where the request has more bytes than this API reads.
+
+    A program does the same about both: it shortens the conversation.
+    """
+    if error.code != "request_too_large" or type(error) is not InvalidRequestError:
+        return error
+    told = ContextLengthError(
+        error.message, status=error.status, code=error.code, request_id=error.request_id
+    )
+    told.rate_limit = error.rate_limit
+    return told
 
 
 def normalize(request: Request, message: JSON, headers: Mapping[str, str]) -> Answer:
@@ -100,9 +144,10 @@ def service_error(payload: JSON, headers: Mapping[str, str], request: Request) -
     """The error for an error object inside a 2xx."""
     error = payload.get("error") if isinstance(payload, dict) else None
     kind = error.get("type") if isinstance(error, dict) else None
+    said = payload
     if isinstance(kind, str) and kind in _STATUS_OF:
-        payload = {"error": {**cast(Any, error), "status": _STATUS_OF[kind]}}
-    return error_in(payload, headers, request)
+        said = {"error": {**cast(Any, error), "status": _STATUS_OF[kind]}}
+    return _identify(_overflow(error_in(said, headers, request)), payload)
 
 
 def _refused(message: dict[str, Any], answer: Answer) -> ContentFilteredError:
@@ -148,7 +193,7 @@ def read_usage(raw: JSON) -> Usage:
     fields = raw if isinstance(raw, dict) else {}
     asked, answered = _tokens(fields, "input_tokens"), _tokens(fields, "output_tokens")
     cached = _tokens(fields, "cache_read_input_tokens") or 0
-    written = _tokens(fields, "cache_creation_input_tokens") or 0
+    written = _written(fields)
     usage: Usage = {}
     if asked is not None:
         usage["prompt_tokens"] = prompt = asked + cached + written
@@ -167,6 +212,16 @@ def read_usage(raw: JSON) -> Usage:
         said = {name: tidy(value) for name, value in fields.items() if value is not None}
         usage["details"] = {mend(name): value for name, value in said.items() if value is not None}
     return usage
+
+
+def _written(fields: Mapping[str, JSON]) -> int:
+    """Tokens written to the service's cache, of both lifetimes."""
+    if (written := _tokens(fields, "cache_creation_input_tokens")) is not None:
+        return written
+    by_lifetime = fields.get("cache_creation")
+    if not isinstance(by_lifetime, dict):
+        return 0
+    return sum(_tokens(by_lifetime, name) or 0 for name in by_lifetime)
 
 
 def _holds_more(fields: dict[str, JSON]) -> bool:

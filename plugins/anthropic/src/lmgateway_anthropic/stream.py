@@ -7,19 +7,17 @@ from typing import Any, cast
 
 from lmgateway.errors import (
     APIError,
-    ConnectionFailedError,
     LMGatewayError,
-    RequestTimeoutError,
     ResponseFormatError,
     StreamInterruptedError,
-    StreamStalledError,
 )
 from lmgateway.types import Answer, Delta, Emit, Flow, HTTPResponse, Part, Request
-from lmgateway.wire.openai import check, load, rate_limit, request_id
+from lmgateway.wire.breaks import broken_off
+from lmgateway.wire.openai import load, rate_limit, request_id
 from lmgateway.wire.sse import Decoder, Event, opened
 
 from .growth import Growth
-from .parse import normalize, parse, read_usage, service_error
+from .parse import accept, normalize, parse, read_usage, service_error
 
 __all__ = ["read_stream"]
 
@@ -36,7 +34,7 @@ def read_stream(request: Request, head: HTTPResponse) -> Flow[Answer]:
         return (yield from _emit_whole(parse(request, head)))
     message = Growth(request)
     try:
-        check(head, request)
+        accept(head, request)
         body = yield from opened(head)
         if body.source is None:
             return (yield from _emit_whole(parse(request, body)))
@@ -46,7 +44,7 @@ def read_stream(request: Request, head: HTTPResponse) -> Flow[Answer]:
                 for delta in message.take(_payload(event, request, head)):
                     yield Emit(delta)
         if not message.ended:
-            raise _interrupted("the stream ended before the answer did", message)
+            raise StreamInterruptedError("the stream ended before the answer did")
         for delta in message.end_block():
             yield Emit(delta)
         return normalize(request, message.whole(), head.headers)
@@ -75,32 +73,13 @@ def _payload(event: Event, request: Request, head: HTTPResponse) -> dict[str, An
     return payload
 
 
-def _interrupted(
-    problem: str,
-    message: Growth,
-    kind: type[StreamInterruptedError] = StreamInterruptedError,
-) -> StreamInterruptedError:
-    error = kind(problem)
-    error.partial = message.text or None
-    error.retryable = error.partial is None
-    return error
-
-
 def _told(
     error: LMGatewayError, request: Request, message: Growth, head: HTTPResponse
 ) -> LMGatewayError:
     """An error as the stream's, with what the service had said by then."""
-    told = error
-    if isinstance(error, APIError):
-        error.locate(request_id=request_id(head.headers))
-    elif isinstance(error, StreamInterruptedError):  # by the core, or here
-        error.partial = error.partial or message.text or None
-        error.retryable = error.retryable and error.partial is None
-    elif isinstance(error, ConnectionFailedError):
-        told = _interrupted(f"the stream broke off: {error.message}", message)
-    elif isinstance(error, RequestTimeoutError):
-        told = _interrupted(f"the stream stalled: {error.message}", message, StreamStalledError)
-        told.retryable = told.retryable and error.retryable
+    told = broken_off(error, message.text or None)
+    if isinstance(told, APIError):
+        told.locate(request_id=request_id(head.headers))
     if told.completion is None and message.has_begun:
         with suppress(APIError):  # it says nothing yet, or makes no sense
             told.completion = {**normalize(request, message.whole(), head.headers)}
@@ -108,7 +87,7 @@ def _told(
         told.usage = cast(dict[str, Any], usage)
     if not told.rate_limit and (limits := rate_limit(head.headers)):
         told.rate_limit = cast(dict[str, Any], limits)
-    return told.locate(provider=error.provider, host=error.host)
+    return told
 
 
 def _emit_whole(answer: Answer) -> Flow[Answer]:

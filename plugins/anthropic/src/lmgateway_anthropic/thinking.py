@@ -14,9 +14,9 @@ from lmgateway.types import JSON, CompletionWarning
 
 from .calls import Turn
 
-__all__ = ["is_on", "settle"]
+__all__ = ["THOUGHTS", "is_on", "settle"]
 
-_THOUGHTS = ("thinking", "redacted_thinking")
+THOUGHTS = ("thinking", "redacted_thinking")
 
 
 def is_on(thinking: JSON) -> bool:
@@ -41,7 +41,7 @@ def settle(turns: list[Turn], thinking: JSON, warnings: list[CompletionWarning])
         return True
     for turn in begun:
         if not isinstance(turn.content, str):
-            turn.content = [each for each in turn.content if each.get("type") not in _THOUGHTS]
+            turn.content = [each for each in turn.content if each.get("type") not in THOUGHTS]
     turns[:] = [turn for turn in turns if turn.content]
     missing = next(turn.where for turn in begun if not _thinks(turn))
     detail = (
@@ -73,4 +73,4 @@ def _holds_results_only(turn: Turn) -> bool:
 
 
 def _thinks(turn: Turn) -> bool:
-    return not isinstance(turn.content, str) and turn.content[0].get("type") in _THOUGHTS
+    return not isinstance(turn.content, str) and turn.content[0].get("type") in THOUGHTS

@@ -1,0 +1,306 @@
+"""Checks of what may get lost: whatever a service said is in the completion, rightly named."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import pytest
+
+from ...errors import LMGatewayError
+from ...types import JSON, HTTPResponse
+from ..bench import Bench
+from ..calls import RecordedCall
+from ..grafts import is_read, saying
+from ..records import documents_of
+from ..sent import Path, leaves_of
+
+__all__ = ["LossChecks"]
+
+#: Names of fields that say what kind of thing stands beside them, or when it was made.
+_OF_THE_FORMAT = frozenset({
+    "type", "object", "role", "kind", "index", "done", "event", "format", "created", "created_at",
+    "status", "state", "phase", "ok", "success", "version", "schema",
+})  # fmt: skip
+_OF_THE_END = re.compile(r"(finish|stop|done|end|complet\w*)_?(reason|sequence)$", re.I)
+_OF_USAGE = re.compile(r"usage|token|billed|count|meta", re.I)
+_OF_THE_INPUT = re.compile(r"prompt|input", re.I)
+_OF_THE_OUTPUT = re.compile(r"completion|output|candidate|generat|^eval_?count", re.I)
+_OF_A_PART = re.compile(r"cache|detail|thought|reason|audio|image|tool|server|accept|reject", re.I)
+_PARTS_OF_USAGE = (
+    (re.compile(r"cached|cache_?(read|hit)", re.I), "cached_tokens"),
+    (re.compile(r"cache_?(creat|writ)", re.I), "cache_write_tokens"),
+    (re.compile(r"^(thought|thoughts|thinking|reasoning)_?token", re.I), "reasoning_tokens"),
+)
+#: The words of services for a natural end, and for one at the limit of tokens.
+_ENDS = {
+    "stop": "length", "end_turn": "max_tokens", "stop_sequence": "max_tokens", "STOP": "MAX_TOKENS",
+    "COMPLETE": "MAX_TOKENS", "tool_use": "max_tokens", "tool_calls": "length", "FINISH": "LENGTH",
+}  # fmt: skip
+_LIMITS = {limit: end for end, limit in reversed(_ENDS.items())}
+
+
+class LossChecks:
+    """What the provider leaves of a recorded answer."""
+
+    unread: ClassVar[Collection[str]]
+
+    def test_nothing_of_an_answer_is_lost(self, bench: Bench, answered: RecordedCall) -> None:
+        """Each text and each number of an answer is in the completion, in whatever field."""
+        documents = _needs_documents(answered)
+        completion = bench.replay(answered).completion
+        found = _Found(completion, answered.call)
+        odds = any(
+            "logprobs" in path for each in documents for path, leaf in leaves_of(each) if leaf
+        )
+        assert not odds or any(choice.get("logprobs") for choice in completion["choices"]), (
+            "the recorded answer has logprobs, and the completion none"
+        )
+        lost = [
+            (".".join(path), leaf)
+            for path, leaf in _said(documents)
+            if not (self.unread and set(path) & set(self.unread)) and not found.holds(path, leaf)
+        ]
+        assert not lost, (
+            f"{lost[0][0]} ({lost[0][1]!r:.60}) of the recorded answer is nowhere in the "
+            "completion: the user has paid for it and does not get it. Put it in its field, in a "
+            "part, or in `extra`; if nobody can want it, name the field in `unread`"
+        )
+
+    def test_usage_means_what_it_says(self, bench: Bench, answered: RecordedCall) -> None:
+        """Tokens are counted as the reference says, out of what the service said."""
+        documents = _needs_documents(answered)
+        usage: Mapping[str, Any] = bench.replay(answered).completion.get("usage") or {}
+        numbers = _numbers(documents)
+        where = "Look where usage is read"
+        read, written = _counts(numbers, _OF_THE_INPUT), _counts(numbers, _OF_THE_OUTPUT)
+        for name, own, other in (
+            ("prompt_tokens", read, written),
+            ("completion_tokens", written, read),
+        ):
+            told = usage.get(name)
+            assert told is not None or not own, (
+                f"the service counts {own}, and usage has no {name}: whoever adds up costs counts "
+                f"nothing. {where}"
+            )
+            assert told is None or told not in other or told in _sums(own) or not own, (
+                f"usage[{name!r}] is {told}, which the service said of the other side: costs are "
+                f"wrong. {where}"
+            )
+        for name, told in usage.items():
+            if isinstance(told, int) and name != "total_tokens":
+                assert told == 0 or told in _sums(numbers.values()), (
+                    f"usage[{name!r}] is {told}, which the service did not say. {where}"
+                )
+        for path, count in numbers.items():
+            for kind, name in _PARTS_OF_USAGE:
+                if path and kind.search(path[-1]) and "token" in path[-1].lower():
+                    assert usage.get(name), (
+                        f"the service says {path[-1]}={count}, and usage has no {name}: costs are "
+                        f"wrong. {where}"
+                    )
+        _check_sums(usage)
+
+    def test_an_end_at_the_limit_is_told(self, bench: Bench, plain: RecordedCall) -> None:
+        """The same answer, cut at the limit of tokens or ended by itself, says which it was."""
+        body = _body(bench, plain)
+        for path, word in leaves_of(body):
+            if not _OF_THE_END.search(path[-1] if path else "") or not isinstance(word, str):
+                continue
+            for words, reason in ((_ENDS, "length"), (_LIMITS, "stop")):
+                if word not in words or (reason == "stop" and word in _ENDS):
+                    continue
+                try:
+                    told = _reason(bench, plain, _replaced(body, path, words[word]))
+                except LMGatewayError as error:
+                    pytest.fail(f"an answer that ends with {words[word]!r} is lost: {error}")
+                assert told in (reason, None) or told == "tool_calls", (
+                    f"an answer that ends with {words[word]!r} has the finish_reason {told!r}, not "
+                    f"{reason!r}: a program takes half an answer for a whole one. Look where "
+                    "finish_reason is set"
+                )
+                if told is not None:
+                    return
+        pytest.skip("its recorded answer does not say why it ended, in a word that the kit knows")
+
+    def test_an_end_nobody_knows_is_no_good_end(self, bench: Bench, plain: RecordedCall) -> None:
+        """A word for the end that the plugin does not know is not ``stop``."""
+        body = _body(bench, plain)
+        for path, word in leaves_of(body):
+            if path and _OF_THE_END.search(path[-1]) and word in {*_ENDS, *_LIMITS}:
+                try:
+                    told = _reason(bench, plain, _replaced(body, path, "KIT_SAYS_HELIOTROPE"))
+                except LMGatewayError:
+                    return  # such an end may be an error
+                assert told != "stop", (
+                    "an answer that ended for an unknown reason has the finish_reason 'stop': a "
+                    "program takes it for a good one. Give 'other', and the word as "
+                    "finish_reason_raw"
+                )
+                return
+        pytest.skip("its recorded answer does not say why it ended, in a word that the kit knows")
+
+
+# -- what was said ---------------------------------------------------------------------------------
+
+
+def _needs_documents(answered: RecordedCall) -> list[JSON]:
+    if answered.kind != "complete":
+        pytest.skip(f"it is an answer of {answered.kind}")
+    documents = documents_of(answered)
+    if not documents:
+        pytest.skip("its recorded answer is no JSON, so the kit cannot tell what is in it")
+    return documents
+
+
+def _body(bench: Bench, plain: RecordedCall) -> JSON:
+    """The recorded answer, without calls of tools, which would be an end of their own."""
+    documents = documents_of(plain)
+    if len(documents) != 1:
+        pytest.skip("its recorded answer is no JSON")
+    if bench.replay(plain).completion["choices"][0].get("tool_calls"):
+        said = saying(bench, plain)
+        if said is not None and isinstance(said[-1], HTTPResponse) and is_read(bench, plain, said):
+            return json.loads(said[-1].body)
+    return documents[0]
+
+
+def _said(documents: list[JSON]) -> Iterator[tuple[Path, JSON]]:
+    """The scalars of an answer; of a stream, each number as it was said last."""
+    numbers: dict[Path, JSON] = {}
+    for document in documents:
+        for path, leaf in leaves_of(document):
+            if _is_of_the_format(path):
+                continue
+            if isinstance(leaf, str):
+                if leaf.strip():
+                    yield path, leaf
+            elif leaf and not isinstance(leaf, bool):
+                numbers[path] = leaf
+    yield from numbers.items()
+
+
+def _is_of_the_format(path: Path) -> bool:
+    """Whether a scalar tells nothing by itself; what stands in logprobs is of the host's making."""
+    return bool(path) and (path[-1] in _OF_THE_FORMAT or any("logprob" in name for name in path))
+
+
+class _Found:
+    """All that a completion holds."""
+
+    def __init__(self, completion: Any, call: Mapping[str, Any]) -> None:
+        kept = {name: each for name, each in completion.items() if name != "prompt"}
+        leaves = [leaf for _, leaf in leaves_of([kept, call])]  # a service may repeat the call
+        self._texts = "\x00".join(leaf for leaf in leaves if isinstance(leaf, str))
+        self._written = (
+            self._texts
+            + json.dumps(kept, default=repr)
+            + json.dumps(kept, default=repr, ensure_ascii=False)
+        )
+        for text in re.findall(r"\{.*?\}", self._texts):
+            self._written += text
+        self._folded = re.sub(r"[\s\\\"]", "", self._written).lower()
+        self._numbers = {leaf for leaf in leaves if isinstance(leaf, (int, float))}
+        self._counts = [n for n in self._usage(completion) if n]
+        self._ended = any(choice.get("finish_reason") for choice in completion["choices"])
+
+    @staticmethod
+    def _usage(completion: Any) -> Iterator[int]:
+        for name, count in (completion.get("usage") or {}).items():
+            if name != "details" and isinstance(count, int):
+                yield count
+
+    def holds(self, path: Path, leaf: JSON) -> bool:
+        """Whether a scalar of the answer is in it."""
+        if isinstance(leaf, str):
+            if path and _OF_THE_END.search(path[-1]) and self._ended:
+                return True
+            return re.sub(r"[\s\\\"]", "", leaf).lower() in self._folded or not leaf.strip('\\" \n')
+        if leaf in self._numbers or str(leaf) in self._texts:
+            return True
+        if not any(_OF_USAGE.search(name) for name in path):
+            return repr(leaf) in self._written
+        return any(leaf == one - other for one in self._counts for other in self._counts)
+
+
+# -- usage -----------------------------------------------------------------------------------------
+
+
+def _numbers(documents: list[JSON]) -> dict[Path, int]:
+    """The counts of an answer, each as it was said last."""
+    return {
+        path: leaf
+        for document in documents
+        for path, leaf in leaves_of(document)
+        if isinstance(leaf, int) and not isinstance(leaf, bool) and leaf > 0
+    }
+
+
+def _counts(numbers: Mapping[Path, int], kind: re.Pattern[str]) -> list[int]:
+    """The counts of tokens read, or written, in all."""
+    return [
+        count
+        for path, count in numbers.items()
+        if path
+        and kind.search(path[-1])
+        and _OF_USAGE.search(path[-1])
+        and not any(_OF_A_PART.search(name) for name in path)
+        and "duration" not in path[-1]
+    ]
+
+
+def _sums(counts: Iterable[int]) -> set[int]:
+    """These numbers, and the sums and differences of up to three of them."""
+    several = sorted(set(counts))[:40]
+    twos = {one + other for one in several for other in several}
+    twos |= {one - other for one in several for other in several}
+    threes = {two + other for two in twos for other in several} if len(several) < 20 else set()
+    return {*several, *twos, *threes}
+
+
+def _check_sums(usage: Mapping[str, Any]) -> None:
+    read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    total = usage.get("total_tokens")
+    cached = usage.get("cached_tokens", 0) + usage.get("cache_write_tokens", 0)
+    if read is not None:
+        assert cached <= read, (
+            f"prompt_tokens is {read}, and {cached} of them were read from or written to a cache: "
+            "it must include them, or costs are counted too low. Look where usage is read"
+        )
+    if written is not None:
+        thought = usage.get("reasoning_tokens", 0)
+        assert thought <= written, (
+            f"completion_tokens is {written}, and reasoning_tokens {thought}: it must include "
+            "them, or costs are counted too low. Look where usage is read"
+        )
+    if read is not None and written is not None and total is not None:
+        assert total == read + written, (
+            f"total_tokens is {total}, not {read} + {written}: one of them leaves something out. "
+            "Look where usage is read"
+        )
+
+
+# -- made of a recorded answer ---------------------------------------------------------------------
+
+
+def _reason(bench: Bench, plain: RecordedCall, body: JSON) -> str | None:
+    *before, last = plain.answers()
+    if isinstance(last, HTTPResponse):
+        last = HTTPResponse(last.status, last.headers, json.dumps(body).encode())
+    else:
+        last = body
+    completion = bench.ask(plain.call, *before, last).completion
+    return completion["choices"][0].get("finish_reason")
+
+
+def _replaced(tree: JSON, path: Path, value: JSON) -> JSON:
+    """The tree with another value at a path; in a list, in each item."""
+    if not path:
+        return value
+    if isinstance(tree, dict) and path[0] in tree:
+        return {**tree, path[0]: _replaced(tree[path[0]], path[1:], value)}
+    if isinstance(tree, list) and path[0] == "[]":
+        return [_replaced(each, path[1:], value) for each in tree]
+    return tree

@@ -1,0 +1,163 @@
+"""Checks of turns: an answer, given back to the service, is seen by it whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from ...errors import InputError, PluginError, UnsupportedError
+from ...types import JSON
+from ..bench import Bench
+from ..calls import RecordedCall
+from ..sent import Sent, leaves_of
+
+__all__ = ["TurnChecks"]
+
+_FEWEST = 6  # characters of what stands in the state alone
+_GO_ON = "Go on, please, with a heliotrope."
+_FOREIGN = {"format": "kit.foreign", "turn": {"signature": "c3RhdGUtb2YtYW5vdGhlcg"}}
+
+
+class TurnChecks:
+    """What the provider sends of a turn that it has answered with."""
+
+    def test_a_turn_survives(self, bench: Bench, answered: RecordedCall) -> None:
+        """What the service must see again is in the next request, as it came."""
+        message = _message(bench, answered)
+        sent = _sent(bench, answered, message)
+        visible = [] if message.get("state") else _visible(message)  # there it may be in pieces
+        missing = [text for text in visible if not sent.holds(text)]
+        assert not missing, (
+            f"the model's own turn is sent without {missing[0]!r:.60}: it does not see what it "
+            'said. Look where turns of the role "assistant" are written'
+        )
+        if message.get("state"):
+            lost = [text for text in _hidden(message) if not sent.holds(text)]
+            assert not lost, (
+                f"of the state of a turn {lost[0]!r:.60} is not sent again: the service refuses "
+                "the next turn, or thinks anew. Send message['state']['turn'] as it came"
+            )
+
+    def test_an_edited_turn_is_sent_as_it_is_seen(
+        self, bench: Bench, answered: RecordedCall
+    ) -> None:
+        """Who edits a turn has it sent so: what the user wrote counts, and not the old state."""
+        message = _message(bench, answered)
+        said = {**message, "content": f"{message.get('content') or ''} and a quillwort"}
+        sent = _sent(bench, answered, said)
+        assert sent.holds("and a quillwort"), (
+            "a turn that the user has edited is sent as the model said it. Look where "
+            "message['state'] is read"
+        )
+        _check_hidden(sent, message, "edited")
+
+    def test_a_foreign_turn_is_sent_as_it_is_seen(
+        self, bench: Bench, answered: RecordedCall
+    ) -> None:
+        """A turn of another provider's is sent without its state, and never refused."""
+        message = _message(bench, answered)
+        state = {**_FOREIGN, "provider": "kit-elsewhere", "model": "m"}
+        for said in ({**message, "state": state}, _without_state(message)):
+            try:
+                sent = _sent(bench, answered, said)
+            except (PluginError, InputError, UnsupportedError) as error:
+                pytest.fail(
+                    f"a turn without a state of this service's cannot be sent: {error}. A "
+                    "conversation must be able to move here at any turn"
+                )
+            missing = [text for text in _visible(message) if not sent.holds(text)]
+            assert not missing, f"a turn from elsewhere is sent without {missing[0]!r:.60}"
+            assert not sent.holds(str(_FOREIGN["turn"])), "the state of another provider is sent"
+            assert "c3RhdGUtb2YtYW5vdGhlcg" not in sent.text, "another provider's state is sent"
+
+    def test_none_of_our_keys_is_sent(self, bench: Bench, answered: RecordedCall) -> None:
+        """``state``, ``parsed`` and ``is_error`` are the library's own: services refuse them."""
+        message = _message(bench, answered)
+        sent = _sent(bench, answered, message)
+        given = {name for path, _ in leaves_of(message.get("state")) for name in path}
+        keys = {name for path, _ in leaves_of(sent.exchanges) for name in path}
+        ours = keys & {"state", "parsed", "digest"} - given
+        assert not ours, f"the key {sorted(ours)[0]!r} is the library's own, and is sent"
+
+
+def _message(bench: Bench, answered: RecordedCall) -> dict[str, Any]:
+    """The turn that a recorded call was answered with."""
+    if "messages" not in bench.info.capabilities:
+        pytest.skip("its Info.capabilities names no messages")
+    if answered.kind != "complete" or not answered.responses:
+        pytest.skip("no answer is recorded")
+    message: Any = bench.replay(answered).completion["choices"][0].get("message")
+    if not message or not (message.get("content") or message.get("tool_calls")):
+        pytest.skip("the recorded answer says nothing that could be given back")
+    return dict(message)
+
+
+def _sent(bench: Bench, answered: RecordedCall, message: Mapping[str, Any]) -> Sent:
+    """What is sent for the conversation that goes on after this turn."""
+    call = dict(answered.call)
+    before = call.pop("messages", None) or [{"role": "user", "content": call.pop("prompt")}]
+    call.pop("schema", None)
+    calls = message.get("tool_calls") or ()
+    results = [
+        {"role": "tool", "tool_call_id": each["id"], "content": f"Result {place}: a samphire."}
+        for place, each in enumerate(calls)
+    ]
+    after = [*results, {"role": "user", "content": _GO_ON}]
+    sent = bench.sent({**call, "messages": [*before, message, *after]}, stream=answered.stream)
+    if not sent.exchanges:
+        pytest.skip("it asks for nothing")
+    if sent.is_hidden:
+        pytest.skip("its Blocking has no key that says what is asked")
+    return sent
+
+
+def _visible(message: Mapping[str, Any]) -> Iterator[str]:
+    """What can be seen of a turn: its text, and the names and arguments of its calls."""
+    content = message.get("content")
+    if isinstance(content, str) and content.strip():
+        yield content.strip()
+    for call in message.get("tool_calls") or ():
+        function = call["function"]
+        yield function["name"]
+        try:
+            arguments = json.loads(function["arguments"] or "{}")
+        except ValueError:
+            continue
+        for _, leaf in leaves_of(arguments):
+            if isinstance(leaf, str) and leaf.strip():
+                yield leaf
+
+
+def _hidden(message: Mapping[str, Any]) -> list[str]:
+    """What stands in a turn's state alone."""
+    state = message.get("state") or {}
+    bare = {**message, "state": None}
+    texts = [leaf for _, leaf in leaves_of(bare) if isinstance(leaf, str)]
+    seen = "\n".join([*texts, json.dumps(bare, ensure_ascii=False)])
+    found: list[JSON] = [leaf for _, leaf in leaves_of(state.get("turn"))]
+    return [
+        leaf
+        for leaf in found
+        if isinstance(leaf, str) and len(leaf) >= _FEWEST and leaf not in seen
+    ]
+
+
+def _without_state(message: Mapping[str, Any]) -> dict[str, Any]:
+    calls = message.get("tool_calls")
+    bare = {name: each for name, each in message.items() if name not in ("state", "tool_calls")}
+    if calls:
+        bare["tool_calls"] = [
+            {name: each for name, each in call.items() if name != "state"} for call in calls
+        ]
+    return bare
+
+
+def _check_hidden(sent: Sent, message: Mapping[str, Any], what: str) -> None:
+    kept = [text for text in _hidden(message) if len(text) > 15 and sent.holds(text)]
+    assert not kept, (
+        f"a turn that was {what} is sent with its old state ({kept[0]!r:.40}): the service sees "
+        "another turn than the user. Use no state but that of message['state']"
+    )
