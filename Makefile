@@ -24,7 +24,7 @@ DSPY := ../dspy
 
 .DEFAULT_GOAL := help
 .PHONY: help demo docs venv test test-ray check signatures faults fuzz mutants soak soak-batch format \
-        clean bench bench-quick bench-against bench-batch bench-cache bench-dspy dspy-tests
+        clean bench bench-quick bench-against bench-batch bench-cache bench-dspy bench-embed dspy-tests
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -64,6 +64,9 @@ bench-against: $(READY)  ## whether this tree is slower than COMMIT (5 minutes)
 
 bench-batch: $(READY)  ## what a row of a batch costs, and a million in flat memory (20 minutes)
 	@$(PY) benchmarks/batch.py $(ARGS)
+
+bench-embed: $(READY)  ## what vectors cost, beside the openai SDK (10 minutes); into docs/
+	@$(PY) benchmarks/embeddings.py --page docs/reference/performance.md $(ARGS)
 
 bench-cache: $(READY)  ## what a cached answer costs, beside a bare select and other caches
 	@$(PY) benchmarks/cache.py $(ARGS)

@@ -25,7 +25,7 @@ __all__ = [
     "missing_key_message",
     "resolve_settings",
 ]
-__all__ += ["secret_fields", "secrets_in", "variable_for"]
+__all__ += ["plain_settings", "secret_fields", "secrets_in", "variable_for"]
 
 
 class MissingSecret(SecretStr):
@@ -159,6 +159,21 @@ def secret_fields(model: type[BaseModel]) -> frozenset[str]:
         for name, field in model.model_fields.items()
         if SecretStr in (field.annotation, *map(_bare, get_args(field.annotation)))
     )
+
+
+def plain_settings(settings: BaseModel | None) -> dict[str, Any]:
+    """What settings decide about answers, by name: neither secrets nor the host, and no objects."""
+    if settings is None:
+        return {}
+    hidden = secret_fields(type(settings)) | {"api_base"}
+    found = {
+        name: getattr(settings, name) for name in type(settings).model_fields if name not in hidden
+    }
+    return {
+        name: value
+        for name, value in found.items()
+        if value is None or isinstance(value, (str, int, float))
+    }
 
 
 def _bare(annotation: Any) -> Any:

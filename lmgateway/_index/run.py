@@ -20,6 +20,7 @@ from .._call import flow as flows
 from .._call import kinds
 from .._call.embedding import limits_of
 from .._call.validation import check_texts
+from .._config.settings import plain_settings
 from .._drive.gather import check_concurrency, in_threads
 from .._records.usage import price
 from ..errors import APIError, InputError, LMGatewayError
@@ -198,16 +199,7 @@ def _digest(texts: Sequence[Any]) -> str:
 
 def _identity(lm: LM, params: Mapping[str, Any], column: str) -> dict[str, str]:
     """What vectors depend on besides the texts; the key and the host are not in it."""
-    from .._config.settings import secret_fields
-
-    settings, shown = lm.settings, {}
-    if settings is not None:
-        hidden = secret_fields(type(settings)) | {"api_base"}
-        for name in type(settings).model_fields:
-            value = getattr(settings, name)
-            if name not in hidden and (value is None or isinstance(value, (str, int, float))):
-                shown[name] = value
-    text = json.dumps([shown, dict(params)], sort_keys=True, default=str)
+    text = json.dumps([plain_settings(lm.settings), dict(params)], sort_keys=True, default=str)
     digest = blake2b(text.encode(), digest_size=16).hexdigest()
     return {"provider": lm.provider, "model": lm.model, "settings": digest, "column": column}
 

@@ -25,11 +25,12 @@ from .. import lm as gateway
 from .._guard.tracebacks import door
 from ..errors import InputError
 from .asking import CARRIED
+from .embedder import Embedder
 from .engine import AsyncEngine, Engine, Named
 from .limits import LIMITS, limit_of, one_limit
 from .parcels import packed, standing_for, unpacked, with_turns
 
-__all__ = ["LM", "Anyscale"]
+__all__ = ["LM", "Anyscale", "Embedder"]
 
 # DSPy has a cache, retries and a history of its own. A second cache would answer all its rollouts
 # with one and the same completion.
