@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .._base.values import shown
+from .._config.settings import plain_settings
 from .._drive.gather import check_concurrency
 from .._guard.paths import absolute
 from .._layers.limit import Limits
@@ -173,18 +174,8 @@ def _check_place(path: Path) -> None:
 
 def _digest_of(lm: LM, ignore: Collection[str], keep: Collection[str]) -> str:
     """A digest of what else decides about the answers; the key and the host do not."""
-    from .._config.settings import secret_fields
-
-    settings = lm.settings
-    shown: dict[str, Any] = {}
-    if settings is not None:
-        hidden = secret_fields(type(settings)) | {"api_base"}
-        for name in type(settings).model_fields:
-            value = getattr(settings, name)
-            if name not in hidden and (value is None or isinstance(value, (str, int, float))):
-                shown[name] = value
     decisive = {
-        "settings": shown,
+        "settings": plain_settings(lm.settings),
         "params": lm.params,
         "system": spec_of(lm).system,
         "sample": lm.options.sample,

@@ -326,7 +326,7 @@ def test_vectors_that_do_not_compare_are_not_mixed(
 def test_a_whole_output_of_other_texts_is_left_alone(files: Files) -> None:
     files.embed()
     files.write([*TEXTS, "nine"])
-    with pytest.raises(InputError, match="is whole, and .* is not what it was made of"):
+    with pytest.raises(InputError, match=r"is whole, and .* is not what it was made of"):
         files.embed()
     assert len(read_npy(files.output)) == 8
 
