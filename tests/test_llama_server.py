@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 from support import llama_server as module
-from support.llama_server import LlamaServer
+from support.llama_server import LlamaServer, serve_llama
+
+from lmgateway import get_lm
+from lmgateway.errors import InvalidRequestError, ResponseFormatError
 
 pytestmark = pytest.mark.real
 
@@ -55,6 +58,26 @@ def test_another_key_is_refused(llama_server: LlamaServer) -> None:
         post(llama_server, "/completions", key="sk-other", prompt="A")
     with caught.value as error:
         assert error.code == 401
+
+
+def test_it_embeds_as_the_model_in_the_process_does() -> None:
+    texts = ["a cat", "a dog", "hello", "a cat", "Ä €"]
+    with serve_llama(embeds=True, parallel=2, context=2048) as server:
+        where = {"api_base": server.base_url, "api_key": server.api_key, "cache": False}
+        with get_lm(f"openai/{server.model}", **where) as lm:
+            packed = lm.embed(texts)  # in base64
+            plain = lm.embed(texts, encoding_format="float")
+            several = lm.embed([*texts, "and more", "b", "c"], concurrency=3)
+            with pytest.raises(InvalidRequestError):
+                lm.embed(["", "a"])
+            with pytest.raises(ResponseFormatError, match="dimensions"):
+                lm.embed(texts, dimensions=64)
+    with get_lm("local", cache=False) as lm:
+        here = lm.embed(texts)
+    assert packed["usage"] == here["usage"]
+    for one in (plain, several, here):
+        for vector, other in zip(one["embeddings"], packed["embeddings"], strict=False):
+            assert sum(a * b for a, b in zip(vector, other, strict=True)) > 0.999
 
 
 def test_the_server_dies_with_the_process_that_started_it() -> None:

@@ -62,6 +62,7 @@ def serve_llama(
     parallel: int = 4,
     context: int = 8192,
     limit: int | None = None,
+    embeds: bool = False,
     patience: float = 60,
 ) -> Iterator[LlamaServer]:
     """Run a server for as long as the block lasts.
@@ -71,6 +72,7 @@ def serve_llama(
         parallel: Answers at once; also the largest ``n``.
         context: Tokens in all, shared evenly by the parallel answers.
         limit: For requests that say neither how long nor how: so many tokens, the likeliest ones.
+        embeds: Whether it embeds texts, by the mean of their tokens, instead of answering.
         patience: Seconds until a server that does not come up is given up.
     """
     options: dict[str, object] = {
@@ -81,6 +83,8 @@ def serve_llama(
     if limit is not None:
         options["--limit"] = limit
     command = [sys.executable, __file__, *(str(x) for pair in options.items() for x in pair)]
+    if embeds:
+        command.append("--embeds")
     child = subprocess.Popen(  # its own session, so that Ctrl-C ends the tests and they end it
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -106,6 +110,7 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--context", type=int, default=8192)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--embeds", action="store_true")
     arguments = parser.parse_args()
 
     import xllamacpp  # type: ignore[import-untyped, unused-ignore]
@@ -121,6 +126,10 @@ def main() -> None:
     if arguments.limit is not None:
         params.n_predict = arguments.limit
         params.sampling.temp = 0.0
+    if arguments.embeds:
+        params.embedding = True
+        params.kv_unified = True  # else a text's vector depends on those that are computed with it
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.warmup = False
     params.verbosity = 0
     server = xllamacpp.Server(params)  # on a free port; returns when the model is loaded

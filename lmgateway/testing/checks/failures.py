@@ -119,12 +119,17 @@ class FailureChecks:
         if hook not in bench.plugin.hooks:
             pytest.skip(f"it has no {hook}")
         for status in (401, 404, 429, 503):
-            lm = bench.lm(Wire(HTTPResponse(status, {}, _PAGE)))
-            with pytest.raises(LMGatewayError) as caught:
-                _OTHERS[hook](lm)
-            assert type(caught.value) is error_class(status), (
+            wire = Wire(HTTPResponse(status, {}, _PAGE))
+            raised: type | None = None
+            try:
+                _OTHERS[hook](bench.lm(wire))
+            except LMGatewayError as error:
+                raised = type(error)
+            if raised is None and not wire.asked:
+                pytest.skip(f"{hook} sends nothing")
+            assert raised is error_class(status), (
                 f"status {status} must be {error_class(status).__name__} in {hook} too, not "
-                f"{type(caught.value).__name__}"
+                f"{'an answer' if raised is None else raised.__name__}"
             )
 
     @pytest.mark.parametrize("status", [400, 401, 429, 500])

@@ -304,6 +304,14 @@ def test_texts_are_embedded_and_alike_ones_lie_close(chat: LM) -> None:
     assert chat.complete("Hi")["endpoint"] == "chat/completions"  # with the same LM
 
 
+def test_a_vector_does_not_depend_on_the_texts_beside_it(chat: LM) -> None:
+    texts = ["a cat", "word " * 20, "hello", "one two three " * 10, "Ä €"]
+    together = chat.embed(texts)["embeddings"]
+    for text, vector in zip(texts, together, strict=True):
+        (alone,) = chat.embed([text])["embeddings"]
+        assert dot(alone, vector) > 0.999, text[:20]
+
+
 @pytest.mark.parametrize(
     "texts, keywords, error",
     [

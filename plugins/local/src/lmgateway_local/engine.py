@@ -163,6 +163,9 @@ def _start(spec: Spec) -> Any:
     params.verbosity = 0
     if spec.pooling is not None:
         params.embedding = True
+        # Else the tokens of texts of different lengths are computed in several steps, and only
+        # those of the last one get into the vector.
+        params.kv_unified = True
         params.n_batch = params.n_ubatch = spec.n_ctx  # a text is computed in one step, or refused
         if spec.pooling != "model":
             kinds = xllamacpp.llama_pooling_type
