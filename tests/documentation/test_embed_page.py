@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.llama_server import INSTALL, is_installed
 
+from lmgateway import get_lm
 from lmgateway.cli.application import run
 
 pytestmark = [
@@ -22,6 +24,14 @@ PROGRAMS = {
 }
 COMMANDS = re.findall(r"^\$ lmgateway (.*)$", PAGE, re.MULTILINE)
 CAT = "The cat sleeps on the sofa."
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> Iterator[None]:
+    """The model stays loaded from one program to the next."""
+    with get_lm("local", cache=False) as lm:
+        lm.embed("a text")
+        yield
 
 
 @pytest.mark.parametrize(
