@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 INTERRUPTED = 130
+_SECRET = re.compile(
+    r"^((?:--param=|-p)?\w*(?:key|token|secret|password|headers)\w*=).*", re.I | re.S
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -104,7 +108,9 @@ def _output(source: Path, to: str | None) -> Path:
 
 
 def _command() -> str:
-    return shlex.join(["lmgateway", *sys.argv[1:]])
+    """The command as it was typed, with a gap for whatever may be a secret."""
+    typed = (_SECRET.sub(r"\1...", each) for each in sys.argv[1:])
+    return shlex.join(["lmgateway", *typed])
 
 
 def _described(summary: Summary, output: Path) -> str:

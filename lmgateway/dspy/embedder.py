@@ -60,6 +60,7 @@ class Embedder(dspy.Embedder):  # type: ignore[misc]  # DSPy has no types
     def __name__(self) -> str:
         """By which DSPy's cache tells one function from another: what the vectors depend on."""
         decisive = [plain_settings(self.gateway.settings), self.default_kwargs]
+        decisive.append({"host": getattr(self.gateway.settings, "api_base", None)})
         text = json.dumps(decisive, sort_keys=True, default=repr)
         return f"{self.model} {sha256(text.encode()).hexdigest()}"
 

@@ -98,3 +98,20 @@ def test_other_weights_have_another_digest(tmp_path: Path, at: int) -> None:
 def test_a_file_that_was_replaced_has_another_digest(tmp_path: Path) -> None:
     before = gguf(tmp_path / "a.gguf").digest()
     assert gguf(tmp_path / "a.gguf", 6 * 2**20).digest() != before
+
+
+@pytest.mark.parametrize(
+    "head, pools",
+    [
+        (b"", False),
+        (b"bert.pooling_type\x04\0\0\0\x01\0\0\0", True),
+        (b"llama.pooling_type\x04\0\0\0\x00\0\0\0", False),
+        (b"bert.pooling_type\x08\0\0\0\x01\0\0\0", False),
+        (b"bert.pooling_type\x04\0", False),
+    ],
+    ids=["nothing", "mean", "none", "of another type", "cut"],
+)
+def test_a_file_may_say_how_vectors_become_one(head: bytes, pools: bool, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF" + bytes(20) + head)
+    assert weights.find(str(path)).pools() is pools
