@@ -186,9 +186,9 @@ def test_parquet_without_pyarrow_names_the_extra(
     "name, content",
     [
         ("t.txt", b"\xef\xbb\xbfone\r\ntwo"),
-        ("t.txt.gz", gzip.compress(b"one\ntwo\n")),
+        ("t.txt.gz", gzip.compress(b"one\ntwo\n", mtime=0)),
         ("t.jsonl", b'"one"\n{"text": "two", "more": 1}\n'),
-        ("t.jsonl.gz", gzip.compress(b'{"text": "one"}\n{"text": "two"}')),
+        ("t.jsonl.gz", gzip.compress(b'{"text": "one"}\n{"text": "two"}', mtime=0)),
         ("t.json", b'[{"text": "one"},\n {"text": "two"}]'),
         ("t.csv", b"\xef\xbb\xbftext,n\none,1\n\ntwo,2\n"),
         ("t.tsv", b"n\ttext\n1\tone\n2\ttwo\n"),
