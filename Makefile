@@ -55,6 +55,7 @@ signatures: $(READY)  ## write the signatures of LM anew from the table in _call
 
 bench: $(READY)  ## what a call costs, beside bare HTTP clients and other gateways; into docs/
 	@$(PY) benchmarks/speed --page docs/reference/performance.md $(ARGS)
+	@$(PY) benchmarks/embeddings.py --page docs/reference/performance.md
 
 bench-quick: $(READY)  ## the same in a minute, without the other gateways and the page
 	@$(PY) benchmarks/speed --quick $(ARGS)
