@@ -237,10 +237,13 @@ NAMED = {
         ({"properties": {"b": {"oneOf": [INNER]}}}, False),
         ({"properties": {"b": {"type": "string", "maxLength": 3}}}, False),
         ({"properties": {"b": {"type": "string", "format": "phone"}}}, False),
+        ({"properties": {"b": {"title": "Anything"}}}, False),
+        ({"properties": {"b": {"type": "array", "items": {}}}}, False),
         ({"properties": {"b": {"anyOf": [INNER, {"type": "null"}]}}}, True),
     ],
-    ids=["plain", "optional", "any_names", "beside_a_ref", "one_of", "length", "format", "any_of"],
-)
+    ids=["plain", "optional", "any_names", "beside_a_ref", "one_of", "length", "format",
+         "any_value", "any_items", "any_of"],
+)  # fmt: skip
 def test_the_schema_of_a_type_is_closed_where_that_makes_it_strict(more, strict):
     schema = TypeSchema({**NAMED, **more})
     request = chat_request(Request("m", "Hi", schema=schema), Service("http://h/v1"))

@@ -9,9 +9,9 @@ from mimetypes import guess_type
 from typing import Any
 
 from lmgateway.errors import InputError, UnsupportedError
-from lmgateway.types import JSON, Message
+from lmgateway.types import JSON, CompletionWarning, Message
 
-from .marks import mark, mark_of
+from .marks import lose, mark, mark_of
 
 __all__ = ["blocks_of", "content_of", "is_blank"]
 
@@ -28,29 +28,40 @@ _OWN = frozenset(
 _NO_BLOCKS = frozenset({"annotations", "logprobs"})  # OpenAI says them of its own answers
 
 
-def content_of(message: Message, where: str) -> str | list[Block]:
+def content_of(
+    message: Message, where: str, warnings: list[CompletionWarning]
+) -> str | list[Block]:
     """A message's content: the text as it is, or its blocks without the empty ones.
 
     Raises:
         InputError: A part has no form in this API; the place is named.
     """
     content = message.get("content") or ""
-    return content if isinstance(content, str) else blocks_of(content, f"{where}.content")
+    return content if isinstance(content, str) else blocks_of(content, f"{where}.content", warnings)
 
 
-def blocks_of(parts: Sequence[Mapping[str, Any]], where: str) -> list[Block]:
+def blocks_of(
+    parts: Sequence[Mapping[str, Any]], where: str, warnings: list[CompletionWarning]
+) -> list[Block]:
     """The blocks of a list of parts; those of a text without a letter are left out.
+
+    A mark on one of these falls on the block before, for the prefix ends there.
 
     Raises:
         InputError: A part has no form in this API; the place is named.
     """
     blocks: list[Block] = []
     for place, part in enumerate(parts):
-        block = _block(part, f"{where}[{place}]")
+        here = f"{where}[{place}]"
+        block = _block(part, here)
         if not is_blank(block):
             blocks.append(block)
-        elif blocks and (marked := block.get("cache_control")) is not None:
-            blocks[-1] = mark(blocks[-1], marked, f"{where}[{place}]")  # the prefix ends here
+        elif (marked := block.get("cache_control")) is None:
+            continue
+        elif blocks:
+            blocks[-1] = mark(blocks[-1], marked, here, warnings)
+        else:
+            lose(here, "the text is empty, and no block stands before it", warnings)
     return blocks
 
 
