@@ -99,6 +99,16 @@ PAGES: dict[str, list[dict[str, Any]]] = {
 }
 
 
+def test_each_answer_has_the_price_of_its_own_tier(output: Path) -> None:
+    pytest.importorskip("genai_prices")
+    tiers = ("flex", "of_the_future", "default")
+    rows = [answer(t, model="gpt-5", extra={"service_tier": t}) for t in tiers]
+    write(output, [*rows, answer("again", cached=True)])
+    flex, unknown, usual, cached = (row["cost"] for row in Results(output))
+    assert flex == pytest.approx(usual / 2)
+    assert (unknown, cached) == (None, 0)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_whole_and_loads_and_runs_nothing(output: Path, name: str) -> None:
     write(output, PAGES[name])
