@@ -258,6 +258,13 @@ def test_the_schema_of_a_type_is_closed_where_that_makes_it_strict(more, strict)
     assert (kept["schema"], kept["strict"]) == (schema, False)
 
 
+def test_a_response_format_of_extra_body_goes_before_the_schema_of_a_type():
+    extra = {"response_format": {"type": "json_object"}}
+    request = Request("m", "Hi", schema=TypeSchema(NAMED), params={"extra_body": extra})
+    sent = chat_request(request, Service("http://h/v1"))
+    assert (sent.json["response_format"], sent.kept_as) == ({"type": "json_object"}, None)
+
+
 def test_a_schema_on_completions_is_sent_by_vllm_and_refused_by_openai():
     assert text(schema=SCHEMA)["response_format"]["json_schema"]["schema"] == SCHEMA
     with pytest.raises(UnsupportedError, match="takes no JSON schema; /chat/completions does"):
