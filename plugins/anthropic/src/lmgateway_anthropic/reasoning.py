@@ -125,7 +125,7 @@ def _check_thinking(thinking: Any, params: Mapping[str, Any], model: Traits) -> 
         raise UnsupportedError(
             f"the model takes no thinking of the type {kind}, but {takes}", param="thinking"
         )
-    if is_on(thinking) and _is_forced(params):
+    if kind == "enabled" and _is_forced(params):
         raise UnsupportedError(_NEVER_FORCED, param="thinking")
     if kind == "enabled" and isinstance(budget, int) and budget < _LEAST_BUDGET:
         raise InputError(f"thinking.budget_tokens must be {_LEAST_BUDGET} at least, not {budget}")
