@@ -167,8 +167,10 @@ def fitted(request: Any, call: Call) -> Fit | None:
     fit = Fit(call)
     for name in lacking:
         if not fit.without(name, request):
+            twin = next((each for each, _ in TWINS.get(name, ()) if each in request.params), None)
             raise UnsupportedError(
-                f"{call.provider} does not take {name}, and nothing that it takes means the same",
+                f"{call.provider} does not take {name}, and "
+                + (f"{twin} is given as well" if twin else "nothing that it takes means the same"),
                 param=name,
             )
     return fit
