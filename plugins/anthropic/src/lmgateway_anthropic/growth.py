@@ -70,6 +70,11 @@ class Growth:
         """Whether any of the content came."""
         return bool(self._blocks)
 
+    @property
+    def has_reason(self) -> bool:
+        """Whether it was said why the answer ends."""
+        return isinstance(self._fields.get("stop_reason"), str)
+
     def _count(self, usage: JSON) -> None:
         if isinstance(usage, dict):
             self.usage.update({k: v for k, v in usage.items() if v is not None})
