@@ -351,7 +351,7 @@ def test_what_means_the_same_is_translated_always(
 
 
 def test_two_limits_are_refused_where_only_one_can_be_said() -> None:
-    with pytest.raises(errors.UnsupportedError, match="does not take max_tokens"):
+    with pytest.raises(errors.UnsupportedError, match=r"max_tokens, and max_comp\w+ is given"):
         lm_from(Picky("max_completion_tokens"))("hi", max_tokens=5, max_completion_tokens=7)
 
 
@@ -444,10 +444,11 @@ def test_the_detail_of_an_image_is_a_hint(ask: Callable[..., Any], mode: str) ->
 
     image = {"type": "image_url", "image_url": {"url": "https://a.example/b", "detail": "low"}}
     flat = {"type": "input_image", "image_url": "https://a.example/b", "detail": "low"}
+    file = {"type": "file", "file": {"file_id": "f", "detail": "low"}}
     text = {"type": "text", "text": "Look."}
-    turns = [{"role": "user", "content": [text, image]}, {"role": "user", "content": [flat]}]
+    turns = [{"role": "user", "content": [text, image]}, {"role": "user", "content": [flat, file]}]
     before = copy.deepcopy(turns)
-    plugin = NoDetail(has=ALL | {"images"})
+    plugin = NoDetail(has=ALL | {"images", "files"})
     lm = lm_from(plugin, unsupported=mode)
     if mode == "refuse":
         with pytest.raises(errors.UnsupportedError, match="no!"):
@@ -460,6 +461,7 @@ def test_the_detail_of_an_image_is_a_hint(ask: Callable[..., Any], mode: str) ->
     assert told_of(answer) == [
         ("dropped", "messages[0].content[1]"),
         ("dropped", "messages[1].content[0]"),
+        ("dropped", "messages[1].content[1]"),
     ]
     assert turns == before
 

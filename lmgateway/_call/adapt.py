@@ -23,6 +23,7 @@ __all__ = ["Fit", "fitted", "refitted"]
 
 _PLACE = re.compile(r"messages\[(\d+)\]\.(role|name)")
 _DETAIL = re.compile(r"messages\[\d+\]\.content\[\d+\](\.image_url)?\.detail")
+_HAVE_DETAIL = ("image_url", "input_image", "file", "input_file")
 _SYSTEM = ("system", "developer")
 
 
@@ -166,8 +167,10 @@ def fitted(request: Any, call: Call) -> Fit | None:
     fit = Fit(call)
     for name in lacking:
         if not fit.without(name, request):
+            twin = next((each for each, _ in TWINS.get(name, ()) if each in request.params), None)
             raise UnsupportedError(
-                f"{call.provider} does not take {name}, and nothing that it takes means the same",
+                f"{call.provider} does not take {name}, and "
+                + (f"{twin} is given as well" if twin else "nothing that it takes means the same"),
                 param=name,
             )
     return fit
@@ -230,10 +233,11 @@ def _begun(message: Mapping[str, Any], text: str) -> Any:
 
 
 def _undetailed(part: Any) -> Any:
-    """A part without an image's ``detail``; the part itself if it has none."""
-    if not isinstance(part, Mapping) or part.get("type") not in ("image_url", "input_image"):
+    """A part without the ``detail`` of an image or a file; the part itself if it has none."""
+    if not isinstance(part, Mapping) or part.get("type") not in _HAVE_DETAIL:
         return part
-    image = part.get("image_url")
-    if isinstance(image, Mapping) and "detail" in image:
-        return {**part, "image_url": _without(image, "detail")}
+    for name in ("image_url", "file"):
+        inner = part.get(name)
+        if isinstance(inner, Mapping) and "detail" in inner:
+            return {**part, name: _without(inner, "detail")}
     return _without(part, "detail") if "detail" in part else part

@@ -20,7 +20,6 @@ from typing import Any
 from .._drive.gather import Reply
 from .._records.usage import price
 from ..errors import LMGatewayError
-from ..types import Completion
 from .adaptive_limit import AdaptiveLimit
 from .verdicts import FAR, Waiting
 
@@ -98,7 +97,7 @@ class Counts:
     done_before: int = 0
     started: float = field(default_factory=monotonic)
     _priced: bool = field(default_factory=lambda: find_spec("genai_prices") is not None)
-    _unpriced: set[tuple[str, str]] = field(default_factory=set)
+    _unpriced: int = 0
 
     def add(self, reply: Reply) -> None:
         """Count a row that was written."""
@@ -111,17 +110,10 @@ class Counts:
         self.completion_tokens += usage.get("completion_tokens") or 0
         if reply.get("cached"):
             self.cached += 1
-        elif self._priced:
-            self._pay(reply)
-
-    def _pay(self, completion: Completion) -> None:
-        who = (completion.get("provider", ""), completion.get("model", ""))
-        if who not in self._unpriced:  # a look-up that fails is slow
-            paid = price(completion)
-            if paid is None:
-                self._unpriced.add(who)
-            else:
-                self.known_cost += paid
+        elif self._priced and (paid := price(reply)) is not None:
+            self.known_cost += paid
+        else:
+            self._unpriced += 1
 
     @property
     def failed(self) -> int:
@@ -137,8 +129,7 @@ class Counts:
     @property
     def cost(self) -> Decimal | None:
         """US dollars; None if the price of any answer is unknown."""
-        paid = self.answered - self.cached
-        return None if self._unpriced or (paid and not self._priced) else self.known_cost
+        return None if self._unpriced else self.known_cost
 
     def summary(self) -> Summary:
         """The counts as they stand."""

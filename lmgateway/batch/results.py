@@ -70,7 +70,6 @@ class Results:
         if errors := self.job.get("errors"):
             path = self.path.parent / errors
             self.files += [path] if path.is_file() else []
-        self._unpriced: set[tuple[str, str]] = set()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for path in self.files:
@@ -121,17 +120,8 @@ class Results:
         if isinstance(usage, dict):
             record["prompt_tokens"] = _count(usage.get("prompt_tokens"))
             record["completion_tokens"] = _count(usage.get("completion_tokens"))
-        record["cost"] = 0.0 if record["cached"] else self._price(body, record)
-
-    def _price(self, body: Mapping[str, Any], record: Mapping[str, Any]) -> float | None:
-        """US dollars; None where that is not known."""
-        who = (record["provider"] or "", record["model"] or "")
-        if who in self._unpriced:  # a look-up that fails is slow
-            return None
-        paid = price({"provider": who[0], "model": who[1], "usage": body.get("usage")})
-        if paid is None and None not in (record["prompt_tokens"], record["completion_tokens"]):
-            self._unpriced.add(who)
-        return None if paid is None else float(paid)
+        paid = 0 if record["cached"] else price(body)
+        record["cost"] = None if paid is None else float(paid)
 
 
 def _text(value: Any) -> str | None:

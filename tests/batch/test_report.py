@@ -16,6 +16,7 @@ import pytest
 from lmgateway import errors
 from lmgateway.batch import run, to_pandas
 from lmgateway.batch.figures import Histogram, gather
+from lmgateway.batch.progress import Counts
 from lmgateway.batch.report import report
 from lmgateway.batch.results import COLUMNS, Results
 from lmgateway.errors import InputError, UnsupportedError
@@ -97,6 +98,21 @@ PAGES: dict[str, list[dict[str, Any]]] = {
         answer("\ud800", "\ud800"),
     ],
 }
+
+
+def test_each_answer_has_the_price_of_its_own_tier(output: Path) -> None:
+    pytest.importorskip("genai_prices")
+    tiers = ("flex", "of_the_future", "default")
+    rows = [answer(t, model="gpt-5", extra={"service_tier": t}) for t in tiers]
+    write(output, [*rows, answer("again", cached=True)])
+    flex, unknown, usual, cached = (row["cost"] for row in Results(output))
+    assert flex == pytest.approx(usual / 2)
+    assert (unknown, cached) == (None, 0)
+    counts = Counts()
+    for row in rows:
+        counts.add(row["response"]["body"])
+    assert counts.cost is None
+    assert float(counts.known_cost) == pytest.approx(flex + usual)
 
 
 @pytest.mark.parametrize("name", PAGES)

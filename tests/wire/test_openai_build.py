@@ -237,10 +237,13 @@ NAMED = {
         ({"properties": {"b": {"oneOf": [INNER]}}}, False),
         ({"properties": {"b": {"type": "string", "maxLength": 3}}}, False),
         ({"properties": {"b": {"type": "string", "format": "phone"}}}, False),
+        ({"properties": {"b": {"title": "Anything"}}}, False),
+        ({"properties": {"b": {"type": "array", "items": {}}}}, False),
         ({"properties": {"b": {"anyOf": [INNER, {"type": "null"}]}}}, True),
     ],
-    ids=["plain", "optional", "any_names", "beside_a_ref", "one_of", "length", "format", "any_of"],
-)
+    ids=["plain", "optional", "any_names", "beside_a_ref", "one_of", "length", "format",
+         "any_value", "any_items", "any_of"],
+)  # fmt: skip
 def test_the_schema_of_a_type_is_closed_where_that_makes_it_strict(more, strict):
     schema = TypeSchema({**NAMED, **more})
     request = chat_request(Request("m", "Hi", schema=schema), Service("http://h/v1"))
@@ -253,6 +256,13 @@ def test_the_schema_of_a_type_is_closed_where_that_makes_it_strict(more, strict)
     assert sent["schema"]["$defs"]["I"]["additionalProperties"] is False
     kept = request.kept_as["response_format"]["json_schema"]
     assert (kept["schema"], kept["strict"]) == (schema, False)
+
+
+def test_a_response_format_of_extra_body_goes_before_the_schema_of_a_type():
+    extra = {"response_format": {"type": "json_object"}}
+    request = Request("m", "Hi", schema=TypeSchema(NAMED), params={"extra_body": extra})
+    sent = chat_request(request, Service("http://h/v1"))
+    assert (sent.json["response_format"], sent.kept_as) == ({"type": "json_object"}, None)
 
 
 def test_a_schema_on_completions_is_sent_by_vllm_and_refused_by_openai():

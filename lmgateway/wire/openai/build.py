@@ -206,7 +206,8 @@ def _post(
             body.setdefault("stream_options", {"include_usage": True})
     elif "stream_options" in body:
         raise InputError("stream_options is for streams: call stream() or astream()")
-    body.update(extra_body(request.params))
+    extra = extra_body(request.params)
+    body.update(extra)
     http_request = HTTPRequest(
         "POST",
         service.base_url,
@@ -216,7 +217,9 @@ def _post(
         auth=service.auth,
         stream=request.stream,
     )
-    return http_request if closed is None else _closed(http_request, closed)
+    if closed is None or "response_format" in extra:
+        return http_request
+    return _closed(http_request, closed)
 
 
 def _closed(request: HTTPRequest, response_format: dict[str, JSON]) -> HTTPRequest:

@@ -15,6 +15,7 @@ _WORDS = frozenset(
      "items", "properties", "required", "title", "type", "exclusiveMaximum", "exclusiveMinimum",
      "maxItems", "maximum", "minItems", "minimum", "multipleOf", "pattern")
 )  # fmt: skip
+_KINDS = ("type", "$ref", "anyOf")  # one of them must be there
 _FORMATS = frozenset(
     ("date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid")
 )
@@ -41,8 +42,10 @@ class _NotStrictError(Exception):
 def _closed(schema: Any) -> Any:
     if not isinstance(schema, Mapping):
         raise _NotStrictError
-    if not schema.keys() <= _WORDS or (
-        "$ref" in schema and len(schema) > 1 and "$defs" not in schema
+    if (
+        schema.keys().isdisjoint(_KINDS)
+        or not schema.keys() <= _WORDS
+        or ("$ref" in schema and len(schema) > 1 and "$defs" not in schema)
     ):
         raise _NotStrictError
     if schema.get("format", "date") not in _FORMATS:

@@ -61,6 +61,14 @@ def test_a_stop_reason_is_a_finish_reason(reason: str, expected: str) -> None:
     assert answer["choices"][0]["finish_reason_raw"] == reason
 
 
+def test_a_turn_of_text_that_paused_can_be_the_last_that_is_sent() -> None:
+    block = {"type": "text", "text": "I search."}
+    (choice,) = parse(ASKED, whole(block, reason="pause_turn"))["choices"]
+    assert choice["state"] == {"format": "anthropic.messages", "turn": [block]}
+    (choice,) = parse(ASKED, whole(reason="pause_turn"))["choices"]
+    assert "state" not in choice
+
+
 def test_blocks_become_text_reasoning_and_tool_calls() -> None:
     thought = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
     answer = parse(ASKED, whole(thought, {"type": "text", "text": "a"}, TOOL, reason="tool_use"))

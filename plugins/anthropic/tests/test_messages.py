@@ -386,6 +386,64 @@ def test_a_mark_ends_the_last_block_that_can_hold_one() -> None:
     assert body(USER, params={"cache_control": True})["cache_control"] == {"type": "ephemeral"}  # type: ignore[arg-type]
 
 
+BLANK = {"type": "text", "text": " ", "cache_control": MARK}
+BRIEF = {"type": "ephemeral"}
+
+
+@pytest.mark.parametrize(
+    "messages, lost",
+    [
+        ([{"role": "system", "content": "", "cache_control": MARK}, USER], "messages[0]"),
+        ([{"role": "user", "content": [BLANK, {"type": "text", "text": "a"}]}],
+         "messages[0].content[0]"),
+        ([USER, CALLS, {**RESULT, "content": [BLANK]}],
+         "messages[2].content[0]"),
+        ([{"role": "user", "cache_control": BRIEF, "content": [
+            {"type": "text", "text": "a", "cache_control": MARK}]}], "messages[0]"),
+    ],
+    ids=["an empty turn", "an empty text", "an empty result", "two of one block"],
+)  # fmt: skip
+def test_a_mark_that_has_no_place_is_told(messages: Any, lost: str) -> None:
+    _, (warning,) = prepare(Request("m", messages=messages), SETTINGS)
+    assert (warning["kind"], warning["name"]) == ("dropped", f"{lost}.cache_control")
+
+
+@pytest.mark.parametrize(
+    "file, kind, media_type",
+    [
+        ({"name": "a.PDF", "data": "data:;base64,JVBERi0="}, "document", "application/pdf"),
+        ({"name": "a.pdf", "data": "data:application/octet-stream;base64,JVBERi0="},
+         "document", "application/pdf"),
+        ({"name": "a.png", "media_type": "application/octet-stream", "data": "JVBERi0="},
+         "image", "image/png"),
+        ({"url": "https://a.example/b.png"}, "image", None),
+        ({"url": "https://a.example/b?c=d.html"}, "document", None),
+    ],
+)  # fmt: skip
+def test_a_file_is_what_its_name_says_where_its_type_says_nothing(
+    file: Any, kind: str, media_type: str | None
+) -> None:
+    (block,) = body({"role": "user", "content": [{"type": "file", **file}]})["messages"][0][
+        "content"
+    ]
+    assert (block["type"], block["source"].get("media_type")) == (kind, media_type)
+    assert "JVBERi0=" in block["source"].values() or "url" in block["source"]
+
+
+def test_a_file_whose_content_cannot_be_read_is_never_sent_empty() -> None:
+    file = {"type": "file", "name": "a.pdf", "data": "data:application/pdf,raw"}
+    with pytest.raises(InputError, match=r"messages\[0\]\.content\[0\] must be a PDF"):
+        body({"role": "user", "content": [file]})
+
+
+def test_what_extra_body_says_instead_of_a_parameter_is_told() -> None:
+    extra = {"tools": [{"name": "g"}], "speed": "fast", "temperature": 1}
+    params: Any = {"tools": [], "temperature": 1, "extra_body": extra}
+    request, (warning,) = prepare(Request("m", "Hi", params=params), SETTINGS)
+    assert {name: request.json[name] for name in extra} == extra
+    assert (warning["kind"], warning["name"]) == ("dropped", "tools")
+
+
 @pytest.mark.parametrize(
     "message, problem",
     [

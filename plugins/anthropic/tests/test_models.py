@@ -223,6 +223,13 @@ def test_a_budget_below_the_least_is_refused() -> None:
         sent(SONNET, thinking=budget(100))
 
 
+@pytest.mark.parametrize("params", [{"reasoning_effort": "low"}, {"thinking": budget(2048)}])
+def test_a_model_that_thinks_cannot_be_made_to_call_a_tool(params: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedError, match="call a tool") as caught:
+        sent(SONNET, tools=TOOLS, tool_choice="required", **params)
+    assert caught.value.param in params
+
+
 def test_a_tool_that_must_be_called_is_called_without_thinking() -> None:
     body = sent("claude-opus-4-8", reasoning_effort="low", tools=TOOLS, tool_choice="required")
     assert "thinking" not in body

@@ -254,3 +254,10 @@ def test_many_blocks_and_pieces_take_linear_time() -> None:
     completion, _ = play([START, *blocks, END, {"type": "message_stop"}])
     assert len(completion["choices"][0]["text"]) == 60_000
     assert time.monotonic() - began < 30
+
+
+def test_a_stream_without_its_end_mark_is_whole_if_it_told_why_it_ends() -> None:
+    completion, _ = play(EVENTS[:-1])
+    assert completion == play(EVENTS)[0]
+    with pytest.raises(errors.StreamInterruptedError):
+        play(EVENTS[:-2])

@@ -270,8 +270,11 @@ def test_other_fields_are_extra_in_a_stream_as_well() -> None:
     assert answer["extra"] == {"container": {"id": "c", "expires_at": "soon"}, "context": 5}
     said = list(events([TEXT], "stop_sequence", **fields))
     said[-2]["delta"]["stop_sequence"] = "X"
+    said[-2] |= {"context_management": {"applied_edits": []}, "id": "an event's"}
     streamed, _ = played(said)
-    assert streamed["extra"] == {**answer["extra"], "stop_sequence": "X"}
+    told = {"stop_sequence": "X", "context_management": {"applied_edits": []}}
+    assert streamed["extra"] == {**answer["extra"], **told}
+    assert streamed.get("id") == answer.get("id")
     assert streamed["choices"][0]["finish_reason"] == "stop"
 
 

@@ -25,13 +25,17 @@ _ORDER = {"reasoning": 0, "text": 1, "tool_call": 2}
 _RUN_BY_THE_SERVICE = ("server_tool_use", "mcp_tool_use")
 
 
-def choice_of(blocks: list[JSON], request: Request) -> AnswerChoice:
+def choice_of(blocks: list[JSON], request: Request, *, paused: bool = False) -> AnswerChoice:
     """The choice that the blocks make, with its parts and its state where those say more.
+
+    A turn that ``paused`` always has a state: by it the plugin knows that the turn may be the last.
 
     Raises:
         ResponseFormatError: A text, a thought or a call is not as it should be.
     """
-    if len(blocks) == 1 and (text := _only_text(blocks[0])) is not None:  # as most answers are
+    if (
+        len(blocks) == 1 and not paused and (text := _only_text(blocks[0])) is not None
+    ):  # as most answers are
         return {"text": text, "index": 0}
     parts = [_part(block, f"content[{place}]") for place, block in enumerate(blocks)]
     made = [part for part in parts if part["type"] == "tool_call" and "by" not in part]
@@ -46,7 +50,9 @@ def choice_of(blocks: list[JSON], request: Request) -> AnswerChoice:
         choice["tool_calls"] = [_call(part) for part in made]
     if not _says_all(parts):
         choice["parts"] = parts
-    if _is_needed(blocks, request) and (turn := _turn(blocks, parts)) is not None:
+    if ((paused and blocks) or _is_needed(blocks, request)) and (
+        turn := _turn(blocks, parts)
+    ) is not None:
         choice["state"] = {"format": FORMAT, "turn": turn}
     return choice
 

@@ -67,7 +67,8 @@ def prepare(request: Request, settings: Settings) -> tuple[HTTPRequest, list[Com
     if reasoning.effort is not None or request.schema is not None:
         output = _output(request, extra, reasoning, model, conversation)
     body = _body(request, conversation, settings, model)
-    body.update(extra)
+    if extra:
+        _merge(body, extra, conversation.warnings)
     if reasoning.thinking is None or not conversation.thinks:
         body.pop("thinking", None)
         if body["max_tokens"] is None:
@@ -118,6 +119,17 @@ def _body(
     if request.stream:
         body["stream"] = True
     return body
+
+
+def _merge(
+    body: dict[str, JSON], extra: Mapping[str, JSON], warnings: list[CompletionWarning]
+) -> None:
+    """Add ``extra_body``, which goes before what a parameter says of the same."""
+    for name, value in extra.items():
+        if body.get(name, value) not in (None, value):
+            detail = "extra_body says it as well: that was sent"
+            warnings.append({"kind": "dropped", "name": name, "detail": detail})
+        body[name] = value
 
 
 def _check_sampling(body: Mapping[str, JSON], extra: Mapping[str, JSON], model: Traits) -> None:

@@ -9,17 +9,20 @@ from mimetypes import guess_type
 from typing import Any
 
 from lmgateway.errors import InputError, UnsupportedError
-from lmgateway.types import JSON, Message
+from lmgateway.types import JSON, CompletionWarning, Message
 
-from .marks import mark, mark_of
+from .marks import lose, mark, mark_of
 
 __all__ = ["blocks_of", "content_of", "is_blank"]
 
 Block = dict[str, JSON]
 
-_DATA_URL = re.compile(r"data:([a-zA-Z0-9.+/-]+)(?:;[^;,]*)*;base64,(.+)", re.DOTALL)
+_DATA_URL = re.compile(r"data:([a-zA-Z0-9.+/-]*)(?:;[^;,]*)*;base64,(.+)", re.DOTALL)
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-_MEDIA_TYPES = {"image/jpg": "image/jpeg", "application/x-pdf": "application/pdf"}
+_MEDIA_TYPES = {
+    "image/jpg": "image/jpeg", "application/x-pdf": "application/pdf",
+    "application/octet-stream": "",  # any bytes
+}  # fmt: skip
 #: Blocks that only this API has: who gives one means it as it is.
 _OWN = frozenset(
     ("browser_state", "container_upload", "document", "image", "mcp_tool_use", "redacted_thinking",
@@ -28,29 +31,40 @@ _OWN = frozenset(
 _NO_BLOCKS = frozenset({"annotations", "logprobs"})  # OpenAI says them of its own answers
 
 
-def content_of(message: Message, where: str) -> str | list[Block]:
+def content_of(
+    message: Message, where: str, warnings: list[CompletionWarning]
+) -> str | list[Block]:
     """A message's content: the text as it is, or its blocks without the empty ones.
 
     Raises:
         InputError: A part has no form in this API; the place is named.
     """
     content = message.get("content") or ""
-    return content if isinstance(content, str) else blocks_of(content, f"{where}.content")
+    return content if isinstance(content, str) else blocks_of(content, f"{where}.content", warnings)
 
 
-def blocks_of(parts: Sequence[Mapping[str, Any]], where: str) -> list[Block]:
+def blocks_of(
+    parts: Sequence[Mapping[str, Any]], where: str, warnings: list[CompletionWarning]
+) -> list[Block]:
     """The blocks of a list of parts; those of a text without a letter are left out.
+
+    A mark on one of these falls on the block before, for the prefix ends there.
 
     Raises:
         InputError: A part has no form in this API; the place is named.
     """
     blocks: list[Block] = []
     for place, part in enumerate(parts):
-        block = _block(part, f"{where}[{place}]")
+        here = f"{where}[{place}]"
+        block = _block(part, here)
         if not is_blank(block):
             blocks.append(block)
-        elif blocks and (marked := block.get("cache_control")) is not None:
-            blocks[-1] = mark(blocks[-1], marked, f"{where}[{place}]")  # the prefix ends here
+        elif (marked := block.get("cache_control")) is None:
+            continue
+        elif blocks:
+            blocks[-1] = mark(blocks[-1], marked, here, warnings)
+        else:
+            lose(here, "the text is empty, and no block stands before it", warnings)
     return blocks
 
 
@@ -92,10 +106,7 @@ _OF_IMAGES = frozenset({"url", "image_url", "detail", "format", "media_type", "f
 
 
 def _image(said: Mapping[str, Any], part: Mapping[str, Any], place: str, where: str) -> Block:
-    if said.get("detail") not in (None, "auto"):
-        raise UnsupportedError(
-            f"{where} asks for a detail, which the Messages API has not", param=place
-        )
+    _check_detail(said, place, where)
     others = {**_others(said, _OF_IMAGES), **_others(part, {"type", "image_url"})}
     url = said.get("url")
     if isinstance(url, str) and url.startswith(("http://", "https://")):
@@ -112,6 +123,14 @@ def _image(said: Mapping[str, Any], part: Mapping[str, Any], place: str, where: 
     return {"type": "image", "source": source, **others}
 
 
+def _check_detail(said: Mapping[str, Any], place: str, where: str) -> None:
+    """Refuse to be told how closely something is to be looked at."""
+    if said.get("detail") not in (None, "auto"):
+        raise UnsupportedError(
+            f"{where} asks for a detail, which the Messages API has not", param=place
+        )
+
+
 _OF_FILES = frozenset(
     ("type", "filename", "name", "media_type", "format", "file_id", "id", "file_url", "url",
      "file_data", "data", "transcript", "extra", "detail")
@@ -120,27 +139,27 @@ _OF_FILES = frozenset(
 
 def _file(file: Mapping[str, Any], others: Block, where: str) -> Block:
     """A file by its id, its URL or its content, in the names of OpenAI's two APIs and ours."""
+    _check_detail(file, f"{where}.detail", where)
     others = {**_others(file, _OF_FILES), **others}
     name = file.get("filename") or file.get("name")
     media_type = file.get("media_type") or file.get("format")
     file_id, url = file.get("file_id") or file.get("id"), file.get("file_url") or file.get("url")
     data = file.get("file_data") or file.get("data")
     if isinstance(data, str) and data.startswith("data:"):
-        media_type, data = _data(data)
+        said, data = _data(data)
+        if not data:
+            raise _unreadable(where)
+        media_type = said or media_type
     if isinstance(file_id, str) and file_id.startswith(("http://", "https://")):
         file_id, url = None, file_id
-    if media_type is None and isinstance(name, str):
-        media_type = guess_type(name)[0]
-    if not isinstance(media_type, str):
-        media_type = None
-    else:
-        media_type = media_type.partition(";")[0].strip().lower()
-        media_type = _MEDIA_TYPES.get(media_type, media_type)
+    media_type = _media_type(media_type) or (guess_type(name)[0] if isinstance(name, str) else None)
     if isinstance(file_id, str):
         source: Block = {"type": "file", "file_id": file_id}
     elif isinstance(url, str):
         source = {"type": "url", "url": url}
-        media_type = media_type or "application/pdf"  # all that it reads from a URL but images
+        guessed = guess_type(url)[0]
+        if media_type is None:  # all that the service reads from a URL but images
+            media_type = guessed if guessed in _IMAGES else "application/pdf"
     elif isinstance(data, str):
         source = _content(media_type, data, where)
     else:
@@ -173,11 +192,17 @@ def _unreadable(where: str) -> InputError:
 
 
 def _data(url: Any) -> tuple[str | None, str]:
+    """The media type of a ``data:`` URL, if it says one, and its base64; "" for no such URL."""
     found = _DATA_URL.fullmatch(url) if isinstance(url, str) else None
-    if found is None:
-        return None, ""
-    media_type = found[1].lower()
-    return _MEDIA_TYPES.get(media_type, media_type), found[2]
+    return (_media_type(found[1]), found[2]) if found else (None, "")
+
+
+def _media_type(given: object) -> str | None:
+    """A media type without its parameters; None for one that says nothing."""
+    if not isinstance(given, str):
+        return None
+    media_type = given.partition(";")[0].strip().lower()
+    return _MEDIA_TYPES.get(media_type, media_type) or None
 
 
 def _others(part: Mapping[str, Any], read: Collection[str]) -> Block:

@@ -23,6 +23,8 @@ _PIECES = {
 }
 #: By the kind of a block: the field that only deltas of its own kind may change.
 _GROWS = {"text": "text", "thinking": "thinking", "tool_use": "input"}
+#: The rest of a ``message_delta`` is the message's, as ``context_management`` is.
+_OF_THE_EVENT = frozenset({"content", "delta", "id", "index", "model", "role", "type", "usage"})
 _OF_THE_BLOCK = frozenset({"id", "input", "name", "partial_json", "text", "thinking", "type"})
 
 
@@ -54,6 +56,7 @@ class Growth:
                 yield from self.end_block()
             case "message_delta":
                 delta = _object(event, "delta")
+                self._fields.update({n: v for n, v in event.items() if n not in _OF_THE_EVENT})
                 self._fields.update(delta)
                 self._count(event.get("usage"))
                 reason = delta.get("stop_reason")
@@ -66,6 +69,11 @@ class Growth:
     def has_begun(self) -> bool:
         """Whether any of the content came."""
         return bool(self._blocks)
+
+    @property
+    def has_reason(self) -> bool:
+        """Whether it was said why the answer ends."""
+        return isinstance(self._fields.get("stop_reason"), str)
 
     def _count(self, usage: JSON) -> None:
         if isinstance(usage, dict):

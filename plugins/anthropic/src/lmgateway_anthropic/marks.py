@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmgateway.errors import InputError
-from lmgateway.types import JSON
+from lmgateway.types import JSON, CompletionWarning
 
-__all__ = ["mark", "mark_last", "mark_of"]
+__all__ = ["lose", "mark", "mark_last", "mark_of"]
 
 Block = dict[str, JSON]
 
@@ -29,16 +29,29 @@ def mark_of(said: Mapping[str, Any]) -> JSON:
     return {"type": "ephemeral", "ttl": "1h"} if breakpoint_.get("ttl") else {"type": "ephemeral"}
 
 
-def mark(block: Block, marked: JSON, where: str) -> Block:
+def mark(block: Block, marked: JSON, where: str, warnings: list[CompletionWarning]) -> Block:
     """The block with a mark, unless it has one; raises InputError if its kind takes none."""
     if block.get("type") in _NOT_MARKED:
         raise InputError(f"{where} ends in thinking, which cannot hold cache_control")
-    return block if block.get("cache_control") is not None else {**block, "cache_control": marked}
+    if (own := block.get("cache_control")) is None:
+        return {**block, "cache_control": marked}
+    if own != marked:
+        lose(where, "the block that it falls on has another", warnings)
+    return block
 
 
-def mark_last(content: str | list[Block], marked: JSON, where: str) -> str | list[Block]:
+def lose(where: str, why: str, warnings: list[CompletionWarning]) -> None:
+    """Tell that a mark is left out."""
+    detail = f"it was left out: {why}"
+    warnings.append({"kind": "dropped", "name": f"{where}.cache_control", "detail": detail})
+
+
+def mark_last(
+    content: str | list[Block], marked: JSON, where: str, warnings: list[CompletionWarning]
+) -> str | list[Block]:
     """A turn whose last block has the mark."""
     if not content:
+        lose(where, "nothing stands there that the service could keep", warnings)
         return content
     if isinstance(content, str):
         return [{"type": "text", "text": content, "cache_control": marked}]
@@ -47,5 +60,5 @@ def mark_last(content: str | list[Block], marked: JSON, where: str) -> str | lis
         len(content) - 1,
     )
     blocks = [*content]
-    blocks[place] = mark(blocks[place], marked, where)
+    blocks[place] = mark(blocks[place], marked, where, warnings)
     return blocks

@@ -135,17 +135,17 @@ def _turns(
                 param=f"{where}.name",
             )
         if role == "tool":
-            _add_result(calls, message, where)
+            _add_result(calls, message, where, warnings)
             continue
         if role in ROLES and not turns:
-            system.append(system_content(message, where))
+            system.append(system_content(message, where, warnings))
             continue
         if role == "user":
-            turn = _asked(message, where, calls, turns[-1] if turns else None)
+            turn = _asked(message, where, calls, turns[-1] if turns else None, warnings)
         elif role == "assistant":
             turn = _said(message, where, calls, warnings)
         elif role in ROLES:
-            turn = _late(message, where, model)
+            turn = _late(message, where, model, warnings)
         else:
             raise InputError(f"{where} has the role {role!r:.40}, which the Messages API lacks")
         if turn is None:
@@ -154,7 +154,7 @@ def _turns(
             warnings.append({"kind": "dropped", "name": where, "detail": _EMPTY})
             continue
         if role not in ROLES and (marked := mark_of(message)) is not None:
-            turn.content = mark_last(turn.content, marked, where)
+            turn.content = mark_last(turn.content, marked, where, warnings)
         turns.append(turn)
     return turns
 
@@ -170,7 +170,7 @@ def _check_keys(message: Message, where: str, warnings: list[CompletionWarning])
         warnings.append({"kind": "dropped", "name": f"{where}.{key}", "detail": detail})
 
 
-def _late(message: Message, where: str, model: Traits) -> Turn:
+def _late(message: Message, where: str, model: Traits, warnings: list[CompletionWarning]) -> Turn:
     """A system turn in the middle of the conversation."""
     if not model.has_late_system:
         raise UnsupportedError(
@@ -178,7 +178,7 @@ def _late(message: Message, where: str, model: Traits) -> Turn:
             "put it before",
             param=f"{where}.role",
         )
-    return Turn("system", system_content(message, where), where)
+    return Turn("system", system_content(message, where, warnings), where)
 
 
 def _check_end(last: Turn) -> None:
@@ -211,9 +211,15 @@ def _sent(turns: list[Turn]) -> Iterator[dict[str, JSON]]:
 # -- the user's turns ----------------------------------------------------------------------------
 
 
-def _asked(message: Message, where: str, calls: Calls, before: Turn | None) -> Turn | None:
+def _asked(
+    message: Message,
+    where: str,
+    calls: Calls,
+    before: Turn | None,
+    warnings: list[CompletionWarning],
+) -> Turn | None:
     """A turn of the user's; results among its blocks that belong elsewhere are moved there."""
-    turn = Turn("user", content_of(message, where), where)
+    turn = Turn("user", content_of(message, where, warnings), where)
     if isinstance(turn.content, str):
         return turn
     kept: list[dict[str, JSON]] = []
@@ -237,7 +243,9 @@ def _asked(message: Message, where: str, calls: Calls, before: Turn | None) -> T
     return None if moved and not kept else turn
 
 
-def _add_result(calls: Calls, message: Message, where: str) -> None:
+def _add_result(
+    calls: Calls, message: Message, where: str, warnings: list[CompletionWarning]
+) -> None:
     """The results of one turn's calls must all stand in the one turn that follows it."""
     call_id = message.get("tool_call_id")
     if not isinstance(call_id, str):
@@ -249,7 +257,7 @@ def _add_result(calls: Calls, message: Message, where: str) -> None:
             + ("has a result already" if calls.is_known(call_id) else "no turn before it makes")
         )
     turn, call = found
-    content = content_of(message, where)
+    content = content_of(message, where, warnings)
     result: dict[str, JSON] = {
         "type": "tool_result",
         "tool_use_id": call.sent,
@@ -286,7 +294,7 @@ def _said(message: Message, where: str, calls: Calls, warnings: list[CompletionW
         turn.own = True
         turn.content = [_noted(block, turn, calls) for block in given]
         return turn
-    content = content_of(message, where)
+    content = content_of(message, where, warnings)
     refusal: Any = message.get("refusal")  # in OpenAI's messages it stands apart
     if not content and isinstance(refusal, str):
         content = refusal

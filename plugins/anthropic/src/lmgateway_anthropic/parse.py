@@ -113,7 +113,7 @@ def normalize(request: Request, message: JSON, headers: Mapping[str, str]) -> An
     reason = message.get("stop_reason")
     if not isinstance(reason, str) and not blocks:
         raise ResponseFormatError("content and stop_reason are missing in the answer")
-    choice = choice_of(blocks, request)
+    choice = choice_of(blocks, request, paused=reason == "pause_turn")
     choice["finish_reason"] = finish_reason(reason)
     if isinstance(reason, str):
         choice["finish_reason_raw"] = mend(reason)

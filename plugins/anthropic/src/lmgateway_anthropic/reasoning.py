@@ -27,6 +27,7 @@ _BUDGETS = {
 }  # fmt: skip
 _LEAST_BUDGET = 1024
 _FORCED = ("any", "tool")
+_NEVER_FORCED = "a model that thinks cannot be made to call a tool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def reasoning_of(params: Mapping[str, Any], extra: Mapping[str, JSON], model: Tr
         thinking = params.get("thinking")
         if thinking is None and effort is None:  # as nearly always
             return _NOTHING
-        _check_thinking(thinking, model)
+        _check_thinking(thinking, params, model)
     if effort is None:
         return Reasoning(thinking)
     if not model.is_known:
@@ -115,7 +116,7 @@ def room(thinking: JSON, given: JSON, beta: str | None, warnings: list[Completio
     return given
 
 
-def _check_thinking(thinking: Any, model: Traits) -> None:
+def _check_thinking(thinking: Any, params: Mapping[str, Any], model: Traits) -> None:
     if not model.is_known or not isinstance(thinking, Mapping):
         return
     kind, budget = thinking.get("type"), thinking.get("budget_tokens")
@@ -124,6 +125,8 @@ def _check_thinking(thinking: Any, model: Traits) -> None:
         raise UnsupportedError(
             f"the model takes no thinking of the type {kind}, but {takes}", param="thinking"
         )
+    if kind == "enabled" and _is_forced(params):
+        raise UnsupportedError(_NEVER_FORCED, param="thinking")
     if kind == "enabled" and isinstance(budget, int) and budget < _LEAST_BUDGET:
         raise InputError(f"thinking.budget_tokens must be {_LEAST_BUDGET} at least, not {budget}")
 
@@ -147,7 +150,7 @@ def _budget(effort: JSON, params: Mapping[str, Any]) -> int:
     if budget is None:
         raise _lacks(effort, f"give none, {', '.join(_BUDGETS)}")
     if _is_forced(params):
-        raise _lacks(effort, "a model that thinks cannot be made to call a tool")
+        raise _lacks(effort, _NEVER_FORCED)
     limit = params.get("max_tokens")
     if isinstance(limit, int):
         budget = min(budget, limit * 3 // 4)

@@ -26,8 +26,8 @@ def read_stream(request: Request, head: HTTPResponse) -> Flow[Answer]:
     """Emit each piece; the answer equals that of ``parse``.
 
     Raises:
-        StreamInterruptedError: The stream ended before ``message_stop``; StreamStalledError if no
-            more of it came in time.
+        StreamInterruptedError: The stream ended before ``message_stop``, and had told no reason;
+            StreamStalledError if no more of it came in time.
         APIError: As ``parse``; an ``error`` event is raised as its kind.
     """
     if head.source is None:
@@ -43,7 +43,7 @@ def read_stream(request: Request, head: HTTPResponse) -> Flow[Answer]:
             for event in events:
                 for delta in message.take(_payload(event, request, head)):
                     yield Emit(delta)
-        if not message.ended:
+        if not (message.ended or message.has_reason):
             raise StreamInterruptedError("the stream ended before the answer did")
         for delta in message.end_block():
             yield Emit(delta)

@@ -23,17 +23,17 @@ System = str | list[dict[str, JSON]]
 _PLAIN = frozenset({"type", "text"})
 
 
-def system_content(message: Message, where: str) -> System:
+def system_content(message: Message, where: str, warnings: list[CompletionWarning]) -> System:
     """What a system turn says: a text, or blocks where they say more than texts.
 
     Raises:
         InputError: It holds something else than texts.
     """
-    content = content_of(message, where)
+    content = content_of(message, where, warnings)
     if not isinstance(content, str) and any(block.get("type") != "text" for block in content):
         raise InputError(f"{where}.content may hold text only")
     if (marked := mark_of(message)) is not None:
-        return mark_last(content, marked, where)
+        return mark_last(content, marked, where, warnings)
     if isinstance(content, str) or not all(block.keys() <= _PLAIN for block in content):
         return content
     return "".join(block["text"] for block in content)
