@@ -13,9 +13,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from dspy.clients._deprecation import _adapter_call, adapter_message_call
+try:
+    from dspy.clients._deprecation import _adapter_call, adapter_message_call
+except ImportError:  # another version of DSPy, where messages are an adapter's alone
+    _adapter_call = adapter_message_call = None
 
-__all__ = ["packed", "standing_for", "unpacked", "with_turns"]
+__all__ = ["is_adapters", "packed", "standing_for", "unpacked", "with_turns"]
 
 _NAME = "lmgateway.turns"
 
@@ -65,13 +68,20 @@ def packed(messages: Any, metadata: Any) -> tuple[Any, dict[str, Any] | None]:
     return plain, {**(metadata or {}), _NAME: parcel}
 
 
+def is_adapters(lm: Any, messages: Any) -> bool:
+    """Whether an adapter of DSPy's made the messages of a call."""
+    if _adapter_call is None:
+        return messages is not None
+    call = _adapter_call.get()
+    return call is not None and call[0] is lm and call[1] is messages
+
+
 def standing_for(lm: Any, given: Any, sent: Any) -> AbstractContextManager[None]:
     """While messages are sent in the place of others, DSPy knows whether those are an adapter's.
 
     It warns of messages that are anybody else's, as it tells the one from the other by identity.
     """
-    adapters = _adapter_call.get()
-    if sent is given or adapters is None or adapters[0] is not lm or adapters[1] is not given:
+    if sent is given or adapter_message_call is None or not is_adapters(lm, given):
         return nullcontext()
     marked: AbstractContextManager[None] = adapter_message_call(lm, sent)
     return marked

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
+import sys
 from typing import Any
 
 import pytest
 
 dspy = pytest.importorskip("dspy", reason="needs the extra [dspy]")
 
+import dspy.experimental
 from dspy import lm15
 from dspy._vendor.lm15 import result, serde
 
+import lmgateway.dspy.parcels
 from lmgateway import hookimpl
 from lmgateway.dspy import LM
 from lmgateway.testing import lm_from
@@ -133,6 +137,14 @@ def test_a_turn_reaches_the_plugin_as_it_was_written(before: str | None, turn: A
     assert lm.history[0]["kwargs"] == {}
 
 
+def test_a_version_of_dspy_without_its_mark_of_adapters_does(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "dspy.clients._deprecation", None)
+    parcels = runpy.run_path(lmgateway.dspy.parcels.__file__)
+
+    with parcels["standing_for"](None, ["given"], ["sent"]):
+        assert parcels["is_adapters"](None, ["given"])
+
+
 @messages_are_said
 def test_a_turn_that_dspy_refuses_is_known_to_its_cache() -> None:
     acme = Acme()
@@ -250,6 +262,52 @@ def test_citations_stand_in_the_outputs() -> None:
     assert output["citations"][0] == {
         "text": "cited", "title": "One", "url": "https://one.example",
     }  # fmt: skip
+
+
+CLAUDES = {"type": "char_location", "cited_text": "cited", "document_index": 0,
+           "document_title": "D", "start_char_index": 0, "end_char_index": 5}  # fmt: skip
+PAGE = {"type": "page_location", "cited_text": "cited", "document_index": 0, "start_page_number": 1}
+SAID = "[[ ## answer ## ]]\nok\n\n[[ ## citations ## ]]\n[]"
+
+
+@pytest.mark.parametrize(
+    "provider, text, cited, found",
+    [
+        ("anthropic", SAID[:22], [CLAUDES], [{**CLAUDES, "supported_text": SAID[:22]}]),
+        ("anthropic", SAID[:22], [CLAUDES, PAGE], [{**CLAUDES, "supported_text": SAID[:22]}]),
+        ("anthropic", SAID[:22], [PAGE], None),
+        ("acme", SAID, [{"url": "https://one.example", "title": "One"}], []),
+    ],
+    ids=["Claude's", "some of a form that DSPy lacks", "none that DSPy can read", "a URL"],
+)
+@pytest.mark.parametrize("kind", [Acme, Streaming])
+def test_a_field_of_citations_reads_what_it_can(
+    kind: Any, provider: str, text: str, cited: Any, found: Any
+) -> None:
+    part = {"type": "text", "text": text, "citations": [{"text": "c", "extra": c} for c in cited]}
+    lm = LM(lm_from(kind(text=text, parts=[part]), name=provider), cache=False)
+    cites = dspy.experimental.Citations
+    signature = dspy.Signature("q -> answer").append("citations", dspy.OutputField(), cites)
+    adapter = dspy.ChatAdapter(native_response_types=[cites])
+
+    async def read() -> list[Any]:
+        predict = dspy.Predict(signature)
+        return [predict(q="?").citations, (await predict.acall(q="?")).citations]
+
+    with dspy.context(lm=lm, adapter=adapter):
+        both = asyncio.run(read())
+    said = [None if one is None else [cited.model_dump() for cited in one] for one in both]
+    assert said == [found] * 2
+    assert all(len(entry["outputs"][0]["citations"]) == len(cited) for entry in lm.history)
+
+
+def test_citations_of_claude_are_kept_in_dspys_cache() -> None:
+    part = {"type": "text", "text": "ok", "citations": [{"text": "c", "extra": CLAUDES}]}
+    lm = over(Acme(parts=[part]), cache=True)
+
+    for _ in range(2):
+        (output,) = lm("Cite.")
+        assert output["citations"] == [{"text": "c", **CLAUDES, "supported_text": "ok"}]
 
 
 @WAYS
