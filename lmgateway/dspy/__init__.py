@@ -25,7 +25,7 @@ from .. import lm as gateway
 from .._guard.tracebacks import door
 from ..errors import InputError
 from .asking import CARRIED
-from .citing import readable, written_out
+from .citing import cites, readable, written_out
 from .engine import AsyncEngine, Engine, Named
 from .limits import LIMITS, limit_of, one_limit
 from .parcels import is_adapters, packed, standing_for, unpacked, with_turns
@@ -107,7 +107,7 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
         sent, keywords = self._sendable(messages, keywords)
         with standing_for(self, messages, sent):
             outputs = super().__call__(prompt, messages=sent, **keywords)
-        return readable(outputs) if is_adapters(self, messages) else outputs
+        return readable(outputs) if cites(outputs) and is_adapters(self, messages) else outputs
 
     async def acall(self, prompt: Any = None, *, messages: Any = None, **keywords: Any) -> Any:
         """As a call, awaited."""
@@ -116,7 +116,7 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
         sent, keywords = self._sendable(messages, keywords)
         with standing_for(self, messages, sent):
             outputs = await super().acall(prompt, messages=sent, **keywords)
-        return readable(outputs) if is_adapters(self, messages) else outputs
+        return readable(outputs) if cites(outputs) and is_adapters(self, messages) else outputs
 
     def _sendable(self, messages: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """A call as DSPy's types take it: see parcels; and of two limits the call's own counts."""
@@ -130,7 +130,8 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
 
     def update_history(self, entry: dict[str, Any]) -> None:
         """Remember a call as it was made, with its citations whole."""
-        written_out(entry)
+        if cites(entry["outputs"]):
+            written_out(entry)
         if "metadata" in entry["kwargs"]:
             kwargs = dict(entry["kwargs"])
             if turns := unpacked(kwargs):

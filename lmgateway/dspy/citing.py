@@ -11,9 +11,18 @@ from typing import Any
 
 from .parts import CITATION, kept
 
-__all__ = ["readable", "written_out"]
+__all__ = ["cites", "readable", "written_out"]
 
 _FORM = frozenset({"cited_text", "document_index", "start_char_index", "end_char_index"})
+
+
+def cites(outputs: Any) -> bool:
+    """Whether there are citations in the outputs of a call."""
+    if type(outputs) is list:  # else it is one typed response
+        for output in outputs:
+            if isinstance(output, dict) and "citations" in output:
+                return True
+    return False
 
 
 def written_out(entry: Mapping[str, Any]) -> None:
@@ -32,8 +41,6 @@ def written_out(entry: Mapping[str, Any]) -> None:
 
 def readable(outputs: list[Any]) -> list[Any]:
     """Outputs for an adapter, without the citations that its types cannot read."""
-    if not any(isinstance(output, dict) and "citations" in output for output in outputs):
-        return outputs
     return [_readable(output) if isinstance(output, dict) else output for output in outputs]
 
 

@@ -21,6 +21,7 @@ except ImportError:  # another version of DSPy, where messages are an adapter's 
 __all__ = ["is_adapters", "packed", "standing_for", "unpacked", "with_turns"]
 
 _NAME = "lmgateway.turns"
+_NOTHING = nullcontext()
 
 # What lm15 takes, by role and by the type of a block.
 _BASE = frozenset({"role", "content"})
@@ -82,7 +83,7 @@ def standing_for(lm: Any, given: Any, sent: Any) -> AbstractContextManager[None]
     It warns of messages that are anybody else's, as it tells the one from the other by identity.
     """
     if sent is given or adapter_message_call is None or not is_adapters(lm, given):
-        return nullcontext()
+        return _NOTHING
     marked: AbstractContextManager[None] = adapter_message_call(lm, sent)
     return marked
 

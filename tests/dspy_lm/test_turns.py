@@ -11,7 +11,7 @@ import pytest
 
 dspy = pytest.importorskip("dspy", reason="needs the extra [dspy]")
 
-import dspy.experimental
+
 from dspy import lm15
 from dspy._vendor.lm15 import result, serde
 
@@ -286,7 +286,7 @@ def test_a_field_of_citations_reads_what_it_can(
 ) -> None:
     part = {"type": "text", "text": text, "citations": [{"text": "c", "extra": c} for c in cited]}
     lm = LM(lm_from(kind(text=text, parts=[part]), name=provider), cache=False)
-    cites = dspy.experimental.Citations
+    from dspy.experimental import Citations as cites  # noqa: N813
     signature = dspy.Signature("q -> answer").append("citations", dspy.OutputField(), cites)
     adapter = dspy.ChatAdapter(native_response_types=[cites])
 
