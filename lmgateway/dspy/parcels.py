@@ -18,10 +18,9 @@ try:
 except ImportError:  # another version of DSPy, where messages are an adapter's alone
     _adapter_call = adapter_message_call = None
 
-__all__ = ["is_adapters", "packed", "standing_for", "unpacked", "with_turns"]
+__all__ = ["is_adapters", "odd_turns", "packed", "standing_for", "unpacked", "with_turns"]
 
 _NAME = "lmgateway.turns"
-_NOTHING = nullcontext()
 
 # What lm15 takes, by role and by the type of a block.
 _BASE = frozenset({"role", "content"})
@@ -41,29 +40,29 @@ _BLOCKS = {
 }
 
 
-def packed(messages: Any, metadata: Any) -> tuple[Any, dict[str, Any] | None]:
-    """Messages that DSPy's types take, and the metadata of the call with the others in it.
-
-    Args:
-        messages: As they were given.
-        metadata: The call's, or else the LM's.
-
-    Returns:
-        The messages, and the metadata; None for metadata if nothing had to be packed.
-    """
+def odd_turns(messages: Any) -> dict[int, Mapping[str, Any]]:
+    """The turns that lm15 refuses, by their places."""
     if not isinstance(messages, (list, tuple)):
-        return messages, None
-    if metadata is not None and not isinstance(metadata, Mapping):
-        return messages, None
-    odd = {
+        return {}
+    return {
         place: turn
         for place, turn in enumerate(messages)
         if not (type(turn) is dict and len(turn) == 2 and type(turn.get("content")) is str)
         and isinstance(turn, Mapping)
         and not _fits(turn)
     }
-    if not odd:
-        return messages, None
+
+
+def packed(messages: Sequence[Any], metadata: Any) -> tuple[Sequence[Any], Any]:
+    """Messages that lm15 takes, and metadata with the others in it.
+
+    Args:
+        messages: As they were given.
+        metadata: The call's, or else the LM's. If it can hold nothing, both are as they were.
+    """
+    if metadata is not None and not isinstance(metadata, Mapping):
+        return messages, metadata
+    odd = odd_turns(messages)
     plain = [_stand_in(odd[place]) if place in odd else turn for place, turn in enumerate(messages)]
     parcel = {str(place): dict(turn) for place, turn in odd.items()}
     return plain, {**(metadata or {}), _NAME: parcel}
@@ -82,8 +81,8 @@ def standing_for(lm: Any, given: Any, sent: Any) -> AbstractContextManager[None]
 
     It warns of messages that are anybody else's, as it tells the one from the other by identity.
     """
-    if sent is given or adapter_message_call is None or not is_adapters(lm, given):
-        return _NOTHING
+    if adapter_message_call is None or not is_adapters(lm, given):
+        return nullcontext()
     marked: AbstractContextManager[None] = adapter_message_call(lm, sent)
     return marked
 

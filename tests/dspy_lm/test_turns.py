@@ -60,6 +60,16 @@ class Streaming(Acme):
         return answer
 
 
+class Watching(dspy.utils.callback.BaseCallback):  # type: ignore[misc]
+    """A callback that is told of calls."""
+
+    def __init__(self, seen: list[Any]) -> None:
+        self.seen = seen
+
+    def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        self.seen.append((inputs["messages"], inputs["kwargs"]))
+
+
 def over(acme: Acme, **keywords: Any) -> LM:
     return LM(lm_from(acme), **{"cache": False, **keywords})
 
@@ -128,13 +138,16 @@ def test_a_turn_reaches_the_plugin_as_it_was_written(before: str | None, turn: A
     if before is not None:
         messages.insert(0, {"role": "system", "content": before})
 
-    assert lm(messages=messages) == ["ok"]
-    asyncio.run(lm.acall(messages=messages, metadata={"a": "b"}))
+    seen: list[Any] = []
+    with dspy.context(callbacks=[Watching(seen)]):
+        assert lm(messages=messages) == ["ok"]
+        asyncio.run(lm.acall(messages=messages, metadata={"a": "b"}))
 
     assert [request.messages for request in acme.requests] == [messages] * 2
     assert [dict(request.params) for request in acme.requests] == [{}, {"metadata": {"a": "b"}}]
     assert [entry["messages"] for entry in lm.history] == [messages] * 2
     assert lm.history[0]["kwargs"] == {}
+    assert seen == [(messages, {}), (messages, {"metadata": {"a": "b"}})]
 
 
 def test_a_version_of_dspy_without_its_mark_of_adapters_does(monkeypatch: Any) -> None:
@@ -287,6 +300,7 @@ def test_a_field_of_citations_reads_what_it_can(
     part = {"type": "text", "text": text, "citations": [{"text": "c", "extra": c} for c in cited]}
     lm = LM(lm_from(kind(text=text, parts=[part]), name=provider), cache=False)
     from dspy.experimental import Citations as cites  # noqa: N813
+
     signature = dspy.Signature("q -> answer").append("citations", dspy.OutputField(), cites)
     adapter = dspy.ChatAdapter(native_response_types=[cites])
 
