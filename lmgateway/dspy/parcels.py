@@ -1,9 +1,10 @@
 """Parcels: turns that DSPy's own types refuse, on their way to the engine.
 
 DSPy reads ``messages=`` into the types of lm15, which refuse every key that they have no place for:
-the ``state`` of an answer, a speaker's ``name``, a file's ``filename``, ``cache_control``. Such a
-turn travels whole in the call's ``metadata``, a plain turn stands in its place, and the engine puts
-it back. So DSPy's cache knows it, and no service sees the parcel.
+the ``state`` of an answer, a speaker's ``name``, a file's ``filename``, ``cache_control``. Others
+they write anew: ``refusal``, ``reasoning_content``. Such a turn travels whole in the call's
+``metadata``, a plain turn stands in its place, and the engine puts it back. So DSPy's cache knows
+it, and no service sees the parcel.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+
+from ..errors import InputError
 
 try:
     from dspy.clients._deprecation import _adapter_call, adapter_message_call
@@ -22,13 +25,13 @@ __all__ = ["is_adapters", "odd_turns", "packed", "standing_for", "unpacked", "wi
 
 _NAME = "lmgateway.turns"
 
-# What lm15 takes, by role and by the type of a block.
+# What lm15 takes and gives back as it was, by role and by the type of a block.
 _BASE = frozenset({"role", "content"})
 _KEYS = {
     "system": _BASE,
     "developer": _BASE,
     "user": _BASE,
-    "assistant": _BASE | {"tool_calls", "refusal", "reasoning_content", "annotations"},
+    "assistant": _BASE | {"tool_calls"},
     "tool": _BASE | {"tool_call_id", "name"},
 }
 _BLOCKS = {
@@ -41,7 +44,7 @@ _BLOCKS = {
 
 
 def odd_turns(messages: Any) -> dict[int, Mapping[str, Any]]:
-    """The turns that lm15 refuses, by their places."""
+    """The turns that lm15 refuses or changes, by their places."""
     if not isinstance(messages, (list, tuple)):
         return {}
     return {
@@ -59,12 +62,20 @@ def packed(messages: Sequence[Any], metadata: Any) -> tuple[Sequence[Any], Any]:
     Args:
         messages: As they were given.
         metadata: The call's, or else the LM's. If it can hold nothing, both are as they were.
+
+    Raises:
+        InputError: A turn is no JSON.
     """
     if metadata is not None and not isinstance(metadata, Mapping):
         return messages, metadata
     odd = odd_turns(messages)
     plain = [_stand_in(odd[place]) if place in odd else turn for place, turn in enumerate(messages)]
     parcel = {str(place): dict(turn) for place, turn in odd.items()}
+    for place, turn in parcel.items():
+        try:
+            json.dumps(turn, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"messages[{place}] cannot be sent as JSON: {error}") from None
     return plain, {**(metadata or {}), _NAME: parcel}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import runpy
+import importlib
 import sys
 from typing import Any
 
@@ -15,9 +15,9 @@ dspy = pytest.importorskip("dspy", reason="needs the extra [dspy]")
 from dspy import lm15
 from dspy._vendor.lm15 import result, serde
 
-import lmgateway.dspy.parcels
 from lmgateway import hookimpl
 from lmgateway.dspy import LM
+from lmgateway.errors import InputError
 from lmgateway.testing import lm_from
 from lmgateway.types import Delta, Emit, Info
 
@@ -126,6 +126,9 @@ KINDS = pytest.mark.parametrize("kind", [Acme, Streaming])
         {"role": "assistant", "content": None, "tool_calls": [{**CALL, "extra_content": {"g": 1}}]},
         {"role": "assistant", "content": "", "audio": {"id": "audio_1"}},
         {"role": "assistant", "content": "a", "reasoning": "hm"},
+        {"role": "assistant", "content": "a", "reasoning_content": "hm"},
+        {"role": "assistant", "content": None, "refusal": "no"},
+        {"role": "assistant", "content": "a", "annotations": []},
         {"role": "tool", "tool_call_id": "c1", "content": "no", "is_error": True},
     ],
     ids=lambda turn: f"{turn['role']}: {', '.join(turn)}",
@@ -152,10 +155,20 @@ def test_a_turn_reaches_the_plugin_as_it_was_written(before: str | None, turn: A
 
 def test_a_version_of_dspy_without_its_mark_of_adapters_does(monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "dspy.clients._deprecation", None)
-    parcels = runpy.run_path(lmgateway.dspy.parcels.__file__)
+    monkeypatch.delitem(sys.modules, "lmgateway.dspy.parcels")
+    parcels = importlib.import_module("lmgateway.dspy.parcels")
 
-    with parcels["standing_for"](None, ["given"], ["sent"]):
-        assert parcels["is_adapters"](None, ["given"])
+    with parcels.standing_for(None, ["given"], ["sent"]):
+        assert parcels.is_adapters(None, ["given"])
+
+
+@messages_are_said
+def test_a_turn_that_is_no_json_is_refused_at_once() -> None:
+    acme = Acme()
+    for odd in (object(), float("nan"), {1}):
+        with pytest.raises(InputError, match=r"messages\[0\] cannot be sent as JSON"):
+            over(acme)(messages=[{"role": "user", "content": "a", "name": odd}])
+    assert not acme.requests
 
 
 @messages_are_said
