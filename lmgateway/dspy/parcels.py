@@ -35,8 +35,7 @@ _KEYS = {
     "tool": _BASE | {"tool_call_id", "name"},
 }
 _BLOCKS = {
-    "text": (frozenset(_KEYS), frozenset[str]()),
-    "refusal": (frozenset({"assistant"}), frozenset[str]()),
+    "text": (frozenset(_KEYS) - {"assistant"}, frozenset[str]()),
     "image_url": (frozenset({"user", "tool"}), frozenset({"url", "detail"})),
     "input_audio": (frozenset({"user"}), frozenset({"data", "format"})),
     "file": (frozenset({"user"}), frozenset({"file_data", "file_id"})),

@@ -129,6 +129,7 @@ KINDS = pytest.mark.parametrize("kind", [Acme, Streaming])
         {"role": "assistant", "content": "a", "reasoning_content": "hm"},
         {"role": "assistant", "content": None, "refusal": "no"},
         {"role": "assistant", "content": "a", "annotations": []},
+        {"role": "assistant", "content": [{"type": "text", "text": c} for c in "ab"]},
         {"role": "tool", "tool_call_id": "c1", "content": "no", "is_error": True},
     ],
     ids=lambda turn: f"{turn['role']}: {', '.join(turn)}",
