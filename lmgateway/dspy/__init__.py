@@ -11,11 +11,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import unwrap
 from typing import Any, Self
 
 try:
     import dspy
     from dspy import lm15
+    from dspy.utils.callback import with_callbacks
 except ImportError as error:
     raise ImportError(
         f"lmgateway.dspy needs DSPy 3.4 or newer ({error}): pip install 'lmgateway-core[dspy]'"
@@ -25,10 +27,11 @@ from .. import lm as gateway
 from .._guard.tracebacks import door
 from ..errors import InputError
 from .asking import CARRIED
+from .citing import cites, readable, written_out
 from .embedder import Embedder
 from .engine import AsyncEngine, Engine, Named
 from .limits import LIMITS, limit_of, one_limit
-from .parcels import packed, standing_for, unpacked, with_turns
+from .parcels import is_adapters, odd_turns, packed, standing_for, unpacked, with_turns
 
 __all__ = ["LM", "Anyscale", "Embedder"]
 
@@ -104,30 +107,56 @@ class LM(dspy.LM):  # type: ignore[misc]  # DSPy has no types
         """As ``dspy.LM``: a list of outputs; for a ``dspy.lm15.Request`` one Response."""
         if not (messages or keywords):
             return super().__call__(prompt)
-        sent, keywords = self._sendable(messages, keywords)
-        with standing_for(self, messages, sent):
-            return super().__call__(prompt, messages=sent, **keywords)
+        keywords = self._with_one_limit(keywords)
+        if odd_turns(messages):
+            outputs = self._call_packed(prompt, messages=messages, **keywords)
+        else:
+            outputs = super().__call__(prompt, messages=messages, **keywords)
+        return readable(outputs) if cites(outputs) and is_adapters(self, messages) else outputs
 
     async def acall(self, prompt: Any = None, *, messages: Any = None, **keywords: Any) -> Any:
         """As a call, awaited."""
         if not (messages or keywords):
             return await super().acall(prompt)
-        sent, keywords = self._sendable(messages, keywords)
-        with standing_for(self, messages, sent):
-            return await super().acall(prompt, messages=sent, **keywords)
+        keywords = self._with_one_limit(keywords)
+        if odd_turns(messages):
+            outputs = await self._acall_packed(prompt, messages=messages, **keywords)
+        else:
+            outputs = await super().acall(prompt, messages=messages, **keywords)
+        return readable(outputs) if cites(outputs) and is_adapters(self, messages) else outputs
 
-    def _sendable(self, messages: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """A call as DSPy's types take it: see parcels; and of two limits the call's own counts."""
-        limit = limit_of(keywords)
-        if limit is not None:
-            default = [each for each in LIMITS if self.kwargs.get(each) is not None]
-            keywords = {**keywords, **dict.fromkeys(default), limit: keywords[limit]}
+    # DSPy's callbacks are told of the messages as they were given, not of those that are sent.
+    @with_callbacks  # type: ignore[untyped-decorator]
+    def _call_packed(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+        sent, given = self._packed(messages, kwargs)
+        with standing_for(self, messages, sent):
+            return unwrap(dspy.LM.__call__)(self, prompt, messages=sent, **given)
+
+    @with_callbacks  # type: ignore[untyped-decorator]
+    async def _acall_packed(
+        self, prompt: Any = None, *, messages: Any = None, **kwargs: Any
+    ) -> Any:
+        sent, given = self._packed(messages, kwargs)
+        with standing_for(self, messages, sent):
+            return await unwrap(dspy.LM.acall)(self, prompt, messages=sent, **given)
+
+    def _packed(self, messages: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         metadata = keywords.get("metadata", self.kwargs.get("metadata"))
-        messages, packed_in = packed(messages, metadata)
-        return messages, keywords if packed_in is None else {**keywords, "metadata": packed_in}
+        messages, metadata = packed(messages, metadata)
+        return messages, {**keywords, "metadata": metadata}
+
+    def _with_one_limit(self, keywords: dict[str, Any]) -> dict[str, Any]:
+        """A call's keywords; the limit in them takes the LM's own away, whatever its name."""
+        limit = limit_of(keywords)
+        if limit is None:
+            return keywords
+        default = [each for each in LIMITS if self.kwargs.get(each) is not None]
+        return {**keywords, **dict.fromkeys(default), limit: keywords[limit]}
 
     def update_history(self, entry: dict[str, Any]) -> None:
-        """Remember a call as it was made."""
+        """Remember a call as it was made, with its citations whole."""
+        if cites(entry["outputs"]):
+            written_out(entry)
         if "metadata" in entry["kwargs"]:
             kwargs = dict(entry["kwargs"])
             if turns := unpacked(kwargs):

@@ -24,8 +24,13 @@ def label(lm: LM) -> str:
     """
     base = getattr(lm.settings, "api_base", None)
     digest = _digest(lm)
-    place = f"@{base.partition('://')[2]}" if base else ""
-    return f"{lm.provider}{f'+{digest}' if digest else ''}{place}/{lm.model}"
+    beside = f"+{digest}" if digest else ""
+    if base:
+        beside += f"@{base.partition('://')[2]}"
+    # DSPy takes a model for Claude, which cites by itself, if its string begins like this.
+    if beside and lm.provider == "anthropic":
+        beside = f"/{beside}"
+    return f"{lm.provider}{beside}/{lm.model}"
 
 
 def _digest(lm: LM) -> str:

@@ -1,9 +1,10 @@
 """Parcels: turns that DSPy's own types refuse, on their way to the engine.
 
 DSPy reads ``messages=`` into the types of lm15, which refuse every key that they have no place for:
-the ``state`` of an answer, a speaker's ``name``, a file's ``filename``, ``cache_control``. Such a
-turn travels whole in the call's ``metadata``, a plain turn stands in its place, and the engine puts
-it back. So DSPy's cache knows it, and no service sees the parcel.
+the ``state`` of an answer, a speaker's ``name``, a file's ``filename``, ``cache_control``. Others
+they write anew: ``refusal``, ``reasoning_content``. Such a turn travels whole in the call's
+``metadata``, a plain turn stands in its place, and the engine puts it back. So DSPy's cache knows
+it, and no service sees the parcel.
 """
 
 from __future__ import annotations
@@ -13,56 +14,76 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from dspy.clients._deprecation import _adapter_call, adapter_message_call
+from ..errors import InputError
 
-__all__ = ["packed", "standing_for", "unpacked", "with_turns"]
+try:
+    from dspy.clients._deprecation import _adapter_call, adapter_message_call
+except ImportError:  # another version of DSPy, where messages are an adapter's alone
+    _adapter_call = adapter_message_call = None
+
+__all__ = ["is_adapters", "odd_turns", "packed", "standing_for", "unpacked", "with_turns"]
 
 _NAME = "lmgateway.turns"
 
-# What lm15 takes, by role and by the type of a block.
+# What lm15 takes and gives back as it was, by role and by the type of a block.
 _BASE = frozenset({"role", "content"})
 _KEYS = {
     "system": _BASE,
     "developer": _BASE,
     "user": _BASE,
-    "assistant": _BASE | {"tool_calls", "refusal", "reasoning_content", "annotations"},
+    "assistant": _BASE | {"tool_calls"},
     "tool": _BASE | {"tool_call_id", "name"},
 }
 _BLOCKS = {
-    "text": (frozenset(_KEYS), frozenset[str]()),
-    "refusal": (frozenset({"assistant"}), frozenset[str]()),
+    "text": (frozenset(_KEYS) - {"assistant"}, frozenset[str]()),
     "image_url": (frozenset({"user", "tool"}), frozenset({"url", "detail"})),
     "input_audio": (frozenset({"user"}), frozenset({"data", "format"})),
     "file": (frozenset({"user"}), frozenset({"file_data", "file_id"})),
 }
 
 
-def packed(messages: Any, metadata: Any) -> tuple[Any, dict[str, Any] | None]:
-    """Messages that DSPy's types take, and the metadata of the call with the others in it.
-
-    Args:
-        messages: As they were given.
-        metadata: The call's, or else the LM's.
-
-    Returns:
-        The messages, and the metadata; None for metadata if nothing had to be packed.
-    """
+def odd_turns(messages: Any) -> dict[int, Mapping[str, Any]]:
+    """The turns that lm15 refuses or changes, by their places."""
     if not isinstance(messages, (list, tuple)):
-        return messages, None
-    if metadata is not None and not isinstance(metadata, Mapping):
-        return messages, None
-    odd = {
+        return {}
+    return {
         place: turn
         for place, turn in enumerate(messages)
         if not (type(turn) is dict and len(turn) == 2 and type(turn.get("content")) is str)
         and isinstance(turn, Mapping)
         and not _fits(turn)
     }
-    if not odd:
-        return messages, None
+
+
+def packed(messages: Sequence[Any], metadata: Any) -> tuple[Sequence[Any], Any]:
+    """Messages that lm15 takes, and metadata with the others in it.
+
+    Args:
+        messages: As they were given.
+        metadata: The call's, or else the LM's. If it can hold nothing, both are as they were.
+
+    Raises:
+        InputError: A turn is no JSON.
+    """
+    if metadata is not None and not isinstance(metadata, Mapping):
+        return messages, metadata
+    odd = odd_turns(messages)
     plain = [_stand_in(odd[place]) if place in odd else turn for place, turn in enumerate(messages)]
     parcel = {str(place): dict(turn) for place, turn in odd.items()}
+    for place, turn in parcel.items():
+        try:
+            json.dumps(turn, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"messages[{place}] cannot be sent as JSON: {error}") from None
     return plain, {**(metadata or {}), _NAME: parcel}
+
+
+def is_adapters(lm: Any, messages: Any) -> bool:
+    """Whether an adapter of DSPy's made the messages of a call."""
+    if _adapter_call is None:
+        return messages is not None
+    call = _adapter_call.get()
+    return call is not None and call[0] is lm and call[1] is messages
 
 
 def standing_for(lm: Any, given: Any, sent: Any) -> AbstractContextManager[None]:
@@ -70,8 +91,7 @@ def standing_for(lm: Any, given: Any, sent: Any) -> AbstractContextManager[None]
 
     It warns of messages that are anybody else's, as it tells the one from the other by identity.
     """
-    adapters = _adapter_call.get()
-    if sent is given or adapters is None or adapters[0] is not lm or adapters[1] is not given:
+    if adapter_message_call is None or not is_adapters(lm, given):
         return nullcontext()
     marked: AbstractContextManager[None] = adapter_message_call(lm, sent)
     return marked

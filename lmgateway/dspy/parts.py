@@ -14,7 +14,7 @@ from dspy import lm15
 
 from ..types import Part
 
-__all__ = ["FILE", "TURN", "deltas_of", "keeping", "kept", "parts_beside"]
+__all__ = ["CITATION", "FILE", "TURN", "deltas_of", "keeping", "kept", "parts_beside"]
 
 OWNER = "lmgateway"
 TURN, FILE, CITATION = "turn", "file", "citation"
@@ -68,6 +68,8 @@ def _citations(part: Part) -> Iterator[lm15.CitationPart]:
     for citation in part.get("citations") or ():
         said = {name: citation.get(name) or None for name in _CITED}
         more = {name: value for name, value in citation.items() if name not in _CITED}
+        if "extra" in more and part.get("text"):
+            more["supported_text"] = part["text"]
         if not any(said.values()):
             said["text"] = part.get("text") or None  # the cited place alone: by its number, say
         with suppress(TypeError, ValueError):

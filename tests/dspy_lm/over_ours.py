@@ -21,7 +21,7 @@ from dspy.utils import dummies
 from lmgateway import hookimpl
 from lmgateway.dspy import LM
 from lmgateway.dspy.engine import AsyncEngine, Engine
-from lmgateway.dspy.parcels import unpacked, with_turns
+from lmgateway.dspy.parcels import odd_turns, unpacked, with_turns
 from lmgateway.testing import lm_from
 from lmgateway.types import Blocking, Delta, Emit, Info
 from lmgateway.wire import openai as wire
@@ -153,17 +153,23 @@ class OverDummyAsync:
         self.complete, self.stream = self.over.complete, self.over.stream
 
 
+def sendable(self: Any, messages: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A call as lmgateway.dspy.LM hands it to DSPy."""
+    keywords = LM._with_one_limit(self, keywords)
+    return LM._packed(self, messages, keywords) if odd_turns(messages) else (messages, keywords)
+
+
 def call(self: Any, prompt: Any = None, *, messages: Any = None, **keywords: Any) -> Any:
     """As lmgateway.dspy.LM is called; a DummyLM takes messages as its prompt, too."""
     if isinstance(prompt, list):
         prompt, messages = None, prompt
-    messages, keywords = LM._sendable(self, messages, keywords)
+    messages, keywords = sendable(self, messages, keywords)
     return base_lm.BaseLM.__call__(self, prompt, messages=messages, **keywords)
 
 
 async def acall(self: Any, prompt: Any = None, *, messages: Any = None, **keywords: Any) -> Any:
     """As it is awaited."""
-    messages, keywords = LM._sendable(self, messages, keywords)
+    messages, keywords = sendable(self, messages, keywords)
     return await base_lm.BaseLM.acall(self, prompt, messages=messages, **keywords)
 
 

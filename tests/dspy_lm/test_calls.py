@@ -428,11 +428,20 @@ def test_why_it_ended_is_said_in_dspys_words(said: str | None, reason: str) -> N
         (lambda: LM("anyscale", model="m/a"), "anyscale/m/a"),
         (lambda: LM("anyscale/m/a", api_base=BASE), "anyscale@one.example/v1/m/a"),
         (lambda: LM("openai", model="gpt-4o"), "openai@api.openai.com/v1/gpt-4o"),
+        (lambda: LM("anthropic", model="c"), "anthropic/@api.anthropic.com/c"),
         (lambda: LM("echo"), "echo/echo"),
         (lambda: LM(get_lm("echo"), temperature=0.5), "echo/echo"),
         (lambda: Anyscale("m/a", BASE), "anyscale@one.example/v1/m/a"),
     ],
-    ids=["no service yet", "service", "its own service", "in the process", "an LM", "Anyscale"],
+    ids=[
+        "no service yet",
+        "service",
+        "its own service",
+        "Claude",
+        "in the process",
+        "an LM",
+        "Anyscale",
+    ],
 )
 def test_the_model_string_names_provider_service_and_model(lm: Any, label: str) -> None:
     assert lm().model == label

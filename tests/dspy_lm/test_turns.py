@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 from typing import Any
 
 import pytest
 
 dspy = pytest.importorskip("dspy", reason="needs the extra [dspy]")
 
+
 from dspy import lm15
 from dspy._vendor.lm15 import result, serde
 
 from lmgateway import hookimpl
 from lmgateway.dspy import LM
+from lmgateway.errors import InputError
 from lmgateway.testing import lm_from
 from lmgateway.types import Delta, Emit, Info
 
@@ -54,6 +58,16 @@ class Streaming(Acme):
         answer = self.lmgateway_complete(request)
         yield Emit(Delta(self.choice["text"], reasoning=self.choice.get("reasoning", "")))
         return answer
+
+
+class Watching(dspy.utils.callback.BaseCallback):  # type: ignore[misc]
+    """A callback that is told of calls."""
+
+    def __init__(self, seen: list[Any]) -> None:
+        self.seen = seen
+
+    def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        self.seen.append((inputs["messages"], inputs["kwargs"]))
 
 
 def over(acme: Acme, **keywords: Any) -> LM:
@@ -112,6 +126,10 @@ KINDS = pytest.mark.parametrize("kind", [Acme, Streaming])
         {"role": "assistant", "content": None, "tool_calls": [{**CALL, "extra_content": {"g": 1}}]},
         {"role": "assistant", "content": "", "audio": {"id": "audio_1"}},
         {"role": "assistant", "content": "a", "reasoning": "hm"},
+        {"role": "assistant", "content": "a", "reasoning_content": "hm"},
+        {"role": "assistant", "content": None, "refusal": "no"},
+        {"role": "assistant", "content": "a", "annotations": []},
+        {"role": "assistant", "content": [{"type": "text", "text": c} for c in "ab"]},
         {"role": "tool", "tool_call_id": "c1", "content": "no", "is_error": True},
     ],
     ids=lambda turn: f"{turn['role']}: {', '.join(turn)}",
@@ -124,13 +142,34 @@ def test_a_turn_reaches_the_plugin_as_it_was_written(before: str | None, turn: A
     if before is not None:
         messages.insert(0, {"role": "system", "content": before})
 
-    assert lm(messages=messages) == ["ok"]
-    asyncio.run(lm.acall(messages=messages, metadata={"a": "b"}))
+    seen: list[Any] = []
+    with dspy.context(callbacks=[Watching(seen)]):
+        assert lm(messages=messages) == ["ok"]
+        asyncio.run(lm.acall(messages=messages, metadata={"a": "b"}))
 
     assert [request.messages for request in acme.requests] == [messages] * 2
     assert [dict(request.params) for request in acme.requests] == [{}, {"metadata": {"a": "b"}}]
     assert [entry["messages"] for entry in lm.history] == [messages] * 2
     assert lm.history[0]["kwargs"] == {}
+    assert seen == [(messages, {}), (messages, {"metadata": {"a": "b"}})]
+
+
+def test_a_version_of_dspy_without_its_mark_of_adapters_does(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "dspy.clients._deprecation", None)
+    monkeypatch.delitem(sys.modules, "lmgateway.dspy.parcels")
+    parcels = importlib.import_module("lmgateway.dspy.parcels")
+
+    with parcels.standing_for(None, ["given"], ["sent"]):
+        assert parcels.is_adapters(None, ["given"])
+
+
+@messages_are_said
+def test_a_turn_that_is_no_json_is_refused_at_once() -> None:
+    acme = Acme()
+    for odd in (object(), float("nan"), {1}):
+        with pytest.raises(InputError, match=r"messages\[0\] cannot be sent as JSON"):
+            over(acme)(messages=[{"role": "user", "content": "a", "name": odd}])
+    assert not acme.requests
 
 
 @messages_are_said
@@ -250,6 +289,53 @@ def test_citations_stand_in_the_outputs() -> None:
     assert output["citations"][0] == {
         "text": "cited", "title": "One", "url": "https://one.example",
     }  # fmt: skip
+
+
+CLAUDES = {"type": "char_location", "cited_text": "cited", "document_index": 0,
+           "document_title": "D", "start_char_index": 0, "end_char_index": 5}  # fmt: skip
+PAGE = {"type": "page_location", "cited_text": "cited", "document_index": 0, "start_page_number": 1}
+SAID = "[[ ## answer ## ]]\nok\n\n[[ ## citations ## ]]\n[]"
+
+
+@pytest.mark.parametrize(
+    "provider, text, cited, found",
+    [
+        ("anthropic", SAID[:22], [CLAUDES], [{**CLAUDES, "supported_text": SAID[:22]}]),
+        ("anthropic", SAID[:22], [CLAUDES, PAGE], [{**CLAUDES, "supported_text": SAID[:22]}]),
+        ("anthropic", SAID[:22], [PAGE], None),
+        ("acme", SAID, [{"url": "https://one.example", "title": "One"}], []),
+    ],
+    ids=["Claude's", "some of a form that DSPy lacks", "none that DSPy can read", "a URL"],
+)
+@pytest.mark.parametrize("kind", [Acme, Streaming])
+def test_a_field_of_citations_reads_what_it_can(
+    kind: Any, provider: str, text: str, cited: Any, found: Any
+) -> None:
+    part = {"type": "text", "text": text, "citations": [{"text": "c", "extra": c} for c in cited]}
+    lm = LM(lm_from(kind(text=text, parts=[part]), name=provider), cache=False)
+    from dspy.experimental import Citations as cites  # noqa: N813
+
+    signature = dspy.Signature("q -> answer").append("citations", dspy.OutputField(), cites)
+    adapter = dspy.ChatAdapter(native_response_types=[cites])
+
+    async def read() -> list[Any]:
+        predict = dspy.Predict(signature)
+        return [predict(q="?").citations, (await predict.acall(q="?")).citations]
+
+    with dspy.context(lm=lm, adapter=adapter):
+        both = asyncio.run(read())
+    said = [None if one is None else [cited.model_dump() for cited in one] for one in both]
+    assert said == [found] * 2
+    assert all(len(entry["outputs"][0]["citations"]) == len(cited) for entry in lm.history)
+
+
+def test_citations_of_claude_are_kept_in_dspys_cache() -> None:
+    part = {"type": "text", "text": "ok", "citations": [{"text": "c", "extra": CLAUDES}]}
+    lm = over(Acme(parts=[part]), cache=True)
+
+    for _ in range(2):
+        (output,) = lm("Cite.")
+        assert output["citations"] == [{"text": "c", **CLAUDES, "supported_text": "ok"}]
 
 
 @WAYS
