@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from .._drive.cancel import Deadline
 from .._drive.gather import check_concurrency, in_tasks, in_threads, progress_bar
 from .._drive.loops import Work, arun, run
-from .._layers.cache import store_of_texts
-from .._layers.context import Call
+from .._layers.context import Call, Step
+from .._layers.texts import is_recorded, store_of_texts
 from .._plugins.contract import SOUND_LIMITS, are_sound
 from .._records.history import History
 from .._records.usage import account
@@ -110,10 +110,13 @@ class Embedding:
     def _flow(self, connections: Leases) -> tuple[Flow[Embeddings], Deadline]:
         """The flow of the whole call, and the time that it may take."""
         call, request, history = self._call, self._request, self._history
-        if self._is_one_request():
-            return flows.compose(self._spec, call, request, history), call.deadline
-        step = partial(self._step, connections)
-        return flows.watched(step, call, request, history), Deadline(None)
+        if not self._is_one_request():
+            flow = flows.watched(partial(self._step, connections), call, request, history)
+            return flow, Deadline(None)
+        step: Step = flows.tried(self._spec, call)
+        if len(self._texts) > 1 and not self._joined:
+            step = partial(self._one_or_two, step, connections)
+        return flows.watched(step, call, request, history), call.deadline
 
     # -- what is asked for ---------------------------------------------------------------------
 
@@ -132,7 +135,19 @@ class Embedding:
             return False
         if limits.tokens is not None and sum(map(_bytes, texts)) > limits.tokens:
             return False
-        return len(set(texts)) == len(texts)
+        if len(set(texts)) == len(texts):
+            return True
+        return is_recorded(self._spec.layers, self._spec.options)  # as the texts were given
+
+    def _one_or_two(self, step: Step, connections: Leases, request: EmbedRequest) -> Flow[Any]:
+        """The step of a call of one request, of which two are made if it has too many tokens."""
+        try:
+            return (yield from step(request))
+        except LMGatewayError as error:
+            if not _is_for_less(error):
+                raise
+        yield from self._work(_halves(range(len(self._texts))), connections)
+        return self._gathered.answer(request.model, self._call.provider)
 
     def _step(self, connections: Leases, request: EmbedRequest) -> Flow[Any]:
         """The step of the whole call: workers ask for parts, whose vectors become one answer."""
@@ -231,10 +246,9 @@ class Embedding:
     def _halve(self, places: Sequence[int], error: LMGatewayError) -> None:
         """Wait with two parts for one that has too many tokens in all; raise any other error."""
         if len(places) > 1 and _is_for_less(error):
-            middle = len(places) // 2
             with self._lock:
                 if not self._stopped:
-                    self._waiting.extendleft((places[middle:], places[:middle]))
+                    self._waiting.extendleft(_halves(places))
             return
         if len(self._texts) > 1:
             error.advise(f"it was about {_named(places)}")
@@ -350,6 +364,11 @@ def _is_for_less(error: LMGatewayError) -> bool:
     return isinstance(error, APIError) and (
         error.status == 413 or error.code == "max_tokens_per_request"
     )
+
+
+def _halves(places: Sequence[int]) -> list[Sequence[int]]:
+    middle = len(places) // 2
+    return [places[:middle], places[middle:]]
 
 
 def _named(places: Sequence[int]) -> str:
