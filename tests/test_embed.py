@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import struct
 import threading
 from typing import Any
@@ -310,10 +311,15 @@ def test_one_request_that_is_too_large_becomes_two(way: str) -> None:
         assert len(lm.history) == 1
 
 
-def test_one_text_that_fails_is_named() -> None:
-    host = Host(EmbedLimits(texts=1))
-    host.faults["ccc"] = fails(400)
-    with host.lm() as lm, pytest.raises(errors.APIError, match=r"it was about texts\[2\]"):
+@pytest.mark.parametrize("limit, said, place", [
+    (1, "no", "2"), (2, "Invalid 'input[0]': too long", "2"), (2, "Invalid 'input[1]'", "3"),
+    (2, "Invalid 'input[2]'", "2:4"), (2, "Invalid 'input[99999999999]'", "2:4"),
+])  # fmt: skip
+def test_one_text_that_fails_is_named(limit: int, said: str, place: str) -> None:
+    host = Host(EmbedLimits(texts=limit))
+    host.faults["ccc"] = errors.APIError(said, status=400)
+    named = re.escape(f"it was about texts[{place}]")
+    with host.lm() as lm, pytest.raises(errors.APIError, match=named):
         lm.embed(TEXTS)
 
 

@@ -8,6 +8,7 @@ a timeout of its own. To callbacks and the history all of it is one call.
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -54,6 +55,8 @@ _MOST_DIMENSIONS = 65536
 _JOINING = ("late_chunking",)
 #: With one of these the host cuts a text that is too long.
 _CUTTING = frozenset({"truncate", "truncation", "truncate_prompt_tokens"})
+#: How hosts name a text of a request.
+_BLAMED = re.compile(r"\binput\[(\d{1,9})\]").search
 
 
 class Embedding:
@@ -251,7 +254,7 @@ class Embedding:
                     self._waiting.extendleft(_halves(places))
             return
         if len(self._texts) > 1:
-            error.advise(f"it was about {_named(places)}")
+            error.advise(f"it was about {_named(_blamed(places, error))}")
         raise error
 
     # -- all parts -----------------------------------------------------------------------------
@@ -369,6 +372,13 @@ def _is_for_less(error: LMGatewayError) -> bool:
 def _halves(places: Sequence[int]) -> list[Sequence[int]]:
     middle = len(places) // 2
     return [places[:middle], places[middle:]]
+
+
+def _blamed(places: Sequence[int], error: LMGatewayError) -> Sequence[int]:
+    """The one of these places that a host names, as in "Invalid 'input[3]'"; or else all."""
+    named = _BLAMED(f"{getattr(error, 'code', None)} {error.message}")
+    number = int(named[1]) if named else len(places)
+    return places[number : number + 1] if number < len(places) else places
 
 
 def _named(places: Sequence[int]) -> str:
