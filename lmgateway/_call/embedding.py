@@ -246,16 +246,16 @@ class Embedding:
         self._gathered.put(places, answer)
         self._report(answer, len(places))
 
-    def _halve(self, places: Sequence[int], error: LMGatewayError) -> None:
-        """Wait with two parts for one that has too many tokens in all; raise any other error."""
+    def _halve(self, places: Sequence[int], error: LMGatewayError) -> bool:
+        """Wait with two parts for one that has too many tokens in all; False for another error."""
         if len(places) > 1 and _is_for_less(error):
             with self._lock:
                 if not self._stopped:
                     self._waiting.extendleft(_halves(places))
-            return
+            return True
         if len(self._texts) > 1:
             error.advise(f"it was about {_named(_blamed(places, error))}")
-        raise error
+        return False
 
     # -- all parts -----------------------------------------------------------------------------
 
@@ -273,7 +273,8 @@ class Embedding:
                 try:
                     self._put(places, run(flow, connections.blocking(call), call.deadline))
                 except LMGatewayError as error:
-                    self._halve(places, error)
+                    if not self._halve(places, error):
+                        raise
                 finally:
                     self._end(call)
 
@@ -283,7 +284,8 @@ class Embedding:
                 try:
                     self._put(places, await arun(flow, connections.awaiting(call), call.deadline))
                 except LMGatewayError as error:
-                    self._halve(places, error)
+                    if not self._halve(places, error):
+                        raise
                 finally:
                     self._end(call)
 
