@@ -263,9 +263,6 @@ class Embedding:
         """Have workers ask for these parts, until all have come or one has failed."""
         workers = min(self._concurrency, len(parts))
         self._waiting.extend(parts)
-        bar: AbstractContextManager[object] = nullcontext()
-        if self._progress:
-            bar, self._report = progress_bar(sum(map(len, parts)))
 
         def ask() -> None:
             for places in iter(self._take, None):
@@ -293,12 +290,18 @@ class Embedding:
             partial(in_threads, workers, ask, self._stop, name="lmgateway-embed"),
             partial(in_tasks, workers, aask, self._stop, drain=True),
         )
-        with bar:
+        with self._bar(parts):
             try:
                 yield Work(*several) if workers > 1 else Work(ask, aask)  # type: ignore[misc]
             except BaseException as error:
                 self._leave(error)
                 raise
+
+    def _bar(self, parts: list[Sequence[int]]) -> AbstractContextManager[object]:
+        bar: AbstractContextManager[object] = nullcontext()
+        if self._progress:
+            bar, self._report = progress_bar(sum(map(len, parts)))
+        return bar
 
     def _take(self) -> Sequence[int] | None:
         with self._lock:

@@ -81,9 +81,7 @@ def read_vectors(data: JSON, expected: int, cut_out: Cut | None = None) -> Vecto
     for position, item in enumerate(data):
         if type(item) is not dict:
             raise malformed(f"data[{position}]", item, "an object")
-        index = item.get("index")
-        if index is None:  # the host says nothing of it
-            index = position
+        index = position if item.get("index") is None else item["index"]
         if type(index) is not int or not 0 <= index < expected or index in places:
             raise malformed(f"data[{position}].index", index, f"each number below {expected} once")
         before = len(floats)
