@@ -8,26 +8,30 @@ a timeout of its own. To callbacks and the history all of it is one call.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
+from .._drive.cancel import Deadline
 from .._drive.gather import check_concurrency, in_tasks, in_threads, progress_bar
-from .._drive.loops import arun, run
-from .._layers.cache import store_of_texts
-from .._layers.context import Call
+from .._drive.loops import Work, arun, run
+from .._layers.context import Call, Step
+from .._layers.texts import is_recorded, store_of_texts
 from .._plugins.contract import SOUND_LIMITS, are_sound
 from .._records.history import History
 from .._records.usage import account
 from ..errors import APIError, LMGatewayError, PluginContractError
-from ..types import Embeddings, EmbedLimits, EmbedRequest, Flow, Options
+from ..types import Embeddings, EmbedLimits, EmbedRequest, Flow, Options, Sleep
 from . import flow as flows
 from . import kinds
 from .faults import fault
 from .spec import Spec
-from .texts import Gathered, stored_texts
+from .texts import Gathered, recalled, stored_texts
 from .validation import check_texts
 
 if TYPE_CHECKING:
@@ -38,8 +42,8 @@ __all__ = ["IN_FLIGHT", "Embedding", "limits_of"]
 #: Requests in flight at once, unless the caller says otherwise. Each may hold 60 MB.
 IN_FLIGHT = 4
 
-#: So many texts are looked up in the cache at once.
-_LOOKED_UP = 1024
+#: So many texts are looked up in the cache at once: an event loop waits meanwhile.
+_LOOKED_UP = 250
 #: Bytes that a number takes at most in JSON, with its comma.
 _WIDEST = 26
 _MAX_BODY = Options().max_body
@@ -51,12 +55,8 @@ _MOST_DIMENSIONS = 65536
 _JOINING = ("late_chunking",)
 #: With one of these the host cuts a text that is too long.
 _CUTTING = frozenset({"truncate", "truncation", "truncate_prompt_tokens"})
-
-
-class _Parts(NamedTuple):
-    """What a flow hands to whoever runs it: the parts that are to be asked for."""
-
-    parts: list[Sequence[int]]
+#: How hosts name a text of a request.
+_BLAMED = re.compile(r"\binput\[(\d{1,9})\]").search
 
 
 class Embedding:
@@ -90,88 +90,33 @@ class Embedding:
         self._progress = progress
         self._joined = any(_says(spec.params, name) for name in _JOINING)
         self._lock = Lock()
-        self._waiting: Iterator[Sequence[int]] = iter(())
+        self._waiting: deque[Sequence[int]] = deque()
+        self._stopped = False
+        self._report: Callable[..., None] = lambda answer, count: None
         self._active: set[Call] = set()
         self._request, self._call = self._asking(self._texts)
         self._gathered = Gathered(len(self._texts))
-        self._workers = 1
 
     def run(self, connections: Leases) -> Embeddings:
         """Embed the texts, blocking."""
-        if self._is_one_request():
-            flow = flows.compose(self._spec, self._call, self._request, self._history)
-            answer: Embeddings = run(flow, connections.blocking(self._call), self._call.deadline)
-            return answer
-
-        def work() -> None:
-            for part in iter(self._take, None):
-                waiting = [part]
-                while waiting:
-                    places = waiting.pop()
-                    flow, call = self._begin(places)
-                    try:
-                        came = run(flow, connections.blocking(call), call.deadline)
-                        self._put(places, came)
-                    except LMGatewayError as error:
-                        waiting += self._halves(places, error)
-                    finally:
-                        self._end(call)
-
-        flow = self._whole_flow()
-        try:
-            parts = cast(_Parts, next(flow)).parts
-            try:
-                with self._prepared(parts):
-                    if self._workers == 1:
-                        work()
-                    else:
-                        in_threads(self._workers, work, self._stop, name="lmgateway-embed")
-            except BaseException as error:
-                self._leave(error)
-                flow.throw(error)
-            flow.send(None)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        raise AssertionError("a flow of parts has one step")
+        flow, deadline = self._flow(connections)
+        return run(flow, connections.blocking(self._call), deadline)
 
     async def arun(self, connections: Leases) -> Embeddings:
         """Embed the texts, awaiting."""
-        if self._is_one_request():
-            flow = flows.compose(self._spec, self._call, self._request, self._history)
-            answer: Embeddings
-            answer = await arun(flow, connections.awaiting(self._call), self._call.deadline)
-            return answer
+        flow, deadline = self._flow(connections)
+        return await arun(flow, connections.awaiting(self._call), deadline)
 
-        async def work() -> None:
-            for part in iter(self._take, None):
-                waiting = [part]
-                while waiting:
-                    places = waiting.pop()
-                    flow, call = self._begin(places)
-                    try:
-                        came = await arun(flow, connections.awaiting(call), call.deadline)
-                        self._put(places, came)
-                    except LMGatewayError as error:
-                        waiting += self._halves(places, error)
-                    finally:
-                        self._end(call)
-
-        flow = self._whole_flow()
-        try:
-            parts = cast(_Parts, next(flow)).parts
-            try:
-                with self._prepared(parts):
-                    if self._workers == 1:
-                        await work()
-                    else:
-                        await in_tasks(self._workers, work, self._stop, drain=True)
-            except BaseException as error:
-                self._leave(error)
-                flow.throw(error)
-            flow.send(None)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        raise AssertionError("a flow of parts has one step")
+    def _flow(self, connections: Leases) -> tuple[Flow[Embeddings], Deadline]:
+        """The flow of the whole call, and the time that it may take."""
+        call, request, history = self._call, self._request, self._history
+        if not self._is_one_request():
+            flow = flows.watched(partial(self._step, connections), call, request, history)
+            return flow, Deadline(None)
+        step: Step = flows.tried(self._spec, call)
+        if len(self._texts) > 1 and not self._joined:
+            step = partial(self._one_or_two, step, connections)
+        return flows.watched(step, call, request, history), call.deadline
 
     # -- what is asked for ---------------------------------------------------------------------
 
@@ -190,20 +135,29 @@ class Embedding:
             return False
         if limits.tokens is not None and sum(map(_bytes, texts)) > limits.tokens:
             return False
-        return len(set(texts)) == len(texts)
+        if len(set(texts)) == len(texts):
+            return True
+        return is_recorded(self._spec.layers, self._spec.options)  # as the texts were given
 
-    def _whole_flow(self) -> Flow[Any]:
-        return flows.watched(self._step, self._call, self._request, self._history)
+    def _one_or_two(self, step: Step, connections: Leases, request: EmbedRequest) -> Flow[Any]:
+        """The step of a call of one request, of which two are made if it has too many tokens."""
+        try:
+            return (yield from step(request))
+        except LMGatewayError as error:
+            if not _is_for_less(error):
+                raise
+        yield from self._work(_halves(range(len(self._texts))), connections)
+        return self._gathered.answer(request.model, self._call.provider)
 
-    def _step(self, request: EmbedRequest) -> Flow[Any]:
-        """The step of the whole call: it hands out parts, and goes on when all have come."""
+    def _step(self, connections: Leases, request: EmbedRequest) -> Flow[Any]:
+        """The step of the whole call: workers ask for parts, whose vectors become one answer."""
         call, gathered = self._call, self._gathered
         hook = flows.hook_of(self._spec, self._kind)
         call.texts = stored_texts(hook, call, request, self._spec.layers)
         places, repeats = _without_repeats(self._texts)
-        parts = self._split(self._without_stored(places))
+        parts = self._split((yield from self._without_stored(places)))
         if parts:
-            yield _Parts(parts)  # type: ignore[misc]  # whoever runs it knows
+            yield from self._work(parts, connections)
         gathered.copy(repeats)
         answer = gathered.answer(request.model, call.provider)
         call.cached = answer["cached"]
@@ -216,7 +170,7 @@ class Embedding:
             account(answer)
         return answer
 
-    def _without_stored(self, places: Sequence[int]) -> Sequence[int]:
+    def _without_stored(self, places: Sequence[int]) -> Flow[Sequence[int]]:
         """The places whose texts are not in the cache; the vectors of the others are taken."""
         store = self._call.texts
         if store is None:
@@ -227,6 +181,7 @@ class Embedding:
             found = store.find(self._texts[place] for place in some)
             self._gathered.recall({some[number]: each for number, each in found.items()})
             missing += (place for number, place in enumerate(some) if number not in found)
+            yield Sleep(0)  # an event loop has other work, too
         return places if len(missing) == len(places) else missing
 
     def _split(self, places: Sequence[int]) -> list[Sequence[int]]:
@@ -272,7 +227,8 @@ class Embedding:
         call.texts = self._call.texts
         with self._lock:
             self._active.add(call)
-        return flows.tried(self._spec, call)(request), call
+        # Since the parts were made, another call may have stored some of the texts.
+        return recalled(flows.tried(self._spec, call), call, request), call
 
     def _end(self, call: Call) -> None:
         whole = self._call
@@ -287,22 +243,58 @@ class Embedding:
         self._gathered.put(places, answer)
         self._report(answer, len(places))
 
-    def _halves(self, places: Sequence[int], error: LMGatewayError) -> list[Sequence[int]]:
-        """Two parts for one that has too many tokens in all; any other error is raised."""
-        if len(places) > 1 and not self._joined and _is_for_less(error):
-            middle = len(places) // 2
-            return [places[middle:], places[:middle]]
+    def _halve(self, places: Sequence[int], error: LMGatewayError) -> bool:
+        """Wait with two parts for one that has too many tokens in all; False for another error."""
+        if len(places) > 1 and _is_for_less(error):
+            with self._lock:
+                if not self._stopped:
+                    self._waiting.extendleft(_halves(places))
+            return True
         if len(self._texts) > 1:
-            error.advise(f"it was about {_named(places)}")
-        raise error
+            error.advise(f"it was about {_named(_blamed(places, error))}")
+        return False
 
     # -- all parts -----------------------------------------------------------------------------
 
-    def _prepared(self, parts: list[Sequence[int]]) -> AbstractContextManager[object]:
-        """Have workers take these parts; the bar, which is shown meanwhile."""
-        self._workers = min(self._concurrency, len(parts))
-        self._waiting = iter(parts)
-        self._report: Any = lambda answer, count: None
+    def _work(self, parts: list[Sequence[int]], connections: Leases) -> Flow[None]:
+        """Have workers ask for these parts, until all have come or one has failed."""
+        workers = min(self._concurrency, len(parts))
+        self._waiting.extend(parts)
+
+        def ask() -> None:
+            for places in iter(self._take, None):
+                flow, call = self._begin(places)
+                try:
+                    self._put(places, run(flow, connections.blocking(call), call.deadline))
+                except LMGatewayError as error:
+                    if not self._halve(places, error):
+                        raise
+                finally:
+                    self._end(call)
+
+        async def aask() -> None:
+            for places in iter(self._take, None):
+                flow, call = self._begin(places)
+                try:
+                    self._put(places, await arun(flow, connections.awaiting(call), call.deadline))
+                except LMGatewayError as error:
+                    if not self._halve(places, error):
+                        raise
+                finally:
+                    self._end(call)
+
+        several = (
+            partial(in_threads, workers, ask, self._stop, name="lmgateway-embed"),
+            partial(in_tasks, workers, aask, self._stop, drain=True),
+        )
+        with self._bar(parts):
+            try:
+                yield Work(*several) if workers > 1 else Work(ask, aask)  # type: ignore[misc]
+            except BaseException as error:
+                self._leave(error)
+                raise
+
+    def _bar(self, parts: list[Sequence[int]]) -> AbstractContextManager[object]:
         bar: AbstractContextManager[object] = nullcontext()
         if self._progress:
             bar, self._report = progress_bar(sum(map(len, parts)))
@@ -310,12 +302,13 @@ class Embedding:
 
     def _take(self) -> Sequence[int] | None:
         with self._lock:
-            return next(self._waiting, None)
+            return self._waiting.popleft() if self._waiting else None
 
     def _stop(self) -> None:
         """Begin no further part; those that are under way are paid for, and come to their end."""
         with self._lock:
-            self._waiting = iter(())
+            self._stopped = True
+            self._waiting.clear()
 
     def _leave(self, error: BaseException) -> None:
         """End what is under way, if nobody waits for it any more."""
@@ -383,6 +376,18 @@ def _is_for_less(error: LMGatewayError) -> bool:
     return isinstance(error, APIError) and (
         error.status == 413 or error.code == "max_tokens_per_request"
     )
+
+
+def _halves(places: Sequence[int]) -> list[Sequence[int]]:
+    middle = len(places) // 2
+    return [places[:middle], places[middle:]]
+
+
+def _blamed(places: Sequence[int], error: LMGatewayError) -> Sequence[int]:
+    """The one of these places that a host names, as in "Invalid 'input[3]'"; or else all."""
+    named = _BLAMED(f"{getattr(error, 'code', None)} {error.message}")
+    number = int(named[1]) if named else len(places)
+    return places[number : number + 1] if number < len(places) else places
 
 
 def _named(places: Sequence[int]) -> str:

@@ -10,9 +10,8 @@ from typing import Any
 
 from .._base.vectors import Vectors
 from .._layers.asked import ask_of
-from .._layers.cache import store_of_texts
 from .._layers.context import Attempt, Call, EffectLayer, Send
-from .._layers.texts import Found, TextStore
+from .._layers.texts import Found, TextStore, store_of_texts
 from ..errors import LMGatewayError, ResponseFormatError
 from ..types import Blocking, EmbedRequest, Exchange, Flow, HTTPRequest, Kept
 from .adapt import refitted

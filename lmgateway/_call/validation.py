@@ -98,7 +98,8 @@ def check_texts(texts: object, limits: EmbedLimits | None = None) -> list[Any]:
         texts: A text, or an iterable of texts; a list of parts is one where the model takes images.
         limits: What the provider takes.
     """
-    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, bytearray, Mapping)):
+    no_texts = (bytes, bytearray, Mapping)
+    if not isinstance(texts, Iterable) or isinstance(texts, no_texts) or _is_single(texts):
         raise InputError(f"give a text or a list of texts to embed, not {shown(texts)}")
     several = [texts] if isinstance(texts, str) else list(texts)  # a column of a table, too
     if not several:
@@ -118,6 +119,11 @@ def check_texts(texts: object, limits: EmbedLimits | None = None) -> list[Any]:
                 f"{longest:,} tokens that the service embeds in one text; split it"
             )
     return several
+
+
+def _is_single(texts: object) -> bool:
+    """Whether this is an array of numpy or another library that has no places, but one value."""
+    return getattr(texts, "ndim", None) == 0
 
 
 _NO_LIMITS = EmbedLimits()
@@ -241,6 +247,7 @@ _VALUES: dict[str, Callable[[object], str | None]] = {
     "best_of": _count(1),
     "max_tokens": _count(0),
     "max_completion_tokens": _count(1),
+    "dimensions": _count(1),
     "temperature": _number,
     "top_p": _number,
     "min_p": _number,

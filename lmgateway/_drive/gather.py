@@ -92,7 +92,10 @@ def in_threads(
             stop()
             raise
     if failures:
-        raise failures[0]
+        try:
+            raise failures[0]
+        finally:
+            failures.clear()  # they hold this frame: leave no cycle behind
 
 
 def _start(count: int, context: Callable[[], Context], run: Callable[[], None], name: str) -> int:
@@ -138,6 +141,7 @@ async def in_tasks(
         for task in () if drain else tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        tasks.clear()  # their failures hold this frame: leave no cycle behind
         raise
 
 

@@ -7,6 +7,7 @@ clean up; KeyboardInterrupt and CancelledError as well.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from math import inf
@@ -20,7 +21,7 @@ from .futures import LockFreeFuture, await_, wait, would_deadlock
 if TYPE_CHECKING:
     from .._transports.protocols import AsyncTransport, Transport
 
-__all__ = ["Done", "aadvance", "advance", "arun", "run"]
+__all__ = ["Done", "Work", "aadvance", "advance", "arun", "run"]
 
 T = TypeVar("T")
 
@@ -30,6 +31,14 @@ class Done(Generic[T]):
     """A flow came to its end with this value."""
 
     value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An effect of the core's own: what is done in one way by whoever blocks, else in another."""
+
+    run: Callable[[], object]
+    arun: Callable[[], Awaitable[object]]
 
 
 def run(flow: Flow[T], transport: Transport, deadline: Deadline) -> T:
@@ -82,6 +91,8 @@ def advance(flow: Flow[T], transport: Transport, deadline: Deadline) -> Emit | D
                 elif kind is Sleep:
                     value = None
                     _wait(LockFreeFuture(), effect.seconds, None, deadline)
+                elif kind is Work:
+                    value = effect.run()
                 else:
                     raise _unknown(effect)
             except Exception as error:
@@ -126,6 +137,8 @@ async def aadvance(flow: Flow[T], transport: AsyncTransport, deadline: Deadline)
                     elif kind is Sleep:
                         value = None
                         await _await(LockFreeFuture(), effect.seconds, None, deadline)
+                    elif kind is Work:
+                        value = await effect.arun()
                     else:
                         raise _unknown(effect)
                 except Exception as error:

@@ -29,7 +29,7 @@ from ..errors import (
     RequestTimeoutError,
     ResponseFormatError,
 )
-from ..types import Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Options, Wait
+from ..types import Completion, Exchange, Flow, HTTPRequest, HTTPResponse, Wait
 from .asked import Asked, Tee, ask_of, is_good, is_repeatable
 from .context import Attempt, EffectLayer, Send, Stretch
 from .singleflight import NO_RESULT, Flight, Result, join
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .._store.disabled import DisabledStore
     from .._store.sqlite import Store
 
-__all__ = ["cache", "store_of_texts"]
+__all__ = ["cache"]
 
 # A stream's pieces are held in memory until its end; past this many bytes it is not stored.
 STREAM_CAP = 8 * 1024 * 1024
@@ -92,26 +92,12 @@ def cache(settings: CacheSettings | None = None) -> EffectLayer:
         return settings.enabled and not says_off(os.environ.get(SWITCH), SWITCH)
 
     def store_of_texts() -> Store | None:
-        found = opened() if is_usable() and not shared else None
+        found = opened() if is_usable() else None
         return None if found is None or not hasattr(found, "select") else cast("Store", found)
 
     layer.store_of_texts = store_of_texts  # type: ignore[attr-defined]
+    layer.is_recorded = bool(shared)  # type: ignore[attr-defined]
     return layer
-
-
-def store_of_texts(layers: Iterable[EffectLayer], options: Options) -> Store | None:
-    """The store of an LM's cache, for what is stored text by text; None if it is not to be used.
-
-    With recordings, whole exchanges are stored: they are what is replayed.
-    """
-    if options.cache not in (True, "only", "refresh"):
-        return None
-    if options.recordings or recorders() or replayer() is not None:
-        return None
-    for layer in layers:
-        if found := getattr(layer, "store_of_texts", None):
-            return found()  # type: ignore[no-any-return]
-    return None
 
 
 def _absolute(paths: Sequence[str]) -> tuple[str, ...]:

@@ -11,15 +11,38 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._base.vectors import Vectors, first_odd
+from .._store.recorder import recorders, replayer
 from .._store.serialization import Key
+from ..types import Options
 
 if TYPE_CHECKING:
     from .._store.sqlite import Store
+    from .context import EffectLayer
 
-__all__ = ["Found", "TextStore"]
+__all__ = ["Found", "TextStore", "is_recorded", "store_of_texts"]
 
 _SCHEMA = b"lmgateway text 1\n"
 _LARGEST_HEAD = 64 * 1024
+
+
+def is_recorded(layers: Iterable[EffectLayer], options: Options) -> bool:
+    """Whether calls are recorded, or may be answered from recordings."""
+    if options.recordings or recorders() or replayer() is not None:
+        return True
+    return any(getattr(layer, "is_recorded", False) for layer in layers)
+
+
+def store_of_texts(layers: Iterable[EffectLayer], options: Options) -> Store | None:
+    """The store of an LM's cache, for what is stored text by text; None if it is not to be used.
+
+    With recordings, whole exchanges are stored: they are what is replayed.
+    """
+    if options.cache not in (True, "only", "refresh") or is_recorded(layers, options):
+        return None
+    for layer in layers:
+        if found := getattr(layer, "store_of_texts", None):
+            return found()  # type: ignore[no-any-return]
+    return None
 
 
 class Found(NamedTuple):

@@ -50,8 +50,9 @@ ROWS = [[0.5, -1.0, 2.0], [3.0, 0.25, -0.125]]
     body(*ROWS, embedding="AAAA", other={"embedding": [1, 2]}),
     body(*ROWS, usage={"prompt_tokens": 1}), body(*ROWS, model='"embedding"'),
     json.dumps({"data": [{"embedding": row} for row in ROWS]}).encode(),
+    json.dumps({"data": [{"index": None, "embedding": row} for row in ROWS]}),
     json.dumps({"data": [{"index": 1, "embedding": ROWS[1]}, {"index": 0, "embedding": ROWS[0]}]}),
-], ids=range(13))  # fmt: skip
+], ids=range(14))  # fmt: skip
 def test_floats_are_read_as_a_host_writes_them(raw):
     raw = raw if isinstance(raw, bytes) else raw.encode()
     vectors = parsed(raw)["embeddings"]
@@ -71,6 +72,16 @@ def test_what_is_no_vector_of_finite_numbers_is_told(vector, place):
     both[place] = vector
     with pytest.raises(errors.ResponseFormatError, match="data"):
         parsed(body(*both))
+
+
+@pytest.mark.parametrize("vector, said", [
+    ([float("nan")], "is a list, but not one of finite floats"),
+    ("AAA", "is a text, but not one of finite floats"), (None, "is missing in the answer"),
+    ({}, "is an object, a list of numbers, or floats in base64 was expected"),
+])  # fmt: skip
+def test_what_came_is_said(vector, said):
+    with pytest.raises(errors.ResponseFormatError, match=rf"data\[0\]\.embedding .*{said}"):
+        parsed(body(vector), 1)
 
 
 @pytest.mark.parametrize("raw", [

@@ -81,7 +81,7 @@ def read_vectors(data: JSON, expected: int, cut_out: Cut | None = None) -> Vecto
     for position, item in enumerate(data):
         if type(item) is not dict:
             raise malformed(f"data[{position}]", item, "an object")
-        index = item.get("index", position)
+        index = position if item.get("index") is None else item["index"]
         if type(index) is not int or not 0 <= index < expected or index in places:
             raise malformed(f"data[{position}].index", index, f"each number below {expected} once")
         before = len(floats)
@@ -105,29 +105,32 @@ def read_vectors(data: JSON, expected: int, cut_out: Cut | None = None) -> Vecto
 
 def _append(floats: array[float], raw: JSON, cut_out: Cut | None, position: int) -> None:
     """Append the floats of one vector, checked."""
-    before, shown = len(floats), raw
+    before = len(floats)
     try:
         if cut_out is not None and type(raw) is str:
             start, end = cut_out.pieces[int(raw)]
             piece = cut_out.body[start:end]
-            shown = str(piece[:80], "utf-8", "replace")
             if piece[0] == 0x22:
-                raw = a2b_base64(piece[1:-1], strict_mode=True)
+                floats.frombytes(a2b_base64(piece[1:-1], strict_mode=True))
             else:
                 raw = load(bytes(piece), strict=False)
         elif type(raw) is str:
-            raw = a2b_base64(raw, strict_mode=True)
-        if type(raw) is bytes:
-            floats.frombytes(raw)
-            if sys.byteorder == "big":
-                floats[before:] = _swapped(floats[before:])
-        elif type(raw) is list:
+            floats.frombytes(a2b_base64(raw, strict_mode=True))
+        if type(raw) is list:
             extend(floats, raw)
+        elif sys.byteorder == "big":
+            floats[before:] = _swapped(floats[before:])
         if len(floats) > before and first_odd(memoryview(floats)[before:]) is None:
             return
     except (Base64Error, ValueError, TypeError, OverflowError, ResponseFormatError):
         pass
-    raise malformed(f"data[{position}].embedding", shown, "finite numbers, as a list or in base64")
+    where = f"data[{position}].embedding"
+    if type(raw) is list or type(raw) is str:
+        form = "list" if type(raw) is list else "text"
+        raise ResponseFormatError(
+            f"{where} in the answer is a {form}, but not one of finite floats"
+        )
+    raise malformed(where, raw, "a list of numbers, or floats in base64")
 
 
 def _swapped(floats: array[float]) -> array[float]:
