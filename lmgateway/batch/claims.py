@@ -43,9 +43,13 @@ _WORDS = {
 
 
 def relative(path: Path, folder: Path) -> str:
-    """A path from a folder, so that both may move together."""
+    """A path from a folder, so that both may move together.
+
+    It begins where links lead to, as the system takes a ``..`` behind a link.
+    """
     try:
-        return Path(os.path.relpath(path, folder)).as_posix()
+        start = os.path.realpath(path.parent)
+        return Path(os.path.relpath(start, os.path.realpath(folder)), path.name).as_posix()
     except ValueError:  # Windows: on another drive
         return str(path)
 

@@ -16,7 +16,7 @@ from .._guard.paths import absolute
 from ..errors import ConfigError, InputError, LMGatewayError, UnsupportedError
 from .answers import output_line
 from .claims import OTHER_INPUT, OWNER, Claim, Fingerprint, beside, read_job, relative
-from .journal import AlreadyLockedError, Journal, Rows, read_journal, sync_folder
+from .journal import AlreadyLockedError, Journal, Rows, sync_folder
 from .rows import DigestCounter, digest
 from .verdicts import Waiting
 
@@ -219,7 +219,7 @@ class Job:
         """
         failed = 0
         with path.open("rb") as file:
-            rows = read_journal(file, str(path))
+            rows = Rows(file, str(path))
             for row in rows:
                 failed += row.error is not None
                 if row.error is not None and retry_errors:
@@ -260,7 +260,7 @@ class Job:
             fresh.touch(mode=0o600)  # nobody may read it, before a byte, who may not the other
             copymode(path, fresh)
             with path.open("rb") as old, fresh.open("wb") as new:
-                for row in read_journal(old, str(path)):
+                for row in Rows(old, str(path)):
                     if row.error is None:
                         new.write(row.text if row.text.endswith(b"\n") else row.text + b"\n")
                 new.flush()
@@ -353,7 +353,7 @@ def status(output: str | os.PathLike[str]) -> Status:
     for each in filter(None, (path.name, recorded["errors"])):
         each = path.parent / each
         with suppress(FileNotFoundError), each.open("rb") as file:
-            for row in read_journal(file, str(each)):
+            for row in Rows(file, str(each)):
                 if row.error is None:
                     answered += 1
                 else:

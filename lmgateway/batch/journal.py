@@ -26,10 +26,10 @@ __all__ = [
     "O_BINARY",
     "AlreadyLockedError",
     "Journal",
+    "Line",
     "Rows",
     "is_locked",
     "lock",
-    "read_journal",
     "sync_folder",
 ]
 
@@ -38,7 +38,7 @@ SYNC_SECONDS = 1.0
 SYNC_LINES = 1000
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """A row of a journal.
 
     Attributes:
@@ -52,11 +52,6 @@ class _Line(NamedTuple):
     error: str | None
     text: bytes
     number: int
-
-
-def read_journal(file: BinaryIO, name: str) -> Rows:
-    """The rows of a journal; see Rows."""
-    return Rows(file, name)
 
 
 class Rows:
@@ -81,13 +76,13 @@ class Rows:
         self._name = name
         self.size = self.torn = 0
 
-    def __iter__(self) -> Iterator[_Line]:
+    def __iter__(self) -> Iterator[Line]:
         number = 0
         for number, text in enumerate(self._file, 1):
             row = read_row(text.removeprefix(BOM) if number == 1 else text)
             if row is not None:
                 self.size += len(text)
-                yield _Line(*row, text, number)
+                yield Line(*row, text, number)
             elif text.isspace():
                 self.size += len(text)
             else:
@@ -96,7 +91,7 @@ class Rows:
             return
         yield from self._of_any_form(number)
 
-    def _of_any_form(self, number: int) -> Iterator[_Line]:
+    def _of_any_form(self, number: int) -> Iterator[Line]:
         """The rows from a line on which is no row by itself."""
         self._file.seek(self.size)
         values = Values(self._file, line=number, offset=self.size)
@@ -122,12 +117,12 @@ class Rows:
                 yield self._row(held)
             self.size = self._file.seek(0, os.SEEK_END)
 
-    def _row(self, value: Value) -> _Line:
+    def _row(self, value: Value) -> Line:
         row = row_of(value.value) if _is_utf8(value.text) else None
         if row is None:
             raise self._not_understood(value.line, _kind_of(value.value))
         self.size = value.end
-        return _Line(*row, value.text + b"\n", value.line)
+        return Line(*row, value.text + b"\n", value.line)
 
     def _check_torn(self, broken: BrokenError) -> None:
         """Raise ConfigError if more is damaged than a row at the end."""

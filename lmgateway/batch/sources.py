@@ -229,16 +229,30 @@ def _read_table(
         _check_header(columns, f"line {line} of {name}", check)
         for number, cells in table:
             if len(cells) > len(header) or any(cells[len(columns) :]):
-                row: dict[Any, Any] = dict(zip(header, cells, strict=False))
-                row[None] = cells[len(header) :]
-                content = repr(row).encode("utf-8", "surrogatepass")
-                yield BadLine(content, f"line {number} has more cells than the header")
+                yield _bad(header, cells, f"line {number} has more cells than the header")
+            elif labels and not _is_text(cells):  # else who asks finds out where
+                yield _bad(header, cells, f"line {number} is not UTF-8")
             else:
                 named = zip_longest(columns, cells[: len(columns)])
                 yield {
                     name: _label(text) if name in labels else _cell(name, text)
                     for name, text in named
                 }
+
+
+def _bad(header: Sequence[str], cells: list[str], fault: str) -> BadLine:
+    row: dict[Any, Any] = dict(zip(header, cells, strict=False))
+    row[None] = cells[len(header) :]
+    return BadLine(repr(row).encode("utf-8", "surrogatepass"), fault)
+
+
+def _is_text(cells: list[str]) -> bool:
+    """Whether there is no half character, as which other encodings than UTF-8 were read."""
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cells(file: IO[str], kind: str, name: str) -> Iterator[tuple[int, list[str]]]:
