@@ -97,6 +97,12 @@ def test_a_block_of_bad_rows_holds_up_no_good_ones(output: Path, concurrency: in
     assert (summary.answered, summary.failed) == (45, 15)
 
 
+def test_a_short_patience_asks_the_rows_behind_a_bad_block_too(output: Path) -> None:
+    lm = failing(set(range(20)), FAILURES["500"])
+    summary = run(named(60), output, lm, concurrency=8, patience=0.02)
+    assert (summary.answered, summary.failed) == (40, 20)
+
+
 def test_a_row_left_from_an_earlier_run_ends_with_patience(output: Path) -> None:
     run(named(40), output, failing(set(), FAILURES["500"]))
     lm = failing({40}, FAILURES["500"])
@@ -210,7 +216,7 @@ def test_attempts_that_fail_within_a_call_are_told_before_the_call_has_failed() 
     assert verdicts.waiting() is None
 
 
-@pytest.mark.parametrize("given", [0, -1, True, "5", float("nan")], ids=repr)
+@pytest.mark.parametrize("given", [0, -1, True, "5", float("nan"), 10**400], ids=repr)
 def test_patience_is_a_number_of_seconds(output: Path, given: Any) -> None:
     with pytest.raises(InputError, match="patience must be"):
         run(named(1), output, "echo", patience=given)

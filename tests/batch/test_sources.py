@@ -215,7 +215,7 @@ TABLE = "prompt,n\né,1\n"
 
 
 @pytest.mark.parametrize(
-    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-16-le, Chinese"]
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-16-le, Chinese"]
 )
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv", "jsonl.gz"])
 def test_another_encoding_is_named_once(tmp_path: Path, encoding: str, suffix: str) -> None:
