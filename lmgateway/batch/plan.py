@@ -62,9 +62,8 @@ class Plan:
         if self.workers is not None:
             check_concurrency(self.workers, name="workers", most=MOST)
         for name in ("ignore", "keep"):
-            if not _are_texts(getattr(self, name)):
-                given = shown(getattr(self, name))
-                raise InputError(f"{name} must be a list of names, not {given}")
+            if not _are_texts(names := getattr(self, name)):
+                raise InputError(f"{name} must be a list of names, not {shown(names)}")
         if own := {"response", "error"}.intersection(self.keep):
             raise InputError(
                 f"keep: a row of the output has its own {own.pop()!r}: rename that column"

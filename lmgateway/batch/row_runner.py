@@ -84,6 +84,7 @@ class RowRunner:
         # The calls that wait between a failed attempt and the next.
         self._backing_off: dict[asyncio.Task[Any], Deadline] = {}
         self._lm = lm
+        self._counts = counts
         self._spec = spec
         self._turn = asyncio.Lock()
         self._why_stopped: LMGatewayError | None = None
@@ -148,7 +149,9 @@ class RowRunner:
             else:
                 self.limit.grow()
                 self.verdicts.succeed()
-                return timed(completion, monotonic() - began)
+                took = monotonic() - began
+                self._counts.answer_seconds += took
+                return timed(completion, took)
             finally:
                 self.limit.release()
             await rest(self.stopping, seconds)

@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .._guard.paths import absolute
-from .._records.usage import price
-from ..errors import InputError
-from .job import read_job
-from .journal import Line, Rows
+from ..._guard.paths import absolute
+from ..._records.usage import price
+from ...errors import InputError
+from ..job import read_job
+from ..journal import Line, Rows
 
 __all__ = ["COLUMNS", "Results"]
 
