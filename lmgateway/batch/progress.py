@@ -9,10 +9,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from importlib.util import find_spec
-from time import monotonic, time
+from time import localtime, monotonic, strftime, time
 from typing import Any
 
 from .._drive.gather import Reply
@@ -174,7 +173,7 @@ def wait_text(waiting: Waiting) -> str:
     rows = "1 row" if waiting.rows == 1 else f"{waiting.rows:,} rows"
     until = "for ever"
     if waiting.until < FAR:
-        until = f"until {datetime.fromtimestamp(waiting.until):%Y-%m-%d %H:%M:%S} at most"
+        until = strftime("until %Y-%m-%d %H:%M:%S at most", localtime(waiting.until))
     return f"no answer for {_duration(max(0.0, time() - waiting.since))}: waiting for {rows}, " + (
         f"{until}, since {_subject(waiting)}: {waiting.why}"
     )

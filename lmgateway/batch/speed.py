@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
-from statistics import median
 from typing import NamedTuple
 
 __all__ = ["LOOKS", "Speed"]
@@ -66,16 +65,13 @@ class Speed:
             return 0.0
         step = max(1, (len(self._looks) - 1) // 10)
         looks = list(self._looks)[::step]
-        cached = (
-            median(
-                (after.cached - before.cached) / (after.now - before.now)
-                for before, after in pairwise(looks)
-            )
-            if len(looks) > 1
-            else 0.0
+        cached = sorted(
+            (after.cached - before.cached) / (after.now - before.now)
+            for before, after in pairwise(looks)
         )
         asked = max((last.asked - first.asked) / seconds, self._rate_of_more())
-        return asked + min(cached, (last.cached - first.cached) / seconds)
+        middle = cached[len(cached) // 2] if cached else 0.0
+        return asked + min(middle, (last.cached - first.cached) / seconds)
 
     def _rate_of_more(self) -> float:
         """The rate by the calls in flight, where those are more than before; else 0.

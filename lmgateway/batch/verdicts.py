@@ -54,6 +54,7 @@ _SPENT = re.compile(
 _VARIES = re.compile(r"[\w-]*\d[\w-]*")  # ids of requests, times
 FAR = 4e9  # seconds since the epoch, in the year 2096: for ever
 FEW = 3  # rows that are left, and fail
+MOST_PROBES = 256
 
 
 class StopError(Exception):
@@ -315,7 +316,7 @@ class Verdicts:
             return
         for call in list(self.on_stall):
             call(self._probes)
-        self._probes *= 2
+        self._probes = min(2 * self._probes, MOST_PROBES)
 
     def _half_waited(self) -> bool:
         since = self._down_since
