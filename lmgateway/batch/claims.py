@@ -7,12 +7,11 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
 from ..errors import ConfigError, InputError
-from .journal import O_BINARY, AlreadyLockedError, is_locked, lock
+from .journal import O_BINARY, AlreadyLockedError, is_locked, lock, permitted
 
 __all__ = [
     "OTHER_INPUT",
@@ -187,12 +186,8 @@ def read_job(output: Path) -> dict[str, Any]:
 def _open_locked(path: Path, claimed: Path) -> int:
     """The open and locked file of a claim, which may be empty."""
     while True:
-        try:
+        with permitted(path, "written"):
             file = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, 0o666)
-        except OSError as error:
-            if error.errno not in (EACCES, EPERM, EROFS):
-                raise
-            raise InputError(f"{path} cannot be written: {error.strerror}") from None
         try:
             lock(file)
             if _is_there(path, file):

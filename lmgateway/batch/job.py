@@ -16,7 +16,7 @@ from .._guard.paths import absolute
 from ..errors import ConfigError, InputError, LMGatewayError, UnsupportedError
 from .answers import output_line
 from .claims import OTHER_INPUT, OWNER, Claim, Fingerprint, beside, read_job, relative
-from .journal import AlreadyLockedError, Journal, Rows, sync_folder
+from .journal import AlreadyLockedError, Journal, Rows, permitted, sync_folder
 from .rows import DigestCounter, digest
 from .verdicts import Waiting
 
@@ -218,7 +218,7 @@ class Job:
         Returns the rows, which are read, and how many of them are errors.
         """
         failed = 0
-        with path.open("rb") as file:
+        with permitted(path, "read"), path.open("rb") as file:
             rows = Rows(file, str(path))
             for row in rows:
                 failed += row.error is not None
@@ -257,7 +257,8 @@ class Job:
         path = path.resolve()
         fresh = path.with_name(path.name + ".new")
         try:
-            fresh.touch(mode=0o600)  # nobody may read it, before a byte, who may not the other
+            with permitted(fresh, "written"):
+                fresh.touch(mode=0o600)  # nobody may read it, before a byte, who may not the other
             copymode(path, fresh)
             with path.open("rb") as old, fresh.open("wb") as new:
                 for row in Rows(old, str(path)):
@@ -273,7 +274,8 @@ class Job:
 
 def _begun(path: Path) -> Journal:
     try:
-        return Journal(path)
+        with permitted(path, "written"):
+            return Journal(path)
     except AlreadyLockedError:
         raise InputError(
             f"another process is at work on {path}: wait for it, or write to another file"
@@ -352,7 +354,7 @@ def status(output: str | os.PathLike[str]) -> Status:
     answered, errors = 0, Counter[str]()
     for each in filter(None, (path.name, recorded["errors"])):
         each = path.parent / each
-        with suppress(FileNotFoundError), each.open("rb") as file:
+        with suppress(FileNotFoundError), permitted(each, "read"), each.open("rb") as file:
             for row in Rows(file, str(each)):
                 if row.error is None:
                     answered += 1

@@ -12,13 +12,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic, sleep
 from typing import BinaryIO, NamedTuple
 
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from .answers import read_row, row_of
 from .values import BOM, BrokenError, Value, Values, wide_encoding
 
@@ -30,6 +31,7 @@ __all__ = [
     "Rows",
     "is_locked",
     "lock",
+    "permitted",
     "sync_folder",
 ]
 
@@ -266,6 +268,20 @@ class Journal:
 
     def _unsynced(self) -> int:
         return self._written - self._synced
+
+
+@contextmanager
+def permitted(path: Path, what: str) -> Iterator[None]:
+    """Within the block, that a file may not be ``what`` is told as an InputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (EACCES, EPERM, EROFS):
+            raise
+        problem = InputError(f"{path} cannot be {what}: {error.strerror}")
+    else:
+        return
+    raise problem
 
 
 def sync_folder(path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -364,6 +365,26 @@ def test_who_looks_at_a_job_keeps_nobody_off(output: Path, monkeypatch: pytest.M
         monkeypatch.setattr(journal, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
         with opened(output):
             assert read_job(output)["running"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_file_that_may_not_be_used_is_told(
+    output: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(output) as job:
+        job.write("a", FAILURE)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(number, "not allowed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "touch", refuse)
+        with pytest.raises(InputError, match=r"answers\.jsonl\.new cannot be written: not allowed"):
+            opened(output, retry_errors=True)
+    monkeypatch.setattr(Path, "open", refuse)
+    for use in (opened, status):
+        with pytest.raises(InputError, match=r"answers\.jsonl cannot be read: not allowed"):
+            use(output)
 
 
 def test_the_lock_of_a_killed_process_is_free(output: Path) -> None:

@@ -13,7 +13,7 @@ from ..._guard.paths import absolute
 from ..._records.usage import price
 from ...errors import InputError
 from ..job import read_job
-from ..journal import Line, Rows
+from ..journal import Line, Rows, permitted
 
 __all__ = ["COLUMNS", "Results"]
 
@@ -74,7 +74,9 @@ class Results:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for path in self.files:
-            with path.open("rb") as file:
+            with permitted(path, "read"):
+                file = path.open("rb")
+            with file:
                 for line in Rows(file, str(path)):
                     yield self._record(json.loads(line.text), line)
 
