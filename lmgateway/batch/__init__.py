@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .job import Status as Status
     from .job import status as status
     from .progress import Summary as Summary
+    from .reports.tables import to_pandas as to_pandas
     from .runs import aprocess_batch as aprocess_batch
     from .runs import arun as arun
     from .runs import process_batch as process_batch
     from .runs import run as run
-    from .tables import to_pandas as to_pandas
     from .verdicts import Waiting as Waiting
 
 _LAZY = {
@@ -33,7 +33,7 @@ _LAZY = {
     "process_batch": "runs",
     "run": "runs",
     "status": "job",
-    "to_pandas": "tables",
+    "to_pandas": "reports.tables",
 }
 
 __all__ = [

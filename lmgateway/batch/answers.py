@@ -77,7 +77,7 @@ def row_of(row: Any) -> tuple[str, str | None] | None:
     """
     if not isinstance(row, dict) or (name := _id(row.get("custom_id"))) is None:
         return None
-    response, error = row.get("response"), row.get("error")
+    response, error = (_given(row.get(each)) for each in ("response", "error"))
     if row.keys() != _ROW and _has_odd_name(row, *_ROW):
         return None
     if error is None:
@@ -90,6 +90,11 @@ def row_of(row: Any) -> tuple[str, str | None] | None:
         return None
     kind = error.get("type")
     return name, kind if isinstance(kind, str) else "error"
+
+
+def _given(value: Any) -> Any:
+    """A field, or None for what tools write in the place of null: NaN, false, an empty text."""
+    return value if value and value == value else None
 
 
 def _id(name: object) -> str | None:

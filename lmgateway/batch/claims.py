@@ -7,12 +7,11 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
 from ..errors import ConfigError, InputError
-from .journal import O_BINARY, AlreadyLockedError, is_locked, lock
+from .journal import O_BINARY, AlreadyLockedError, is_locked, lock, permitted
 
 __all__ = [
     "OTHER_INPUT",
@@ -44,9 +43,13 @@ _WORDS = {
 
 
 def relative(path: Path, folder: Path) -> str:
-    """A path from a folder, so that both may move together."""
+    """A path from a folder, so that both may move together.
+
+    It begins where links lead to, as the system takes a ``..`` behind a link.
+    """
     try:
-        return Path(os.path.relpath(path, folder)).as_posix()
+        start = os.path.realpath(path.parent)
+        return Path(os.path.relpath(start, os.path.realpath(folder)), path.name).as_posix()
     except ValueError:  # Windows: on another drive
         return str(path)
 
@@ -184,12 +187,8 @@ def read_job(output: Path) -> dict[str, Any]:
 def open_locked(path: Path, claimed: Path) -> int:
     """The open and locked file of a claim, which may be empty."""
     while True:
-        try:
+        with permitted(path, "written"):
             file = os.open(path, os.O_RDWR | os.O_CREAT | O_BINARY, 0o666)
-        except OSError as error:
-            if error.errno not in (EACCES, EPERM, EROFS):
-                raise
-            raise InputError(f"{path} cannot be written: {error.strerror}") from None
         try:
             lock(file)
             if _is_there(path, file):

@@ -40,19 +40,21 @@ def open_stdin() -> io.BufferedReader:
 
 @contextmanager
 def readable(name: str) -> Iterator[None]:
-    """Within the block, what is wrong with a compressed file is told as an InputError."""
-    problem: Exception
+    """Within the block, what is wrong with a file is told as an InputError."""
+    what = "decompressed"
     try:
         yield
+    except PermissionError as error:
+        what, why = "read", str(error.strerror)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        problem = error
+        why = str(error)
     except Exception as error:  # that of Zstandard belongs to a library that may not be there
         if type(error).__name__ != "ZstdError":
             raise
-        problem = error
+        why = str(error)
     else:
         return
-    raise InputError(f"{name} cannot be decompressed: {excerpt(str(problem))}")
+    raise InputError(f"{name} cannot be {what}: {excerpt(why)}")
 
 
 def _decoded(file: io.BufferedReader, name: str) -> io.BufferedReader:

@@ -16,7 +16,7 @@ from .._guard.paths import absolute
 from ..errors import ConfigError, InputError, LMGatewayError, UnsupportedError
 from .answers import output_line
 from .claims import OTHER_INPUT, OWNER, Claim, Fingerprint, beside, read_job, relative
-from .journal import AlreadyLockedError, Journal, Rows, read_journal, sync_folder
+from .journal import AlreadyLockedError, Journal, Rows, permitted, sync_folder
 from .rows import DigestCounter, digest
 from .verdicts import Waiting
 
@@ -89,7 +89,10 @@ class Job:
         try:
             self._claim(errors, facts)
             for path in self._files:
-                self._open(path, retry_errors=retry_errors)
+                self._open(path)
+            read = [self._read(path, retry_errors=retry_errors) for path in self._files]
+            for place, (rows, failed) in enumerate(read):  # all can be understood
+                self._mend(place, rows, failed if retry_errors else 0)
             self._answers, self._errors = self._journals[0], self._journals[-1]
             sync_folder(output.parent)
         except BaseException:
@@ -203,71 +206,76 @@ class Job:
                 f"given, or write to another file (or remove {output.name} and {job.name})"
             )
 
-    def _open(self, path: Path, *, retry_errors: bool) -> None:
-        """Open a file to append to, with what it holds counted as done."""
+    def _open(self, path: Path) -> None:
+        """Open and lock a file to append to."""
         if not os.path.exists(path):
             self._made.append(Path(os.path.realpath(path)))
-        journal = self._begin(path)
-        if retry_errors and self._drop_errors(path):
-            self._journals.pop().close()  # it is of the file that was replaced
-            journal = self._begin(path)
-        with path.open("rb") as file:
-            rows = read_journal(file, str(path))
+        self._journals.append(_begun(path))
+
+    def _read(self, path: Path, *, retry_errors: bool) -> tuple[Rows, int]:
+        """Count what a file holds as done, but not errors that are asked again.
+
+        Returns the rows, which are read, and how many of them are errors.
+        """
+        failed = 0
+        with permitted(path, "read"), path.open("rb") as file:
+            rows = Rows(file, str(path))
             for row in rows:
+                failed += row.error is not None
+                if row.error is not None and retry_errors:
+                    continue
                 if self.done.ids.add(digest(row.id)) > 1:
                     raise ConfigError(
                         f"line {row.number} of {path} has the custom_id {row.id!r:.80} of an "
-                        "earlier line, so one of the two is damaged: remove both, so that their "
-                        "rows are asked again"
+                        "earlier line: remove one of them if they are alike; else one is damaged: "
+                        "remove both, so that their rows are asked again"
                     )
                 self.done.answers += row.error is None
                 self.done.errors += row.error is not None
-        self._note_torn(rows, path)
-        journal.cut(rows.size)
-        journal.end_line()
+        return rows, failed
 
-    def _begin(self, path: Path) -> Journal:
-        journal = _begun(path)
-        self._journals.append(journal)
-        return journal
-
-    def _drop_errors(self, path: Path) -> bool:
-        """Replace a journal by one without its errors, in one step, if it has any.
-
-        A link to it remains a link.
-        """
-        path, dropped = path.resolve(), 0
-        fresh = path.with_name(path.name + ".new")
-        try:
-            fresh.touch(mode=0o600)  # nobody may read it, before a byte, who may not the other
-            copymode(path, fresh)
-            with path.open("rb") as old, fresh.open("wb") as new:
-                rows = read_journal(old, str(path))
-                for row in rows:
-                    if row.error is None:
-                        new.write(row.text if row.text.endswith(b"\n") else row.text + b"\n")
-                    dropped += row.error is not None
-                new.flush()
-                os.fsync(new.fileno())
-            if dropped:
-                self._note_torn(rows, path)
-                fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)  # of a journal that turned out to be damaged
-        sync_folder(path.parent)
-        return bool(dropped)
-
-    def _note_torn(self, rows: Rows, path: Path) -> None:
+    def _mend(self, place: int, rows: Rows, drop: int) -> None:
+        """Take from a file what is torn at its end, and its errors if there are any to drop."""
+        path = self._files[place]
         if rows.torn:
             self.done.torn.append(
                 f"line {rows.torn} of {path}, the last, was not whole and is dropped: its row is "
                 "asked again"
             )
+        if drop:
+            self._drop_errors(path)
+            replaced = self._journals[place]
+            self._journals[place] = _begun(path)
+            replaced.close()
+        else:
+            self._journals[place].cut(rows.size)
+        self._journals[place].end_line()
+
+    @staticmethod
+    def _drop_errors(path: Path) -> None:
+        """Replace a journal by one without its errors, in one step; a link to it remains one."""
+        path = path.resolve()
+        fresh = path.with_name(path.name + ".new")
+        try:
+            with permitted(fresh, "written"):
+                fresh.touch(mode=0o600)  # nobody may read it, before a byte, who may not the other
+            copymode(path, fresh)
+            with path.open("rb") as old, fresh.open("wb") as new:
+                for row in Rows(old, str(path)):
+                    if row.error is None:
+                        new.write(row.text if row.text.endswith(b"\n") else row.text + b"\n")
+                new.flush()
+                os.fsync(new.fileno())
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
 def _begun(path: Path) -> Journal:
     try:
-        return Journal(path)
+        with permitted(path, "written"):
+            return Journal(path)
     except AlreadyLockedError:
         raise InputError(
             f"another process is at work on {path}: wait for it, or write to another file"
@@ -346,8 +354,8 @@ def status(output: str | os.PathLike[str]) -> Status:
     answered, errors = 0, Counter[str]()
     for each in filter(None, (path.name, recorded["errors"])):
         each = path.parent / each
-        with suppress(FileNotFoundError), each.open("rb") as file:
-            for row in read_journal(file, str(each)):
+        with suppress(FileNotFoundError), permitted(each, "read"), each.open("rb") as file:
+            for row in Rows(file, str(each)):
                 if row.error is None:
                     answered += 1
                 else:

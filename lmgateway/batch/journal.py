@@ -12,13 +12,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic, sleep
 from typing import BinaryIO, NamedTuple
 
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from .answers import read_row, row_of
 from .values import BOM, BrokenError, Value, Values, wide_encoding
 
@@ -26,10 +27,11 @@ __all__ = [
     "O_BINARY",
     "AlreadyLockedError",
     "Journal",
+    "Line",
     "Rows",
     "is_locked",
     "lock",
-    "read_journal",
+    "permitted",
     "sync_folder",
 ]
 
@@ -38,7 +40,7 @@ SYNC_SECONDS = 1.0
 SYNC_LINES = 1000
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """A row of a journal.
 
     Attributes:
@@ -52,11 +54,6 @@ class _Line(NamedTuple):
     error: str | None
     text: bytes
     number: int
-
-
-def read_journal(file: BinaryIO, name: str) -> Rows:
-    """The rows of a journal; see Rows."""
-    return Rows(file, name)
 
 
 class Rows:
@@ -81,13 +78,13 @@ class Rows:
         self._name = name
         self.size = self.torn = 0
 
-    def __iter__(self) -> Iterator[_Line]:
+    def __iter__(self) -> Iterator[Line]:
         number = 0
         for number, text in enumerate(self._file, 1):
             row = read_row(text.removeprefix(BOM) if number == 1 else text)
             if row is not None:
                 self.size += len(text)
-                yield _Line(*row, text, number)
+                yield Line(*row, text, number)
             elif text.isspace():
                 self.size += len(text)
             else:
@@ -96,7 +93,7 @@ class Rows:
             return
         yield from self._of_any_form(number)
 
-    def _of_any_form(self, number: int) -> Iterator[_Line]:
+    def _of_any_form(self, number: int) -> Iterator[Line]:
         """The rows from a line on which is no row by itself."""
         self._file.seek(self.size)
         values = Values(self._file, line=number, offset=self.size)
@@ -122,12 +119,12 @@ class Rows:
                 yield self._row(held)
             self.size = self._file.seek(0, os.SEEK_END)
 
-    def _row(self, value: Value) -> _Line:
+    def _row(self, value: Value) -> Line:
         row = row_of(value.value) if _is_utf8(value.text) else None
         if row is None:
             raise self._not_understood(value.line, _kind_of(value.value))
         self.size = value.end
-        return _Line(*row, value.text + b"\n", value.line)
+        return Line(*row, value.text + b"\n", value.line)
 
     def _check_torn(self, broken: BrokenError) -> None:
         """Raise ConfigError if more is damaged than a row at the end."""
@@ -271,6 +268,20 @@ class Journal:
 
     def _unsynced(self) -> int:
         return self._written - self._synced
+
+
+@contextmanager
+def permitted(path: Path, what: str) -> Iterator[None]:
+    """Within the block, that a file may not be ``what`` is told as an InputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (EACCES, EPERM, EROFS):
+            raise
+        problem = InputError(f"{path} cannot be {what}: {error.strerror}")
+    else:
+        return
+    raise problem
 
 
 def sync_folder(path: Path) -> None:

@@ -228,7 +228,7 @@ async def run_rows(runner: Runner, rows: list[Row], workers: int) -> list[dict[s
     pipeline = Pipeline(
         _Listed(rows),
         runner,
-        lambda name, reply: results.append(output_row(name, reply)),
+        lambda *row: results.append(output_row(*row)),
         Counts(),
         workers=min(workers, len(rows)),
         window=len(rows),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from .._layers.limit import Limits
 from ..errors import InputError
 from ..lm import LM, get_lm, spec_of
 from .job import Fingerprint, relative
-from .rows import Row, check_columns, digest, identified, labels_of
+from .rows import Raw, Row, check_columns, digest, identified, labels_of
 from .sources import Input, RowSource, check_rows, open_source
 
 __all__ = ["Plan"]
@@ -63,8 +63,8 @@ class Plan:
         if self.workers is not None:
             check_concurrency(self.workers, name="workers", most=MOST)
         for name in ("ignore", "keep"):
-            if not _are_texts(getattr(self, name)):
-                raise InputError(f"{name} must be a list of names, not one text")
+            if not _are_texts(names := getattr(self, name)):
+                raise InputError(f"{name} must be a list of names, not {shown(names)}")
         if own := {"response", "error"}.intersection(self.keep):
             raise InputError(
                 f"keep: a row of the output has its own {own.pop()!r}: rename that column"
@@ -115,7 +115,12 @@ class Plan:
         unasked = labels.union(self.ignore)
         check = partial(check_columns, spec=spec, ignore=unasked, keep=self.kept)
         source = open_source(self.source, self.form, check, labels)
-        return source, lambda: identified(source.read(), unasked, self.kept)
+        return source, lambda: self.identified(source.read(), lm)
+
+    def identified(self, raws: Iterable[Raw], lm: LM) -> Iterator[Row]:
+        """The rows, each with its id, and without the columns that are not for the model."""
+        unasked = labels_of(self.kept, spec_of(lm)).union(self.ignore)
+        return identified(raws, unasked, self.kept)
 
     def errors_path(self) -> Path | None:
         """The file for errors."""
@@ -144,9 +149,12 @@ class Plan:
 
 def check_patience(given: object) -> None:
     """Raise InputError for what is no number of seconds."""
-    number = isinstance(given, (int, float)) and not isinstance(given, bool)
-    if given is not None and not (number and given > 0):  # type: ignore[operator]
-        raise InputError(f"patience must be a number of seconds above 0, not {shown(given)}")
+    if given is None:
+        return
+    with suppress(OverflowError):  # an integer of hundreds of digits
+        if isinstance(given, (int, float)) and not isinstance(given, bool) and float(given) > 0:
+            return
+    raise InputError(f"patience must be a number of seconds above 0, not {shown(given)}")
 
 
 def _are_texts(names: object) -> bool:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from importlib.util import find_spec
-from itertools import pairwise
-from statistics import median
-from time import monotonic, time
+from time import localtime, monotonic, strftime, time
 from typing import Any
 
 from .._drive.gather import Reply
 from .._records.usage import price
 from ..errors import LMGatewayError
 from .adaptive_limit import AdaptiveLimit
+from .speed import LOOKS, Speed
 from .verdicts import FAR, Waiting
 
 __all__ = ["Counts", "Summary", "describe", "say", "shown"]
@@ -77,6 +75,7 @@ class Counts:
     """The counts of a run that goes on; see Summary. Their size does not depend on the rows.
 
     Attributes:
+        answer_seconds: The sum of what the calls took that were answered; with Ray, 0.
         answered_before: Rows that had an answer in the output when the run began.
         done_before: Rows that were in the output then, those that had failed included. Some may
             not have been met in the input yet: those are not ``skipped`` so far.
@@ -93,6 +92,7 @@ class Counts:
     attempts: int = 0
     rejections: int = 0
     interrupted: bool = False
+    answer_seconds: float = 0.0
     answered_before: int = 0
     done_before: int = 0
     started: float = field(default_factory=monotonic)
@@ -153,52 +153,6 @@ class Counts:
 # -- shown ------------------------------------------------------------------------------------
 
 
-LONGEST_LOOK = 30.0  # seconds
-LOOKS = 0.25  # seconds from one look to the next, at least
-
-
-class Speed:
-    """How many rows a second are done now: over half of the run so far, or the last half minute.
-
-    So neither a slow start counts for long, nor a burst at the beginning: rows that the cache
-    answers, or those that a limit by rate lets through at once.
-    """
-
-    def __init__(self, now: float) -> None:
-        self._began = now
-        self._looks: deque[tuple[float, int, int]] = deque([(now, 0, 0)])
-
-    def look(self, now: float, asked: int, cached: int) -> None:
-        """So many rows are done now: those that a service was asked for, and the others."""
-        if now - self._looks[-1][0] >= LOOKS:
-            self._looks.append((now, asked, cached))
-            span = min(LONGEST_LOOK, (now - self._began) / 2)
-            while len(self._looks) > 2 and self._looks[1][0] <= now - span:
-                self._looks.popleft()
-
-    @property
-    def rate(self) -> float:
-        """Rows a second; 0 while nothing is known.
-
-        A rush of rows from the cache says nothing about the next ones, so of these the median of
-        ten parts of the time is taken.
-        """
-        first, last = self._looks[0], self._looks[-1]
-        seconds = last[0] - first[0]
-        if seconds <= 0:
-            return 0.0
-        step = max(1, (len(self._looks) - 1) // 10)
-        looks = list(self._looks)[::step]
-        cached = (
-            median(
-                (after[2] - before[2]) / (after[0] - before[0]) for before, after in pairwise(looks)
-            )
-            if len(looks) > 1
-            else 0.0
-        )
-        return (last[1] - first[1]) / seconds + min(cached, (last[2] - first[2]) / seconds)
-
-
 def say(text: str) -> None:
     """One line on stderr."""
     with suppress(OSError, ValueError):
@@ -210,7 +164,7 @@ def wait_text(waiting: Waiting) -> str:
     rows = "1 row" if waiting.rows == 1 else f"{waiting.rows:,} rows"
     until = "for ever"
     if waiting.until < FAR:
-        until = f"until {datetime.fromtimestamp(waiting.until):%Y-%m-%d %H:%M:%S} at most"
+        until = strftime("until %Y-%m-%d %H:%M:%S at most", localtime(waiting.until))
     return f"no answer for {_duration(max(0.0, time() - waiting.since))}: waiting for {rows}, " + (
         f"{until}, since {_subject(waiting)}: {waiting.why}"
     )
@@ -325,7 +279,9 @@ class _Show:
 
     def _look(self) -> None:
         counts, now = self._counts, monotonic()
-        self._speed.look(now, counts.answered + counts.failed - counts.cached, counts.cached)
+        asked = counts.answered + counts.failed - counts.cached
+        in_flight = 0 if self._limit is None else self._limit.in_flight
+        self._speed.look(now, asked, counts.cached, in_flight, counts.answer_seconds)
         waiting = self._look_for_waiting()
         if waiting is not None and time() - waiting.since < SHORT_WAIT:
             waiting = None

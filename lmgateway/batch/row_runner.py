@@ -84,6 +84,7 @@ class RowRunner:
         # The calls that wait between a failed attempt and the next.
         self._backing_off: dict[asyncio.Task[Any], Deadline] = {}
         self._lm = lm
+        self._counts = counts
         self._spec = spec
         self._turn = asyncio.Lock()
         self._why_stopped: LMGatewayError | None = None
@@ -126,35 +127,36 @@ class RowRunner:
             return fault
         tries = self.verdicts.begin(row.number)
         try:
-            return await self._ask_again(row, tries)
+            while not self.stopping.is_set():
+                await self._begin()
+                if self.stopping.is_set():
+                    self.limit.release()
+                    break
+                began = monotonic()
+                try:
+                    completion = await self._ask(row)
+                except Cancelled:
+                    break
+                except LMGatewayError as error:
+                    seconds = self._judge(error, tries, began)
+                    if seconds is None:
+                        return error
+                else:
+                    return self._answered(completion, monotonic() - began)
+                finally:
+                    self.limit.release()
+                await rest(self.stopping, seconds)
         finally:
             self.verdicts.end(tries)
-
-    async def _ask_again(self, row: Row, tries: Tries) -> Reply | None:
-        while not self.stopping.is_set():
-            await self._begin()
-            if self.stopping.is_set():
-                self.limit.release()
-                break
-            began = monotonic()
-            try:
-                completion = await self._ask(row)
-            except Cancelled:
-                break
-            except LMGatewayError as error:
-                seconds = self._judge(error, tries, began)
-                if seconds is None:
-                    return error
-            else:
-                self.limit.grow()
-                self.verdicts.succeed()
-                return timed(completion, monotonic() - began)
-            finally:
-                self.limit.release()
-            await rest(self.stopping, seconds)
         if self._why_stopped is not None:
             raise StopError(self._why_stopped)
         return None
+
+    def _answered(self, completion: Completion, seconds: float) -> Completion:
+        self.limit.grow()
+        self.verdicts.succeed()
+        self._counts.answer_seconds += seconds
+        return timed(completion, seconds)
 
     def _refused(self, row: Row) -> InputError | UnsupportedError | None:
         """Why a row may not be asked as it is."""

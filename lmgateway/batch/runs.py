@@ -25,7 +25,7 @@ from .pipeline import Pipeline, ReaderThread, Runner, Write, run_rows
 from .plan import Plan
 from .progress import Counts, Summary, say, shown
 from .row_runner import RowRunner, StopError
-from .rows import Row, identified
+from .rows import Row
 from .sources import Input, RowSource, check_rows
 from .verdicts import Waiting
 
@@ -130,6 +130,8 @@ def process_batch(
     lm: LM | str | None = None,
     *,
     concurrency: int = 100,
+    ignore: Collection[str] = (),
+    keep: Collection[str] = (),
     patience: float | None = None,
     **keywords: Any,
 ) -> list[dict[str, Any]]:
@@ -140,12 +142,16 @@ def process_batch(
     framework. A running event loop is blocked meanwhile, as by ``LM.batch``: what only a task of
     that loop could bring is not waited for.
 
-    Raises LMGatewayError if no row would be answered, as ``run`` does; ``patience`` is as there.
+    Raises LMGatewayError if no row would be answered, as ``run`` does; ``ignore``, ``keep`` and
+    ``patience`` are as there.
     """
     return drive(
-        lambda: aprocess_batch(rows, lm, concurrency=concurrency, patience=patience, **keywords),
+        lambda: aprocess_batch(
+            rows, lm, concurrency=concurrency, ignore=ignore, keep=keep, patience=patience,
+            **keywords,
+        ),
         Interrupts(),
-    )
+    )  # fmt: skip
 
 
 @door
@@ -154,18 +160,23 @@ async def aprocess_batch(
     lm: LM | str | None = None,
     *,
     concurrency: int = 100,
+    ignore: Collection[str] = (),
+    keep: Collection[str] = (),
     patience: float | None = None,
     **keywords: Any,
 ) -> list[dict[str, Any]]:
     """As ``process_batch``, awaited."""
     check_rows(rows)
-    plan = Plan((), "-", lm, concurrency=concurrency, patience=patience, keywords=keywords)
+    plan = Plan(
+        (), "-", lm, concurrency=concurrency, ignore=ignore, keep=keep, patience=patience,
+        keywords=keywords,
+    )  # fmt: skip
     with (
         plan.open_lm() as opened,
         closing(RowRunner(opened, concurrency, plan.limits, Counts(), patience)) as runner,
     ):
         try:
-            return await run_rows(runner, list(identified(rows)), concurrency)
+            return await run_rows(runner, list(plan.identified(rows, opened)), concurrency)
         except StopError as stop:
             raise stop.reason from stop.reason.__cause__  # which None would take from it
 

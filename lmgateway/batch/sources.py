@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import os
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from itertools import islice, zip_longest
-from math import isfinite
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from .._base.values import shown
 from .._guard.paths import absolute
 from ..errors import InputError, excerpt
 from .files import COMPRESSED, open_bytes, open_stdin, readable
-from .json_rows import read_lines, read_values, spans_lines
-from .parquet import read_parquet, survey_parquet
-from .rows import BadLine, Raw, fields_of
+from .readers import (
+    Check,
+    check_header,
+    read_lines,
+    read_parquet,
+    read_table,
+    read_values,
+    spans_lines,
+    survey_parquet,
+)
+from .rows import Raw, fields_of
 
 __all__ = ["Input", "RowSource", "check_rows", "open_source"]
 
 Input: TypeAlias = "str | os.PathLike[str] | Iterable[Any]"
 """A file, ``"-"`` for stdin, or any iterable of prompts, message lists and dicts."""
 
-Check: TypeAlias = "Callable[..., None]"
-"""Is told the columns of a table; of other rows, what ``fields_of`` tells of the first ones.
-Raises InputError for a column that may not be there.
-"""
-
-LARGEST_CELL = 2**27
 BLOCK = 1 << 16
 MOST_INPUTS = 16  # that a record holds: it stays within a page
 FIRST = 100  # rows that are looked at before the first is asked
@@ -131,7 +129,7 @@ def open_source(
     if kind == "parquet":
         if packed:
             raise InputError(f"{path}: Parquet compresses by itself, and is read as .parquet only")
-        total = survey_parquet(path, lambda names: _check_header(names, str(path), check))
+        total = survey_parquet(path, lambda names: check_header(names, str(path), check))
         return RowSource(str(path), lambda: read_parquet(path), total, _digest(path)[0])
     with readable(str(path)):
         return _survey(path, kind, check, labels)
@@ -174,7 +172,7 @@ def _survey(path: Path, kind: str, check: Check, labels: Collection[str]) -> Row
         check(*fields_of(islice(read(), FIRST)))
         total, digest, size = _count_lines(path)
     else:
-        read = lambda: _read_table(open_bytes(path), kind, name, check, labels)  # noqa: E731
+        read = lambda: read_table(open_bytes(path), kind, name, check, labels)  # noqa: E731
         total = sum(1 for _ in read())
         digest, size = _digest(path)
     begins_with = partial(_begins_with, path, lines=kind != "json")
@@ -214,84 +212,6 @@ def _begins_with(path: Path, size: int, digest: str, *, lines: bool) -> bool:
     return whole and done == size and hashed.hexdigest() == digest
 
 
-# -- tables ------------------------------------------------------------------------------------
-
-
-def _read_table(
-    file: IO[bytes], kind: str, name: str, check: Check, labels: Collection[str]
-) -> Iterator[Raw]:
-    with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
-        table = _cells(text, kind, name)
-        line, header = next(table, (1, []))
-        columns = list(header)
-        while columns and not columns[-1]:  # empty cells at the end are no columns
-            columns.pop()
-        _check_header(columns, f"line {line} of {name}", check)
-        for number, cells in table:
-            if len(cells) > len(header) or any(cells[len(columns) :]):
-                row: dict[Any, Any] = dict(zip(header, cells, strict=False))
-                row[None] = cells[len(header) :]
-                content = repr(row).encode("utf-8", "surrogatepass")
-                yield BadLine(content, f"line {number} has more cells than the header")
-            else:
-                named = zip_longest(columns, cells[: len(columns)])
-                yield {
-                    name: _label(text) if name in labels else _cell(name, text)
-                    for name, text in named
-                }
-
-
-def _cells(file: IO[str], kind: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines of a table that are not blank, each with the number at which it ends."""
-    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
-    table = csv.reader(file, delimiter="\t" if kind == "tsv" else ",", strict=True)
-    begins = 1
-    try:
-        for cells in table:
-            begins = table.line_num + 1
-            if cells:
-                yield table.line_num, cells
-    except csv.Error as error:
-        since = f", in the row that begins at line {begins}" if begins < table.line_num else ""
-        problem = InputError(
-            f"line {table.line_num} of {name} cannot be read as {kind}: {error}{since}"
-        )
-    else:
-        return
-    raise problem
-
-
-def _check_header(columns: Sequence[str], name: str, check: Check) -> None:
-    if not {"prompt", "messages", "body"} & set(columns):
-        listed = ", ".join(f"{each!r:.80}" for each in columns[:20])
-        raise InputError(
-            f"{name}: a table needs a column prompt or messages, and has {listed or 'none'}"
-        )
-    if twice := [each for each, count in Counter(columns).items() if count > 1]:
-        raise InputError(
-            f"{name}: the column {twice[0]!r:.80} is there more than once: rename or remove one"
-        )
-    check(columns)
-
-
-def _cell(name: str, text: str | None) -> Any:
-    """The value of a cell: a text for a prompt, else JSON if it is any; None if it is empty."""
-    if name in ("prompt", "custom_id", "system", "model") or text is None:
-        return text or (text if name == "prompt" else None)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text or None
-
-
-def _label(text: str | None) -> Any:
-    """A cell for the output: a number or a truth value if that is written so, else a text."""
-    value = _cell("", text)
-    if isinstance(value, (int, float)) and isfinite(value) and json.dumps(value) == text:
-        return value
-    return text or None
-
-
 def _read_stdin(kind: str, check: Check, labels: Collection[str]) -> Iterator[Raw]:
     """The rows of stdin; it is opened, and looked at, when the first is wanted."""
     file = open_stdin()
@@ -305,4 +225,4 @@ def _read_stdin(kind: str, check: Check, labels: Collection[str]) -> Iterator[Ra
             check(*fields_of(read_lines(io.BytesIO(whole))))
             yield from read_lines(file)
         else:
-            yield from _read_table(file, kind, "stdin", check, labels)
+            yield from read_table(file, kind, "stdin", check, labels)

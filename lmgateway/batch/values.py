@@ -161,8 +161,10 @@ def wide_encoding(head: bytes) -> str | None:
         return "UTF-32"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "UTF-16"
-    # Most of what tables and JSON are made of takes one byte, beside which the other is zero.
-    fewer, more = sorted((head[::2].count(0), head[1::2].count(0)))
-    if more >= max(2, len(head) // 8) and fewer <= more // 8:
-        return "UTF-16"
-    return None
+    # Some of what tables and JSON are made of takes one byte, beside which the others are zero.
+    first, second, third, fourth = (head[place::4].count(0) for place in range(4))
+    wanted = max(2, len(head) // 32)
+    if min(second, third) >= wanted and min(first, fourth) <= second // 8:
+        return "UTF-32"
+    fewer, more = sorted((first + third, second + fourth))
+    return "UTF-16" if more >= wanted and fewer <= more // 8 else None

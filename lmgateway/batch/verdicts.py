@@ -54,6 +54,7 @@ _SPENT = re.compile(
 _VARIES = re.compile(r"[\w-]*\d[\w-]*")  # ids of requests, times
 FAR = 4e9  # seconds since the epoch, in the year 2096: for ever
 FEW = 3  # rows that are left, and fail
+MOST_PROBES = 256
 
 
 class StopError(Exception):
@@ -286,12 +287,11 @@ class Verdicts:
         """Whether a row that is left, with others like it at most, has failed."""
         assert self._down_since is not None
         down = now - self._down_since
-        if not self._successes:  # in this run
+        if down >= self._patience or not self._successes:  # in this run
             return down >= self._patience
-        limit = self._shortened(error)
-        return tries.calls >= self._policy.overloads or (
-            down >= limit and (tries.calls >= self._policy.tries or limit >= self._patience)
-        )
+        if tries.calls < self._policy.tries:
+            return False
+        return down >= self._shortened(error) or tries.calls >= self._policy.overloads
 
     def _shortened(self, error: LMGatewayError) -> float:
         """Seconds for which rows that are left are asked again."""
@@ -307,12 +307,20 @@ class Verdicts:
         return moment
 
     def _probe(self, tries: Tries) -> None:
-        """Have further rows asked if all in hand have failed, and none was answered meanwhile."""
-        if self._fresh or tries.calls < self._policy.tries or not self.on_stall:
+        """Have further rows asked if all in hand have failed, and none was answered meanwhile.
+
+        If patience is short, half of it without an answer is enough to suspect that.
+        """
+        failed = not self._fresh and tries.calls >= self._policy.tries
+        if not (failed or self._half_waited()):
             return
         for call in list(self.on_stall):
             call(self._probes)
-        self._probes *= 2
+        self._probes = min(2 * self._probes, MOST_PROBES)
+
+    def _half_waited(self) -> bool:
+        since = self._down_since
+        return since is not None and monotonic() >= since + self._patience / 2
 
     def _pause(self, error: LMGatewayError, tries: Tries, now: float) -> float:
         asked = retry_after(error)

@@ -212,7 +212,7 @@ def report(
     ] = None,
 ) -> None:
     """Latency, tokens, cost and errors of a batch as a page, or its rows as a table."""
-    from ..batch.report import report as write_report
+    from ..batch.reports.report import report as write_report
 
     print(write_report(file, to, target))
 

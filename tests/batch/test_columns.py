@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lmgateway.batch import run
+from lmgateway.batch import process_batch, run
 from lmgateway.batch.rows import fields_of, identified
 from lmgateway.errors import InputError, UnknownParameterError
 from lmgateway.testing import ScriptedLM
@@ -106,6 +106,22 @@ def test_kept_columns_stand_beside_the_answer(tmp_path: Path, name: str) -> None
     assert run(path, tmp_path / "out.jsonl", lm, keep=["id", "label"]).skipped == 3
     with pytest.raises(InputError, match="other settings"):
         run(path, tmp_path / "out.jsonl", lm, keep=["id"], ignore=["label"])
+
+
+def test_rows_of_a_list_are_kept_too() -> None:
+    rows = process_batch(ROWS, "echo", keep=["label"], ignore=["id"])
+    assert [(row["custom_id"], row["label"], row["error"]) for row in rows] == [
+        ("r0", 0, None), ("r1", 1, None), ("r2", 2, None),
+    ]  # fmt: skip
+
+
+def test_a_label_that_is_no_text_fails_its_row(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes("prompt,label\nx,\u00e9\ny,e\n".encode("latin-1"))
+    run(tmp_path / "in.csv", tmp_path / "out.jsonl", "echo", keep=["label"])
+    told = [
+        row["error"] and row["error"]["message"] for row in lines(tmp_path / "out.jsonl").values()
+    ]
+    assert sorted(map(str, told)) == ["None", "line 2 is not UTF-8"]
 
 
 def test_a_kept_parameter_is_still_sent(tmp_path: Path) -> None:

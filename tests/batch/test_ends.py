@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,15 @@ def test_a_block_of_bad_rows_holds_up_no_good_ones(output: Path, concurrency: in
     lm = failing(bad, FAILURES["500"])
     summary = run(named(60), output, lm, concurrency=concurrency, ordered=True)
     assert (summary.answered, summary.failed) == (45, 15)
+
+
+def test_a_short_patience_asks_the_rows_behind_a_bad_block_too(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_runner, "RETRY_POLICY", replace(FAST, tries=10**6, overloads=10**6))
+    lm = failing(set(range(20)), FAILURES["500"])
+    summary = run(named(60), output, lm, concurrency=8, patience=0.2)
+    assert (summary.answered, summary.failed) == (40, 20)
 
 
 def test_a_row_left_from_an_earlier_run_ends_with_patience(output: Path) -> None:
@@ -210,7 +220,7 @@ def test_attempts_that_fail_within_a_call_are_told_before_the_call_has_failed() 
     assert verdicts.waiting() is None
 
 
-@pytest.mark.parametrize("given", [0, -1, True, "5", float("nan")], ids=repr)
+@pytest.mark.parametrize("given", [0, -1, True, "5", float("nan"), 10**400], ids=repr)
 def test_patience_is_a_number_of_seconds(output: Path, given: Any) -> None:
     with pytest.raises(InputError, match="patience must be"):
         run(named(1), output, "echo", patience=given)
@@ -234,7 +244,7 @@ RUNS: dict[str, Callable[[float], tuple[float, float]]] = {
 @pytest.mark.parametrize("run_", RUNS)
 @pytest.mark.parametrize("seconds", [5.5, 20, 120])
 def test_the_rate_is_right_after_five_seconds(run_: str, seconds: float) -> None:
-    from lmgateway.batch.progress import Speed
+    from lmgateway.batch.speed import Speed
 
     speed, now = Speed(0.0), 0.0
     while now < seconds:

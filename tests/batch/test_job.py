@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -17,7 +18,7 @@ import pytest
 
 from lmgateway.batch import journal, status
 from lmgateway.batch.answers import output_line, read_row
-from lmgateway.batch.job import Fingerprint, Job, beside, open_errors, read_job
+from lmgateway.batch.job import Fingerprint, Job, beside, open_errors, read_job, relative
 from lmgateway.batch.journal import Journal
 from lmgateway.batch.values import BOM
 from lmgateway.errors import ConfigError, InputError
@@ -26,6 +27,7 @@ from lmgateway.types import Completion
 PRINT = Fingerprint("input", "echo", "m", "settings", None)
 
 
+NAN = float("nan")
 ANSWER: Completion = {
     "prompt": "p",
     "choices": [{"text": "t", "message": {"role": "assistant", "content": "t"}}],
@@ -232,6 +234,12 @@ def test_whole_rows_stay_whoever_wrote_them(output: Path, tool: str, errors: str
         pytest.param({"custom_id": "7", "response": "x", "error": None}, False, id="a text"),
         pytest.param({"custom_id": "7", "error": {"type": "InputError"}}, True, id="an error"),
         pytest.param({"custom_id": "7", "error": "no"}, True, id="an error that is a text"),
+        pytest.param({"custom_id": "7", "response": "x", "error": NAN}, False, id="NaN for null"),
+        pytest.param(
+            {"custom_id": "7", "response": NAN, "error": "no"}, True, id="the same, failed"
+        ),
+        pytest.param({"custom_id": "7", "response": "x", "error": ""}, False, id="an empty text"),
+        pytest.param({"custom_id": "7", "response": {}, "error": {"type": "x"}}, True, id="{}"),
     ],
 )
 def test_any_row_with_an_id_counts(output: Path, row: Any, failed: bool) -> None:
@@ -277,6 +285,19 @@ def test_a_file_that_cannot_be_understood_is_told_and_left(output: Path, form: s
             opened(output, retry_errors=retry_errors)
     assert output.read_bytes() == text
     assert sorted(output.parent.iterdir()) == files
+
+
+@pytest.mark.parametrize("second", [b"no row\n" + good("z"), good("a")], ids=["no row", "twice"])
+def test_no_file_is_changed_unless_all_are_understood(output: Path, second: bytes) -> None:
+    errors = output.with_name("errors.jsonl")
+    with opened(output, fingerprint := replace(PRINT, errors="errors.jsonl")):
+        pass
+    output.write_bytes(text := good("a") + bad("b") + good("c")[:9])
+    errors.write_bytes(second)
+    for retry_errors in (False, True):
+        with pytest.raises(ConfigError, match=f"line 1 of {errors}"):
+            opened(output, fingerprint, retry_errors=retry_errors)
+    assert (output.read_bytes(), errors.read_bytes()) == (text, second)
 
 
 @pytest.mark.parametrize("which", ["output", "errors"])
@@ -344,6 +365,26 @@ def test_who_looks_at_a_job_keeps_nobody_off(output: Path, monkeypatch: pytest.M
         monkeypatch.setattr(journal, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
         with opened(output):
             assert read_job(output)["running"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_file_that_may_not_be_used_is_told(
+    output: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(output) as job:
+        job.write("a", FAILURE)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(number, "not allowed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "touch", refuse)
+        with pytest.raises(InputError, match=r"answers\.jsonl\.new cannot be written: not allowed"):
+            opened(output, retry_errors=True)
+    monkeypatch.setattr(Path, "open", refuse)
+    for use in (opened, status):
+        with pytest.raises(InputError, match=r"answers\.jsonl cannot be read: not allowed"):
+            use(output)
 
 
 def test_the_lock_of_a_killed_process_is_free(output: Path) -> None:
@@ -451,6 +492,14 @@ def test_a_job_goes_on_where_its_folder_was_moved(tmp_path: Path) -> None:
     first.symlink_to(second)  # mounted at two places
     with opened(first / "answers.jsonl", fingerprint) as job:
         assert job.is_done("b")
+
+
+def test_a_path_begins_where_a_link_leads_to(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(folder)
+    assert relative(tmp_path / "errors.jsonl", tmp_path / "link") == "../../errors.jsonl"
+    assert relative(tmp_path / "link" / "errors.jsonl", folder) == "errors.jsonl"
 
 
 @pytest.mark.parametrize("moved", [False, True])

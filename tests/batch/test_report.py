@@ -15,10 +15,10 @@ import pytest
 
 from lmgateway import errors
 from lmgateway.batch import run, to_pandas
-from lmgateway.batch.figures import Histogram, gather
 from lmgateway.batch.progress import Counts
-from lmgateway.batch.report import report
-from lmgateway.batch.results import COLUMNS, Results
+from lmgateway.batch.reports.figures import Histogram, gather
+from lmgateway.batch.reports.report import report
+from lmgateway.batch.reports.results import COLUMNS, Results
 from lmgateway.errors import InputError, UnsupportedError
 from lmgateway.testing import ScriptedLM
 from lmgateway.types import Request

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lmgateway.batch import sources, values
+from lmgateway.batch import readers, values
 from lmgateway.batch.rows import BadLine
 from lmgateway.batch.sources import RowSource, open_source
 from lmgateway.errors import InputError, UnsupportedError
@@ -127,7 +127,7 @@ HEADERS = {
 
 @pytest.fixture
 def _small_cells(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(sources, "LARGEST_CELL", 100_000)
+    monkeypatch.setattr(readers, "LARGEST_CELL", 100_000)
     before = csv.field_size_limit(100_000)
     yield
     csv.field_size_limit(before)
@@ -215,7 +215,7 @@ TABLE = "prompt,n\né,1\n"
 
 
 @pytest.mark.parametrize(
-    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-16-le, Chinese"]
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-16-le, Chinese"]
 )
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv", "jsonl.gz"])
 def test_another_encoding_is_named_once(tmp_path: Path, encoding: str, suffix: str) -> None:

@@ -7,10 +7,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from .._guard.paths import absolute
-from ..errors import InputError
+from ..._guard.paths import absolute
+from ...errors import InputError
+from ..job import beside
 from .figures import gather
-from .job import beside
 from .page import page
 from .results import Results
 from .tables import write_csv, write_parquet

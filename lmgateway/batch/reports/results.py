@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .._guard.paths import absolute
-from .._records.usage import price
-from ..errors import InputError
-from .job import read_job
-from .journal import Rows
+from ..._guard.paths import absolute
+from ..._records.usage import price
+from ...errors import InputError
+from ..job import read_job
+from ..journal import Line, Rows, permitted
 
 __all__ = ["COLUMNS", "Results"]
 
@@ -73,9 +73,11 @@ class Results:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for path in self.files:
-            with path.open("rb") as file:
+            with permitted(path, "read"):
+                file = path.open("rb")
+            with file:
                 for line in Rows(file, str(path)):
-                    yield self._record(json.loads(line.text), line.id)
+                    yield self._record(json.loads(line.text), line)
 
     def labels(self) -> list[str]:
         """The fields that rows hold beside those of COLUMNS; reads all rows once."""
@@ -84,24 +86,23 @@ class Results:
             found.update(dict.fromkeys(record.keys() - COLUMNS.keys()))
         return sorted(found)
 
-    def _record(self, row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    def _record(self, row: Mapping[str, Any], line: Line) -> dict[str, Any]:
         record: dict[str, Any] = dict.fromkeys(COLUMNS)
-        record["custom_id"] = name
+        record["custom_id"], record["error_type"] = _text(line.id), _text(line.error)
         response, error = row.get("response"), row.get("error")
         if isinstance(response, dict):
             record["seconds"] = _number(response.get("seconds"))
             body = response.get("body")
             self._read_body(body if isinstance(body, dict) else {}, record)
         elif isinstance(error, dict):
-            record["error_type"] = _text(error.get("type")) or "error"
             record["error_status"] = _count(error.get("status_code"))
             record["error_code"] = _text(error.get("code"))
             record["error_message"] = _text(error.get("message"))
-        elif error is not None:
-            record["error_type"], record["error_message"] = "error", _text(error)
+        elif line.error is not None:
+            record["error_message"] = _text(error)
         for key in row.keys() - _OURS:
             # A label of the same name as a field of ours does not hide it.
-            record[f"label_{key}" if key in COLUMNS else key] = _scalar(row[key])
+            record[f"label_{key}" if key in COLUMNS else str(_text(key))] = _scalar(row[key])
         return record
 
     def _read_body(self, body: Mapping[str, Any], record: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import UnsupportedError
+from ...errors import UnsupportedError
 from .results import COLUMNS, Results
 
 __all__ = ["to_pandas", "write_csv", "write_parquet"]

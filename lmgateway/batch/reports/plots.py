@@ -163,7 +163,8 @@ def _below(x: float, words: str) -> str:
 
 
 def _mark(x: float, words: str, anchor: str) -> str:
-    beside = x + (3 if anchor == "start" else -3)
+    room = len(words) * 9.0  # at the right, or the words would be cut
+    beside = min(x + 3, WIDTH - room) if anchor == "start" else x - 3
     return (
         f'<line class="mark" stroke="{INK}" stroke-dasharray="3 3" x1="{x:.1f}" x2="{x:.1f}" '
         f'y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
