@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from .._guard.paths import absolute
 from ..batch.files import COMPRESSED, open_bytes, readable
-from ..batch.json_rows import read_lines, read_values, spans_lines
-from ..batch.parquet import read_parquet
+from ..batch.readers import read_lines, read_parquet, read_values, spans_lines
 from ..batch.rows import BadLine
 from ..errors import InputError, excerpt
 
