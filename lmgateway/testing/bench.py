@@ -122,7 +122,8 @@ class Bench:
 
     def _replay_other(self, recorded: RecordedCall, *, awaited: bool) -> BenchResult:
         wire = Wire(*recorded.answers())
-        ask = getattr(self.lm(wire), f"a{recorded.kind}" if awaited else recorded.kind)
+        lm = (replace(self, model=recorded.model) if recorded.model else self).lm(wire)
+        ask = getattr(lm, f"a{recorded.kind}" if awaited else recorded.kind)
         returned = ask(**recorded.call)
         if awaited:
             returned = _awaited(returned)
