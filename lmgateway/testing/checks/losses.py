@@ -9,22 +9,20 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ...errors import LMGatewayError
-from ...types import JSON, HTTPResponse
+from ...types import JSON
 from ..bench import Bench
 from ..calls import RecordedCall
-from ..grafts import is_read, saying
 from ..records import documents_of
 from ..sent import Path, leaves_of
 
-__all__ = ["LossChecks"]
+__all__ = ["OF_THE_END", "LossChecks", "needs_documents"]
 
 #: Names of fields that say what kind of thing stands beside them, or when it was made.
 _OF_THE_FORMAT = frozenset({
     "type", "object", "role", "kind", "index", "done", "event", "format", "created", "created_at",
     "status", "state", "phase", "ok", "success", "version", "schema",
 })  # fmt: skip
-_OF_THE_END = re.compile(r"(finish|stop|done|end|complet\w*)_?(reason|sequence)$", re.I)
+OF_THE_END = re.compile(r"(finish|stop|done|end|complet\w*)_?(reason|sequence)$", re.I)
 _OF_USAGE = re.compile(r"usage|token|billed|count|meta", re.I)
 _OF_THE_INPUT = re.compile(r"prompt|input", re.I)
 _OF_THE_OUTPUT = re.compile(r"completion|output|candidate|generat|^eval_?count", re.I)
@@ -34,12 +32,6 @@ _PARTS_OF_USAGE = (
     (re.compile(r"cache_?(creat|writ)", re.I), "cache_write_tokens"),
     (re.compile(r"^(thought|thoughts|thinking|reasoning)_?token", re.I), "reasoning_tokens"),
 )
-#: The words of services for a natural end, and for one at the limit of tokens.
-_ENDS = {
-    "stop": "length", "end_turn": "max_tokens", "stop_sequence": "max_tokens", "STOP": "MAX_TOKENS",
-    "COMPLETE": "MAX_TOKENS", "tool_use": "max_tokens", "tool_calls": "length", "FINISH": "LENGTH",
-}  # fmt: skip
-_LIMITS = {limit: end for end, limit in reversed(_ENDS.items())}
 
 
 class LossChecks:
@@ -49,7 +41,7 @@ class LossChecks:
 
     def test_nothing_of_an_answer_is_lost(self, bench: Bench, answered: RecordedCall) -> None:
         """Each text and each number of an answer is in the completion, in whatever field."""
-        documents = _needs_documents(answered)
+        documents = needs_documents(answered)
         completion = bench.replay(answered).completion
         found = _Found(completion, answered.call)
         odds = any(
@@ -71,7 +63,7 @@ class LossChecks:
 
     def test_usage_means_what_it_says(self, bench: Bench, answered: RecordedCall) -> None:
         """Tokens are counted as the reference says, out of what the service said."""
-        documents = _needs_documents(answered)
+        documents = needs_documents(answered)
         usage: Mapping[str, Any] = bench.replay(answered).completion.get("usage") or {}
         numbers = _numbers(documents)
         where = "Look where usage is read"
@@ -103,68 +95,18 @@ class LossChecks:
                     )
         _check_sums(usage)
 
-    def test_an_end_at_the_limit_is_told(self, bench: Bench, plain: RecordedCall) -> None:
-        """The same answer, cut at the limit of tokens or ended by itself, says which it was."""
-        body = _body(bench, plain)
-        for path, word in leaves_of(body):
-            if not _OF_THE_END.search(path[-1] if path else "") or not isinstance(word, str):
-                continue
-            for words, reason in ((_ENDS, "length"), (_LIMITS, "stop")):
-                if word not in words or (reason == "stop" and word in _ENDS):
-                    continue
-                try:
-                    told = _reason(bench, plain, _replaced(body, path, words[word]))
-                except LMGatewayError as error:
-                    pytest.fail(f"an answer that ends with {words[word]!r} is lost: {error}")
-                assert told in (reason, None) or told == "tool_calls", (
-                    f"an answer that ends with {words[word]!r} has the finish_reason {told!r}, not "
-                    f"{reason!r}: a program takes half an answer for a whole one. Look where "
-                    "finish_reason is set"
-                )
-                if told is not None:
-                    return
-        pytest.skip("its recorded answer does not say why it ended, in a word that the kit knows")
-
-    def test_an_end_nobody_knows_is_no_good_end(self, bench: Bench, plain: RecordedCall) -> None:
-        """A word for the end that the plugin does not know is not ``stop``."""
-        body = _body(bench, plain)
-        for path, word in leaves_of(body):
-            if path and _OF_THE_END.search(path[-1]) and word in {*_ENDS, *_LIMITS}:
-                try:
-                    told = _reason(bench, plain, _replaced(body, path, "KIT_SAYS_HELIOTROPE"))
-                except LMGatewayError:
-                    return  # such an end may be an error
-                assert told != "stop", (
-                    "an answer that ended for an unknown reason has the finish_reason 'stop': a "
-                    "program takes it for a good one. Give 'other', and the word as "
-                    "finish_reason_raw"
-                )
-                return
-        pytest.skip("its recorded answer does not say why it ended, in a word that the kit knows")
-
 
 # -- what was said ---------------------------------------------------------------------------------
 
 
-def _needs_documents(answered: RecordedCall) -> list[JSON]:
+def needs_documents(answered: RecordedCall) -> list[JSON]:
+    """The JSON of a recorded answer; skip where there is none."""
     if answered.kind != "complete":
         pytest.skip(f"it is an answer of {answered.kind}")
     documents = documents_of(answered)
     if not documents:
         pytest.skip("its recorded answer is no JSON, so the kit cannot tell what is in it")
     return documents
-
-
-def _body(bench: Bench, plain: RecordedCall) -> JSON:
-    """The recorded answer, without calls of tools, which would be an end of their own."""
-    documents = documents_of(plain)
-    if len(documents) != 1:
-        pytest.skip("its recorded answer is no JSON")
-    if bench.replay(plain).completion["choices"][0].get("tool_calls"):
-        said = saying(bench, plain)
-        if said is not None and isinstance(said[-1], HTTPResponse) and is_read(bench, plain, said):
-            return json.loads(said[-1].body)
-    return documents[0]
 
 
 def _said(documents: list[JSON]) -> Iterator[tuple[Path, JSON]]:
@@ -215,7 +157,7 @@ class _Found:
     def holds(self, path: Path, leaf: JSON) -> bool:
         """Whether a scalar of the answer is in it."""
         if isinstance(leaf, str):
-            if path and _OF_THE_END.search(path[-1]) and self._ended:
+            if path and OF_THE_END.search(path[-1]) and self._ended:
                 return True
             return re.sub(r"[\s\\\"]", "", leaf).lower() in self._folded or not leaf.strip('\\" \n')
         if leaf in self._numbers or str(leaf) in self._texts:
@@ -280,27 +222,3 @@ def _check_sums(usage: Mapping[str, Any]) -> None:
             f"total_tokens is {total}, not {read} + {written}: one of them leaves something out. "
             "Look where usage is read"
         )
-
-
-# -- made of a recorded answer ---------------------------------------------------------------------
-
-
-def _reason(bench: Bench, plain: RecordedCall, body: JSON) -> str | None:
-    *before, last = plain.answers()
-    if isinstance(last, HTTPResponse):
-        last = HTTPResponse(last.status, last.headers, json.dumps(body).encode())
-    else:
-        last = body
-    completion = bench.ask(plain.call, *before, last).completion
-    return completion["choices"][0].get("finish_reason")
-
-
-def _replaced(tree: JSON, path: Path, value: JSON) -> JSON:
-    """The tree with another value at a path; in a list, in each item."""
-    if not path:
-        return value
-    if isinstance(tree, dict) and path[0] in tree:
-        return {**tree, path[0]: _replaced(tree[path[0]], path[1:], value)}
-    if isinstance(tree, list) and path[0] == "[]":
-        return [_replaced(each, path[1:], value) for each in tree]
-    return tree

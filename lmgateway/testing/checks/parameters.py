@@ -24,6 +24,9 @@ _AS_THEY_ARE = frozenset({
     "temperature", "top_p", "top_k", "min_p", "seed", "max_tokens", "max_completion_tokens",
     "presence_penalty", "frequency_penalty", "repetition_penalty",
 })  # fmt: skip
+#: Parameters that are on or off, and how names of fields begin that mean the opposite.
+_FLAGS = frozenset({"parallel_tool_calls", "logprobs", "echo", "ignore_eos"})
+_NOT = re.compile(r"disable|no_|non_|without|skip|forbid|single|exclude", re.I)
 _TWINS = ({"max_tokens", "max_completion_tokens"},)
 _CHOICES: tuple[Any, ...] = (
     "auto",
@@ -87,6 +90,23 @@ class ParameterChecks:
                 twin = places.setdefault(where, name)
                 assert not where or _are_twins(name, twin), (
                     f"{name} and {twin} are sent in one place, so that one replaces the other"
+                )
+
+    @pytest.mark.parametrize("value", [True, False], ids=["on", "off"])
+    def test_a_flag_is_sent_the_right_way_round(self, bench: Bench, value: bool) -> None:
+        """What is switched on is sent as on, or the opposite of it as off."""
+        for name in sorted(_FLAGS & bench.info.params - self.samples.keys()):
+            sent = _try(bench, {**_beside(bench, name), name: value})
+            if sent is None:
+                continue
+            word = name.partition("_")[0]
+            for path, leaf in _changes(sent, _try(bench, _beside(bench, name))).items():
+                if not isinstance(leaf, bool) or word not in path[-1].lower():
+                    continue
+                turned = bool(_NOT.match(path[-1]))
+                assert leaf is (not value if turned else value), (
+                    f"{name}={value} is sent as {path[-1]}={leaf}: the service does the opposite. "
+                    f"Look where params[{name!r}] is read"
                 )
 
     def test_each_choice_of_tools_is_another_request(self, bench: Bench, way: bool) -> None:
