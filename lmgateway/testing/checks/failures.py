@@ -17,7 +17,7 @@ from ..records import documents_of
 from ..sent import Path, leaves_of
 from ..wire import Wire
 
-__all__ = ["FailureChecks"]
+__all__ = ["OTHERS", "FailureChecks"]
 
 _STATUSES = [400, 401, 402, 403, 404, 405, 408, 409, 413, 418, 422, 429, 451]
 _STATUSES += [500, 501, 502, 503, 504, 520, 529]
@@ -27,7 +27,8 @@ _ID_HEADERS = (
     *("x-goog-request-id", "x-correlation-id", "x-trace-id", "x-requestid"),
 )
 _FOR_PEOPLE = re.compile(r"^(message|msg|error|error_?message|detail|description|title)$", re.I)
-_OTHERS: dict[str, Callable[[Any], Any]] = {
+#: A call of each kind beside completions, by its hook.
+OTHERS: dict[str, Callable[[Any], Any]] = {
     "lmgateway_models": lambda lm: lm.models(),
     "lmgateway_embed": lambda lm: lm.embed(["a text"]),
     "lmgateway_rerank": lambda lm: lm.rerank("a question", ["a text"]),
@@ -113,7 +114,7 @@ class FailureChecks:
         error = self._error(bench, response, stream=False)
         assert error.retryable is (value == "true")
 
-    @pytest.mark.parametrize("hook", list(_OTHERS))
+    @pytest.mark.parametrize("hook", list(OTHERS))
     def test_the_other_hooks_fail_alike(self, bench: Bench, hook: str) -> None:
         """The hooks for models and embeddings use the same table."""
         if hook not in bench.plugin.hooks:
@@ -121,7 +122,7 @@ class FailureChecks:
         for status in (401, 404, 429, 503):
             lm = bench.lm(Wire(HTTPResponse(status, {}, _PAGE)))
             with pytest.raises(LMGatewayError) as caught:
-                _OTHERS[hook](lm)
+                OTHERS[hook](lm)
             assert type(caught.value) is error_class(status), (
                 f"status {status} must be {error_class(status).__name__} in {hook} too, not "
                 f"{type(caught.value).__name__}"
