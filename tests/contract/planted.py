@@ -73,6 +73,11 @@ FAULTS = [
         "an_end_nobody_knows_is_no_good_end",
         ('REASONS.get(word, "other")', 'REASONS.get(word, "stop")'),
     ),
+    _fault(
+        "no_id",
+        "the_id_of_an_answer_is_told",
+        ('made["id"] = answer', 'made.setdefault("extra", {})["id"] = answer'),
+    ),
     # -- streams
     _fault(
         "chunks_for_events",
