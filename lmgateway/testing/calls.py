@@ -7,8 +7,8 @@ A file of them is JSON lines, as ``lmgateway.record`` writes them, with the ``ca
      "response": {"status": 200, "headers": {"content-type": "application/json"}, "json": {}}}
 
 ``error`` may name the class of error that a call ends in, ``kind`` another kind of call than
-``complete``, and ``model`` the model that such a call asks. A call that took several exchanges has them under ``exchanges``. A file ``*.http``
-holds one response as ``curl -si`` prints it.
+``complete``, and ``model`` the model that such a call asks. A call that took several exchanges has
+them under ``exchanges``. A file ``*.http`` holds one response as ``curl -si`` prints it.
 """
 
 from __future__ import annotations
