@@ -217,6 +217,79 @@ FAULTS = [
         "tools_are_sent_whole",
         ('made["parametersJsonSchema"] = function["parameters"]', "pass"),
     ),
+    _fault(
+        "answers_files_png",
+        "a_file_of_an_answer_is_sent_with_its_type",
+        ('"mimeType": part["media_type"]', '"mimeType": "image/png"'),
+    ),
+    _fault(
+        "files_without_names",
+        "a_file_is_sent_under_its_name",
+        ('= part["file"]["filename"]', '= "file"'),
+    ),
+    _fault(
+        "a_flag_turned",
+        "a_flag_is_sent_the_right_way_round",
+        ('= not request.params["parallel_tool_calls"]', '= request.params["parallel_tool_calls"]'),
+    ),
+    # -- whose a turn is
+    _fault(
+        "roles_swapped",
+        "a_conversation_is_told_as_a_prompt_is",
+        (
+            '{"role": "user", "parts": parts_of(message)}',
+            '{"role": "m", "parts": parts_of(message)}',
+        ),
+        _SAID,
+    ),
+    _fault(
+        "results_of_the_model",
+        "calls_and_results_are_told_as_whose_they_are",
+        (
+            'contents.append({"role": "user", "parts": [part]})',
+            'contents.append({"role": "model", "parts": [part]})',
+        ),
+    ),
+    _fault(
+        "system_texts_of_the_user",
+        "a_system_text_comes_first",
+        (
+            '    body["contents"] = contents',
+            "    for text in system:\n"
+            "        contents.append({'role': 'user', 'parts': [{'text': text}]})\n"
+            '    system = []\n    body["contents"] = contents',
+        ),
+    ),
+    _fault(
+        "failures_turned",
+        "that_a_tool_failed_is_in_the_services_form",
+        ('if message.get("is_error"):', 'if not message.get("is_error"):'),
+    ),
+    _fault(
+        "said_twice",
+        "a_turn_is_sent_once",
+        ('return list(state["turn"])', 'return [*state["turn"], *parts_of(message)]'),
+    ),
+    _fault(
+        "thoughts_said",
+        "a_thought_is_not_sent_as_said",
+        (
+            "    parts = parts_of(message)\n    for call",
+            "    parts = [{'text': message.get('reasoning', '')}]\n"
+            "    parts += parts_of(message)\n    for call",
+        ),
+    ),
+    # -- ends
+    _fault(
+        "calls_end_well",
+        "an_end_with_calls_is_told",
+        ('"tool_calls" if calls and reason == "stop" else reason', '"stop"'),
+    ),
+    _fault(
+        "the_word_lost",
+        "the_services_word_for_the_end_is_kept",
+        ('        choice["finish_reason_raw"] = word\n', ""),
+    ),
     # -- inputs
     _fault(
         "an_empty_text_breaks_it",
@@ -243,6 +316,16 @@ FAULTS = [
         (_BUILT, f"{_BUILT}\n    SEEN.append(1)\n    body['call'] = len(SEEN)"),
     ),
     # -- the other kinds
+    _fault(
+        "models_without_a_key",
+        "every_kind_of_call_proves_who_asks",
+        ('"/models", query=query, auth=auth(settings)', '"/models", query=query'),
+    ),
+    _fault(
+        "free_vectors",
+        "the_tokens_of_embeddings_are_counted",
+        (', "usage": counts(answer.get("usageMetadata", {}))', ""),
+    ),
     _fault("vectors_reversed", "each_text_gets_its_own_vector", (_VECTORS, f"{_VECTORS}[::-1]")),
     _fault("vectors_cut", "recorded_embeddings_are_read", ('each["values"]', 'each["values"][:1]')),
     _fault(

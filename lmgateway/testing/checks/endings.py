@@ -94,8 +94,10 @@ class EndingChecks:
         words = [word for _, word in _ends(needs_documents(answered))]
         if not words:
             pytest.skip("its recorded answer does not say why it ended, in a field that is known")
-        completion = {**bench.replay(answered).completion, "prompt": None}
-        kept = {str(leaf).lower() for _, leaf in leaves_of(completion)}
+        completion: Any = bench.replay(answered).completion
+        named = ("finish_reason", "finish_reason_raw", "extra")
+        told = [choice.get(name) for choice in completion["choices"] for name in named]
+        kept = {str(leaf).lower() for _, leaf in leaves_of([told, completion.get("extra")])}
         assert words[-1].lower() in kept, (
             f"the service says that it ended with {words[-1]!r}, and the completion does not: what "
             "the library's few words leave out is lost. Give it as finish_reason_raw"

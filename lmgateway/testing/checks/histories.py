@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ...errors import ConfigError, InputError, UnsupportedError
+from ...errors import ConfigError, InputError, LMGatewayError, UnsupportedError
 from ...types import JSON
 from ..bench import Bench
 from ..conversations import (
@@ -38,7 +38,7 @@ _OF_MODELS = frozenset({"assistant", "model", "chatbot", "ai", "bot"})
 _MEDIA_TYPE = re.compile(r"(image|audio|application)/[a-z.+-]+$")
 _MEDIA = ("image/png", "image/jpeg")
 _OF_DATA = frozenset({"data", "bytes", "base64", "b64"})
-_OF_NAMES = frozenset({"filename", "file_name", "title"})
+_OF_NAMES = frozenset({"filename", "file_name", "title", "displayname", "display_name"})
 _DATA = {"images": IMAGES, "files": (FILE,), "audio": (AUDIO,)}
 
 
@@ -199,8 +199,8 @@ class HistoryChecks:
         content = content_with(*(part for part, _, _ in given))
         try:
             sent = _seen(bench, {"messages": [{"role": "user", "content": content}]})
-        except _REFUSALS:
-            return
+        except LMGatewayError:
+            return  # it does not know the form
         _check_media(sent, given, "images of an answer")
 
     def test_a_file_is_sent_under_its_name(self, bench: Bench) -> None:

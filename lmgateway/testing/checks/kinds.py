@@ -287,7 +287,10 @@ def _tokens(document: JSON) -> list[int]:
     return [
         leaf
         for path, leaf in leaves_of(document)
-        if type(leaf) is int and leaf > 0 and path and re.search(r"token|prompt_eval", path[-1])
+        if type(leaf) is int
+        and leaf > 0
+        and path
+        and re.search(r"token|prompt_eval", path[-1], re.I)
     ]
 
 

@@ -27,7 +27,7 @@ _AS_THEY_ARE = frozenset({
 })  # fmt: skip
 #: Parameters that are on or off, and how names of fields begin that mean the opposite.
 _FLAGS = frozenset({"parallel_tool_calls", "logprobs", "echo", "ignore_eos"})
-_NOT = re.compile(r"disable|no_|non_|without|skip|forbid|single|exclude", re.I)
+_NOT = re.compile(r"disable|no_|non_|not_|without|skip|forbid|single|one|only|exclude", re.I)
 _TWINS = ({"max_tokens", "max_completion_tokens"},)
 _CHOICES: tuple[Any, ...] = (
     "auto",

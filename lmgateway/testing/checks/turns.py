@@ -78,19 +78,21 @@ class TurnChecks:
         """``reasoning`` of a turn is left out, or sent as what it is."""
         if "messages" not in bench.info.capabilities:
             pytest.skip("its Info.capabilities names no messages")
-        history = turns("user", "assistant", "user")
-        history[1]["reasoning"] = _THOUGHT
-        sent = bench.sent({"messages": history})
-        tree = sent.main(TEXTS[1])
-        said, thought = spot_of(tree, TEXTS[1]), spot_of(tree, _THOUGHT)
-        if said is None or thought is None:
-            return
-        beside = dumped([thought.path, thought.leaf.replace(_THOUGHT, ""), *thought.marks])
-        as_said = thought.leaf == said.leaf or thought.names == said.names
-        assert not as_said or _OF_THOUGHTS.search(beside), (
-            "what the model thought is sent as what it said: it takes its doubts for its answer. "
-            "Leave message['reasoning'] out, or send it in the service's own field"
-        )
+        histories: list[tuple[Any, dict[str, Any]]] = [(turns("user", "assistant", "user"), {})]
+        if "tools" in bench.info.capabilities:
+            histories.append((tool_turns(), _tools(bench)))
+        for history, tools in histories:
+            history[1]["reasoning"] = _THOUGHT
+            tree = bench.sent({"messages": history, **tools}).main(TEXTS[1])
+            said, thought = spot_of(tree, TEXTS[1]), spot_of(tree, _THOUGHT)
+            if said is None or thought is None:
+                continue
+            beside = dumped([thought.path, thought.leaf.replace(_THOUGHT, ""), *thought.marks])
+            as_said = thought.leaf == said.leaf or thought.names == said.names
+            assert not as_said or _OF_THOUGHTS.search(beside), (
+                "what the model thought is sent as what it said: it takes its doubts for its "
+                "answer. Leave message['reasoning'] out, or send it in the service's own field"
+            )
 
     def test_a_foreign_turn_is_sent_as_it_is_seen(
         self, bench: Bench, answered: RecordedCall
@@ -124,9 +126,9 @@ class TurnChecks:
         """``is_error`` is told where the service has a place for it, and only of what failed."""
         if not {"messages", "tools"} <= bench.info.capabilities:
             pytest.skip("its Info.capabilities names no tools")
-        tools = {"tools": TOOLS} if "tools" in bench.info.params else {}
         good, bad = (
-            bench.sent({"messages": tool_turns(failed=failed), **tools}) for failed in (False, True)
+            bench.sent({"messages": tool_turns(failed=failed), **_tools(bench)})
+            for failed in (False, True)
         )
         if not good.exchanges or good.is_hidden:
             pytest.skip("what it makes of a call cannot be seen")
@@ -149,6 +151,10 @@ class TurnChecks:
         )
 
 
+def _tools(bench: Bench) -> dict[str, Any]:
+    return {"tools": TOOLS} if "tools" in bench.info.params else {}
+
+
 def _objects(tree: JSON) -> Iterator[frozenset[str]]:
     """The names of the fields of each object in a tree."""
     if isinstance(tree, Mapping):
@@ -163,8 +169,9 @@ def _objects(tree: JSON) -> Iterator[frozenset[str]]:
 def _is_failure(path: Path, leaf: JSON) -> bool:
     """Whether a scalar says that something failed."""
     name = path[-1] if path else ""
-    said = leaf is True or (isinstance(leaf, str) and leaf.lower() in ("error", "failed"))
-    return said and bool(_OF_FAILURES.match(name) or name == "status")
+    if _OF_FAILURES.match(name):
+        return leaf is True or (isinstance(leaf, str) and leaf.lower() not in ("", "false", "no"))
+    return name == "status" and str(leaf).lower() in ("error", "failed")
 
 
 def _message(bench: Bench, answered: RecordedCall) -> dict[str, Any]:
