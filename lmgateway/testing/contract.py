@@ -41,6 +41,7 @@ from .checks.inputs import InputChecks
 from .checks.kinds import KindChecks
 from .checks.loading import LoadingChecks
 from .checks.losses import LossChecks
+from .checks.orders import OrderChecks
 from .checks.parameters import ParameterChecks
 from .checks.requests import RequestChecks
 from .checks.secrets import SecretChecks
@@ -63,6 +64,7 @@ _CHECKS = (
     RequestChecks,
     ParameterChecks,
     HistoryChecks,
+    OrderChecks,
     VoiceChecks,
     InputChecks,
     KindChecks,
@@ -86,6 +88,7 @@ class ProviderContract(
     RequestChecks,
     ParameterChecks,
     HistoryChecks,
+    OrderChecks,
     VoiceChecks,
     InputChecks,
     KindChecks,

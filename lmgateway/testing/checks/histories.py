@@ -95,10 +95,7 @@ class HistoryChecks:
                 *beside,
                 *CALLS[0][3],
                 *CALLS[1][3],
-                "bellwort",
-                "milkvetch",
-                "bistort",
-                "samphire",
+                *("heliotrope", "bellwort", "milkvetch", "bistort", "samphire"),
             ]
             missing = [word for word in (*words, CALLS[0][1], CALLS[1][1]) if not sent.holds(word)]
             assert not missing, (

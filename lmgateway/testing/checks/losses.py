@@ -180,7 +180,8 @@ class _Found:
             return True
         if not any(_OF_USAGE.search(name) for name in path):
             return repr(leaf) in self._written
-        return any(leaf == one - other for one in self._counts for other in self._counts)
+        parts = {0, *self._counts}  # a count may be told with what was cached, read and written
+        return any(leaf == one - a - b for one in self._counts for a in parts for b in parts)
 
 
 # -- usage -----------------------------------------------------------------------------------------

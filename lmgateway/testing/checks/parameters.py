@@ -21,6 +21,7 @@ __all__ = ["ParameterChecks"]
 
 _REFUSALS = (InputError, UnsupportedError, ConfigError)
 #: Numbers that services take as they are.
+_OF_SEVERAL = re.compile(r"(sequences|stops|words|strings|texts|list)$", re.I)
 _AS_THEY_ARE = frozenset({
     "temperature", "top_p", "top_k", "min_p", "seed", "max_tokens", "max_completion_tokens",
     "presence_penalty", "frequency_penalty", "repetition_penalty",
@@ -131,6 +132,11 @@ class ParameterChecks:
         for name in sorted({"stop", "stop_sequences"} & bench.info.params - self.samples.keys()):
             one = _try(bench, {name: "heliotrope"}, stream=way)
             assert one is None or one.holds("heliotrope"), f"a text in {name} is sent in pieces"
+            for path, leaf in leaves_of(one.exchanges if one else ()):
+                assert leaf != "heliotrope" or not _OF_SEVERAL.search(path[-1]), (
+                    f"one text in {name} is sent as the bare value of {path[-1]!r}, where a list "
+                    f"is due: the service refuses it. Look where params[{name!r}] is read"
+                )
             sent = _try(bench, {name: ["heliotrope", "quillwort"]}, stream=way)
             if sent is None:
                 continue

@@ -23,6 +23,10 @@ from .failures import OTHERS
 
 __all__ = ["SecretChecks"]
 
+#: Loggers of libraries that sign or send, and show what they sign when they are debugged.
+_TALKATIVE = frozenset(
+    {"botocore", "boto3", "google", "msal", "azure", "urllib3", "httpx", "httpcore"}
+)
 _SECRET_NAME = re.compile(r"(^|_)(key|token|secret|password|credentials?)$")
 
 
@@ -163,11 +167,21 @@ def _shown(ask: Any) -> list[str]:
     return [repr(result.completion), repr(result.pieces), repr(result.wire.asked)]
 
 
+def _is_of_the_plugin(record: logging.LogRecord) -> bool:
+    """Whether the plugin answers for a record: not for what other libraries tell for debugging.
+
+    botocore logs all that it signs, the session's token included, at that level.
+    """
+    root = record.name.partition(".")[0]
+    return record.levelno > logging.DEBUG or root not in _TALKATIVE
+
+
 @contextmanager
 def _logged() -> Iterator[io.StringIO]:
     """Collect everything that is logged, at every level."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
+    handler.addFilter(_is_of_the_plugin)
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
