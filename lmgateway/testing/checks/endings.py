@@ -40,6 +40,11 @@ class EndingChecks:
         for path, word in leaves_of(body):
             if not OF_THE_END.search(path[-1] if path else "") or not isinstance(word, str):
                 continue
+            own = _reason(bench, plain, body)
+            assert word not in _ENDS or own != "length", (
+                f"an answer that ends with {word!r} has the finish_reason 'length': a program "
+                f"takes a whole answer for half of one. {_LOOK}"
+            )
             for words, reason in ((_ENDS, "length"), (_LIMITS, "stop")):
                 if word not in words or (reason == "stop" and word in _ENDS):
                     continue

@@ -86,6 +86,12 @@ class LossChecks:
                 assert told == 0 or told in _sums(numbers.values()), (
                     f"usage[{name!r}] is {told}, which the service did not say. {where}"
                 )
+        cached = [n for path, n in numbers.items() if path and "cache" in path[-1].lower()]
+        told = usage.get("prompt_tokens")
+        assert told in numbers.values() or told not in {n - c for n in read for c in cached}, (
+            f"usage['prompt_tokens'] is {told}: what was cached is left out, and it must be "
+            f"included. {where}"
+        )
         for path, count in numbers.items():
             for kind, name in _PARTS_OF_USAGE:
                 if path and kind.search(path[-1]) and "token" in path[-1].lower():
