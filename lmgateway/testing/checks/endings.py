@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ _ENDS = {
     "stop": "length", "end_turn": "max_tokens", "stop_sequence": "max_tokens", "STOP": "MAX_TOKENS",
     "COMPLETE": "MAX_TOKENS", "tool_use": "max_tokens", "tool_calls": "length", "FINISH": "LENGTH",
 }  # fmt: skip
+_FILTERS = {"stop": "content_filter", "end_turn": "refusal", "STOP": "SAFETY"}
 _LIMITS = {limit: end for end, limit in reversed(_ENDS.items())}
 _OF_CALLS = re.compile(r"tool|function", re.I)
 _LOOK = "Look where finish_reason is set"
@@ -40,6 +42,11 @@ class EndingChecks:
         for path, word in leaves_of(body):
             if not OF_THE_END.search(path[-1] if path else "") or not isinstance(word, str):
                 continue
+            own = _reason(bench, plain, body)
+            assert word not in _ENDS or own != "length", (
+                f"an answer that ends with {word!r} has the finish_reason 'length': a program "
+                f"takes a whole answer for half of one. {_LOOK}"
+            )
             for words, reason in ((_ENDS, "length"), (_LIMITS, "stop")):
                 if word not in words or (reason == "stop" and word in _ENDS):
                     continue
@@ -61,6 +68,13 @@ class EndingChecks:
         body = _body(bench, plain)
         for path, word in leaves_of(body):
             if path and OF_THE_END.search(path[-1]) and word in {*_ENDS, *_LIMITS}:
+                if word in _FILTERS:
+                    with suppress(LMGatewayError):  # such an end may be an error
+                        told = _reason(bench, plain, _replaced(body, path, _FILTERS[word]))
+                        assert told != "stop", (
+                            f"an answer that ends with {_FILTERS[word]!r} has the finish_reason "
+                            f"'stop': a program takes what was cut off for a whole answer. {_LOOK}"
+                        )
                 try:
                     told = _reason(bench, plain, _replaced(body, path, "KIT_SAYS_HELIOTROPE"))
                 except LMGatewayError:

@@ -81,6 +81,19 @@ class KindChecks:
                 "up costs counts nothing. Look in lmgateway_embed"
             )
 
+    @pytest.mark.parametrize("name", ["dimensions", "input_type"])
+    def test_what_shapes_vectors_is_sent_or_refused(self, bench: Bench, name: str) -> None:
+        """``dimensions`` and ``input_type`` change what is asked, or are refused."""
+        _needs(bench, "embed")
+        values = {"dimensions": (256, 512), "input_type": ("query", "document")}[name]
+        sent = [_asked(bench, "embed", **{name: value}) for value in values]
+        if None in sent:
+            pytest.skip(f"it refuses {name}, or what it asks cannot be seen")
+        assert sent[0] != sent[1], (
+            f"{name} of embeddings is dropped: texts are found by vectors of another kind. Look in "
+            "lmgateway_embed where request.params is read"
+        )
+
     # -- models ---------------------------------------------------------------------------------
 
     def test_all_models_are_listed(self, bench: Bench) -> None:
@@ -235,7 +248,7 @@ def _place(vector: Sequence[float]) -> int:
     raise ValueError("it is no vector of the kit's")
 
 
-def _asked(bench: Bench, kind: str) -> Sent | None:
+def _asked(bench: Bench, kind: str, **params: Any) -> Sent | None:
     wire = Wire()
     lm = bench.lm(wire)
     inputs: dict[str, tuple[Any, ...]] = {
@@ -244,7 +257,7 @@ def _asked(bench: Bench, kind: str) -> Sent | None:
         "count": (TEXTS[0],),
     }
     with suppress(Exception):  # there is no answer
-        getattr(lm, kind)(*inputs[kind])
+        getattr(lm, kind)(*inputs[kind], **params)
     sent = Sent(tuple(tree_of(each) for each in wire.asked))
     return None if sent.is_hidden else sent
 

@@ -24,6 +24,8 @@ _OF_THE_FORMAT = frozenset({
 })  # fmt: skip
 OF_THE_END = re.compile(r"(finish|stop|done|end|complet\w*)_?(reason|sequence)$", re.I)
 _IDS = ("id", "response_id", "responseId")
+_OF_THOUGHT = re.compile(r"thinking|reasoning|reasoning_content|thought", re.I)
+_THOUGHT = 12  # characters that cannot stand in a text by accident
 _OF_USAGE = re.compile(r"usage|token|billed|count|meta", re.I)
 _OF_THE_INPUT = re.compile(r"prompt|input", re.I)
 _OF_THE_OUTPUT = re.compile(r"completion|output|candidate|generat|^eval_?count", re.I)
@@ -77,6 +79,16 @@ class LossChecks:
             "its user cannot ask the service about it. Look where the answer is made"
         )
 
+    def test_thoughts_are_no_text(self, bench: Bench, answered: RecordedCall) -> None:
+        """What a service marks as thought is not in the text for the user."""
+        said = "".join(each["text"] for each in bench.replay(answered).completion["choices"])
+        for document in needs_documents(answered):
+            for thought in _thoughts(document):
+                assert len(thought) < _THOUGHT or thought not in said, (
+                    f"{thought!r:.60} is the model's thought, and told as its text: the user reads "
+                    "it as the answer. Give it as `reasoning`"
+                )
+
     def test_usage_means_what_it_says(self, bench: Bench, answered: RecordedCall) -> None:
         """Tokens are counted as the reference says, out of what the service said."""
         documents = needs_documents(answered)
@@ -102,6 +114,12 @@ class LossChecks:
                 assert told == 0 or told in _sums(numbers.values()), (
                     f"usage[{name!r}] is {told}, which the service did not say. {where}"
                 )
+        cached = [n for path, n in numbers.items() if path and "cache" in path[-1].lower()]
+        told = usage.get("prompt_tokens")
+        assert told in numbers.values() or told not in {n - c for n in read for c in cached}, (
+            f"usage['prompt_tokens'] is {told}: what was cached is left out, and it must be "
+            f"included. {where}"
+        )
         for path, count in numbers.items():
             for kind, name in _PARTS_OF_USAGE:
                 if path and kind.search(path[-1]) and "token" in path[-1].lower():
@@ -185,6 +203,19 @@ class _Found:
 
 
 # -- usage -----------------------------------------------------------------------------------------
+
+
+def _thoughts(tree: JSON) -> Iterator[str]:
+    """The texts that stand under a name that speaks of thought, or beside ``thought: true``."""
+    if isinstance(tree, list):
+        for each in tree:
+            yield from _thoughts(each)
+    elif isinstance(tree, dict):
+        for name, each in tree.items():
+            marked = name == "text" and tree.get("thought") is True
+            if isinstance(each, str) and (marked or _OF_THOUGHT.fullmatch(name)):
+                yield each
+            yield from _thoughts(each)
 
 
 def _numbers(documents: list[JSON]) -> dict[Path, int]:

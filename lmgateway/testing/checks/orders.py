@@ -60,6 +60,17 @@ class OrderChecks:
                     "model reads them as one sentence. Put an empty line between them"
                 )
 
+    def test_a_developers_text_is_no_turn_of_the_users(self, bench: Bench) -> None:
+        """A turn of the role ``developer`` differs from the same words of the user's."""
+        said, others = (
+            _seen(bench, {"messages": turns(role, "user")}, "messages", "system")
+            for role in ("developer", "user")
+        )
+        assert said != others, (
+            "a turn of the role developer is sent as one of the user's: whoever writes to the "
+            "model can overrule it. Send it as a system text"
+        )
+
     def test_results_in_any_order_find_their_calls(self, bench: Bench) -> None:
         """Where nothing but the order ties a result to its call, it is the order of the calls."""
         history = tool_turns((CALLS[0][1], CALLS[0][1]))
@@ -101,6 +112,17 @@ class OrderChecks:
                     f"what one turn holds is sent in another order ({other.leaf!r:.40} before "
                     f"{one.leaf!r:.40}): the model reads of 'this picture' beside another one. "
                     "Look where the content of a turn is written"
+                )
+
+    def test_arguments_are_written_once(self, bench: Bench) -> None:
+        """The arguments of a call are JSON, or a text of JSON; not a text of a text of it."""
+        sent = _seen(bench, {"messages": tool_turns(), **_tools(bench)}, "messages", "tools")
+        for path, leaf in leaves_of(sent.exchanges):
+            if isinstance(leaf, str) and leaf[:1] == '"' and CALLS[0][3][0] in leaf:
+                pytest.fail(
+                    f"the arguments of a call are sent as JSON within JSON ({path[-1]}={leaf!r:.60}"
+                    "): the service reads a text where an object is due. Look where tool_calls are "
+                    "written"
                 )
 
     @pytest.mark.parametrize("arguments", list(_ODD))

@@ -21,6 +21,7 @@ __all__ = ["ParameterChecks"]
 
 _REFUSALS = (InputError, UnsupportedError, ConfigError)
 #: Numbers that services take as they are.
+_SHORT = {"p": "top_p", "k": "top_k"}  # names of services, and whose they are
 _OF_SEVERAL = re.compile(r"(sequences|stops|words|strings|texts|list)$", re.I)
 _AS_THEY_ARE = frozenset({
     "temperature", "top_p", "top_k", "min_p", "seed", "max_tokens", "max_completion_tokens",
@@ -85,6 +86,7 @@ class ParameterChecks:
                 where = frozenset(path for path, leaf in changed.items() if _is(value, leaf))
                 told = {_plain(path[-1]) for path in where}
                 wrong = {_plain(other) for other in _AS_THEY_ARE if not _are_twins(name, other)}
+                wrong |= {each for each, whose in _SHORT.items() if whose != name}
                 assert not (told & wrong), (
                     f"{name} is sent as {sorted(told & wrong)[0]!r}: it changes what the user did "
                     f"not ask to change. Look where params[{name!r}] is read"
@@ -144,6 +146,12 @@ class ParameterChecks:
                 assert sent.holds(word), (
                     f"of two texts in {name} one is dropped: the model writes on. Look where "
                     f"params[{name!r}] is read"
+                )
+            for _, leaf in leaves_of(sent.exchanges):
+                joined = isinstance(leaf, str) and "heliotrope" in leaf and "quillwort" in leaf
+                assert not joined or leaf[:1] in "[{", (
+                    f"two texts in {name} are sent as one ({leaf!r:.60}): the model stops at "
+                    f"neither. Look where params[{name!r}] is read"
                 )
 
     def test_two_models_are_two_requests(self, bench: Bench, way: bool) -> None:
