@@ -14,7 +14,7 @@ from typing import Any
 from ..types import JSON
 from .sent import dumped
 
-__all__ = ["Spot", "Voices", "spot_of"]
+__all__ = ["Spot", "Voices", "spot_of", "spots_of", "stands_as"]
 
 _TELLS = re.compile(r"tool|function|result|observ|output|respon", re.I)
 
@@ -52,7 +52,12 @@ class Spot:
 
 def spot_of(tree: JSON, text: str) -> Spot | None:
     """The first place of a text in a request; None if it stands nowhere as it is."""
-    return next(_spots(tree, text, (), ()), None)
+    return next(spots_of(tree, text), None)
+
+
+def spots_of(tree: JSON, text: str) -> Iterator[Spot]:
+    """All places of a text in a request."""
+    return _spots(tree, text, (), ())
 
 
 def _spots(

@@ -73,6 +73,11 @@ FAULTS = [
         "an_end_nobody_knows_is_no_good_end",
         ('REASONS.get(word, "other")', 'REASONS.get(word, "stop")'),
     ),
+    _fault(
+        "no_id",
+        "the_id_of_an_answer_is_told",
+        ('made["id"] = answer', 'made.setdefault("extra", {})["id"] = answer'),
+    ),
     # -- streams
     _fault(
         "chunks_for_events",
@@ -231,6 +236,62 @@ FAULTS = [
         "a_flag_turned",
         "a_flag_is_sent_the_right_way_round",
         ('= not request.params["parallel_tool_calls"]', '= request.params["parallel_tool_calls"]'),
+    ),
+    # -- what is left out, or moved
+    _fault(
+        "names_of_those_offered",
+        "calls_are_named_where_no_tools_are_offered",
+        (
+            '"name": call["function"]["name"],\n                    "args"',
+            '"name": "tool",\n                    "args"',
+        ),
+        ('names.get(message["tool_call_id"], "unknown")', '"unknown"'),
+    ),
+    _fault(
+        "thirty_turns",
+        "a_long_conversation_is_sent_whole",
+        ("in request.messages or ()", "in (request.messages or ())[-30:]"),
+    ),
+    _fault(
+        "the_last_of_one_side",
+        "turns_of_one_side_are_all_sent",
+        (
+            '            contents.append({"role": "user", "parts": parts_of(message)})',
+            '            if contents and contents[-1]["role"] == "user":\n'
+            "                contents.pop()\n"
+            '            contents.append({"role": "user", "parts": parts_of(message)})',
+        ),
+    ),
+    _fault(
+        "system_texts_turned",
+        "system_texts_keep_their_order",
+        ("system.append(text_of(message))", "system.insert(0, text_of(message))"),
+    ),
+    _fault(
+        "results_without_ids",
+        "results_in_any_order_find_their_calls",
+        ('                    "id": message["tool_call_id"],\n', ""),
+    ),
+    _fault(
+        "texts_before_images",
+        "a_turn_keeps_its_order",
+        (
+            "    return [part_of(part) for part in content]",
+            '    return sorted(map(part_of, content), key=lambda part: "text" not in part)',
+        ),
+    ),
+    _fault(
+        "odd_arguments_dropped",
+        "odd_arguments_of_a_call_are_sent",
+        ('return {"arguments": text}', "return {}"),
+    ),
+    _fault(
+        "one_id_for_all_turns",
+        "ids_that_are_made_differ",
+        (
+            'made["id"] = call.get("id") or derived_id(request, 0, calls)',
+            'made["id"] = call.get("id") or f"call_{calls}"',
+        ),
     ),
     # -- whose a turn is
     _fault(

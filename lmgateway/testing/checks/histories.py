@@ -108,6 +108,19 @@ class HistoryChecks:
             _check_links(tree)
             _check_voices(tree, ("heliotrope", "bistort", "samphire"), results=True)
 
+    def test_calls_are_named_where_no_tools_are_offered(self, bench: Bench) -> None:
+        """The last turn may offer no tools; what was called before is told by its name."""
+        _needs(bench, "messages", "tools")
+        try:
+            sent = _seen(bench, {"messages": tool_turns()})
+        except _REFUSALS:
+            pytest.skip("it refuses calls in a conversation without tools=")
+        for name in (CALLS[0][1], CALLS[1][1]):
+            assert sent.holds(name), (
+                f"a call of the tool {name} is sent without its name: the model does not see what "
+                "it called. Look where tool_calls are written"
+            )
+
     def test_system_texts_go_with_calls_of_tools(self, bench: Bench) -> None:
         """System texts before a conversation with tools arrive, each of them."""
         _needs(bench, "messages", "tools", "system")

@@ -25,6 +25,7 @@ _OF_THE_FORMAT = frozenset({
 OF_THE_END = re.compile(r"(finish|stop|done|end|complet\w*)_?(reason|sequence)$", re.I)
 _OF_THOUGHT = re.compile(r"thinking|reasoning|reasoning_content|thought", re.I)
 _THOUGHT = 12  # characters that cannot stand in a text by accident
+_IDS = ("id", "response_id", "responseId")
 _OF_USAGE = re.compile(r"usage|token|billed|count|meta", re.I)
 _OF_THE_INPUT = re.compile(r"prompt|input", re.I)
 _OF_THE_OUTPUT = re.compile(r"completion|output|candidate|generat|^eval_?count", re.I)
@@ -72,6 +73,21 @@ class LossChecks:
                     f"{thought!r:.60} is the model's thought, and told as its text: the user reads "
                     "it as the answer. Give it as `reasoning`"
                 )
+
+    def test_the_id_of_an_answer_is_told(self, bench: Bench, answered: RecordedCall) -> None:
+        """The id that the service gives an answer is the completion's ``id``."""
+        if bench.info.api < 2:
+            pytest.skip("its Info is of API 1, which has no id")
+        documents = [each for each in needs_documents(answered) if isinstance(each, dict)]
+        ids = [each[name] for each in documents for name in _IDS if isinstance(each.get(name), str)]
+        if not any(ids):
+            pytest.skip("the service gives its recorded answer no id")
+        completion = bench.replay(answered).completion
+        told = completion.get("id"), completion.get("request_id")
+        assert not set(ids).isdisjoint(told), (
+            f"the service calls its answer {ids[0]!r:.60}, and the completion's id is {told[0]!r}: "
+            "its user cannot ask the service about it. Look where the answer is made"
+        )
 
     def test_usage_means_what_it_says(self, bench: Bench, answered: RecordedCall) -> None:
         """Tokens are counted as the reference says, out of what the service said."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from ...errors import ConfigError, InputError, UnsupportedError
 from ...types import JSON
 from ..bench import DEFAULT_CALL, Bench
-from ..conversations import TOOLS
+from ..conversations import TOOLS, turns
 from ..samples import BESIDE, sample_values
 from ..sent import Path, Sent, leaves_of
 
@@ -163,7 +164,7 @@ class ParameterChecks:
         other = _try(bench.other(), {}, stream=way)
         if other is None:
             pytest.skip("it refuses another model before it sends anything")
-        if one == other and one is not None and not _names_a_model(one, bench.model):
+        if one == other and not _names_a_model(bench, one, stream=way):
             pytest.skip("no model's name is sent: its service has one only")
         assert one != other, (
             "another model is the same request: whoever asks for a model gets a different one. "
@@ -171,11 +172,19 @@ class ParameterChecks:
         )
 
 
-def _names_a_model(sent: Sent, model: str) -> bool:
-    """Whether the model's name stands where a service looks for one."""
+def _names_a_model(bench: Bench, sent: Sent | None, *, stream: bool) -> bool:
+    """Whether the model's name stands where a service looks for one, in any kind of request."""
+    several = [sent] if sent is not None else []
+    if "messages" in bench.info.capabilities:
+        with suppress(*_REFUSALS):
+            call = {"messages": turns("user", "assistant", "user")}
+            several.append(bench.sent(call, stream=stream))
     return any(
-        isinstance(leaf, str) and model in leaf and re.search(r"model|deployment|url", path[-1])
-        for path, leaf in leaves_of(sent.exchanges)
+        isinstance(leaf, str)
+        and bench.model in leaf
+        and re.search(r"model|deployment|url", path[-1])
+        for each in several
+        for path, leaf in leaves_of(each.exchanges)
         if path
     )
 
