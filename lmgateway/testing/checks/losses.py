@@ -23,9 +23,9 @@ _OF_THE_FORMAT = frozenset({
     "status", "state", "phase", "ok", "success", "version", "schema",
 })  # fmt: skip
 OF_THE_END = re.compile(r"(finish|stop|done|end|complet\w*)_?(reason|sequence)$", re.I)
-_IDS = ("id", "response_id", "responseId")
 _OF_THOUGHT = re.compile(r"thinking|reasoning|reasoning_content|thought", re.I)
 _THOUGHT = 12  # characters that cannot stand in a text by accident
+_IDS = ("id", "response_id", "responseId")
 _OF_USAGE = re.compile(r"usage|token|billed|count|meta", re.I)
 _OF_THE_INPUT = re.compile(r"prompt|input", re.I)
 _OF_THE_OUTPUT = re.compile(r"completion|output|candidate|generat|^eval_?count", re.I)
@@ -64,6 +64,16 @@ class LossChecks:
             "part, or in `extra`; if nobody can want it, name the field in `unread`"
         )
 
+    def test_thoughts_are_no_text(self, bench: Bench, answered: RecordedCall) -> None:
+        """What a service marks as thought is not in the text for the user."""
+        said = "".join(each["text"] for each in bench.replay(answered).completion["choices"])
+        for document in needs_documents(answered):
+            for thought in _thoughts(document):
+                assert len(thought) < _THOUGHT or thought not in said, (
+                    f"{thought!r:.60} is the model's thought, and told as its text: the user reads "
+                    "it as the answer. Give it as `reasoning`"
+                )
+
     def test_the_id_of_an_answer_is_told(self, bench: Bench, answered: RecordedCall) -> None:
         """The id that the service gives an answer is the completion's ``id``."""
         if bench.info.api < 2:
@@ -78,16 +88,6 @@ class LossChecks:
             f"the service calls its answer {ids[0]!r:.60}, and the completion's id is {told[0]!r}: "
             "its user cannot ask the service about it. Look where the answer is made"
         )
-
-    def test_thoughts_are_no_text(self, bench: Bench, answered: RecordedCall) -> None:
-        """What a service marks as thought is not in the text for the user."""
-        said = "".join(each["text"] for each in bench.replay(answered).completion["choices"])
-        for document in needs_documents(answered):
-            for thought in _thoughts(document):
-                assert len(thought) < _THOUGHT or thought not in said, (
-                    f"{thought!r:.60} is the model's thought, and told as its text: the user reads "
-                    "it as the answer. Give it as `reasoning`"
-                )
 
     def test_usage_means_what_it_says(self, bench: Bench, answered: RecordedCall) -> None:
         """Tokens are counted as the reference says, out of what the service said."""
