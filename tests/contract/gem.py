@@ -408,6 +408,9 @@ def lmgateway_embed(request, settings):
         {"model": f"models/{request.model}", "content": {"parts": [{"text": text}]}}
         for text in request.texts
     ]
+    if "dimensions" in request.params:
+        for each in requests:
+            each["outputDimensionality"] = request.params["dimensions"]
     response = yield from send(
         HTTPRequest(
             "POST",

@@ -376,7 +376,39 @@ FAULTS = [
         ("NAMES = {", "SEEN = []\nNAMES = {"),
         (_BUILT, f"{_BUILT}\n    SEEN.append(1)\n    body['call'] = len(SEEN)"),
     ),
+    _fault(
+        "developers_are_users",
+        "a_developers_text_is_no_turn_of_the_users",
+        ('role in ("system", "developer")', 'role == "system"'),
+    ),
+    _fault(
+        "arguments_in_a_text",
+        "arguments_are_written_once",
+        ('"args": arguments,', '"args": json.dumps(json.dumps(arguments)),'),
+    ),
+    _fault(
+        "thoughts_as_text",
+        "thoughts_are_no_text",
+        ('{"type": "reasoning", "text": part["text"]}', '{"type": "text", "text": part["text"]}'),
+    ),
+    _fault(
+        "chunks_decoded_alone",
+        "a_character_may_be_cut",
+        (
+            "    while events := (yield from decoder.read(head)):",
+            "    from lmgateway.types import read\n\n"
+            "    def chunks(head):\n"
+            "        data = yield from read(head)\n"
+            "        return decoder.feed(data.decode(errors='replace').encode())\n\n"
+            "    while events := (yield from chunks(head)):",
+        ),
+    ),
     # -- the other kinds
+    _fault(
+        "one_length_of_vectors",
+        "what_shapes_vectors_is_sent_or_refused",
+        ('= request.params["dimensions"]', "= 256"),
+    ),
     _fault(
         "models_without_a_key",
         "every_kind_of_call_proves_who_asks",
