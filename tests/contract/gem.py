@@ -404,8 +404,10 @@ def lmgateway_models(settings):
 
 @hookimpl
 def lmgateway_embed(request, settings):
+    names = {"dimensions": "outputDimensionality", "input_type": "taskType"}
+    shape = {names[name]: value for name, value in request.params.items() if name in names}
     requests = [
-        {"model": f"models/{request.model}", "content": {"parts": [{"text": text}]}}
+        {"model": f"models/{request.model}", "content": {"parts": [{"text": text}]}, **shape}
         for text in request.texts
     ]
     response = yield from send(

@@ -268,7 +268,7 @@ FAULTS = [
         ("system.append(text_of(message))", "system.insert(0, text_of(message))"),
     ),
     _fault(
-        "results_without_ids",
+        "results_as_they_came",
         "results_in_any_order_find_their_calls",
         ('                    "id": message["tool_call_id"],\n', ""),
     ),
@@ -425,5 +425,74 @@ FAULTS = [
             "        cards.append({'id': 'awaited'})\n"
             "    except RuntimeError:\n        pass\n",
         ),
+    ),
+    # -- orders
+    _fault("twenty_turns", "a_long_conversation_is_sent_whole", (_BUILT, f"{_BUILT}[-20:]")),
+    _fault(
+        "the_last_of_a_side",
+        "turns_of_one_side_are_all_sent",
+        (
+            '            contents.append({"role": "user", "parts": parts_of(message)})',
+            '            if contents and contents[-1]["role"] == "user":\n'
+            "                contents.pop()\n"
+            '            contents.append({"role": "user", "parts": parts_of(message)})',
+        ),
+    ),
+    _fault(
+        "systems_reversed", "system_texts_keep_their_order", ("in system]}", "in system[::-1]]}")
+    ),
+    _fault(
+        "developers_are_users",
+        "a_developers_text_is_no_turn_of_the_users",
+        ('role in ("system", "developer")', 'role == "system"'),
+    ),
+    _fault(
+        "results_without_ids",
+        "results_in_any_order_find_their_calls",
+        ('                    "id": message["tool_call_id"],\n', ""),
+        ('                    "id": call["id"],\n', ""),
+    ),
+    _fault(
+        "turns_backwards",
+        "a_turn_keeps_its_order",
+        (
+            "    return parts\n\n\ndef load_arguments",
+            "    return parts[::-1]\n\n\ndef load_arguments",
+        ),
+    ),
+    _fault(
+        "odd_arguments_lost",
+        "odd_arguments_of_a_call_are_sent",
+        ('return {"arguments": text}', "return {}"),
+    ),
+    _fault(
+        "arguments_in_arguments",
+        "arguments_are_written_once",
+        ('"args": arguments,', '"args": json.dumps(json.dumps(arguments)),'),
+    ),
+    _fault(
+        "chunks_decoded",
+        "a_character_may_be_cut",
+        (
+            "    while events := (yield from decoder.read(head)):\n",
+            "    feed = decoder.feed\n"
+            "    decoder.feed = lambda data: feed(data.decode('utf-8', 'ignore').encode())\n"
+            "    while events := (yield from decoder.read(head)):\n",
+        ),
+    ),
+    _fault(
+        "thoughts_told",
+        "thoughts_are_no_text",
+        ('parts.append({"type": "reasoning", "text"', 'parts.append({"type": "text", "text"'),
+    ),
+    _fault(
+        "ids_by_place",
+        "ids_that_are_made_differ",
+        ("or derived_id(request, 0, calls)", 'or f"call_{calls}"'),
+    ),
+    _fault(
+        "vectors_of_one_shape",
+        "what_shapes_vectors_is_sent_or_refused",
+        ("in request.params.items() if name in names}", "in ()}"),
     ),
 ]
