@@ -286,7 +286,7 @@ def test_what_cannot_be_recorded_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "secret"),
+    "name, secret",
     [("pageToken", False), ("next_page_token", False), ("token", True), ("access_token", True)],
 )
 def test_a_token_of_a_page_is_no_secret(name: str, secret: bool) -> None:
