@@ -248,7 +248,7 @@ def _same(name: str, names: tuple[str, ...]) -> str | None:
     return next((each for each in names if each.lower() == name.lower()), None)
 
 
-_OF_A_PAGE = re.compile(r"(page|next|continuation|start(ing)?)[_-]?token", re.I).fullmatch
+_OF_A_PAGE = re.compile(r"\w*(page|next|continuation|start(ing)?)[_-]?token", re.I).fullmatch
 
 
 def _secrets_of(request: HTTPRequest) -> Mapping[str, str]:
