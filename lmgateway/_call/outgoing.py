@@ -6,6 +6,7 @@ What is final is what leaves: a transport writes its method, path, headers and b
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -247,6 +248,9 @@ def _same(name: str, names: tuple[str, ...]) -> str | None:
     return next((each for each in names if each.lower() == name.lower()), None)
 
 
+_OF_A_PAGE = re.compile(r"\w*(page|next|continuation|start(ing)?)[_-]?token", re.I).fullmatch
+
+
 def _secrets_of(request: HTTPRequest) -> Mapping[str, str]:
     """What a plugin put on a request under a name that speaks of a secret, as a fetched token."""
     found = {}
@@ -259,7 +263,8 @@ def _secrets_of(request: HTTPRequest) -> Mapping[str, str]:
 
 @lru_cache(maxsize=256)
 def _secret_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if isinstance(name, str) and is_secret_header(name))
+    texts = (name for name in names if isinstance(name, str) and not _OF_A_PAGE(name))
+    return tuple(name for name in texts if is_secret_header(name))
 
 
 def is_home(request: HTTPRequest, endpoint: Endpoint, within: tuple[HTTPRequest, ...] = ()) -> bool:

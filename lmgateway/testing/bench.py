@@ -122,7 +122,8 @@ class Bench:
 
     def _replay_other(self, recorded: RecordedCall, *, awaited: bool) -> BenchResult:
         wire = Wire(*recorded.answers())
-        ask = getattr(self.lm(wire), f"a{recorded.kind}" if awaited else recorded.kind)
+        lm = (replace(self, model=recorded.model) if recorded.model else self).lm(wire)
+        ask = getattr(lm, f"a{recorded.kind}" if awaited else recorded.kind)
         returned = ask(**recorded.call)
         if awaited:
             returned = _awaited(returned)
@@ -164,9 +165,14 @@ class Bench:
         spec, request, made = _prepare(lm, call, stream=stream)
         return flows.hook_of(spec, made.kind)(request=request), lm
 
-    def raw(self, recorded: RecordedCall) -> Any:
-        """What the plugin returns for a recorded call, before the core checks it."""
-        wire = Wire(*recorded.answers())
+    def raw(self, recorded: RecordedCall, *answers: Any) -> Any:
+        """What the plugin returns for a recorded call, before the core checks it.
+
+        Args:
+            recorded: The call.
+            *answers: In place of those that were recorded.
+        """
+        wire = Wire(*(answers or recorded.answers()))
         spec, request, call = _prepare(self.lm(wire), recorded.call, stream=recorded.stream)
         attempt = Attempt(call, request)
         try:

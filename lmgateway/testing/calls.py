@@ -7,8 +7,8 @@ A file of them is JSON lines, as ``lmgateway.record`` writes them, with the ``ca
      "response": {"status": 200, "headers": {"content-type": "application/json"}, "json": {}}}
 
 ``error`` may name the class of error that a call ends in, ``kind`` another kind of call than
-``complete``. A call that took several exchanges has them under ``exchanges``. A file ``*.http``
-holds one response as ``curl -si`` prints it.
+``complete``, and ``model`` the model that such a call asks. A call that took several exchanges has
+them under ``exchanges``. A file ``*.http`` holds one response as ``curl -si`` prints it.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class RecordedCall:
         stream: Whether the answer was streamed.
         error: Name of the class of error the call ends in, if it does.
         kind: ``complete``, ``embed``, ``models``, ``rerank`` or ``count``.
+        model: What a call of another kind than ``complete`` asked; "" for that of the contract.
     """
 
     name: str
@@ -55,6 +56,7 @@ class RecordedCall:
     stream: bool = False
     error: str | None = None
     kind: str = "complete"
+    model: str = ""
 
     def answers(self) -> list[Any]:
         """The recorded answers, in the form in which a transport or a worker gives them."""
@@ -125,6 +127,7 @@ def _read_line(line: str, path: Path, number: int) -> RecordedCall:
             bool(entry.get("stream") or requests[-1].get("stream")),
             entry.get("error"),
             entry.get("kind", "complete"),
+            entry.get("model") or "",
         )
     except (ValueError, LookupError, TypeError, AttributeError):
         raise InputError(

@@ -8,11 +8,12 @@ from typing import Any, get_type_hints
 
 from ..types import Answer, Choice, Completion, Usage
 
-__all__ = ["flaws_of"]
+__all__ = ["REASONS", "flaws_of"]
 
 #: The fields of a Completion that the core sets.
 _OF_THE_CORE = Completion.__annotations__.keys() - Answer.__annotations__.keys()
-_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "pause", "error", "other"})
+#: The closed list of finish reasons.
+REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "pause", "error", "other"})
 #: What a choice may say in place of a text.
 _SAID = ("tool_calls", "refusal", "reasoning", "parts", "finish_reason")
 
@@ -57,8 +58,8 @@ def _choice(choice: Any, place: int) -> list[str]:
     if choice.get("index", place) != place:
         found.append(f'{where} has the "index" {choice["index"]}: order choices by it, from 0')
     reason = choice.get("finish_reason")
-    if reason is not None and reason not in _REASONS:
-        found.append(f'{where} has the "finish_reason" {reason!r}, none of {sorted(_REASONS)}')
+    if reason is not None and reason not in REASONS:
+        found.append(f'{where} has the "finish_reason" {reason!r}, none of {sorted(REASONS)}')
     for name in ("reasoning", "refusal"):
         if name in choice and not isinstance(choice[name], str):
             found.append(f"{where}[{name!r}] is no str: leave it out")

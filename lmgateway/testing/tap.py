@@ -72,7 +72,7 @@ def record_call(
         raise InputError(f"{lm.provider} asked for nothing, so there is nothing to record")
     entry: dict[str, JSON] = {"name": name} if name else {}
     if kind != "complete":
-        entry["kind"] = kind
+        entry.update(kind=kind, model=lm.model)
     entry["call"] = call
     if error is not None:
         entry["error"] = error

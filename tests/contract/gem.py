@@ -32,6 +32,7 @@ PARAMS = {
     "seed",
     "tools",
     "tool_choice",
+    "parallel_tool_calls",
     "presence_penalty",
 }
 
@@ -117,6 +118,8 @@ def build(request, settings, stream=False):
         body["tools"] = [
             {"functionDeclarations": [declared(tool) for tool in request.params["tools"]]}
         ]
+    if "parallel_tool_calls" in request.params:
+        body["disableParallelCalls"] = not request.params["parallel_tool_calls"]
     if "tool_choice" in request.params:
         body["toolConfig"] = {"functionCallingConfig": chosen(request.params["tool_choice"])}
     method = "streamGenerateContent" if stream else "generateContent"
@@ -202,7 +205,12 @@ def part_of(part):
     if kind == "image_url":
         return inline(part["image_url"]["url"])
     if kind == "file":
-        return inline(part["file"]["file_data"])
+        if "file" not in part:  # as answers have it
+            data = {"mimeType": part["media_type"], "data": part["data"]}
+            return {"inlineData": data}
+        made = inline(part["file"]["file_data"])
+        made["inlineData"]["displayName"] = part["file"]["filename"]
+        return made
     if kind == "input_audio":
         return {
             "inlineData": {
@@ -223,6 +231,7 @@ def inline(url):
 REASONS = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
+    "TOOL_CALL": "tool_calls",
     "SAFETY": "content_filter",
     "RECITATION": "content_filter",
 }
@@ -399,6 +408,9 @@ def lmgateway_embed(request, settings):
         {"model": f"models/{request.model}", "content": {"parts": [{"text": text}]}}
         for text in request.texts
     ]
+    if "dimensions" in request.params:
+        for each in requests:
+            each["outputDimensionality"] = request.params["dimensions"]
     response = yield from send(
         HTTPRequest(
             "POST",
@@ -413,7 +425,8 @@ def lmgateway_embed(request, settings):
     if not isinstance(answer, dict) or not isinstance(answer.get("embeddings"), list):
         raise ResponseFormatError("no embeddings")
     try:
-        return {"embeddings": [each["values"] for each in answer["embeddings"]]}
+        vectors = [each["values"] for each in answer["embeddings"]]
+        return {"embeddings": vectors, "usage": counts(answer.get("usageMetadata", {}))}
     except (KeyError, TypeError):
         raise ResponseFormatError("no values") from None
 

@@ -73,6 +73,11 @@ FAULTS = [
         "an_end_nobody_knows_is_no_good_end",
         ('REASONS.get(word, "other")', 'REASONS.get(word, "stop")'),
     ),
+    _fault(
+        "no_id",
+        "the_id_of_an_answer_is_told",
+        ('made["id"] = answer', 'made.setdefault("extra", {})["id"] = answer'),
+    ),
     # -- streams
     _fault(
         "chunks_for_events",
@@ -217,6 +222,135 @@ FAULTS = [
         "tools_are_sent_whole",
         ('made["parametersJsonSchema"] = function["parameters"]', "pass"),
     ),
+    _fault(
+        "answers_files_png",
+        "a_file_of_an_answer_is_sent_with_its_type",
+        ('"mimeType": part["media_type"]', '"mimeType": "image/png"'),
+    ),
+    _fault(
+        "files_without_names",
+        "a_file_is_sent_under_its_name",
+        ('= part["file"]["filename"]', '= "file"'),
+    ),
+    _fault(
+        "a_flag_turned",
+        "a_flag_is_sent_the_right_way_round",
+        ('= not request.params["parallel_tool_calls"]', '= request.params["parallel_tool_calls"]'),
+    ),
+    # -- what is left out, or moved
+    _fault(
+        "names_of_those_offered",
+        "calls_are_named_where_no_tools_are_offered",
+        (
+            '"name": call["function"]["name"],\n                    "args"',
+            '"name": "tool",\n                    "args"',
+        ),
+        ('names.get(message["tool_call_id"], "unknown")', '"unknown"'),
+    ),
+    _fault(
+        "thirty_turns",
+        "a_long_conversation_is_sent_whole",
+        ("in request.messages or ()", "in (request.messages or ())[-30:]"),
+    ),
+    _fault(
+        "the_last_of_one_side",
+        "turns_of_one_side_are_all_sent",
+        (
+            '            contents.append({"role": "user", "parts": parts_of(message)})',
+            '            if contents and contents[-1]["role"] == "user":\n'
+            "                contents.pop()\n"
+            '            contents.append({"role": "user", "parts": parts_of(message)})',
+        ),
+    ),
+    _fault(
+        "system_texts_turned",
+        "system_texts_keep_their_order",
+        ("system.append(text_of(message))", "system.insert(0, text_of(message))"),
+    ),
+    _fault(
+        "results_without_ids",
+        "results_in_any_order_find_their_calls",
+        ('                    "id": message["tool_call_id"],\n', ""),
+    ),
+    _fault(
+        "texts_before_images",
+        "a_turn_keeps_its_order",
+        (
+            "    return [part_of(part) for part in content]",
+            '    return sorted(map(part_of, content), key=lambda part: "text" not in part)',
+        ),
+    ),
+    _fault(
+        "odd_arguments_dropped",
+        "odd_arguments_of_a_call_are_sent",
+        ('return {"arguments": text}', "return {}"),
+    ),
+    _fault(
+        "one_id_for_all_turns",
+        "ids_that_are_made_differ",
+        (
+            'made["id"] = call.get("id") or derived_id(request, 0, calls)',
+            'made["id"] = call.get("id") or f"call_{calls}"',
+        ),
+    ),
+    # -- whose a turn is
+    _fault(
+        "roles_swapped",
+        "a_conversation_is_told_as_a_prompt_is",
+        (
+            '{"role": "user", "parts": parts_of(message)}',
+            '{"role": "m", "parts": parts_of(message)}',
+        ),
+        _SAID,
+    ),
+    _fault(
+        "results_of_the_model",
+        "calls_and_results_are_told_as_whose_they_are",
+        (
+            'contents.append({"role": "user", "parts": [part]})',
+            'contents.append({"role": "model", "parts": [part]})',
+        ),
+    ),
+    _fault(
+        "system_texts_of_the_user",
+        "a_system_text_comes_first",
+        (
+            '    body["contents"] = contents',
+            "    for text in system:\n"
+            "        contents.append({'role': 'user', 'parts': [{'text': text}]})\n"
+            '    system = []\n    body["contents"] = contents',
+        ),
+    ),
+    _fault(
+        "failures_turned",
+        "that_a_tool_failed_is_in_the_services_form",
+        ('if message.get("is_error"):', 'if not message.get("is_error"):'),
+    ),
+    _fault(
+        "said_twice",
+        "a_turn_is_sent_once",
+        ('return list(state["turn"])', 'return [*state["turn"], *parts_of(message)]'),
+    ),
+    _fault(
+        "thoughts_said",
+        "a_thought_is_not_sent_as_said",
+        (
+            "    parts = parts_of(message)\n    for call",
+            "    parts = [{'text': message.get('reasoning', '')}]\n"
+            "    parts += parts_of(message)\n    for call",
+        ),
+    ),
+    # -- ends
+    _fault(
+        "calls_end_well",
+        "an_end_with_calls_is_told",
+        ('"tool_calls" if calls and reason == "stop" else reason', '"stop"'),
+    ),
+    _fault(
+        "the_word_lost",
+        "the_services_word_for_the_end_is_kept",
+        ('        choice["finish_reason_raw"] = word\n', ""),
+    ),
     # -- inputs
     _fault(
         "an_empty_text_breaks_it",
@@ -242,7 +376,49 @@ FAULTS = [
         ("NAMES = {", "SEEN = []\nNAMES = {"),
         (_BUILT, f"{_BUILT}\n    SEEN.append(1)\n    body['call'] = len(SEEN)"),
     ),
+    _fault(
+        "developers_are_users",
+        "a_developers_text_is_no_turn_of_the_users",
+        ('role in ("system", "developer")', 'role == "system"'),
+    ),
+    _fault(
+        "arguments_in_a_text",
+        "arguments_are_written_once",
+        ('"args": arguments,', '"args": json.dumps(json.dumps(arguments)),'),
+    ),
+    _fault(
+        "thoughts_as_text",
+        "thoughts_are_no_text",
+        ('{"type": "reasoning", "text": part["text"]}', '{"type": "text", "text": part["text"]}'),
+    ),
+    _fault(
+        "chunks_decoded_alone",
+        "a_character_may_be_cut",
+        (
+            "    while events := (yield from decoder.read(head)):",
+            "    from lmgateway.types import read\n\n"
+            "    def chunks(head):\n"
+            "        data = yield from read(head)\n"
+            "        return decoder.feed(data.decode(errors='replace').encode())\n\n"
+            "    while events := (yield from chunks(head)):",
+        ),
+    ),
     # -- the other kinds
+    _fault(
+        "one_length_of_vectors",
+        "what_shapes_vectors_is_sent_or_refused",
+        ('= request.params["dimensions"]', "= 256"),
+    ),
+    _fault(
+        "models_without_a_key",
+        "every_kind_of_call_proves_who_asks",
+        ('"/models", query=query, auth=auth(settings)', '"/models", query=query'),
+    ),
+    _fault(
+        "free_vectors",
+        "the_tokens_of_embeddings_are_counted",
+        (', "usage": counts(answer.get("usageMetadata", {}))', ""),
+    ),
     _fault("vectors_reversed", "each_text_gets_its_own_vector", (_VECTORS, f"{_VECTORS}[::-1]")),
     _fault("vectors_cut", "recorded_embeddings_are_read", ('each["values"]', 'each["values"][:1]')),
     _fault(

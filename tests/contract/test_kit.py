@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from support.fault_server import FaultServer, answer, whole
 
 from lmgateway import get_lm, hookimpl
+from lmgateway._call.outgoing import _secrets_of
 from lmgateway.errors import InputError
 from lmgateway.testing import ProviderContract, lm_from, read_calls, record_call
 from lmgateway.testing.bench import Bench
@@ -282,3 +283,12 @@ def test_what_cannot_be_recorded_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         record_call(tmp_path / "calls.jsonl", get_lm("echo"), **call)
+
+
+@pytest.mark.parametrize(
+    "name, secret",
+    [("pageToken", False), ("next_page_token", False), ("token", True), ("access_token", True)],
+)
+def test_a_token_of_a_page_is_no_secret(name: str, secret: bool) -> None:
+    asked = HTTPRequest("GET", None, "/models", query={name: "kit-1"})
+    assert bool(_secrets_of(asked)) is secret

@@ -31,7 +31,7 @@ def listed_in(docstring: str | None, words: list[str]) -> list[str]:
 
 def test_finish_reasons() -> None:
     listed = set(words("Finish reasons"))
-    assert listed == shape._REASONS == answers._REASONS == ENDINGS | {ending("unheard of")}
+    assert listed == shape.REASONS == answers._REASONS == ENDINGS | {ending("unheard of")}
 
 
 def test_tokens() -> None:

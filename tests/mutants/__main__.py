@@ -1,6 +1,6 @@
 """Plant every fault, run the kit, and say which of them it did not notice.
 
-``python -m tests.mutants [PLUGIN ...] [--kind KIND] [--jobs N] [--page FILE]``
+``python -m tests.mutants [PLUGIN ...] [--kind KIND] [--checks WORDS] [--jobs N] [--page FILE]``
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("plugins", nargs="*", help="all by default")
     parser.add_argument("--kind", action="append", help="faults of this kind only")
     parser.add_argument("--name", help="faults whose name holds this text only")
+    parser.add_argument("--checks", default="", help="those of the kit to run, as pytest's -k has")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--page", type=Path, help="write the survivors into this page")
     parser.add_argument("--verbose", action="store_true", help="name the check that noticed each")
@@ -39,7 +40,7 @@ def main() -> int:
             and (not given.name or given.name in fault.name)
             and not fault.equivalent
         ]
-        outcomes = list(run_all(target, faults, given.jobs))
+        outcomes = list(run_all(target, faults, given.jobs, given.checks))
         failed |= _report(target, outcomes, verbose=given.verbose)
     if given.page:
         given.page.write_text(page_of(TARGETS), encoding="utf-8")

@@ -79,7 +79,7 @@ def _several(given: Any) -> list[Any]:
     return [given] if isinstance(given, str | os.PathLike) else list(given)
 
 
-def run_all(target: Target, faults: list[Fault], jobs: int) -> Iterator[Outcome]:
+def run_all(target: Target, faults: list[Fault], jobs: int, checks: str = "") -> Iterator[Outcome]:
     """Try the plugin as it is, then each fault, in no certain order.
 
     A check that fails the plugin as it is would notice every fault: it is left out for them.
@@ -93,7 +93,9 @@ def run_all(target: Target, faults: list[Fault], jobs: int) -> Iterator[Outcome]
         folder = Path(name)
         case = _CASE.format(test=target.test, recordings=list(target.recordings))
         (folder / "test_it.py").write_text(case)
-        (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+        (folder / "pytest.ini").write_text(
+            f"[pytest]\nfilterwarnings = error\naddopts = -k '{checks}'\n"
+        )
         yield from _run([None], 1, folder)
         yield from _run(faults, jobs, folder)
 

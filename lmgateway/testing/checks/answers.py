@@ -13,6 +13,7 @@ from ...errors import APIError, LMGatewayError, ResponseFormatError
 from ...types import Completion, HTTPResponse
 from ..bench import DEFAULT_CALL, Bench
 from ..calls import RecordedCall, request_to_json
+from ..conversations import turns
 from ..sent import leaves_of
 from ..shape import flaws_of
 
@@ -98,20 +99,21 @@ class AnswerChecks:
     def test_a_broken_answer_is_refused(self, bench: Bench, body: str) -> None:
         """A 2xx that is no completion is a ResponseFormatError, never an empty answer."""
         self._refuses(bench, _BROKEN[body])
+        if "messages" in bench.info.capabilities:  # which may go to another endpoint
+            self._refuses(bench, _BROKEN[body], {"messages": turns("user")})
 
     def test_an_answer_cut_short_is_refused(self, bench: Bench, plain: RecordedCall) -> None:
         """Half of a recorded answer."""
         if not plain.body:
             pytest.skip("its answers are no HTTP")
-        self._refuses(bench, plain.body[: len(plain.body) // 2], plain)
+        self._refuses(bench, plain.body[: len(plain.body) // 2], plain.call)
 
-    def _refuses(self, bench: Bench, body: bytes, plain: RecordedCall | None = None) -> None:
+    def _refuses(self, bench: Bench, body: bytes, call: Mapping[str, Any] = DEFAULT_CALL) -> None:
         if bench.asks() == "nothing":
             pytest.skip("it asks for nothing")
         if bench.asks() == "Blocking" and not _answers_as_http(bench):
             pytest.skip("what its Blocking returns is no answer of HTTP")
         headers = {"content-type": "application/json"}
-        call = plain.call if plain else DEFAULT_CALL
         try:
             result = bench.ask(call, HTTPResponse(200, headers, body))
         except ResponseFormatError:

@@ -57,6 +57,23 @@ class CallChecks:
         _check_calls(result.completion)
         check_fragments(result)
 
+    def test_ids_that_are_made_differ(self, bench: Bench, answered: RecordedCall) -> None:
+        """An id that the service did not give is another one in another turn."""
+        if not answered.responses:
+            pytest.skip("no answer is recorded")
+        said = answered.body.decode("utf-8", "replace")
+        made = [each for each in _ids(bench.replay(answered).completion) if each not in said]
+        if not made or not answered.body:
+            pytest.skip("it makes no ids of calls: the service gives them, or calls nothing")
+        call = {name: each for name, each in answered.call.items() if name != "messages"}
+        call = {**call, "prompt": "And which is it now, quillwort?"}
+        ask = bench.stream if answered.stream else bench.ask
+        again = _ids(ask(call, *answered.answers()).completion)
+        assert not set(made) & set(again), (
+            f"calls of two turns have one id ({made[0]!r}): in a conversation the result of one "
+            "answers the other. Make ids by types.derived_id"
+        )
+
 
 def _needs_tools(bench: Bench) -> None:
     if not {"messages", "tools"} <= bench.info.capabilities:

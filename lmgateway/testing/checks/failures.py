@@ -17,7 +17,7 @@ from ..records import documents_of
 from ..sent import Path, leaves_of
 from ..wire import Wire
 
-__all__ = ["FailureChecks"]
+__all__ = ["OTHERS", "FailureChecks"]
 
 _STATUSES = [400, 401, 402, 403, 404, 405, 408, 409, 413, 418, 422, 429, 451]
 _STATUSES += [500, 501, 502, 503, 504, 520, 529]
@@ -27,7 +27,8 @@ _ID_HEADERS = (
     *("x-goog-request-id", "x-correlation-id", "x-trace-id", "x-requestid"),
 )
 _FOR_PEOPLE = re.compile(r"^(message|msg|error|error_?message|detail|description|title)$", re.I)
-_OTHERS: dict[str, Callable[[Any], Any]] = {
+#: A call of each kind beside completions, by its hook.
+OTHERS: dict[str, Callable[[Any], Any]] = {
     "lmgateway_models": lambda lm: lm.models(),
     "lmgateway_embed": lambda lm: lm.embed(["a text"]),
     "lmgateway_rerank": lambda lm: lm.rerank("a question", ["a text"]),
@@ -113,7 +114,7 @@ class FailureChecks:
         error = self._error(bench, response, stream=False)
         assert error.retryable is (value == "true")
 
-    @pytest.mark.parametrize("hook", list(_OTHERS))
+    @pytest.mark.parametrize("hook", list(OTHERS))
     def test_the_other_hooks_fail_alike(self, bench: Bench, hook: str) -> None:
         """The hooks for models and embeddings use the same table."""
         if hook not in bench.plugin.hooks:
@@ -122,7 +123,7 @@ class FailureChecks:
             wire = Wire(HTTPResponse(status, {}, _PAGE))
             raised: type | None = None
             try:
-                _OTHERS[hook](bench.lm(wire))
+                OTHERS[hook](bench.lm(wire))
             except LMGatewayError as error:
                 raised = type(error)
             if raised is None and not wire.asked:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ...errors import ConfigError, InputError, UnsupportedError
+from ...errors import ConfigError, InputError, LMGatewayError, UnsupportedError
 from ...types import JSON
 from ..bench import Bench
 from ..conversations import (
@@ -26,6 +26,7 @@ from ..conversations import (
     turns,
 )
 from ..sent import Sent, dumped, leaves_of, share_of, words_of
+from ..voices import spot_of
 
 __all__ = ["HistoryChecks"]
 
@@ -35,6 +36,9 @@ _OF_USERS = frozenset({"user", "human"})
 _OF_TOOLS = frozenset({"tool", "function"})
 _OF_MODELS = frozenset({"assistant", "model", "chatbot", "ai", "bot"})
 _MEDIA_TYPE = re.compile(r"(image|audio|application)/[a-z.+-]+$")
+_MEDIA = ("image/png", "image/jpeg")
+_OF_DATA = frozenset({"data", "bytes", "base64", "b64"})
+_OF_NAMES = frozenset({"filename", "file_name", "title", "displayname", "display_name"})
 _DATA = {"images": IMAGES, "files": (FILE,), "audio": (AUDIO,)}
 
 
@@ -91,10 +95,7 @@ class HistoryChecks:
                 *beside,
                 *CALLS[0][3],
                 *CALLS[1][3],
-                "bellwort",
-                "milkvetch",
-                "bistort",
-                "samphire",
+                *("heliotrope", "bellwort", "milkvetch", "bistort", "samphire"),
             ]
             missing = [word for word in (*words, CALLS[0][1], CALLS[1][1]) if not sent.holds(word)]
             assert not missing, (
@@ -106,6 +107,19 @@ class HistoryChecks:
             _in_order(sent, ("bellwort", "milkvetch", "bistort"), "results of tools")
             _check_links(tree)
             _check_voices(tree, ("heliotrope", "bistort", "samphire"), results=True)
+
+    def test_calls_are_named_where_no_tools_are_offered(self, bench: Bench) -> None:
+        """The last turn may offer no tools; what was called before is told by its name."""
+        _needs(bench, "messages", "tools")
+        try:
+            sent = _seen(bench, {"messages": tool_turns()})
+        except _REFUSALS:
+            pytest.skip("it refuses calls in a conversation without tools=")
+        for name in (CALLS[0][1], CALLS[1][1]):
+            assert sent.holds(name), (
+                f"a call of the tool {name} is sent without its name: the model does not see what "
+                "it called. Look where tool_calls are written"
+            )
 
     def test_system_texts_go_with_calls_of_tools(self, bench: Bench) -> None:
         """System texts before a conversation with tools arrive, each of them."""
@@ -160,14 +174,8 @@ class HistoryChecks:
         content = content_with(*(part for part, _, _ in given))
         call = {"messages": [{"role": "user", "content": content}]}
         sent = _seen(bench, call, stream=way)
-        datas = [_form_of(data, sent) for _, data, _ in given]
-        missing = [data for data in datas if data is None]
-        assert not missing, f"the data of one of the {capability} is dropped or changed"
-        for data, (_, _, kinds) in zip(datas, given, strict=True):
-            assert data is not None
-            others = [each for each in datas if each is not None and each != data]
-            _check_type(sent, data, others, kinds, capability)
-        tree = _in_order(sent, [data for data in datas if data is not None], capability)
+        datas = _check_media(sent, given, capability)
+        tree = _in_order(sent, datas, capability)
         texts = _WORDS[: len(given)]
         for word in (*texts, _WORDS[2]):
             assert word in dumped(tree), f"a text beside {capability} is dropped ({word})"
@@ -185,6 +193,48 @@ class HistoryChecks:
         assert sent.holds("heliotrope.png"), (
             "an image that is given by its address is dropped: the model answers as if there were "
             "none. Send the address, or raise InputError"
+        )
+        spot = spot_of(sent.main("heliotrope.png"), url)
+        if spot is None:
+            return
+        beside = {str(each) for each in spot.marks[-1].values()} if spot.marks else set()
+        as_data = spot.names[-1] in _OF_DATA or "base64" in beside
+        assert not as_data, (
+            "the address of an image is sent as its data: the service cannot decode it. Look where "
+            "images are written"
+        )
+
+    def test_a_file_of_an_answer_is_sent_with_its_type(self, bench: Bench) -> None:
+        """Files in the form in which answers have them arrive, or are refused."""
+        _needs(bench, "messages", "images")
+        given = [({"type": "file", "media_type": media, "data": data}, data, words)
+                 for media, (_, data, words) in zip(_MEDIA, IMAGES, strict=True)]  # fmt: skip
+        content = content_with(*(part for part, _, _ in given))
+        try:
+            sent = _seen(bench, {"messages": [{"role": "user", "content": content}]})
+        except LMGatewayError:
+            return  # it does not know the form
+        _check_media(sent, given, "images of an answer")
+
+    def test_a_file_is_sent_under_its_name(self, bench: Bench) -> None:
+        """Where the service has a place for the name of a file, it is the file's."""
+        _needs(bench, "messages", "files")
+        part, data, _ = FILE
+        try:
+            sent = _seen(bench, {"messages": [{"role": "user", "content": content_with(part)}]})
+        except _REFUSALS:
+            pytest.skip("it refuses the file of the kit")
+        share = share_of(sent.main(data), data, _WORDS) if _form_of(data, sent) == data else None
+        said = [(path, leaf) for path, leaf in leaves_of(share) if isinstance(leaf, str) and path]
+        has_a_place = any(path[-1].lower() in _OF_NAMES for path, _ in said) or any(
+            path[-1] == "type" and leaf == "document" for path, leaf in said
+        )
+        if not has_a_place:
+            pytest.skip("it sends a file in a form that has no place for its name")
+        name: str = part["file"]["filename"]  # type: ignore[index]
+        assert any(name in leaf for _, leaf in said), (
+            f"a file is sent without its name {name!r}, or under another one: the model cannot "
+            "tell two of them apart. Look where files are written"
         )
 
     def test_tools_are_sent_whole(self, bench: Bench, way: bool) -> None:
@@ -286,6 +336,15 @@ def _check_links(tree: JSON) -> None:
             "for "
             'the result of another one. Look where turns of the role "tool" are written'
         )
+
+
+def _check_media(sent: Sent, given: Sequence[Any], what: str) -> list[str]:
+    """Check that each arrives with its own type; return the data as they are sent."""
+    datas = [form for _, data, _ in given if (form := _form_of(data, sent)) is not None]
+    assert len(datas) == len(given), f"the data of one of the {what} is dropped or changed"
+    for data, (_, _, kinds) in zip(datas, given, strict=True):
+        _check_type(sent, data, [each for each in datas if each != data], kinds, what)
+    return datas
 
 
 def _form_of(data: str, sent: Sent) -> str | None:

@@ -6,6 +6,7 @@ The kit makes up answers, in the forms that services are known to use, until the
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +24,7 @@ from ..bench import Bench
 from ..calls import RecordedCall
 from ..conversations import TEXTS, turns
 from ..records import documents_of
-from ..sent import Sent, tree_of
+from ..sent import Sent, leaves_of, tree_of
 from ..wire import Wire
 
 __all__ = ["KindChecks"]
@@ -61,11 +62,41 @@ class KindChecks:
             expected = [vector for each in _documents(call) for vector in _vectors(each)]
             if not expected:
                 pytest.skip("the recorded vectors are no lists of numbers")
-            told = bench.lm(Wire(*call.answers())).embed(**call.call)["embeddings"]
-            assert _alike(told, expected), (
+            answer = bench.lm(Wire(*call.answers())).embed(**call.call)
+            assert _alike(answer["embeddings"], expected), (
                 "the vectors of a recorded answer come out changed, or in another order. Look in "
                 "lmgateway_embed where they are read"
             )
+
+    def test_the_tokens_of_embeddings_are_counted(
+        self, bench: Bench, calls: list[RecordedCall]
+    ) -> None:
+        """What a recorded answer says of tokens is in its usage."""
+        _needs(bench, "embed")
+        for call in _recorded(calls, "embed"):
+            counts = [count for each in _documents(call) for count in _tokens(each)]
+            usage = bench.replay(call).completion.get("usage") or {}
+            assert not counts or any(usage.values()), (
+                f"the service counts {counts[0]} tokens, and the answer has no usage: whoever adds "
+                "up costs counts nothing. Look in lmgateway_embed"
+            )
+
+    @pytest.mark.parametrize("name", ["dimensions", "input_type"])
+    def test_what_shapes_vectors_is_sent_or_refused(
+        self, bench: Bench, module: ModuleType, name: str
+    ) -> None:
+        """``dimensions`` and ``input_type`` change what is asked, or are refused."""
+        _needs(bench, "embed")
+        if not re.search(rf"\b{name}\b", _source(module)):
+            pytest.skip(f"its source names no {name}")
+        values = {"dimensions": (256, 512), "input_type": ("query", "document")}[name]
+        sent = [_asked(bench, "embed", **{name: value}) for value in values]
+        if None in sent:
+            pytest.skip(f"it refuses {name}, or what it asks cannot be seen")
+        assert sent[0] != sent[1], (
+            f"{name} of embeddings is dropped: texts are found by vectors of another kind. Look in "
+            "lmgateway_embed where request.params is read"
+        )
 
     # -- models ---------------------------------------------------------------------------------
 
@@ -75,8 +106,9 @@ class KindChecks:
         made = _first(bench, _listings(None), lambda lm: lm.models(), replies.ids_in)
         if made is None:
             pytest.skip("it reads no form of listings that the kit knows: record one")
-        assert sorted(made[0]) == sorted(replies.IDS), (
-            f"of the models {replies.IDS} only {made[0]} are listed. Look in lmgateway_models"
+        assert made[0] == [*replies.IDS], (
+            f"the service lists {replies.IDS}, and {made[0]} are told: a model is missing, or the "
+            "first one, which users take, is another. Look in lmgateway_models"
         )
 
     def test_every_page_of_models_is_asked_for(
@@ -220,7 +252,7 @@ def _place(vector: Sequence[float]) -> int:
     raise ValueError("it is no vector of the kit's")
 
 
-def _asked(bench: Bench, kind: str) -> Sent | None:
+def _asked(bench: Bench, kind: str, **params: Any) -> Sent | None:
     wire = Wire()
     lm = bench.lm(wire)
     inputs: dict[str, tuple[Any, ...]] = {
@@ -229,7 +261,7 @@ def _asked(bench: Bench, kind: str) -> Sent | None:
         "count": (TEXTS[0],),
     }
     with suppress(Exception):  # there is no answer
-        getattr(lm, kind)(*inputs[kind])
+        getattr(lm, kind)(*inputs[kind], **params)
     sent = Sent(tuple(tree_of(each) for each in wire.asked))
     return None if sent.is_hidden else sent
 
@@ -265,6 +297,18 @@ def _vectors(tree: JSON) -> Iterator[list[float]]:
     elif isinstance(tree, dict):
         for each in tree.values():
             yield from _vectors(each)
+
+
+def _tokens(document: JSON) -> list[int]:
+    """The counts of tokens that an answer holds."""
+    return [
+        leaf
+        for path, leaf in leaves_of(document)
+        if type(leaf) is int
+        and leaf > 0
+        and path
+        and re.search(r"token|prompt_eval", path[-1], re.I)
+    ]
 
 
 def _alike(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> bool:

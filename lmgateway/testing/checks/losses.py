@@ -9,22 +9,23 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ...errors import LMGatewayError
-from ...types import JSON, HTTPResponse
+from ...types import JSON
 from ..bench import Bench
 from ..calls import RecordedCall
-from ..grafts import is_read, saying
 from ..records import documents_of
 from ..sent import Path, leaves_of
 
-__all__ = ["LossChecks"]
+__all__ = ["OF_THE_END", "LossChecks", "needs_documents"]
 
 #: Names of fields that say what kind of thing stands beside them, or when it was made.
 _OF_THE_FORMAT = frozenset({
     "type", "object", "role", "kind", "index", "done", "event", "format", "created", "created_at",
     "status", "state", "phase", "ok", "success", "version", "schema",
 })  # fmt: skip
-_OF_THE_END = re.compile(r"(finish|stop|done|end|complet\w*)_?(reason|sequence)$", re.I)
+OF_THE_END = re.compile(r"(finish|stop|done|end|complet\w*)_?(reason|sequence)$", re.I)
+_OF_THOUGHT = re.compile(r"thinking|reasoning|reasoning_content|thought", re.I)
+_THOUGHT = 12  # characters that cannot stand in a text by accident
+_IDS = ("id", "response_id", "responseId")
 _OF_USAGE = re.compile(r"usage|token|billed|count|meta", re.I)
 _OF_THE_INPUT = re.compile(r"prompt|input", re.I)
 _OF_THE_OUTPUT = re.compile(r"completion|output|candidate|generat|^eval_?count", re.I)
@@ -34,12 +35,6 @@ _PARTS_OF_USAGE = (
     (re.compile(r"cache_?(creat|writ)", re.I), "cache_write_tokens"),
     (re.compile(r"^(thought|thoughts|thinking|reasoning)_?token", re.I), "reasoning_tokens"),
 )
-#: The words of services for a natural end, and for one at the limit of tokens.
-_ENDS = {
-    "stop": "length", "end_turn": "max_tokens", "stop_sequence": "max_tokens", "STOP": "MAX_TOKENS",
-    "COMPLETE": "MAX_TOKENS", "tool_use": "max_tokens", "tool_calls": "length", "FINISH": "LENGTH",
-}  # fmt: skip
-_LIMITS = {limit: end for end, limit in reversed(_ENDS.items())}
 
 
 class LossChecks:
@@ -49,7 +44,7 @@ class LossChecks:
 
     def test_nothing_of_an_answer_is_lost(self, bench: Bench, answered: RecordedCall) -> None:
         """Each text and each number of an answer is in the completion, in whatever field."""
-        documents = _needs_documents(answered)
+        documents = needs_documents(answered)
         completion = bench.replay(answered).completion
         found = _Found(completion, answered.call)
         odds = any(
@@ -69,9 +64,34 @@ class LossChecks:
             "part, or in `extra`; if nobody can want it, name the field in `unread`"
         )
 
+    def test_thoughts_are_no_text(self, bench: Bench, answered: RecordedCall) -> None:
+        """What a service marks as thought is not in the text for the user."""
+        said = "".join(each["text"] for each in bench.replay(answered).completion["choices"])
+        for document in needs_documents(answered):
+            for thought in _thoughts(document):
+                assert len(thought) < _THOUGHT or thought not in said, (
+                    f"{thought!r:.60} is the model's thought, and told as its text: the user reads "
+                    "it as the answer. Give it as `reasoning`"
+                )
+
+    def test_the_id_of_an_answer_is_told(self, bench: Bench, answered: RecordedCall) -> None:
+        """The id that the service gives an answer is the completion's ``id``."""
+        if bench.info.api < 2:
+            pytest.skip("its Info is of API 1, which has no id")
+        documents = [each for each in needs_documents(answered) if isinstance(each, dict)]
+        ids = [each[name] for each in documents for name in _IDS if isinstance(each.get(name), str)]
+        if not any(ids):
+            pytest.skip("the service gives its recorded answer no id")
+        completion = bench.replay(answered).completion
+        told = completion.get("id"), completion.get("request_id")
+        assert not set(ids).isdisjoint(told), (
+            f"the service calls its answer {ids[0]!r:.60}, and the completion's id is {told[0]!r}: "
+            "its user cannot ask the service about it. Look where the answer is made"
+        )
+
     def test_usage_means_what_it_says(self, bench: Bench, answered: RecordedCall) -> None:
         """Tokens are counted as the reference says, out of what the service said."""
-        documents = _needs_documents(answered)
+        documents = needs_documents(answered)
         usage: Mapping[str, Any] = bench.replay(answered).completion.get("usage") or {}
         numbers = _numbers(documents)
         where = "Look where usage is read"
@@ -94,6 +114,12 @@ class LossChecks:
                 assert told == 0 or told in _sums(numbers.values()), (
                     f"usage[{name!r}] is {told}, which the service did not say. {where}"
                 )
+        cached = [n for path, n in numbers.items() if path and "cache" in path[-1].lower()]
+        told = usage.get("prompt_tokens")
+        assert told in numbers.values() or told not in {n - c for n in read for c in cached}, (
+            f"usage['prompt_tokens'] is {told}: what was cached is left out, and it must be "
+            f"included. {where}"
+        )
         for path, count in numbers.items():
             for kind, name in _PARTS_OF_USAGE:
                 if path and kind.search(path[-1]) and "token" in path[-1].lower():
@@ -103,68 +129,18 @@ class LossChecks:
                     )
         _check_sums(usage)
 
-    def test_an_end_at_the_limit_is_told(self, bench: Bench, plain: RecordedCall) -> None:
-        """The same answer, cut at the limit of tokens or ended by itself, says which it was."""
-        body = _body(bench, plain)
-        for path, word in leaves_of(body):
-            if not _OF_THE_END.search(path[-1] if path else "") or not isinstance(word, str):
-                continue
-            for words, reason in ((_ENDS, "length"), (_LIMITS, "stop")):
-                if word not in words or (reason == "stop" and word in _ENDS):
-                    continue
-                try:
-                    told = _reason(bench, plain, _replaced(body, path, words[word]))
-                except LMGatewayError as error:
-                    pytest.fail(f"an answer that ends with {words[word]!r} is lost: {error}")
-                assert told in (reason, None) or told == "tool_calls", (
-                    f"an answer that ends with {words[word]!r} has the finish_reason {told!r}, not "
-                    f"{reason!r}: a program takes half an answer for a whole one. Look where "
-                    "finish_reason is set"
-                )
-                if told is not None:
-                    return
-        pytest.skip("its recorded answer does not say why it ended, in a word that the kit knows")
-
-    def test_an_end_nobody_knows_is_no_good_end(self, bench: Bench, plain: RecordedCall) -> None:
-        """A word for the end that the plugin does not know is not ``stop``."""
-        body = _body(bench, plain)
-        for path, word in leaves_of(body):
-            if path and _OF_THE_END.search(path[-1]) and word in {*_ENDS, *_LIMITS}:
-                try:
-                    told = _reason(bench, plain, _replaced(body, path, "KIT_SAYS_HELIOTROPE"))
-                except LMGatewayError:
-                    return  # such an end may be an error
-                assert told != "stop", (
-                    "an answer that ended for an unknown reason has the finish_reason 'stop': a "
-                    "program takes it for a good one. Give 'other', and the word as "
-                    "finish_reason_raw"
-                )
-                return
-        pytest.skip("its recorded answer does not say why it ended, in a word that the kit knows")
-
 
 # -- what was said ---------------------------------------------------------------------------------
 
 
-def _needs_documents(answered: RecordedCall) -> list[JSON]:
+def needs_documents(answered: RecordedCall) -> list[JSON]:
+    """The JSON of a recorded answer; skip where there is none."""
     if answered.kind != "complete":
         pytest.skip(f"it is an answer of {answered.kind}")
     documents = documents_of(answered)
     if not documents:
         pytest.skip("its recorded answer is no JSON, so the kit cannot tell what is in it")
     return documents
-
-
-def _body(bench: Bench, plain: RecordedCall) -> JSON:
-    """The recorded answer, without calls of tools, which would be an end of their own."""
-    documents = documents_of(plain)
-    if len(documents) != 1:
-        pytest.skip("its recorded answer is no JSON")
-    if bench.replay(plain).completion["choices"][0].get("tool_calls"):
-        said = saying(bench, plain)
-        if said is not None and isinstance(said[-1], HTTPResponse) and is_read(bench, plain, said):
-            return json.loads(said[-1].body)
-    return documents[0]
 
 
 def _said(documents: list[JSON]) -> Iterator[tuple[Path, JSON]]:
@@ -215,17 +191,31 @@ class _Found:
     def holds(self, path: Path, leaf: JSON) -> bool:
         """Whether a scalar of the answer is in it."""
         if isinstance(leaf, str):
-            if path and _OF_THE_END.search(path[-1]) and self._ended:
+            if path and OF_THE_END.search(path[-1]) and self._ended:
                 return True
             return re.sub(r"[\s\\\"]", "", leaf).lower() in self._folded or not leaf.strip('\\" \n')
         if leaf in self._numbers or str(leaf) in self._texts:
             return True
         if not any(_OF_USAGE.search(name) for name in path):
             return repr(leaf) in self._written
-        return any(leaf == one - other for one in self._counts for other in self._counts)
+        parts = {0, *self._counts}  # a count may be told with what was cached, read and written
+        return any(leaf == one - a - b for one in self._counts for a in parts for b in parts)
 
 
 # -- usage -----------------------------------------------------------------------------------------
+
+
+def _thoughts(tree: JSON) -> Iterator[str]:
+    """The texts that stand under a name that speaks of thought, or beside ``thought: true``."""
+    if isinstance(tree, list):
+        for each in tree:
+            yield from _thoughts(each)
+    elif isinstance(tree, dict):
+        for name, each in tree.items():
+            marked = name == "text" and tree.get("thought") is True
+            if isinstance(each, str) and (marked or _OF_THOUGHT.fullmatch(name)):
+                yield each
+            yield from _thoughts(each)
 
 
 def _numbers(documents: list[JSON]) -> dict[Path, int]:
@@ -280,27 +270,3 @@ def _check_sums(usage: Mapping[str, Any]) -> None:
             f"total_tokens is {total}, not {read} + {written}: one of them leaves something out. "
             "Look where usage is read"
         )
-
-
-# -- made of a recorded answer ---------------------------------------------------------------------
-
-
-def _reason(bench: Bench, plain: RecordedCall, body: JSON) -> str | None:
-    *before, last = plain.answers()
-    if isinstance(last, HTTPResponse):
-        last = HTTPResponse(last.status, last.headers, json.dumps(body).encode())
-    else:
-        last = body
-    completion = bench.ask(plain.call, *before, last).completion
-    return completion["choices"][0].get("finish_reason")
-
-
-def _replaced(tree: JSON, path: Path, value: JSON) -> JSON:
-    """The tree with another value at a path; in a list, in each item."""
-    if not path:
-        return value
-    if isinstance(tree, dict) and path[0] in tree:
-        return {**tree, path[0]: _replaced(tree[path[0]], path[1:], value)}
-    if isinstance(tree, list) and path[0] == "[]":
-        return [_replaced(each, path[1:], value) for each in tree]
-    return tree

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from ...errors import ConfigError, InputError, UnsupportedError
 from ...types import JSON
 from ..bench import DEFAULT_CALL, Bench
-from ..conversations import TOOLS
+from ..conversations import TOOLS, turns
 from ..samples import BESIDE, sample_values
 from ..sent import Path, Sent, leaves_of
 
@@ -20,10 +21,15 @@ __all__ = ["ParameterChecks"]
 
 _REFUSALS = (InputError, UnsupportedError, ConfigError)
 #: Numbers that services take as they are.
+_SHORT = {"p": "top_p", "k": "top_k"}  # names of services, and whose they are
+_OF_SEVERAL = re.compile(r"(sequences|stops|words|strings|texts|list)$", re.I)
 _AS_THEY_ARE = frozenset({
     "temperature", "top_p", "top_k", "min_p", "seed", "max_tokens", "max_completion_tokens",
     "presence_penalty", "frequency_penalty", "repetition_penalty",
 })  # fmt: skip
+#: Parameters that are on or off, and how names of fields begin that mean the opposite.
+_FLAGS = frozenset({"parallel_tool_calls", "logprobs", "echo", "ignore_eos"})
+_NOT = re.compile(r"disable|no_|non_|not_|without|skip|forbid|single|one|only|exclude", re.I)
 _TWINS = ({"max_tokens", "max_completion_tokens"},)
 _CHOICES: tuple[Any, ...] = (
     "auto",
@@ -80,6 +86,7 @@ class ParameterChecks:
                 where = frozenset(path for path, leaf in changed.items() if _is(value, leaf))
                 told = {_plain(path[-1]) for path in where}
                 wrong = {_plain(other) for other in _AS_THEY_ARE if not _are_twins(name, other)}
+                wrong |= {each for each, whose in _SHORT.items() if whose != name}
                 assert not (told & wrong), (
                     f"{name} is sent as {sorted(told & wrong)[0]!r}: it changes what the user did "
                     f"not ask to change. Look where params[{name!r}] is read"
@@ -87,6 +94,23 @@ class ParameterChecks:
                 twin = places.setdefault(where, name)
                 assert not where or _are_twins(name, twin), (
                     f"{name} and {twin} are sent in one place, so that one replaces the other"
+                )
+
+    @pytest.mark.parametrize("value", [True, False], ids=["on", "off"])
+    def test_a_flag_is_sent_the_right_way_round(self, bench: Bench, value: bool) -> None:
+        """What is switched on is sent as on, or the opposite of it as off."""
+        for name in sorted(_FLAGS & bench.info.params - self.samples.keys()):
+            sent = _try(bench, {**_beside(bench, name), name: value})
+            if sent is None:
+                continue
+            word = name.partition("_")[0]
+            for path, leaf in _changes(sent, _try(bench, _beside(bench, name))).items():
+                if not isinstance(leaf, bool) or word not in path[-1].lower():
+                    continue
+                turned = bool(_NOT.match(path[-1]))
+                assert leaf is (not value if turned else value), (
+                    f"{name}={value} is sent as {path[-1]}={leaf}: the service does the opposite. "
+                    f"Look where params[{name!r}] is read"
                 )
 
     def test_each_choice_of_tools_is_another_request(self, bench: Bench, way: bool) -> None:
@@ -110,6 +134,11 @@ class ParameterChecks:
         for name in sorted({"stop", "stop_sequences"} & bench.info.params - self.samples.keys()):
             one = _try(bench, {name: "heliotrope"}, stream=way)
             assert one is None or one.holds("heliotrope"), f"a text in {name} is sent in pieces"
+            for path, leaf in leaves_of(one.exchanges if one else ()):
+                assert leaf != "heliotrope" or not _OF_SEVERAL.search(path[-1]), (
+                    f"one text in {name} is sent as the bare value of {path[-1]!r}, where a list "
+                    f"is due: the service refuses it. Look where params[{name!r}] is read"
+                )
             sent = _try(bench, {name: ["heliotrope", "quillwort"]}, stream=way)
             if sent is None:
                 continue
@@ -117,6 +146,12 @@ class ParameterChecks:
                 assert sent.holds(word), (
                     f"of two texts in {name} one is dropped: the model writes on. Look where "
                     f"params[{name!r}] is read"
+                )
+            for _, leaf in leaves_of(sent.exchanges):
+                joined = isinstance(leaf, str) and "heliotrope" in leaf and "quillwort" in leaf
+                assert not joined or leaf[:1] in "[{", (
+                    f"two texts in {name} are sent as one ({leaf!r:.60}): the model stops at "
+                    f"neither. Look where params[{name!r}] is read"
                 )
 
     def test_two_models_are_two_requests(self, bench: Bench, way: bool) -> None:
@@ -129,7 +164,7 @@ class ParameterChecks:
         other = _try(bench.other(), {}, stream=way)
         if other is None:
             pytest.skip("it refuses another model before it sends anything")
-        if one == other and one is not None and not _names_a_model(one, bench.model):
+        if one == other and not _names_a_model(bench, one, stream=way):
             pytest.skip("no model's name is sent: its service has one only")
         assert one != other, (
             "another model is the same request: whoever asks for a model gets a different one. "
@@ -137,11 +172,19 @@ class ParameterChecks:
         )
 
 
-def _names_a_model(sent: Sent, model: str) -> bool:
-    """Whether the model's name stands where a service looks for one."""
+def _names_a_model(bench: Bench, sent: Sent | None, *, stream: bool) -> bool:
+    """Whether the model's name stands where a service looks for one, in any kind of request."""
+    several = [sent] if sent is not None else []
+    if "messages" in bench.info.capabilities:
+        with suppress(*_REFUSALS):
+            call = {"messages": turns("user", "assistant", "user")}
+            several.append(bench.sent(call, stream=stream))
     return any(
-        isinstance(leaf, str) and model in leaf and re.search(r"model|deployment|url", path[-1])
-        for path, leaf in leaves_of(sent.exchanges)
+        isinstance(leaf, str)
+        and bench.model in leaf
+        and re.search(r"model|deployment|url", path[-1])
+        for each in several
+        for path, leaf in leaves_of(each.exchanges)
         if path
     )
 

@@ -6,8 +6,8 @@ import io
 import logging
 import re
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,14 @@ from ...types import HTTPRequest, HTTPResponse, Signed
 from ..bench import DEFAULT_CALL, Bench, BenchResult
 from ..calls import RecordedCall
 from ..wire import Wire
+from .failures import OTHERS
 
 __all__ = ["SecretChecks"]
 
+#: Loggers of libraries that sign or send, and show what they sign when they are debugged.
+_TALKATIVE = frozenset(
+    {"botocore", "boto3", "google", "msal", "azure", "urllib3", "httpx", "httpcore"}
+)
 _SECRET_NAME = re.compile(r"(^|_)(key|token|secret|password|credentials?)$")
 
 
@@ -64,6 +69,25 @@ class SecretChecks:
                     assert canary not in str(early), (
                         "a secret stands in the request before it is sent: give it as auth="
                     )
+
+    @pytest.mark.parametrize("hook", list(OTHERS))
+    def test_every_kind_of_call_proves_who_asks(self, bench: Bench, hook: str) -> None:
+        """Where a completion is sent with a secret, so is a listing, an embedding, a ranking."""
+        if hook not in bench.plugin.hooks:
+            pytest.skip(f"it has no {hook}")
+        calls: list[Callable[[Any], Any]] = [lambda lm: lm.complete(**DEFAULT_CALL), OTHERS[hook]]
+        wires = []
+        for call in calls:
+            wires.append(Wire())
+            with suppress(Exception):  # there is no answer
+                call(bench.lm(wires[-1]))
+        completion, other = wires
+        if not completion.sent or not other.sent or not _proves(completion, bench.canaries):
+            pytest.skip("it sends no secret over HTTP")
+        assert _proves(other, bench.canaries), (
+            f"{hook} sends no secret, and a completion does: the service refuses it. Give its "
+            "request auth= as well"
+        )
 
     def test_no_secret_is_shown(
         self, bench: Bench, capfd: pytest.CaptureFixture[str], calls: list[RecordedCall]
@@ -108,6 +132,15 @@ class SecretChecks:
             assert canary.encode() not in kept, "a secret was kept in cache, recording or history"
 
 
+def _proves(wire: Wire, canaries: tuple[str, ...]) -> bool:
+    """Whether what is asked proves who asks."""
+    asked = [each for each in wire.asked if isinstance(each, HTTPRequest)]
+    sent = [str(dict(request.headers)) for request in wire.sent]
+    return any(each.auth is not None for each in asked) or any(
+        canary in headers for canary in canaries for headers in sent
+    )
+
+
 def _proves_otherwise(wire: Wire) -> bool:
     """Whether a secret is what a request is signed with, or what a token is fetched for."""
     auths = [each.auth for each in wire.asked if isinstance(each, HTTPRequest)]
@@ -134,11 +167,21 @@ def _shown(ask: Any) -> list[str]:
     return [repr(result.completion), repr(result.pieces), repr(result.wire.asked)]
 
 
+def _is_of_the_plugin(record: logging.LogRecord) -> bool:
+    """Whether the plugin answers for a record: not for what other libraries tell for debugging.
+
+    botocore logs all that it signs, the session's token included, at that level.
+    """
+    root = record.name.partition(".")[0]
+    return record.levelno > logging.DEBUG or root not in _TALKATIVE
+
+
 @contextmanager
 def _logged() -> Iterator[io.StringIO]:
     """Collect everything that is logged, at every level."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
+    handler.addFilter(_is_of_the_plugin)
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

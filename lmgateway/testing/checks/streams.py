@@ -20,6 +20,7 @@ from .arrival import cut, needs_body
 
 __all__ = ["StreamChecks"]
 
+_CHARACTERS = "é日\U0001d518"
 OFFSETS = 2000
 """At how many places a recorded stream is cut in two, at most."""
 WORK = 50_000
@@ -62,6 +63,23 @@ class StreamChecks:
             assert _content(result) == expected, (
                 f"cut after {offset} bytes ({body[max(0, offset - 20) : offset]!r}), it is another "
                 "answer: a network cuts where it likes. Look where the chunks are put together"
+            )
+
+    def test_a_character_may_be_cut(self, bench: Bench, streamed: RecordedCall) -> None:
+        """A character of several bytes arrives whole, wherever a network cuts it."""
+        needs_body(streamed)
+        body = None if is_framed(streamed.body) else _with_characters(bench, streamed)
+        if body is None:
+            pytest.skip("the kit can write no further text into its recorded stream")
+        expected = _content(bench.stream(streamed.call, *cut(streamed, [body])))
+        if _CHARACTERS not in json.dumps(expected[0]["choices"], ensure_ascii=False, default=repr):
+            pytest.skip("what the kit writes into its recorded stream is no text of the answer")
+        start = body.index(_CHARACTERS.encode())
+        for offset in range(start, start + len(_CHARACTERS.encode()) + 1):
+            result = bench.stream(streamed.call, *cut(streamed, [body[:offset], body[offset:]]))
+            assert _content(result) == expected, (
+                "a character that is cut by the network comes out damaged. Decode no chunk by "
+                "itself: look where the chunks are put together"
             )
 
     def test_the_pieces_make_the_answer(self, bench: Bench, streamed: RecordedCall) -> None:
@@ -169,6 +187,15 @@ class StreamChecks:
             if isinstance(flow, dict):
                 pytest.skip("it asks for nothing")
             _throw(flow, thrown)
+
+
+def _with_characters(bench: Bench, streamed: RecordedCall) -> bytes | None:
+    """The recorded body with characters outside ASCII after a text that stands in it once."""
+    for piece in bench.replay(streamed).pieces:
+        text = json.dumps(piece.text)[1:-1].encode()
+        if len(text) > 3 and streamed.body.count(text) == 1:
+            return streamed.body.replace(text, text + _CHARACTERS.encode())
+    return None
 
 
 def _throw(flow: Any, thrown: BaseException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,11 +13,17 @@ from ...errors import InputError, PluginError, UnsupportedError
 from ...types import JSON
 from ..bench import Bench
 from ..calls import RecordedCall
-from ..sent import Sent, leaves_of
+from ..conversations import TEXTS, TOOLS, tool_turns, turns
+from ..sent import Path, Sent, dumped, leaves_of
+from ..voices import spot_of, spots_of
 
 __all__ = ["TurnChecks"]
 
 _FEWEST = 6  # characters of what stands in the state alone
+_LONG = 8  # characters of a text that stands nowhere else by chance
+_THOUGHT = "It may have been a celandine."
+_OF_THOUGHTS = re.compile(r"thought|think|reason", re.I)
+_OF_FAILURES = re.compile(r"^(is_?)?(error|failed|failure)$", re.I)
 _GO_ON = "Go on, please, with a heliotrope."
 _FOREIGN = {"format": "kit.foreign", "turn": {"signature": "c3RhdGUtb2YtYW5vdGhlcg"}}
 
@@ -54,6 +61,39 @@ class TurnChecks:
         )
         _check_hidden(sent, message, "edited")
 
+    def test_a_turn_is_sent_once(self, bench: Bench, answered: RecordedCall) -> None:
+        """What a turn says is sent as its state or as its text, not as both."""
+        message = _message(bench, answered)
+        sent = _sent(bench, answered, message)
+        turn = dumped((message.get("state") or {}).get("turn"))
+        for text in _visible(message):
+            if len(text) < _LONG or text in dumped(answered.call):
+                continue
+            assert sent.text.count(text) <= max(1, turn.count(text)), (
+                f"of the model's own turn {text!r:.60} is sent twice: it reads that it repeats "
+                "itself. Send message['state']['turn'] or what can be seen of the turn"
+            )
+
+    def test_a_thought_is_not_sent_as_said(self, bench: Bench) -> None:
+        """``reasoning`` of a turn is left out, or sent as what it is."""
+        if "messages" not in bench.info.capabilities:
+            pytest.skip("its Info.capabilities names no messages")
+        histories: list[tuple[Any, dict[str, Any]]] = [(turns("user", "assistant", "user"), {})]
+        if "tools" in bench.info.capabilities:
+            histories.append((tool_turns(), _tools(bench)))
+        for history, tools in histories:
+            history[1]["reasoning"] = _THOUGHT
+            tree = bench.sent({"messages": history, **tools}).main(TEXTS[1])
+            said = spot_of(tree, TEXTS[1])
+            if said is None:
+                continue
+            for thought in spots_of(tree, _THOUGHT):
+                beside = [thought.path, thought.leaf.replace(_THOUGHT, ""), *thought.marks]
+                assert thought.names != said.names or _OF_THOUGHTS.search(dumped(beside)), (
+                    "what the model thought is sent as what it said: it takes its doubts for its "
+                    "answer. Leave message['reasoning'] out, or send it in the service's own field"
+                )
+
     def test_a_foreign_turn_is_sent_as_it_is_seen(
         self, bench: Bench, answered: RecordedCall
     ) -> None:
@@ -81,6 +121,57 @@ class TurnChecks:
         keys = {name for path, _ in leaves_of(sent.exchanges) for name in path}
         ours = keys & {"state", "parsed", "digest"} - given
         assert not ours, f"the key {sorted(ours)[0]!r} is the library's own, and is sent"
+
+    def test_that_a_tool_failed_is_in_the_services_form(self, bench: Bench) -> None:
+        """``is_error`` is told where the service has a place for it, and only of what failed."""
+        if not {"messages", "tools"} <= bench.info.capabilities:
+            pytest.skip("its Info.capabilities names no tools")
+        good, bad = (
+            bench.sent({"messages": tool_turns(failed=failed), **_tools(bench)})
+            for failed in (False, True)
+        )
+        if not good.exchanges or good.is_hidden:
+            pytest.skip("what it makes of a call cannot be seen")
+        assert not any({"is_error", "tool_call_id"} <= keys for keys in _objects(bad.exchanges)), (
+            "is_error is sent beside tool_call_id, in the library's own form: services refuse "
+            'what they do not know. Look where turns of the role "tool" are written'
+        )
+        told = [path for path, leaf in leaves_of(good.exchanges) if _is_failure(path, leaf)]
+        assert not told, (
+            f"a tool's result that is right is sent with {'.'.join(told[0])!r}: the model takes it "
+            "for a failure. Look where is_error is read"
+        )
+        places = {name for keys in _objects(good.exchanges) for name in keys}
+        types = {leaf for path, leaf in leaves_of(good.exchanges) if path[-1:] == ("type",)}
+        has_a_place = "tool_result" in types or "toolResult" in places
+        assert not has_a_place or bad != good, (
+            "a tool that failed is sent as one that did not, though the service has a place for "
+            "it (is_error of tool_result, status of toolResult): the model believes the message "
+            "of an error. Look where is_error is read"
+        )
+
+
+def _tools(bench: Bench) -> dict[str, Any]:
+    return {"tools": TOOLS} if "tools" in bench.info.params else {}
+
+
+def _objects(tree: JSON) -> Iterator[frozenset[str]]:
+    """The names of the fields of each object in a tree."""
+    if isinstance(tree, Mapping):
+        yield frozenset(map(str, tree))
+    inside = tree.values() if isinstance(tree, Mapping) else tree
+    if isinstance(inside, str) or not hasattr(inside, "__iter__"):
+        return
+    for each in inside:
+        yield from _objects(each)
+
+
+def _is_failure(path: Path, leaf: JSON) -> bool:
+    """Whether a scalar says that something failed."""
+    name = path[-1] if path else ""
+    if _OF_FAILURES.match(name):
+        return leaf is True or (isinstance(leaf, str) and leaf.lower() not in ("", "false", "no"))
+    return name == "status" and str(leaf).lower() in ("error", "failed")
 
 
 def _message(bench: Bench, answered: RecordedCall) -> dict[str, Any]:
