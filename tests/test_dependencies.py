@@ -20,6 +20,7 @@ EXTRAS = {
     "_drive": {"cli"},
     "_records": {"prices"},
     "_transports": {"async"},
+    "_index": {"cli", "parquet"},
     "batch": {"cli", "parquet", "ray", "zstd"},
     "cli": {"cli"},
     "dspy": {"dspy"},
@@ -28,13 +29,8 @@ EXTRAS = {
 }
 
 #: What is used where somebody has installed it, and never asked for.
-OPTIONAL = {
-    "brotli",
-    "compression",
-    "numpy",
-    "pandas",
-    "pytest",
-}  # compression is a part of Python 3.14
+#: compression is a part of Python 3.14.
+OPTIONAL = {"brotli", "compression", "numpy", "pandas", "pytest"}
 
 
 PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
