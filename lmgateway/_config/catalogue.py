@@ -31,7 +31,7 @@ class Host(NamedTuple):
         page: The page that was read for this row.
         read: The day it was read.
         plugin: The plugin that speaks its wire format.
-        extra: Further settings of that plugin.
+        settings: The settings of that plugin for this host.
     """
 
     name: str
@@ -43,16 +43,7 @@ class Host(NamedTuple):
     page: str
     read: str
     plugin: str
-    extra: Mapping[str, Any]
-
-    @property
-    def settings(self) -> Mapping[str, Provenance]:
-        """The plugin's settings for this host."""
-        own = self.name == self.plugin  # the plugin has its host's base URL as its default
-        values = {**self.extra} if own else {"api_base": self.api_base, **self.extra}
-        if "embeddings" in values:  # they are this host's: at another address they say nothing
-            values["embeddings"] = {**values["embeddings"], "api_base": self.api_base}
-        return {name: Provenance(value, "catalogue", self.name) for name, value in values.items()}
+    settings: Mapping[str, Provenance]
 
 
 @cache
@@ -80,18 +71,29 @@ def hosts() -> Mapping[str, Host]:
 def _host(name: str, row: dict[str, Any]) -> Host:
     if missing := [key for key in _REQUIRED if key not in row]:
         raise ConfigError(f"catalogue.toml: the row [{name}] lacks {', '.join(missing)}")
+    api_base = row.pop("api_base")
     return Host(
         name,
         row.pop("title"),
-        row.pop("api_base"),
+        api_base,
         row.pop("needs_key"),
         row.pop("key_variable", None),
         row.pop("note", ""),
         row.pop("page"),
         row.pop("read").isoformat(),
-        row.pop("plugin", "openai"),
-        row,
+        plugin := row.pop("plugin", "openai"),
+        _settings(name, plugin, api_base, row),
     )
+
+
+def _settings(
+    name: str, plugin: str, api_base: str, further: dict[str, Any]
+) -> Mapping[str, Provenance]:
+    """The settings of a plugin for a host; of its own host the plugin knows the base URL."""
+    values = further if name == plugin else {"api_base": api_base, **further}
+    if "embeddings" in values:  # they are this host's: at another address they say nothing
+        values["embeddings"] = {**values["embeddings"], "api_base": api_base}
+    return {each: Provenance(value, "catalogue", name) for each, value in values.items()}
 
 
 def needs_key(url: str) -> bool:

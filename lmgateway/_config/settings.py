@@ -90,6 +90,7 @@ class ResolvedSettings:
 
 
 _HOLDING = (BaseModel, Mapping, list, tuple, set, frozenset)
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 
 def secrets_in(value: Any) -> Iterator[str]:
@@ -97,6 +98,8 @@ def secrets_in(value: Any) -> Iterator[str]:
     waiting, seen = [value], set[int]()
     while waiting:
         each = waiting.pop()
+        if type(each) in _PLAIN:
+            continue  # as nearly all; the checks below cost more
         if isinstance(each, (SecretStr, SecretBytes, Secret)):
             if not isinstance(each, MissingSecret):
                 plain = each.get_secret_value()

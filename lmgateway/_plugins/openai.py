@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
 
@@ -105,15 +106,9 @@ def lmgateway_info(settings: Settings | None, model: str | None) -> Info:
     OpenAI's models that reason refuse ``max_tokens``, so the core calls the limit of an answer by
     its other name for them.
     """
-    params = wire.OPENAI.params | wire.VLLM.params
     if isinstance(model, str) and settings and settings.dialect == "openai" and reasons(model):
-        params -= {"max_tokens"}
-    return Info(
-        api=2,
-        capabilities=wire.CAPABILITIES,
-        params=params,
-        embed=lambda settings, model: embedding(settings, model).limits,
-    )
+        return _REASONING
+    return _ANY
 
 
 @hookimpl
@@ -192,3 +187,10 @@ def _embedding(
 
 
 _UNKNOWN = wire.Embedding()
+_ANY = Info(
+    api=2,
+    capabilities=wire.CAPABILITIES,
+    params=wire.OPENAI.params | wire.VLLM.params,
+    embed=lambda settings, model: embedding(settings, model).limits,
+)
+_REASONING = replace(_ANY, params=_ANY.params - {"max_tokens"})
