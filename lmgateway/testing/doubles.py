@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ..types import JSON, HTTPResponse
@@ -18,8 +18,8 @@ from .sent import leaves_of
 from .wire import Pieces
 
 __all__ = [
-    "MARK", "Place", "answers_with", "at", "choices_in", "items_with", "marked", "only_document",
-    "put_after", "read_records", "streamed_with", "write_record",
+    "MARK", "CallRun", "Place", "answers_with", "at", "choices_in", "items_with", "marked",
+    "only_document", "put_after", "read_records", "streamed_with", "write_record",
 ]  # fmt: skip
 
 MARK = "-of-the-kit"
@@ -45,7 +45,7 @@ def items_with(tree: JSON, text: str, path: Place = ()) -> Iterator[Place]:
         yield path
 
 
-def choices_in(document: JSON, text: str) -> str | None:
+def choices_in(document: Any, text: str) -> str | None:
     """The field at the top of an answer that lists its choices: one, which holds the text."""
     if not isinstance(document, dict):
         return None
@@ -53,7 +53,7 @@ def choices_in(document: JSON, text: str) -> str | None:
         if isinstance(each, list) and len(each) == 1 and isinstance(each[0], dict):
             said = any(text == leaf for _, leaf in leaves_of(each))
             if said and name in ("choices", "candidates", "generations"):
-                return name
+                return str(name)
     return None
 
 
@@ -129,3 +129,96 @@ def only_document(recorded: RecordedCall) -> JSON:
     """The JSON of a recorded plain answer; None if it is none."""
     documents = documents_of(recorded)
     return documents[0] if len(documents) == 1 else None
+
+
+# -- a call within a stream ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallRun:
+    """The records of a stream that bring one call of a tool, under a number of its own.
+
+    Attributes:
+        records: All records of the stream, with their JSON.
+        places: Which of them are of the call.
+        number: Where the number of the call stands in them.
+    """
+
+    records: list[tuple[bytes, JSON]]
+    places: list[int]
+    number: Place
+
+    @classmethod
+    def of(cls, streamed: RecordedCall, name: str) -> CallRun | None:
+        """The run of the only call of that name; None if the stream numbers no calls."""
+        records = read_records(streamed)
+        named = [
+            place
+            for place, (_, document) in enumerate(records)
+            if document is not None and any(leaf == name for _, leaf in leaves_of(document))
+        ]
+        if len(named) != 1:
+            return None
+        number = _number_of(records[named[0]][1], name)
+        if number is None:
+            return None
+        own = _get(records[named[0]][1], number)
+        places = [
+            place
+            for place, (_, document) in enumerate(records)
+            if place >= named[0] and _get(document, number) == own
+        ]
+        return cls(records, places, number)
+
+    def doubled(self, texts: Mapping[str, str]) -> list[bytes]:
+        """The records, and those of the call once more under the next free number."""
+        numbers = [_get(document, self.number) for _, document in self.records]
+        free = 1 + max(each for each in numbers if isinstance(each, int))
+        made = [record for record, _ in self.records]
+        copies = []
+        for place in self.places:
+            record, document = self.records[place]
+            copy: Any = _renamed(document, texts)
+            at(copy, self.number[:-1])[self.number[-1]] = free
+            copies.append(write_record(record, copy))
+        end = self.places[-1] + 1
+        return [*made[:end], *copies, *made[end:]]
+
+
+def _number_of(document: JSON, name: str) -> Place | None:
+    """Where the number of a call stands: the innermost ``index`` around its name."""
+    place = _path_to(document, name)
+    for end in range(len(place or ()), -1, -1):
+        around = at(document, (place or ())[:end])
+        if isinstance(around, dict) and type(around.get("index")) is int:
+            is_choice = bool({"choices", "candidates"} & set((place or ())[max(0, end - 2) : end]))
+            return None if is_choice else (*(place or ())[:end], "index")
+    return None
+
+
+def _path_to(tree: JSON, text: str) -> Place | None:
+    inside: Any = tree.items() if isinstance(tree, dict) else ()
+    if isinstance(tree, list):
+        inside = enumerate(tree)
+    for name, each in inside:
+        found = () if each == text else _path_to(each, text)
+        if found is not None:
+            return (name, *found)
+    return None
+
+
+def _get(tree: Any, place: Place) -> JSON:
+    for name in place:
+        try:
+            tree = tree[name]
+        except (LookupError, TypeError):
+            return None
+    return tree
+
+
+def _renamed(tree: JSON, texts: Mapping[str, str]) -> JSON:
+    if isinstance(tree, dict):
+        return {name: _renamed(each, texts) for name, each in tree.items()}
+    if isinstance(tree, list):
+        return [_renamed(each, texts) for each in tree]
+    return texts.get(tree, tree) if isinstance(tree, str) else tree
