@@ -147,7 +147,8 @@ class KindChecks:
         _needs(bench, "models")
         names = {bench.model, *(call.model for call in calls)} - {""}
         for call in _recorded(calls, "models"):
-            for card in bench.replay(call).completion:
+            cards: Any = bench.replay(call).completion
+            for card in cards:
                 for name in names:
                     assert card["id"] == name or not card["id"].endswith(f"/{name}"), (
                         f"a model is listed as {card['id']!r}, and calls name it {name!r}: what "
