@@ -77,7 +77,11 @@ _INFO = (
     '        capabilities=frozenset({"messages", "system"}),\n'
     '        params=frozenset({"temperature", "max_tokens", "n", "stop"}),\n    )\n'
 )
-_TOOLS = _INFO.replace('"system"', '"system", "tools"').replace('"stop"', '"stop", "tools"')
+_TOOLS = (
+    _INFO.replace("        cap", "        api=2,\n        cap")
+    .replace('"system"', '"system", "tools"')
+    .replace('"stop"', '"stop", "tools"')
+)
 #: Stands between the stream of a call of a tool and who reads it.
 _BETWEEN = """
 
@@ -250,6 +254,7 @@ MUTANTS = [
         _READ,
         _READ.replace("return ", "completion = ") + '    yield Emit("!")\n    return completion\n',
         "test_a_host_that_does_not_stream_is_understood",
+        "test_each_choice_is_streamed",
     ),
     _wrong(
         "another_answer_when_streamed",
