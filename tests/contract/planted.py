@@ -409,6 +409,11 @@ FAULTS = [
         ("            parts.append(made)\n", "            parts += [made][: calls == 1]\n"),
     ),
     _fault(
+        "the_first_block",
+        "each_block_of_an_answer_is_read",
+        ("    for part in given:\n", "    for part in given[:1]:\n"),
+    ),
+    _fault(
         "an_error_for_an_answer",
         "an_error_in_a_good_status_is_no_answer",
         (
