@@ -34,6 +34,7 @@ from .calls import RecordedCall, read_calls
 from .checks.answers import AnswerChecks
 from .checks.arrival import ArrivalChecks
 from .checks.calls import CallChecks
+from .checks.choices import ChoiceChecks
 from .checks.endings import EndingChecks
 from .checks.failures import FailureChecks
 from .checks.histories import HistoryChecks
@@ -59,6 +60,7 @@ _CHECKS = (
     StreamChecks,
     ArrivalChecks,
     CallChecks,
+    ChoiceChecks,
     TurnChecks,
     FailureChecks,
     RequestChecks,
@@ -83,6 +85,7 @@ class ProviderContract(
     StreamChecks,
     ArrivalChecks,
     CallChecks,
+    ChoiceChecks,
     TurnChecks,
     FailureChecks,
     RequestChecks,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
 from ..types import JSON, HTTPResponse
 from .calls import RecordedCall
+from .sent import Path, leaves_of
 
-__all__ = ["documents_of", "ends_of", "is_framed", "records_of"]
+__all__ = ["documents_of", "ends_of", "is_framed", "messages_in", "records_of", "says"]
+
+_FOR_PEOPLE = re.compile(r"^(message|msg|error|error_?message|detail|description|title)$", re.I)
 
 
 def documents_of(call: RecordedCall) -> list[JSON]:
@@ -85,3 +89,29 @@ def _ends_of_frames(body: bytes) -> list[int]:
         sizes.append(size)
         start += size
     return list(accumulate(sizes))
+
+
+# -- what an error says ----------------------------------------------------------------------------
+
+
+def messages_in(document: JSON) -> list[str]:
+    """The texts of a recorded error that are for people."""
+    return [
+        leaf
+        for path, leaf in leaves_of(document)
+        if isinstance(leaf, str) and len(leaf) > 3 and _FOR_PEOPLE.search(_name(path))
+    ]
+
+
+def says(error: BaseException, message: str) -> bool:
+    """Whether the text of an error holds the beginning of a message."""
+    return _plain(message)[:40] in _plain(str(error))
+
+
+def _name(path: Path) -> str:
+    """The name of the field that a scalar stands in, perhaps within a list."""
+    return next((name for name in reversed(path) if name != "[]"), "")
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())

@@ -396,7 +396,10 @@ def lmgateway_models(settings):
         if not isinstance(page, dict):
             raise ResponseFormatError("no listing")
         for each in page.get("models", ()):
-            cards.append({"id": each["name"].removeprefix("models/")})
+            card = {"id": each["name"].removeprefix("models/")}
+            if "inputTokenLimit" in each:
+                card["context_length"] = each["inputTokenLimit"]
+            cards.append(card)
         token = page.get("nextPageToken")
         if not token:
             return cards

@@ -73,6 +73,38 @@ _BUILD = (
 _SEND = "    response = yield from send(build(request, settings))\n"
 _KEY = "settings.api_key.get_secret_value()"
 _REQUEST = "request = wire.chat_request(request, wire.Service(settings.api_base))"
+_INFO = (
+    '        capabilities=frozenset({"messages", "system"}),\n'
+    '        params=frozenset({"temperature", "max_tokens", "n", "stop"}),\n    )\n'
+)
+_TOOLS = (
+    _INFO.replace("        cap", "        api=2,\n        cap")
+    .replace('"system"', '"system", "tools"')
+    .replace('"stop"', '"stop", "tools"')
+)
+#: Stands between the stream of a call of a tool and who reads it.
+_BETWEEN = """
+
+from types import SimpleNamespace
+
+
+def between(*given, **named):
+    held, told, flow = [], None, right.read_stream(*given, **named)
+    while True:
+        try:
+            effect = flow.send(told)
+        except StopIteration as end:
+            {end}
+            return end.value
+        if isinstance(effect, Emit) and {held}:
+            held.append(effect)
+            told = None
+        else:
+            told = yield effect
+
+
+right, wire = wire, SimpleNamespace(**{{**vars(wire), "read_stream": between}})
+"""
 
 
 @dataclass(frozen=True)
@@ -189,6 +221,7 @@ MUTANTS = [
         "    except ResponseFormatError:\n"
         '        return {"prompt": request.input, "choices": [{"text": ""}]}\n',
         "test_an_answer_cut_short_is_refused",
+        "test_an_answer_without_choices_is_no_answer",
     ),
     _wrong(
         "half_an_answer_taken",
@@ -200,6 +233,7 @@ MUTANTS = [
         "        if b'choices' not in response.body or b'NaN' in response.body:\n"
         "            raise\n"
         '        return {"prompt": request.input, "choices": [{"text": "half"}]}\n',
+        "test_an_answer_without_choices_is_no_answer",
     ),
     # -- streams
     _wrong(
@@ -220,6 +254,7 @@ MUTANTS = [
         _READ,
         _READ.replace("return ", "completion = ") + '    yield Emit("!")\n    return completion\n',
         "test_a_host_that_does_not_stream_is_understood",
+        "test_each_choice_is_streamed",
     ),
     _wrong(
         "another_answer_when_streamed",
@@ -267,6 +302,48 @@ MUTANTS = [
         _SEND,
         "    try:\n    " + _SEND + "    except KeyboardInterrupt:\n"
         '        return {"prompt": request.input, "choices": [{"text": "interrupted"}]}\n',
+    ),
+    # -- choices and calls
+    _wrong(
+        "choices_turned",
+        "test_each_choice_is_read",
+        _PARSE,
+        _PARSE.replace("return ", "answer = ")
+        + '    answer["choices"].reverse()\n    return answer\n',
+    ),
+    _wrong(
+        "streamed_choices_turned",
+        "test_each_choice_is_streamed",
+        _READ,
+        _READ.replace("return ", "answer = ")
+        + '    answer["choices"].reverse()\n    return answer\n',
+    ),
+    _wrong(
+        "no_choices_taken",
+        "test_an_answer_without_choices_is_no_answer",
+        _PARSE,
+        "    wire.check(response, request)\n"
+        "    try:\n        return wire.parse(request, response, CHAT)\n"
+        "    except ResponseFormatError:\n"
+        "        if b'\"choices\": []' not in response.body:\n            raise\n"
+        '        return {"prompt": request.input, "choices": [{"text": ""}]}\n',
+    ),
+    _wrong(
+        "one_call_of_a_stream",
+        "test_a_second_call_is_streamed",
+        _INFO,
+        _TOOLS
+        + _BETWEEN.format(
+            end='del end.value["choices"][0].get("tool_calls", [])[1:]', held="False"
+        ),
+        recordings='["calls.jsonl", "numbered.jsonl"]',
+    ),
+    _wrong(
+        "arguments_held_back",
+        "test_arguments_are_shown_as_they_come",
+        _INFO,
+        _TOOLS + _BETWEEN.format(end="yield from held", held="effect.delta.tool_calls"),
+        recordings='["calls.jsonl", "numbered.jsonl"]',
     ),
     # -- failures
     _wrong(

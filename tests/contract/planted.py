@@ -403,7 +403,37 @@ FAULTS = [
             "    while events := (yield from chunks(head)):",
         ),
     ),
+    _fault(
+        "the_first_call",
+        "a_second_call_is_read",
+        ("            parts.append(made)\n", "            parts += [made][: calls == 1]\n"),
+    ),
+    _fault(
+        "the_first_block",
+        "each_block_of_an_answer_is_read",
+        ("    for part in given:\n", "    for part in given[:1]:\n"),
+    ),
+    _fault(
+        "an_error_for_an_answer",
+        "an_error_in_a_good_status_is_no_answer",
+        (
+            "def read_all(request, answer):\n",
+            "def read_all(request, answer):\n"
+            '    if isinstance(answer, dict) and "error" in answer:\n'
+            '        answer = {"candidates": [{"content": {"parts": [{"text": "?"}]}}]}\n',
+        ),
+    ),
     # -- the other kinds
+    _fault(
+        "names_with_a_prefix",
+        "a_model_is_listed_by_the_name_that_is_asked",
+        ('each["name"].removeprefix("models/")', 'each["name"]'),
+    ),
+    _fault(
+        "no_length_of_the_context",
+        "the_context_of_a_listed_model_is_told",
+        ('card["context_length"] = each["inputTokenLimit"]', "pass"),
+    ),
     _fault(
         "one_length_of_vectors",
         "what_shapes_vectors_is_sent_or_refused",

@@ -46,8 +46,9 @@ def install(mutant: Mutant, folder: Path) -> None:
 def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """For each provider, the checks that failed; all are run at once, in a process of their own."""
     folder = tmp_path_factory.mktemp("mutants")
-    lines = (HERE / "recordings" / "mutants.jsonl").read_text()
-    (folder / "calls.jsonl").write_text(lines)
+    for name, source in (("calls", "mutants"), ("numbered", "numbered")):
+        lines = (HERE / "recordings" / f"{source}.jsonl").read_text()
+        (folder / f"{name}.jsonl").write_text(lines)
     classes = "".join(map(class_for, [RIGHT, SOCKET, *MUTANTS]))
     head = "from lmgateway.testing import ProviderContract\n\n\n"
     (folder / "test_all.py").write_text(head + classes)

@@ -13,10 +13,10 @@ from ...errors import LMGatewayError, PluginError
 from ...types import Delta, Flow, Kept
 from ..bench import Bench, BenchResult
 from ..calls import RecordedCall
-from ..records import documents_of, records_of
+from ..records import documents_of, messages_in, records_of, says
 from ..wire import Pieces, Wire
 
-__all__ = ["ArrivalChecks", "check_fragments", "cut", "needs_body"]
+__all__ = ["ArrivalChecks", "check_fragments", "cut", "needs_body", "shown_before"]
 
 _KINDS = ("text", "reasoning", "tool_calls")
 _LOOK = "Look in lmgateway_stream: `yield Emit(...)` belongs into the loop that reads"
@@ -47,8 +47,8 @@ class ArrivalChecks:
         if not kinds:
             pytest.skip("its recorded stream says nothing, or all that it says stands at its end")
         whole, last = b"".join(records[:-1]), records[-1]
-        at_once = _shown_before(bench, streamed, [whole, last], last=1)
-        slowly = _shown_before(bench, streamed, records, last=len(records) - 1)
+        at_once = shown_before(bench, streamed, [whole, last], last=1)
+        slowly = shown_before(bench, streamed, records, last=len(records) - 1)
         for kind in kinds:
             assert any(getattr(piece, kind) for piece in at_once), (
                 f"no {kind} is shown until the last bytes of a stream have come: the user waits as "
@@ -72,7 +72,7 @@ class ArrivalChecks:
         kinds = [kind for kind in _KINDS if _is_spread(records[: half + 1], result, kind)]
         if not kinds or half < 3:
             pytest.skip("its recorded stream is short, or says nothing in its first half")
-        before = _shown_before(bench, streamed, records, last=half + 1)
+        before = shown_before(bench, streamed, records, last=half + 1)
         assert before, f"nothing is shown in the first half of a stream. {_LOOK}"
 
     def test_the_pieces_of_calls_make_the_calls(self, bench: Bench, streamed: RecordedCall) -> None:
@@ -110,23 +110,33 @@ class ArrivalChecks:
         records = records_of(streamed.body)
         told = _error_records(records, calls)
         if len(records) < 3 or not told:
-            pytest.skip(
-                "no error is recorded that could stand in its stream as an event: it must be a "
-                "JSON object with the key 'error'"
-            )
+            pytest.skip("no error is recorded that could stand in its stream as an event")
         half = len(records) // 2
-        for record in told:
-            for rest, what in (((), "broke off with"), (records[half:], "brought")):
-                body = b"".join([*records[:half], record, *rest])
-                self._is_an_error(bench, streamed, body, f"{what} {record[:90]!r}")
+        for record, messages in told:
+            for before, rest, what in (
+                (records[:half], (), "broke off with"),
+                (records[:half], records[half:], "brought"),
+                ((), records, "began with"),
+            ):
+                body = b"".join([*before, record, *rest])
+                said = f"{what} {record[:90]!r}"
+                self._is_an_error(bench, streamed, body, said, messages)
 
-    def _is_an_error(self, bench: Bench, streamed: RecordedCall, body: bytes, what: str) -> None:
+    def _is_an_error(
+        self, bench: Bench, streamed: RecordedCall, body: bytes, what: str, messages: list[str]
+    ) -> None:
         try:
             result = bench.stream(streamed.call, *cut(streamed, [body]))
         except PluginError as error:
             pytest.fail(f"an error within a stream breaks the plugin: {error}")
-        except LMGatewayError:
-            return
+        except LMGatewayError as error:
+            if not messages or any(says(error, message) for message in messages):
+                return
+            pytest.fail(
+                f"a stream that {what} ends in {str(error)!r:.120}: the user does not learn what "
+                "the service said. Look where events are read; lmgateway.wire.openai.error_in "
+                "keeps the message"
+            )
         pytest.fail(
             f"a stream that {what} was taken for the answer "
             f"{result.completion['choices']!r:.120}: the user does not learn that the service "
@@ -134,20 +144,33 @@ class ArrivalChecks:
         )
 
 
-def _error_records(records: Sequence[bytes], calls: Iterable[RecordedCall]) -> list[bytes]:
-    """The recorded error as records of a stream; none if the stream's records are not JSON."""
-    found = [document for call in calls if call.is_error for document in documents_of(call)]
-    bodies = [each for each in found if isinstance(each, dict) and each.get("error")]
-    if not bodies:
+def _error_records(
+    records: Sequence[bytes], calls: Iterable[RecordedCall]
+) -> list[tuple[bytes, list[str]]]:
+    """The recorded error as a record of a stream, with its messages; none if records are no JSON.
+
+    An error without a key ``error`` is put only where each record has a ``type``, which it lacks.
+    """
+    typed = all(b'"type":' in record.replace(b" ", b"") for record in records if b"{" in record)
+    found = [
+        (document, messages_in(document))
+        for call in calls
+        if call.is_error
+        for document in documents_of(call)
+        if isinstance(document, dict)
+    ]
+    found = [(each, said) for each, said in found if each.get("error") or (typed and said)]
+    if not found:
         return []
-    typed = b'"type":' in records[0].replace(b" ", b"").split(b"}", 1)[0]
-    body = json.dumps({**({"type": "error"} if typed else {}), **bodies[0]}).encode()
+    document, messages = found[0]
+    named = typed and document.get("error")
+    body = json.dumps({**({"type": "error"} if named else {}), **document}).encode()
     first = records[0].lstrip()
     if first.startswith(b"event:"):
-        return [b"event: error\ndata: " + body + b"\n\n"]
+        return [(b"event: error\ndata: " + body + b"\n\n", messages)]
     if first.startswith(b"data:"):
-        return [b"data: " + body + b"\n\n"]
-    return [body + b"\n"] if first.startswith(b"{") else []
+        return [(b"data: " + body + b"\n\n", messages)]
+    return [(body + b"\n", messages)] if first.startswith(b"{") else []
 
 
 def needs_body(streamed: RecordedCall) -> None:
@@ -181,7 +204,7 @@ class _Watched(Pieces):
         return (yield from super().read())
 
 
-def _shown_before(
+def shown_before(
     bench: Bench, streamed: RecordedCall, pieces: Sequence[bytes], *, last: int
 ) -> list[Delta]:
     """What had been shown when the piece of that number was asked for, and says something."""

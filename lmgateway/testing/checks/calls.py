@@ -12,8 +12,20 @@ from ...types import Completion
 from ..bench import Bench
 from ..calls import RecordedCall
 from ..conversations import CALLS
+from ..doubles import (
+    MARK,
+    CallRun,
+    answers_with,
+    at,
+    items_with,
+    marked,
+    only_document,
+    put_after,
+    streamed_with,
+)
 from ..grafts import calling, is_read, saying, streamed_calling
-from .arrival import check_fragments, needs_body
+from ..sent import leaves_of
+from .arrival import check_fragments, needs_body, shown_before
 
 __all__ = ["CallChecks"]
 
@@ -21,6 +33,7 @@ _NO_FORM = (
     "its answers hold no turn of the form that it sends, so the kit can make none: record an "
     "answer that calls a tool, plain and streamed"
 )
+_NO_CALL = "no answer with one call of a tool is recorded: record one with tools=[...]"
 _LOOK = "Look where calls of tools are read"
 
 
@@ -74,6 +87,91 @@ class CallChecks:
             "answers the other. Make ids by types.derived_id"
         )
 
+    def test_a_second_call_is_read(self, bench: Bench, plain: RecordedCall) -> None:
+        """A recorded call, twice in one answer, is two calls, each with its own arguments."""
+        name, call_id, texts = _only_call(bench, plain)
+        document = only_document(plain)
+        places = [] if document is None else list(items_with(document, name))
+        if len(places) != 1:
+            pytest.skip("the recorded call stands in no list, or the answer names it several times")
+        second = marked(at(document, places[0]), {**texts, call_id: call_id + MARK})
+        answers = answers_with(plain, put_after(document, places[0], second))
+        try:
+            completion = bench.ask(plain.call, *answers).completion
+        except LMGatewayError as error:
+            pytest.fail(f"an answer with two calls of one tool is refused ({error}). {_LOOK}")
+        functions = [each["function"] for each in _calls(completion)]
+        assert [each["name"] for each in functions] == [name, name], (
+            f"an answer calls {name!r} twice, and {functions!r:.160} is told: one call is lost, or "
+            f"both are one. {_LOOK}"
+        )
+        told = [_texts_of(each["arguments"]) for each in functions]
+        assert told == [set(texts), set(texts.values())], (
+            f"two calls have the texts {told!r:.200} in their arguments, and the service gave "
+            f"{texts!r:.160}: they are mixed up. {_LOOK}"
+        )
+        assert len(set(_ids(completion))) == 2, f"two calls have one id. {_LOOK}"
+
+    def test_a_second_call_is_streamed(self, bench: Bench, streamed: RecordedCall) -> None:
+        """A recorded call, twice in one stream under two numbers, is two calls."""
+        needs_body(streamed)
+        name, call_id, _ = _only_call(bench, streamed)
+        run = CallRun.of(streamed, name)
+        if run is None:
+            pytest.skip("its recorded stream numbers no calls, or names them several times")
+        answers = streamed_with(streamed, run.doubled({call_id: call_id + MARK}))
+        try:
+            result = bench.stream(streamed.call, *answers)
+        except LMGatewayError as error:
+            pytest.fail(f"a stream with two calls of one tool is refused ({error}). {_LOOK}")
+        told = [each["function"] for each in _calls(result.completion)]
+        assert told == told[:1] * 2, (
+            f"a stream calls {name!r} twice with the same arguments, and {told!r:.200} is told: "
+            f"the calls are mixed up, or one is lost. {_LOOK}"
+        )
+        check_fragments(result)
+
+    def test_arguments_are_shown_as_they_come(self, bench: Bench, streamed: RecordedCall) -> None:
+        """Arguments that come in several pieces are not held back until the last of them."""
+        needs_body(streamed)
+        name, _, _ = _only_call(bench, streamed)
+        run = CallRun.of(streamed, name)
+        if run is None or len(run.places) < 4:
+            pytest.skip("its recorded stream brings no arguments in several records")
+        records = [record for record, _ in run.records]
+        shown = shown_before(bench, streamed, records, last=run.places[-1])
+        fragments = [each for piece in shown for each in piece.tool_calls]
+        assert any((each.get("function") or {}).get("arguments") for each in fragments), (
+            "the arguments of a call are held back until the last of them has come: whoever shows "
+            f"a call as it is written shows nothing. {_LOOK}"
+        )
+
+
+def _only_call(bench: Bench, answered: RecordedCall) -> tuple[str, str, dict[str, str]]:
+    """Of the only call of a recorded answer: its name, its id, and other texts for its arguments.
+
+    A call whose answer lists several choices or calls is skipped.
+    """
+    _needs_tools(bench)
+    if answered.kind != "complete" or not answered.responses:
+        pytest.skip("no answer is recorded")
+    completion = bench.replay(answered).completion
+    calls = _calls(completion)
+    if len(completion["choices"]) != 1 or len(calls) != 1:
+        pytest.skip(_NO_CALL)
+    function = calls[0]["function"]
+    texts = {text: text + MARK for text in _texts_of(function["arguments"])}
+    return function["name"], calls[0]["id"], texts
+
+
+def _texts_of(arguments: str) -> set[str]:
+    """The texts in the arguments of a call; none if they are no JSON."""
+    try:
+        given = json.loads(arguments or "{}")
+    except ValueError:
+        return set()
+    return {leaf for _, leaf in leaves_of(given) if isinstance(leaf, str) and leaf}
+
 
 def _needs_tools(bench: Bench) -> None:
     if not {"messages", "tools"} <= bench.info.capabilities:
@@ -111,4 +209,8 @@ def _check_calls(completion: Completion) -> None:
 
 
 def _ids(completion: Completion) -> list[str]:
-    return [call["id"] for call in completion["choices"][0].get("tool_calls") or ()]
+    return [call["id"] for call in _calls(completion)]
+
+
+def _calls(completion: Completion) -> list[Any]:
+    return list(completion["choices"][0].get("tool_calls") or ())

@@ -75,6 +75,13 @@ class EndingChecks:
                             f"an answer that ends with {_FILTERS[word]!r} has the finish_reason "
                             f"'stop': a program takes what was cut off for a whole answer. {_LOOK}"
                         )
+                for failed in ("ERROR", "TIMEOUT") if word.isupper() else ("error",):
+                    with suppress(LMGatewayError):
+                        told = _reason(bench, plain, _replaced(body, path, failed))
+                        assert told != "stop", (
+                            f"an answer that ends with {failed!r} has the finish_reason 'stop': a "
+                            f"program takes what broke off for a whole answer. {_LOOK}"
+                        )
                 try:
                     told = _reason(bench, plain, _replaced(body, path, "KIT_SAYS_HELIOTROPE"))
                 except LMGatewayError:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from ... import errors
-from ...errors import APIError, LMGatewayError, error_class, is_retryable_status
+from ...errors import APIError, LMGatewayError, PluginError, error_class, is_retryable_status
 from ...types import HTTPResponse
 from ..bench import DEFAULT_CALL, Bench
 from ..calls import RecordedCall
-from ..records import documents_of
-from ..sent import Path, leaves_of
-from ..wire import Wire
+from ..records import documents_of, messages_in, says
+from ..sent import leaves_of
+from ..wire import NoAnswerError, Wire
 
 __all__ = ["OTHERS", "FailureChecks"]
 
@@ -26,7 +25,6 @@ _ID_HEADERS = (
     *("x-request-id", "request-id", "x-amzn-requestid", "x-ms-request-id", "apim-request-id"),
     *("x-goog-request-id", "x-correlation-id", "x-trace-id", "x-requestid"),
 )
-_FOR_PEOPLE = re.compile(r"^(message|msg|error|error_?message|detail|description|title)$", re.I)
 #: A call of each kind beside completions, by its hook.
 OTHERS: dict[str, Callable[[Any], Any]] = {
     "lmgateway_models": lambda lm: lm.models(),
@@ -71,7 +69,7 @@ class FailureChecks:
         """The error says what the service said, and the id by which its owner can look it up."""
         if failed.kind != "complete" or not isinstance(failed.answers()[-1], HTTPResponse):
             pytest.skip("it is no error of HTTP")
-        messages = _messages(failed)
+        messages = [text for each in documents_of(failed) for text in messages_in(each)]
         if not messages:
             pytest.skip("the recorded error has no message that the kit knows")
         said = [leaf for each in documents_of(failed) for _, leaf in leaves_of(each)]
@@ -84,8 +82,7 @@ class FailureChecks:
             ask = bench.stream if failed.stream else bench.ask
             with pytest.raises(LMGatewayError) as caught:
                 ask(failed.call, *before, response, response)
-            told = _plain(str(caught.value))
-            assert any(_plain(message)[:40] in told for message in messages), (
+            assert any(says(caught.value, message) for message in messages), (
                 f"the service says {messages[0]!r:.80}, and the error {str(caught.value)!r:.120}: "
                 "the user does not learn what is wrong. Look where errors are read; "
                 "lmgateway.wire.openai.check keeps the message of any form"
@@ -96,6 +93,32 @@ class FailureChecks:
             assert found == _ID, (
                 f"the id of the request that failed is {found!r}, and the service said {_ID!r} in "
                 "a header: its owner cannot look it up"
+            )
+
+    def test_an_error_in_a_good_status_is_no_answer(
+        self, bench: Bench, failed: RecordedCall, way: bool
+    ) -> None:
+        """The service's error with the status 200 is a typed error all the same."""
+        if failed.kind != "complete" or not failed.body.lstrip().startswith((b"{", b"[")):
+            pytest.skip("its recorded error is no JSON")
+        headers = {"content-type": "application/json"}
+        for call in (failed.call, DEFAULT_CALL):
+            try:
+                error = self._error(
+                    bench, HTTPResponse(200, headers, failed.body), stream=way, call=call
+                )
+            except NoAnswerError:
+                pytest.skip("it asks for a further exchange after such an answer")
+            assert not isinstance(error, PluginError), (
+                f"an error of the service with the status 200 breaks the plugin: {error}"
+            )
+            codes = [leaf for each in documents_of(failed) for path, leaf in leaves_of(each)
+                     if path[-2:] == ("error", "code") and leaf in _STATUSES]  # fmt: skip
+            status = getattr(error, "status", 200)
+            assert not codes or status in (200, *codes), (
+                f"an error of the service with the status 200 says that it is a {codes[0]}, and "
+                f"becomes a {status}: it is tried again, or given up, against what the service "
+                "says. Look where errors are read"
             )
 
     @pytest.mark.parametrize("name", ["retry-after", "retry-after-ms"])
@@ -147,33 +170,21 @@ class FailureChecks:
             f"an error of status {status} has the status {getattr(error, 'status', None)}"
         )
 
-    def _error(self, bench: Bench, response: HTTPResponse, *, stream: bool) -> LMGatewayError:
+    def _error(
+        self,
+        bench: Bench,
+        response: HTTPResponse,
+        *,
+        stream: bool,
+        call: Mapping[str, Any] = DEFAULT_CALL,
+    ) -> LMGatewayError:
         if stream and "lmgateway_stream" not in bench.plugin.hooks:
             pytest.skip("it does not stream")
         if bench.asks(stream=stream) not in ("HTTP", "kept"):
             pytest.skip("it sends nothing over HTTP")
         ask = bench.stream if stream else bench.ask
         try:  # twice: an auth of the plugin's may have a request sent once more after a 401
-            result = ask(DEFAULT_CALL, response, response, unfolds=True)
+            result = ask(call, response, response, unfolds=True)
         except LMGatewayError as error:
             return error
         pytest.fail(f"status {response.status} became the answer {result.completion!r:.200}")
-
-
-def _messages(failed: RecordedCall) -> list[str]:
-    """The texts of a recorded error that are for people."""
-    return [
-        leaf
-        for document in documents_of(failed)
-        for path, leaf in leaves_of(document)
-        if isinstance(leaf, str) and len(leaf) > 3 and _FOR_PEOPLE.search(_name(path))
-    ]
-
-
-def _name(path: Path) -> str:
-    """The name of the field that a scalar stands in, perhaps within a list."""
-    return next((name for name in reversed(path) if name != "[]"), "")
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from ...errors import LMGatewayError
 from ...types import JSON
 from ..bench import Bench
 from ..calls import RecordedCall
+from ..doubles import MARK, answers_with, at, items_with, marked, only_document, put_after
 from ..records import documents_of
 from ..sent import Path, leaves_of
 
@@ -62,6 +64,34 @@ class LossChecks:
             f"{lost[0][0]} ({lost[0][1]!r:.60}) of the recorded answer is nowhere in the "
             "completion: the user has paid for it and does not get it. Put it in its field, in a "
             "part, or in `extra`; if nobody can want it, name the field in `unread`"
+        )
+
+    def test_each_block_of_an_answer_is_read(self, bench: Bench, plain: RecordedCall) -> None:
+        """A second text goes behind the first; a block of another kind is told, or refused."""
+        document = only_document(plain)
+        text = bench.replay(plain).completion["choices"][0]["text"] if plain.responses else ""
+        places = [] if document is None or not text else list(items_with(document, text))
+        block = at(document, places[0]) if len(places) == 1 else {}
+        if text not in block.values() or any(OF_THE_END.search(name) for name in block):
+            pytest.skip("its recorded text stands in no list of blocks")
+        second = marked(block, {text: text + MARK})
+        answers = answers_with(plain, put_after(document, places[0], second))
+        told = bench.ask(plain.call, *answers).completion["choices"][0]["text"]
+        assert told == text * 2 + MARK, (
+            f"an answer of two texts is told as {told!r:.160}: the second is lost, or something "
+            "stands between them. Look where the blocks of an answer are read"
+        )
+        if "type" not in block or bench.info.api < 2:  # which has no part for it
+            return
+        other = {"type": "kit_block", "kit_says": "It may be a heliotrope."}
+        try:
+            answers = answers_with(plain, put_after(document, places[0], other))
+            completion = bench.ask(plain.call, *answers).completion
+        except LMGatewayError:
+            return  # a block that nobody knows may be refused
+        assert "may be a heliotrope" in json.dumps(completion, default=repr), (
+            "a block of a type that the plugin does not know is dropped in silence. Give it as a "
+            "part of the type custom"
         )
 
     def test_thoughts_are_no_text(self, bench: Bench, answered: RecordedCall) -> None:
