@@ -430,11 +430,6 @@ FAULTS = [
         ('each["name"].removeprefix("models/")', 'each["name"]'),
     ),
     _fault(
-        "no_length_of_the_context",
-        "the_context_of_a_listed_model_is_told",
-        ('card["context_length"] = each["inputTokenLimit"]', "pass"),
-    ),
-    _fault(
         "one_length_of_vectors",
         "what_shapes_vectors_is_sent_or_refused",
         ('= request.params["dimensions"]', "= 256"),

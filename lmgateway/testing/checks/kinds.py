@@ -24,12 +24,11 @@ from ..bench import Bench
 from ..calls import RecordedCall
 from ..conversations import TEXTS, turns
 from ..records import documents_of
-from ..sent import Path, Sent, leaves_of, tree_of
+from ..sent import Sent, leaves_of, tree_of
 from ..wire import Wire
 
 __all__ = ["KindChecks"]
 
-_OF_CONTEXT = re.compile(r"context_?(length|window|size)|input_?token_?limit|max_model_len", re.I)
 
 
 class KindChecks:
@@ -155,21 +154,6 @@ class KindChecks:
                         "the user copies from the listing is another name. Look in "
                         "lmgateway_models"
                     )
-
-    def test_the_context_of_a_listed_model_is_told(
-        self, bench: Bench, calls: list[RecordedCall]
-    ) -> None:
-        """How many tokens a model reads, where the service says it, is its ``context_length``."""
-        _needs(bench, "models")
-        for call in _recorded(calls, "models"):
-            leaves = [leaf for each in _documents(call) for leaf in leaves_of(each)]
-            said = [n for path, n in leaves if type(n) is int and _is_context(path) and n > 0]
-            cards: Any = bench.replay(call).completion
-            told = [card.get("context_length") for card in cards]
-            assert not said or any(told), (
-                f"the service says that a model reads {said[0]} tokens, and no card has a "
-                "context_length. Look in lmgateway_models"
-            )
 
     # -- rankings and counts --------------------------------------------------------------------
 
@@ -330,10 +314,6 @@ def _vectors(tree: JSON) -> Iterator[list[float]]:
     elif isinstance(tree, dict):
         for each in tree.values():
             yield from _vectors(each)
-
-
-def _is_context(path: Path) -> bool:
-    return bool(path) and _OF_CONTEXT.fullmatch(path[-1]) is not None
 
 
 def _tokens(document: JSON) -> list[int]:
