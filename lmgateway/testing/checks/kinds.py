@@ -30,7 +30,6 @@ from ..wire import Wire
 __all__ = ["KindChecks"]
 
 
-
 class KindChecks:
     """What the provider asks and answers beside completions."""
 
