@@ -121,13 +121,14 @@ def test_a_schema_is_followed_and_parsed(lm: LM) -> None:
     assert choice["parsed"] == Person(**json.loads(choice["text"]))
 
 
-def test_64_calls_at_once(lm: LM) -> None:
+@pytest.mark.parametrize("count", [16, pytest.param(64, marks=pytest.mark.soak)])
+def test_more_calls_at_once_than_the_server_answers(count: int, lm: LM) -> None:
     async def main() -> list[list[str]]:
-        calls = (lm.acall(f"Say {i}.", max_tokens=2, use_chat_api=True) for i in range(64))
+        calls = (lm.acall(f"Say {i}.", max_tokens=2, use_chat_api=True) for i in range(count))
         return await asyncio.gather(*calls)
 
     answers = asyncio.run(main())
-    assert len(answers) == 64
+    assert len(answers) == count
     assert all(len(texts) == 1 for texts in answers)
 
 
