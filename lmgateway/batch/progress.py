@@ -97,7 +97,7 @@ class Counts:
     done_before: int = 0
     started: float = field(default_factory=monotonic)
     _priced: bool = field(default_factory=lambda: find_spec("genai_prices") is not None)
-    _unpriced: int = 0
+    _unpriced: bool = False
 
     def add(self, reply: Reply) -> None:
         """Count a row that was written."""
@@ -110,10 +110,12 @@ class Counts:
         self.completion_tokens += usage.get("completion_tokens") or 0
         if reply.get("cached"):
             self.cached += 1
+        elif self._unpriced:
+            return  # the sum is unknown already, and a look-up costs a third of a row
         elif self._priced and (paid := price(reply)) is not None:
             self.known_cost += paid
         else:
-            self._unpriced += 1
+            self._unpriced = True
 
     @property
     def failed(self) -> int:
