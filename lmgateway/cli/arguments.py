@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -18,10 +20,15 @@ if TYPE_CHECKING:
     from ..lm import LM
 
 __all__ = ["ConfigPath", "Model", "Params", "System"]
-__all__ += ["open_lm", "parse_params", "read_prompt", "read_schema"]
+__all__ += ["open_lm", "parse_params", "read_prompt", "read_schema", "typed_command"]
 
 LARGEST_SCHEMA = 2**24
 DEFAULT = "local"  # needs neither a key nor a network
+
+_SECRET = re.compile(
+    r"^((?:--param=|-p)?\w*(?:(?<!cache_)key|token(?!s)|secret|password|headers)\w*=).*",
+    re.I | re.S,
+)
 
 
 Model = Annotated[
@@ -150,3 +157,13 @@ def read_schema(path: Path) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise InputError(f"the schema {path} must be a JSON object")
     return schema
+
+
+def typed_command(*without: str) -> str:
+    """The command as it was typed, with a gap for whatever may be a secret.
+
+    Args:
+        without: Arguments that were meant for one run.
+    """
+    typed = (_SECRET.sub(r"\1...", each) for each in sys.argv[1:] if each not in without)
+    return shlex.join(["lmgateway", *typed])

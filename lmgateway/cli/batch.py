@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
-from .arguments import ConfigPath, Model, Params, System, open_lm
+from .arguments import ConfigPath, Model, Params, System, open_lm, typed_command
 from .output import print_json, say
 
 __all__ = ["register"]
@@ -132,7 +130,7 @@ def run(
             retry_errors=retry_errors,
             progress=True,
             patience=patience,
-            command=_command(),
+            command=typed_command("--retry-errors"),
             workers=(workers or 1) if engine == "ray" else None,
         )
         if dry_run:
@@ -164,12 +162,6 @@ def _carry_out(plan: Any) -> None:
         raise typer.Exit(INTERRUPTED)
     if summary.failed:
         raise typer.Exit(1)
-
-
-def _command() -> str:
-    """The command as it was typed, without ``--retry-errors``, which was meant for one run."""
-    arguments = [each for each in sys.argv[1:] if each != "--retry-errors"]
-    return shlex.join(["lmgateway", *arguments])
 
 
 @app.command()

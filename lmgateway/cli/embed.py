@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InputError
-from .arguments import ConfigPath, Model, Params, open_lm, parse_params
+from .arguments import ConfigPath, Model, Params, open_lm, parse_params, typed_command
 from .output import say
 
 if TYPE_CHECKING:
@@ -20,9 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 INTERRUPTED = 130
-_SECRET = re.compile(
-    r"^((?:--param=|-p)?\w*(?:key|token|secret|password|headers)\w*=).*", re.I | re.S
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -83,11 +77,11 @@ def embed(
     opening, shaping = split_params(parse_params(param or []))
     with open_lm(model, params=opening, system=None, config=config) as lm:
         summary = embed_file(
-            lm, source, output, shaping, concurrency=concurrency, command=_command()
+            lm, source, output, shaping, concurrency=concurrency, command=typed_command()
         )
     say(_described(summary, output))
     if summary.interrupted:
-        say(f"to go on: {_command()}")
+        say(f"to go on: {typed_command()}")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -105,12 +99,6 @@ def _output(source: Path, to: str | None) -> Path:
     if output.exists() and source.samefile(output):
         raise InputError("FILE and OUTPUT must be two different files")
     return output
-
-
-def _command() -> str:
-    """The command as it was typed, with a gap for whatever may be a secret."""
-    typed = (_SECRET.sub(r"\1...", each) for each in sys.argv[1:])
-    return shlex.join(["lmgateway", *typed])
 
 
 def _described(summary: Summary, output: Path) -> str:
