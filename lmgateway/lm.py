@@ -10,9 +10,8 @@ from ._call import flow as flows
 from ._call import kinds, signatures
 from ._call import spec as specs
 from ._call.allowlist import check_row
-from ._call.embedding import IN_FLIGHT, Embedding
 from ._call.faults import complain
-from ._drive.gather import Batch, Input
+from ._drive.gather import REQUESTS_IN_FLIGHT, Batch, Input
 from ._drive.loops import arun, run
 from ._drive.streams import AStream, Stream, show_delta, show_text
 from ._guard.tracebacks import conceal, door
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from ._call.embedding import Embedding
     from ._call.spec import Spec
     from ._layers.context import Call, EffectLayer
 
@@ -383,7 +383,7 @@ class LM:
         self,
         texts: str | Iterable[str],
         *,
-        concurrency: int = IN_FLIGHT,
+        concurrency: int = REQUESTS_IN_FLIGHT,
         progress: bool = False,
         **params: Any,
     ) -> Embeddings:
@@ -422,7 +422,7 @@ class LM:
         self,
         texts: str | Iterable[str],
         *,
-        concurrency: int = IN_FLIGHT,
+        concurrency: int = REQUESTS_IN_FLIGHT,
         progress: bool = False,
         **params: Any,
     ) -> Embeddings:
@@ -577,6 +577,8 @@ class LM:
         self, texts: object, keywords: Mapping[str, Any], concurrency: int, progress: bool
     ) -> Embedding:
         self._check_open()
+        from ._call.embedding import Embedding  # most programs embed nothing
+
         return Embedding(self._spec, keywords, self._history, texts, concurrency, progress)
 
     def _counting(

@@ -37,10 +37,7 @@ from .validation import check_texts
 if TYPE_CHECKING:
     from .._transports.leases import Leases
 
-__all__ = ["IN_FLIGHT", "Embedding", "limits_of"]
-
-#: Requests in flight at once, unless the caller says otherwise. Each may hold 60 MB.
-IN_FLIGHT = 4
+__all__ = ["Embedding", "limits_of"]
 
 #: So many texts are looked up in the cache at once: an event loop waits meanwhile.
 _LOOKED_UP = 250
@@ -77,8 +74,8 @@ class Embedding:
         keywords: Mapping[str, Any],
         history: History,
         texts: object,
-        concurrency: int = IN_FLIGHT,
-        progress: bool = False,
+        concurrency: int,
+        progress: bool,
     ) -> None:
         check_concurrency(concurrency)
         self._spec = spec = flows.varied(kinds.EMBED, spec, keywords)

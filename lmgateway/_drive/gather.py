@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from ..types import Completion
 
 __all__ = ["Batch", "Input", "Reply", "check_concurrency", "in_tasks", "in_threads"]
-__all__ += ["progress_bar"]
+__all__ += ["REQUESTS_IN_FLIGHT", "progress_bar"]
+
+#: Requests of one ``embed`` in flight at once, unless the caller says otherwise. Each may hold
+#: 60 MB.
+REQUESTS_IN_FLIGHT = 4
 
 Input: TypeAlias = str | list[Any] | tuple[Any, ...] | Mapping[str, Any]
 """A prompt, a conversation, or a dict that says what to ask; see ``LM.batch``."""

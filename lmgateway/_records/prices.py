@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from importlib import import_module
 from typing import Any, TypeAlias
@@ -181,6 +180,8 @@ def _listed(
 
 def _has_variant(model: Any, context: Mapping[str, str]) -> bool:
     """Whether the list has prices for each of these circumstances today."""
+    from datetime import UTC, datetime  # here alone, and not in what get_lm imports
+
     now = datetime.now(UTC)
     listed: set[tuple[str, str]] = set()
     for variant in model.price_variants or ():
