@@ -12,24 +12,28 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from .._drive.cancel import Deadline
-from .._drive.gather import check_concurrency, in_tasks, in_threads, progress_bar
+from .._drive.gather import (
+    REQUESTS_IN_FLIGHT,
+    check_concurrency,
+    in_tasks,
+    in_threads,
+    progress_bar,
+)
 from .._drive.loops import Work, arun, run
 from .._layers.context import Call, Step
 from .._layers.texts import is_recorded, store_of_texts
-from .._plugins.contract import SOUND_LIMITS, are_sound
 from .._records.history import History
 from .._records.usage import account
-from ..errors import APIError, LMGatewayError, PluginContractError
-from ..types import Embeddings, EmbedLimits, EmbedRequest, Flow, Options, Sleep
+from ..errors import APIError, LMGatewayError
+from ..types import Embeddings, EmbedRequest, Flow, Options, Sleep
 from . import flow as flows
 from . import kinds
-from .faults import fault
+from .parts import Room, limits_of, size_of
 from .spec import Spec
 from .texts import Gathered, recalled, stored_texts
 from .validation import check_texts
@@ -37,7 +41,7 @@ from .validation import check_texts
 if TYPE_CHECKING:
     from .._transports.leases import Leases
 
-__all__ = ["Embedding", "limits_of"]
+__all__ = ["Embedding"]
 
 #: So many texts are looked up in the cache at once: an event loop waits meanwhile.
 _LOOKED_UP = 250
@@ -50,8 +54,6 @@ _MOST_DIMENSIONS = 65536
 
 #: With one of these a text's vector depends upon the texts beside it.
 _JOINING = ("late_chunking",)
-#: With one of these the host cuts a text that is too long.
-_CUTTING = frozenset({"truncate", "truncation", "truncate_prompt_tokens"})
 #: How hosts name a text of a request.
 _BLAMED = re.compile(r"\binput\[(\d{1,9})\]").search
 
@@ -74,8 +76,8 @@ class Embedding:
         keywords: Mapping[str, Any],
         history: History,
         texts: object,
-        concurrency: int,
-        progress: bool,
+        concurrency: int = REQUESTS_IN_FLIGHT,
+        progress: bool = False,
     ) -> None:
         check_concurrency(concurrency)
         self._spec = spec = flows.varied(kinds.EMBED, spec, keywords)
@@ -130,7 +132,7 @@ class Embedding:
             return False
         if limits.images and not all(isinstance(text, str) for text in texts):
             return False
-        if limits.tokens is not None and sum(map(_bytes, texts)) > limits.tokens:
+        if limits.tokens is not None and sum(map(size_of, texts)) > limits.tokens:
             return False
         if len(set(texts)) == len(texts):
             return True
@@ -183,22 +185,14 @@ class Embedding:
 
     def _split(self, places: Sequence[int]) -> list[Sequence[int]]:
         """The places in parts, each of which the host takes as one request."""
-        limits, texts = self._limits, self._texts
+        room, texts = Room(self._limits), self._texts
         parts: list[Sequence[int]] = []
-        start = tokens = 0
+        start = 0
         for number, place in enumerate(places):
-            text = texts[place]
-            alone = not isinstance(text, str)
-            size = 0 if alone or limits.tokens is None else _bytes(text) // 2 + 1
-            full = number - start == limits.texts
-            full = full or (limits.tokens is not None and tokens + size > limits.tokens)
-            if number > start and (full or alone or not isinstance(texts[places[start]], str)):
+            if not room.takes(texts[place]):
                 parts.append(places[start:number])
-                start, tokens = number, 0
-            tokens += size
-        if start < len(places):
-            parts.append(places[start:])
-        return parts
+                start = number
+        return [*parts, places[start:]] if places else parts
 
     # -- one part ------------------------------------------------------------------------------
 
@@ -313,39 +307,6 @@ class Embedding:
         if not isinstance(error, LMGatewayError):
             for call in tuple(self._active):
                 call.deadline.cancel()
-
-
-_NO_LIMITS = EmbedLimits()
-
-
-def limits_of(spec: Spec) -> EmbedLimits:
-    """What one request may hold, as the plugin says; of a spec that ``embed`` has varied."""
-    limits = _said_limits(spec)
-    if limits.text_tokens is not None and _CUTTING & spec.params.keys():
-        return replace(limits, text_tokens=None)
-    return limits
-
-
-def _said_limits(spec: Spec) -> EmbedLimits:
-    said = spec.info.embed
-    if said is None or isinstance(said, EmbedLimits):
-        return said or _NO_LIMITS
-    try:
-        limits = said(spec.settings.values if spec.settings else None, spec.model)
-    except LMGatewayError:
-        raise
-    except Exception as error:
-        raise fault(error, spec.endpoint) from error
-    if not are_sound(limits):
-        raise PluginContractError(
-            f"{spec.plugin.described}: the function Info.embed must return {SOUND_LIMITS}"
-        )
-    return limits
-
-
-def _bytes(text: str) -> int:
-    """How many bytes a text has: no fewer than it has tokens."""
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def _without_repeats(

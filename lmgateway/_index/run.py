@@ -9,7 +9,7 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from .._call import flow as flows
 from .._call import kinds
-from .._call.embedding import limits_of
+from .._call.parts import Room, limits_of
 from .._call.validation import check_texts
 from .._config.settings import plain_settings
 from .._drive.gather import check_concurrency, in_threads
 from .._records.usage import price
+from ..batch.interrupts import listening
 from ..errors import APIError, InputError, LMGatewayError
 from ..lm import spec_of
 from ..types import Embeddings, EmbedLimits
@@ -229,25 +230,23 @@ def _parts(
     rows: Iterator[TextRow], spans: Mapping[int, Span], limits: EmbedLimits
 ) -> Iterator[_Part]:
     """The texts that have no vector yet, in parts that the host takes as one request."""
-    most = min(limits.texts or _MOST, _MOST)
+    room = Room(replace(limits, texts=min(limits.texts or _MOST, _MOST)))
     part = _Part(0, [])
-    tokens, done = 0, 0
+    done = 0
     for place, row in enumerate(rows):
         if place in spans:
             done = spans[place].end
-        alone = not isinstance(row.text, str)
-        size = 0 if alone else len(row.text.encode("utf-8", "surrogatepass")) // 2 + 1
-        full = len(part.texts) >= most or place < done or alone
-        full = full or (limits.tokens is not None and tokens + size > limits.tokens)
-        if part.texts and (full or not isinstance(part.texts[0], str)):
+        has_vector = place < done
+        goes_on = not has_vector and room.takes(row.text)
+        if part.texts and not goes_on:
             yield part
             part = _Part(place, [])
-        if place < done:
+        if has_vector:
+            room.clear()
             continue
         if not part.texts:
-            part, tokens = _Part(place, []), 0
+            part = _Part(place, [])
         part.texts.append(row.text)
-        tokens += size
     if part.texts:
         yield part
 
@@ -331,24 +330,14 @@ class _Run:
 @contextmanager
 def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
     """Within the block, the first Ctrl-C lets what is in flight end, and the second does not."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    known = signal.getsignal(signal.SIGINT)
 
     def interrupt(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         stop()
         say("waiting for the requests in flight; Ctrl-C again stops at once")
 
-    if known is not signal.default_int_handler:  # the program has one of its own
+    with listening(interrupt):
         yield
-        return
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, known)
 
 
 def _write(work: Work, source: TextFile, survey: _Survey) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from .._drive.gather import in_threads
 
-__all__ = ["Interrupts", "drive"]
+__all__ = ["Interrupts", "drive", "listening"]
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ def drive(begin: Callable[[], Coroutine[Any, Any, T]], interrupts: Interrupts) -
     def work() -> None:
         results.append(asyncio.run(interrupts.attend(begin())))
 
-    with _listening(interrupts):
+    with listening(interrupts.add):
         try:
             if asyncio._get_running_loop() is None:
                 work()
@@ -94,7 +94,7 @@ def drive(begin: Callable[[], Coroutine[Any, Any, T]], interrupts: Interrupts) -
 
 
 @contextmanager
-def _listening(interrupts: Interrupts) -> Iterator[None]:
+def listening(handler: Callable[..., object]) -> Iterator[None]:
     """Take Ctrl-C, where this thread may, unless the program has a handler of its own."""
     ours = (
         threading.current_thread() is threading.main_thread()
@@ -103,7 +103,7 @@ def _listening(interrupts: Interrupts) -> Iterator[None]:
     if not ours:
         yield
         return
-    signal.signal(signal.SIGINT, interrupts.add)
+    signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
