@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from ..batch.progress import say
+from ..batch.progress import open_bar, say
 
 __all__ = ["Shown", "say"]
 
@@ -30,7 +31,7 @@ class Shown:
 
     def __enter__(self) -> Shown:
         if sys.stderr is not None and sys.stderr.isatty():
-            self._bar = _bar(self._total, self._done)
+            self._bar = open_bar(_columns, total=self._total, completed=self._done, tokens="0")
         return self
 
     def __exit__(
@@ -51,26 +52,10 @@ class Shown:
             say(f"{done:,} / {self._total:,} texts, {tokens:,} tokens")
 
 
-def _bar(total: int, done: int) -> Any:
-    """A bar of rich; None where it is not installed."""
-    try:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-    except ImportError:
-        return None
-    bar = Progress(
-        BarColumn(30),
-        MofNCompleteColumn(),
-        TextColumn("texts, {task.fields[tokens]} tokens,"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
+def _columns(rich: Any) -> Iterable[Any]:
+    return (
+        rich.BarColumn(30),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("texts, {task.fields[tokens]} tokens,"),
+        rich.TimeRemainingColumn(),
     )
-    bar.add_task("", total=total, completed=done, tokens="0")
-    bar.start()
-    return bar

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._guard.paths import absolute
-from ..batch.files import COMPRESSED, open_bytes, readable
-from ..batch.readers import read_lines, read_parquet, read_values, spans_lines
+from ..batch.files import find, open_bytes, readable
+from ..batch.readers import read_cells, read_lines, read_parquet, read_values, spans_lines
 from ..batch.rows import BadLine
-from ..errors import InputError, excerpt
+from ..batch.sources import FORMATS as OF_ROWS
+from ..errors import InputError
 
 __all__ = ["FORMATS", "TextFile", "TextRow"]
 
-FORMATS = {
-    ".txt": "txt",
-    ".text": "txt",
-    ".md": "txt",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-}
-_LARGEST_CELL = 2**27
+FORMATS = {".txt": "txt", ".text": "txt", ".md": "txt", **OF_ROWS}
 
 
 class TextRow(NamedTuple):
@@ -71,19 +58,12 @@ class TextFile:
         """
         if given == "-":
             raise InputError("a pipe can be read only once: write it to a file, and give that")
-        path = Path(absolute(given, "the file of texts"))
-        if not os.path.isfile(path):
-            raise InputError(f"there is no file {excerpt(str(path))}")
-        packed = path.suffix.lower() in COMPRESSED
-        suffix = (path.with_suffix("") if packed else path).suffix.lower()
-        found = kind or FORMATS.get(suffix, "")
-        if found not in FORMATS.values():
+        path, found = find(given, "the file of texts", kind, FORMATS)
+        if not found:
             raise InputError(
                 f"what is in {path.name} is not known by its name: give --format txt, jsonl, json, "
                 "csv, tsv or parquet"
             )
-        if packed and found == "parquet":
-            raise InputError(f"{path}: Parquet compresses by itself, and is read as .parquet only")
         if found == "txt" and id_ is not None:
             raise InputError("--id names a column, and lines of a text have none")
         return cls(path, found, column, id_)
@@ -136,23 +116,17 @@ class TextFile:
             yield from read_lines(file)
 
     def _table(self) -> Iterator[Any]:
-        csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_CELL))
-        delimiter = "\t" if self.kind == "tsv" else ","
         with io.TextIOWrapper(open_bytes(self.path), "utf-8-sig", newline="") as file:
-            table = csv.reader(file, delimiter=delimiter, strict=True)
+            table = read_cells(file, self.kind, str(self.path))
             try:
-                columns = next(table, [])
-                for cells in table:
+                _, columns = next(table, (1, []))
+                for number, cells in table:
                     if len(cells) > len(columns):
-                        yield BadLine(b"", f"line {table.line_num} has more cells than the header")
-                    elif cells:
+                        yield BadLine(b"", f"line {number} has more cells than the header")
+                    else:
                         yield dict(zip(columns, cells, strict=False))
             except UnicodeDecodeError:
                 raise InputError(f"{self.path} is not UTF-8: convert it first") from None
-            except csv.Error as error:
-                raise InputError(
-                    f"line {table.line_num} of {self.path} cannot be read as {self.kind}: {error}"
-                ) from None
 
     def _id(self, row: Mapping[Any, Any], number: int) -> Any:
         return None if self.id is None else self._field(row, self.id, number)

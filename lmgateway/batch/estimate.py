@@ -17,6 +17,7 @@ from ..lm import LM, spec_of
 from .job import beside, read_job
 from .journal import Rows
 from .plan import Plan
+from .progress import dollars
 from .rows import DigestCounter, Row, digest
 
 __all__ = ["Estimate", "describe_estimate", "estimate"]
@@ -228,9 +229,5 @@ def _price_text(found: Estimate) -> str:
         return f"unknown: no price is known for {names} (they come with the extra [prices])"
     beside = " without images, audio and files" if found.media else ""
     if most is None:
-        return f"about ${_amount(least)} for what is read{beside}; for what is written, unknown"
-    return f"about ${_amount(least)} for what is read, ${_amount(most)} in all at most{beside}"
-
-
-def _amount(amount: Decimal) -> str:
-    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.6f}"
+        return f"about {dollars(least)} for what is read{beside}; for what is written, unknown"
+    return f"about {dollars(least)} for what is read, {dollars(most)} in all at most{beside}"

@@ -7,20 +7,50 @@ import io
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+from .._guard.paths import absolute
 from ..errors import InputError, UnsupportedError, excerpt
 from .values import wide_encoding
 
-__all__ = ["COMPRESSED", "open_bytes", "open_stdin", "readable"]
+__all__ = ["ending", "find", "open_bytes", "open_stdin", "readable"]
 
-COMPRESSED = {".gz", ".zst"}
+_COMPRESSED = {".gz", ".zst"}
 BLOCK = 1 << 14
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+def find(given: object, what: str, form: str | None, forms: Mapping[str, str]) -> tuple[Path, str]:
+    """The path of an input, and its form: the one given, or the one that its name says.
+
+    Args:
+        given: What the user gave.
+        what: What to call it in messages.
+        form: The form, where the user gave one.
+        forms: The forms by the endings of names; one of compression may follow.
+
+    Returns:
+        The form is "" where neither says one that there is.
+
+    Raises:
+        InputError: There is no such file, or it is Parquet in a compressed file.
+    """
+    path = Path(absolute(given, what))
+    if not os.path.isfile(path):
+        raise InputError(f"there is no file {excerpt(str(path))}")
+    found = form or forms.get(ending(path), "")
+    if found == "parquet" and path.suffix.lower() in _COMPRESSED:
+        raise InputError(f"{path}: Parquet compresses by itself, and is read as .parquet only")
+    return path, found if found in forms.values() else ""
+
+
+def ending(path: Path) -> str:
+    """The ending of a file's name, before that of compression, in small letters."""
+    return (path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path).suffix.lower()
 
 
 def open_bytes(path: Path) -> IO[bytes]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,7 +21,7 @@ from .adaptive_limit import AdaptiveLimit
 from .speed import LOOKS, Speed
 from .verdicts import FAR, Waiting
 
-__all__ = ["Counts", "Summary", "describe", "say", "shown"]
+__all__ = ["Counts", "Summary", "describe", "dollars", "open_bar", "say", "shown"]
 
 logger = logging.getLogger("lmgateway.batch")
 
@@ -184,7 +184,7 @@ def _line(
     parts = [f"{counts.in_output:,}{total} rows", f"{rate:,.1f}/s"]
     parts.append(f"{counts.prompt_tokens + counts.completion_tokens:,} tokens")
     if counts.cost:
-        parts.append(_dollars(counts.cost))
+        parts.append(dollars(counts.cost))
     parts += [f"{count:,} {name}" for name, count in counts.errors.most_common(3)]
     if limit is not None:
         parts.append(f"{limit.in_flight} in flight")
@@ -207,7 +207,7 @@ def describe(summary: Summary) -> str:
         parts.append(f"{summary.failed:,} failed ({errors})")
     parts.append(f"{summary.prompt_tokens:,} tokens read, {summary.completion_tokens:,} written")
     if summary.cost:
-        parts.append(_dollars(summary.cost))
+        parts.append(dollars(summary.cost))
     extra = summary.attempts - summary.done + summary.cached
     if extra > 0:
         parts.append(f"{summary.attempts:,} requests, {summary.rejections:,} of them refused")
@@ -259,7 +259,7 @@ class _Show:
         self._look_for_waiting, self._note = waiting, note
         self._wanted = wanted
         terminal = wanted and sys.stderr is not None and sys.stderr.isatty()
-        self._bar: Any = _bar() if terminal else None
+        self._bar: Any = open_bar(_columns, total=None) if terminal else None
         self._speed = Speed(monotonic())
         self._next_line = monotonic() + FIRST_LINE
         self._noted: Waiting | None = None
@@ -306,20 +306,29 @@ class _Show:
         self._bar.update(self._bar.tasks[0].id, description=line, **now)
 
 
-def _bar() -> Any:
-    """A bar of rich; None where it is not installed."""
+def open_bar(columns: Callable[[Any], Iterable[Any]], **task: Any) -> Any:
+    """A bar of rich with one task, on stderr; None where rich is not installed.
+
+    Args:
+        columns: What it shows, made with the module ``rich.progress``.
+        task: What is known of the task.
+    """
     try:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich import console, progress
     except ImportError:
         return None
-    bar = Progress(BarColumn(30), TextColumn("{task.description}"), console=Console(stderr=True))
-    bar.add_task("", total=None)
+    bar = progress.Progress(*columns(progress), console=console.Console(stderr=True))
+    bar.add_task("", **task)
     bar.start()
     return bar
 
 
-def _dollars(amount: Decimal) -> str:
+def _columns(rich: Any) -> Iterable[Any]:
+    return rich.BarColumn(30), rich.TextColumn("{task.description}")
+
+
+def dollars(amount: Decimal) -> str:
+    """An amount of US dollars, for a line."""
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}"
 
 

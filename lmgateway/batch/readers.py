@@ -21,6 +21,7 @@ from .values import BOM, BrokenError, Values
 __all__ = [
     "Check",
     "check_header",
+    "read_cells",
     "read_lines",
     "read_parquet",
     "read_table",
@@ -146,7 +147,7 @@ def read_table(
     Raises InputError, with the line, for a header or a quote that is not right.
     """
     with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
-        table = _cells(text, kind, name)
+        table = read_cells(text, kind, name)
         line, header = next(table, (1, []))
         columns = list(header)
         while columns and not columns[-1]:  # empty cells at the end are no columns
@@ -180,7 +181,7 @@ def _is_text(cells: list[str]) -> bool:
     return True
 
 
-def _cells(file: IO[str], kind: str, name: str) -> Iterator[tuple[int, list[str]]]:
+def read_cells(file: IO[str], kind: str, name: str) -> Iterator[tuple[int, list[str]]]:
     """The lines of a table that are not blank, each with the number at which it ends."""
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
     table = csv.reader(file, delimiter="\t" if kind == "tsv" else ",", strict=True)

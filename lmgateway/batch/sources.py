@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .._base.values import shown
-from .._guard.paths import absolute
-from ..errors import InputError, excerpt
-from .files import COMPRESSED, open_bytes, open_stdin, readable
+from ..errors import InputError
+from .files import ending, find, open_bytes, open_stdin, readable
 from .readers import (
     Check,
     check_header,
@@ -119,16 +118,16 @@ def open_source(
         total = len(given) if isinstance(given, Sized) else None
         return RowSource("", lambda: iter(given), total)
     if given == "-":
-        kind = _form("-", form or "jsonl")
+        kind = form or "jsonl"
+        if kind not in FORMATS.values():
+            raise _unknown(kind)
+        if kind == "parquet":
+            raise InputError("Parquet cannot be read from a pipe: give a file")
         return RowSource("-", lambda: _read_stdin(kind, check, labels))
-    path = Path(absolute(given, "input"))
-    if not os.path.isfile(path):
-        raise InputError(f"there is no file {excerpt(str(path))}")
-    packed = path.suffix.lower() in COMPRESSED
-    kind = _form((path.with_suffix("") if packed else path).suffix.lower(), form)
+    path, kind = find(given, "input", form, FORMATS)
+    if not kind:
+        raise _unknown(form or ending(path) or "its name")
     if kind == "parquet":
-        if packed:
-            raise InputError(f"{path}: Parquet compresses by itself, and is read as .parquet only")
         total = survey_parquet(path, lambda names: check_header(names, str(path), check))
         return RowSource(str(path), lambda: read_parquet(path), total, _digest(path)[0])
     with readable(str(path)):
@@ -141,16 +140,11 @@ def check_rows(given: object) -> None:
         raise InputError(f"a batch takes an iterable of rows, not one {type(given).__name__}")
 
 
-def _form(suffix: str, form: str | None) -> str:
-    known = form or FORMATS.get(suffix, "")
-    if known not in FORMATS.values():
-        raise InputError(
-            f"the form of the input is not known by {shown(form or suffix or 'its name')}: name a "
-            "file .jsonl, .json, .csv, .tsv or .parquet, or give format="
-        )
-    if suffix == "-" and known == "parquet":
-        raise InputError("Parquet cannot be read from a pipe: give a file")
-    return known
+def _unknown(what: str) -> InputError:
+    return InputError(
+        f"the form of the input is not known by {shown(what)}: name a "
+        "file .jsonl, .json, .csv, .tsv or .parquet, or give format="
+    )
 
 
 def _survey(path: Path, kind: str, check: Check, labels: Collection[str]) -> RowSource:

@@ -102,6 +102,8 @@ def _output(source: Path, to: str | None) -> Path:
 
 
 def _described(summary: Summary, output: Path) -> str:
+    from ..batch.progress import dollars
+
     parts = [f"{summary.embedded:,} texts embedded in {summary.seconds:.1f} s"]
     if summary.skipped:
         parts.append(f"{summary.skipped:,} were done before")
@@ -109,8 +111,7 @@ def _described(summary: Summary, output: Path) -> str:
         parts.append(f"{summary.cached:,} from the cache")
     parts.append(f"{summary.tokens:,} tokens read")
     if summary.cost:
-        amount = summary.cost
-        parts.append(f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}")
+        parts.append(dollars(summary.cost))
     if not summary.interrupted:
         parts.append(f"{output} holds {summary.total:,} vectors of {summary.dimensions:,} floats")
     return "; ".join(parts)
