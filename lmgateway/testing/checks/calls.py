@@ -26,6 +26,7 @@ from ..doubles import (
 from ..grafts import calling, is_read, saying, streamed_calling
 from ..sent import leaves_of
 from .arrival import check_fragments, needs_body, shown_before
+from .sights import needs
 
 __all__ = ["CallChecks"]
 
@@ -42,7 +43,7 @@ class CallChecks:
 
     def test_calls_of_tools_are_read(self, bench: Bench, plain: RecordedCall) -> None:
         """Each call has its name, its arguments and an id of its own; the text stays too."""
-        _needs_tools(bench)
+        needs(bench, "messages", "tools")
         said = saying(bench, plain)
         if said is None or not is_read(bench, plain, said):
             pytest.skip(_NO_FORM)
@@ -58,7 +59,7 @@ class CallChecks:
 
     def test_calls_of_tools_are_streamed(self, bench: Bench, streamed: RecordedCall) -> None:
         """Streamed, the same calls come once each, in pieces that make them."""
-        _needs_tools(bench)
+        needs(bench, "messages", "tools")
         needs_body(streamed)
         said = streamed_calling(bench, streamed, calls=False)
         if said is None or not is_read(bench, streamed, said):
@@ -152,7 +153,7 @@ def _only_call(bench: Bench, answered: RecordedCall) -> tuple[str, str, dict[str
 
     A call whose answer lists several choices or calls is skipped.
     """
-    _needs_tools(bench)
+    needs(bench, "messages", "tools")
     if answered.kind != "complete" or not answered.responses:
         pytest.skip("no answer is recorded")
     completion = bench.replay(answered).completion
@@ -171,11 +172,6 @@ def _texts_of(arguments: str) -> set[str]:
     except ValueError:
         return set()
     return {leaf for _, leaf in leaves_of(given) if isinstance(leaf, str) and leaf}
-
-
-def _needs_tools(bench: Bench) -> None:
-    if not {"messages", "tools"} <= bench.info.capabilities:
-        pytest.skip("its Info.capabilities names no tools")
 
 
 def _ask(bench: Bench, plain: RecordedCall, answers: list[Any] | None) -> Completion:

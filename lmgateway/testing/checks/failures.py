@@ -15,6 +15,7 @@ from ..calls import RecordedCall
 from ..records import documents_of, messages_in, says
 from ..sent import leaves_of
 from ..wire import NoAnswerError, Wire
+from .sights import needs_stream
 
 __all__ = ["OTHERS", "FailureChecks"]
 
@@ -178,8 +179,8 @@ class FailureChecks:
         stream: bool,
         call: Mapping[str, Any] = DEFAULT_CALL,
     ) -> LMGatewayError:
-        if stream and "lmgateway_stream" not in bench.plugin.hooks:
-            pytest.skip("it does not stream")
+        if stream:
+            needs_stream(bench)
         if bench.asks(stream=stream) not in ("HTTP", "kept"):
             pytest.skip("it sends nothing over HTTP")
         ask = bench.stream if stream else bench.ask

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ...errors import ConfigError, InputError, LMGatewayError, UnsupportedError
+from ...errors import LMGatewayError
 from ...types import JSON
 from ..bench import Bench
 from ..conversations import (
@@ -27,10 +27,10 @@ from ..conversations import (
 )
 from ..sent import Sent, dumped, leaves_of, share_of, words_of
 from ..voices import spot_of
+from .sights import REFUSALS, needs, seen, tools_for
 
 __all__ = ["HistoryChecks"]
 
-_REFUSALS = (InputError, UnsupportedError, ConfigError)
 _WORDS = ("heliotrope", "quillwort", "samphire")
 _OF_USERS = frozenset({"user", "human"})
 _OF_TOOLS = frozenset({"tool", "function"})
@@ -47,14 +47,14 @@ class HistoryChecks:
 
     def test_each_turn_says_whose_it_is(self, bench: Bench, way: bool) -> None:
         """The user's turns are sent as the user's, and the model's as the model's."""
-        _needs(bench, "messages")
-        sent = _seen(bench, {"messages": turns("user", "assistant", "user")}, stream=way)
+        needs(bench, "messages")
+        sent = seen(bench, {"messages": turns("user", "assistant", "user")}, stream=way)
         tree = _in_order(sent, _WORDS, "the turns of a conversation")
         _check_voices(tree, _WORDS)
         for roles in (("user", "user", "user"), ("assistant", "assistant", "user")):
             try:
-                other = _seen(bench, {"messages": turns(*roles)}, stream=way)
-            except _REFUSALS:
+                other = seen(bench, {"messages": turns(*roles)}, stream=way)
+            except REFUSALS:
                 continue
             assert other != sent, (
                 f"turns of {', '.join(roles)} are sent as those of user, assistant, user: the "
@@ -63,33 +63,33 @@ class HistoryChecks:
 
     def test_a_system_text_is_no_turn_of_the_users(self, bench: Bench) -> None:
         """``system=`` and turns of the role ``system`` arrive, and differ from what a user says."""
-        _needs(bench, "system")
+        needs(bench, "system")
         calls: list[Mapping[str, Any]] = [{"prompt": TEXTS[1], "system": TEXTS[0]}]
         if "messages" in bench.info.capabilities:
             calls.append({"messages": turns("system", "user")})
             calls.append({"messages": turns("user"), "system": TEXTS[1]})
         for call in calls:
-            sent = _seen(bench, call)
+            sent = seen(bench, call)
             for word in _WORDS[:2]:
                 assert sent.holds(word), f"a system text or its question is dropped ({word})"
         if "messages" in bench.info.capabilities:
             several = {"messages": turns("system", "user"), "system": TEXTS[2]}
-            sent = _seen(bench, several)
+            sent = seen(bench, several)
             for word in _WORDS:
                 assert sent.holds(word), (
                     f"of two system texts, one beside the messages, one is dropped ({word})"
                 )
-            said = _seen(bench, {"messages": turns("system", "user")})
-            assert said != _seen(bench, {"messages": turns("user", "user")}), (
+            said = seen(bench, {"messages": turns("system", "user")})
+            assert said != seen(bench, {"messages": turns("user", "user")}), (
                 "a system text is sent as a turn of the user's: whoever writes to the model can "
                 "overrule it. Look where the role of a turn is written"
             )
 
     def test_calls_of_tools_and_their_results_are_sent(self, bench: Bench, way: bool) -> None:
         """A history of tools arrives: names, arguments, results, and which belongs to which."""
-        _needs(bench, "messages", "tools")
+        needs(bench, "messages", "tools")
         for history in (tool_turns(), tool_turns(content=None, failed=True)):
-            sent = _seen(bench, {"messages": history, **_tools(bench)}, stream=way)
+            sent = seen(bench, {"messages": history, **tools_for(bench)}, stream=way)
             beside = ["quillwort"] if history[1]["content"] else []
             words = [
                 *beside,
@@ -110,10 +110,10 @@ class HistoryChecks:
 
     def test_calls_are_named_where_no_tools_are_offered(self, bench: Bench) -> None:
         """The last turn may offer no tools; what was called before is told by its name."""
-        _needs(bench, "messages", "tools")
+        needs(bench, "messages", "tools")
         try:
-            sent = _seen(bench, {"messages": tool_turns()})
-        except _REFUSALS:
+            sent = seen(bench, {"messages": tool_turns()})
+        except REFUSALS:
             pytest.skip("it refuses calls in a conversation without tools=")
         for name in (CALLS[0][1], CALLS[1][1]):
             assert sent.holds(name), (
@@ -123,10 +123,10 @@ class HistoryChecks:
 
     def test_system_texts_go_with_calls_of_tools(self, bench: Bench) -> None:
         """System texts before a conversation with tools arrive, each of them."""
-        _needs(bench, "messages", "tools", "system")
+        needs(bench, "messages", "tools", "system")
         words = ("fumitory", "speedwell")
         before = [{"role": "system", "content": f"One is {word}."} for word in words]
-        sent = _seen(bench, {"messages": [*before, *tool_turns()], **_tools(bench)})
+        sent = seen(bench, {"messages": [*before, *tool_turns()], **tools_for(bench)})
         for word in words:
             assert sent.holds(word), (
                 f"of two system texts before a conversation with tools one is dropped ({word}). "
@@ -135,7 +135,7 @@ class HistoryChecks:
 
     def test_content_of_several_texts_is_sent_whole(self, bench: Bench) -> None:
         """Content may be a list of texts, whoever's turn it is; each of them arrives."""
-        _needs(bench, "messages")
+        needs(bench, "messages")
         words = ("woodruff", "speedwell", "fumitory")
         content = [{"type": "text", "text": f"One is {word}."} for word in words]
         history = turns("user", "assistant", "user", texts=("One.", "Two.", "Three."))
@@ -146,8 +146,8 @@ class HistoryChecks:
             said = [dict(turn) for turn in messages]
             said[place]["content"] = content
             try:
-                sent = _seen(bench, {"messages": said, **_tools(bench)})
-            except _REFUSALS:
+                sent = seen(bench, {"messages": said, **tools_for(bench)})
+            except REFUSALS:
                 continue
             for word in words:
                 assert sent.holds(word), (
@@ -157,10 +157,10 @@ class HistoryChecks:
 
     def test_two_calls_of_one_tool_stay_apart(self, bench: Bench) -> None:
         """One turn may call the same tool twice; no call and no result replaces the other."""
-        _needs(bench, "messages", "tools")
+        needs(bench, "messages", "tools")
         name = CALLS[0][1]
-        call = {"messages": tool_turns((name, name)), **_tools(bench)}
-        sent = _seen(bench, call)
+        call = {"messages": tool_turns((name, name)), **tools_for(bench)}
+        sent = seen(bench, call)
         for words in (("tansy", "borage", "bistort"), ("bellwort", "milkvetch", "bistort")):
             _in_order(sent, words, "two calls of one tool, or their results,")
 
@@ -169,11 +169,11 @@ class HistoryChecks:
         self, bench: Bench, capability: str, way: bool
     ) -> None:
         """Images, files and audio arrive unchanged, in order, each with its own media type."""
-        _needs(bench, "messages", capability)
+        needs(bench, "messages", capability)
         given = _DATA[capability]
         content = content_with(*(part for part, _, _ in given))
         call = {"messages": [{"role": "user", "content": content}]}
-        sent = _seen(bench, call, stream=way)
+        sent = seen(bench, call, stream=way)
         datas = _check_media(sent, given, capability)
         tree = _in_order(sent, datas, capability)
         texts = _WORDS[: len(given)]
@@ -183,12 +183,12 @@ class HistoryChecks:
 
     def test_a_reference_to_an_image_is_sent_or_refused(self, bench: Bench) -> None:
         """An image given by its address arrives, or is refused; it is never left out."""
-        _needs(bench, "messages", "images")
+        needs(bench, "messages", "images")
         url = "https://pictures.example/heliotrope.png"
         content = content_with({"type": "image_url", "image_url": {"url": url}})
         try:
-            sent = _seen(bench, {"messages": [{"role": "user", "content": content}]})
-        except _REFUSALS:
+            sent = seen(bench, {"messages": [{"role": "user", "content": content}]})
+        except REFUSALS:
             return
         assert sent.holds("heliotrope.png"), (
             "an image that is given by its address is dropped: the model answers as if there were "
@@ -206,23 +206,23 @@ class HistoryChecks:
 
     def test_a_file_of_an_answer_is_sent_with_its_type(self, bench: Bench) -> None:
         """Files in the form in which answers have them arrive, or are refused."""
-        _needs(bench, "messages", "images")
+        needs(bench, "messages", "images")
         given = [({"type": "file", "media_type": media, "data": data}, data, words)
                  for media, (_, data, words) in zip(_MEDIA, IMAGES, strict=True)]  # fmt: skip
         content = content_with(*(part for part, _, _ in given))
         try:
-            sent = _seen(bench, {"messages": [{"role": "user", "content": content}]})
+            sent = seen(bench, {"messages": [{"role": "user", "content": content}]})
         except LMGatewayError:
             return  # it does not know the form
         _check_media(sent, given, "images of an answer")
 
     def test_a_file_is_sent_under_its_name(self, bench: Bench) -> None:
         """Where the service has a place for the name of a file, it is the file's."""
-        _needs(bench, "messages", "files")
+        needs(bench, "messages", "files")
         part, data, _ = FILE
         try:
-            sent = _seen(bench, {"messages": [{"role": "user", "content": content_with(part)}]})
-        except _REFUSALS:
+            sent = seen(bench, {"messages": [{"role": "user", "content": content_with(part)}]})
+        except REFUSALS:
             pytest.skip("it refuses the file of the kit")
         share = share_of(sent.main(data), data, _WORDS) if _form_of(data, sent) == data else None
         said = [(path, leaf) for path, leaf in leaves_of(share) if isinstance(leaf, str) and path]
@@ -241,7 +241,7 @@ class HistoryChecks:
         """Each tool arrives with its name, what it is for, and its parameters."""
         if "tools" not in bench.info.params:
             pytest.skip("its Info.params names no tools")
-        sent = _seen(bench, {"prompt": TEXTS[0], "tools": TOOLS}, stream=way)
+        sent = seen(bench, {"prompt": TEXTS[0], "tools": TOOLS}, stream=way)
         for tool, word in zip(TOOLS, ("foxglove", "hellebore"), strict=True):
             texts = (str(tool["function"]["name"]), f"A tool of the {word} kind.")  # type: ignore[index]
             for text in (*texts, f"{word}_size", f"{word}_form", f"{word} round"):
@@ -250,26 +250,6 @@ class HistoryChecks:
                     "params['tools'] is written"
                 )
         _in_order(sent, ("foxglove", "hellebore"), "the tools")
-
-
-def _needs(bench: Bench, *capabilities: str) -> None:
-    for capability in capabilities:
-        if capability not in bench.info.capabilities:
-            pytest.skip(f"its Info.capabilities names no {capability}")
-
-
-def _tools(bench: Bench) -> dict[str, Any]:
-    return {"tools": TOOLS} if "tools" in bench.info.params else {}
-
-
-def _seen(bench: Bench, call: Mapping[str, Any], *, stream: bool = False) -> Sent:
-    """What is sent for a call, if it can be seen."""
-    sent = bench.sent(call, stream=stream)
-    if not sent.exchanges:
-        pytest.skip("it asks for nothing, so what it makes of a call cannot be seen")
-    if sent.is_hidden:
-        pytest.skip("its Blocking has no key that says what is asked")
-    return sent
 
 
 def _in_order(sent: Sent, words: Sequence[str], what: str) -> JSON:

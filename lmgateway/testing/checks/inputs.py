@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from ...errors import ConfigError, InputError, PluginError, UnsupportedError
+from ...errors import PluginError
 from ..bench import DEFAULT_CALL, Bench
 from ..calls import RecordedCall
-from ..conversations import IMAGES, TEXTS, TOOLS, content_with, tool_turns, turns
+from ..conversations import IMAGES, TEXTS, content_with, tool_turns, turns
 from ..sent import Sent, dumped, leaves_of, tree_of
 from ..wire import Wire
+from .sights import REFUSALS, needs, tools_for
 
 __all__ = ["InputChecks"]
 
-_REFUSALS = (InputError, UnsupportedError, ConfigError)
 _TEXTS = {
     "empty": "",
     "white-space": " \n\t ",
@@ -47,7 +47,7 @@ class InputChecks:
                 sent = bench.sent(call)
         except PluginError as error:
             pytest.fail(f"{text} text in {place} breaks the plugin: {error}")
-        except _REFUSALS:
+        except REFUSALS:
             return
         if not sent.exchanges or sent.is_hidden:
             pytest.skip("what it makes of a call cannot be seen")
@@ -90,7 +90,7 @@ class InputChecks:
 
     def test_defaults_stay_as_they_are(self, bench: Bench) -> None:
         """The second call of an LM with defaults is sent as the first was."""
-        defaults: dict[str, Any] = {"tools": TOOLS} if "tools" in bench.info.params else {}
+        defaults = tools_for(bench)
         if "stop" in bench.info.params:
             defaults["stop"] = ["heliotrope"]
         if not defaults:
@@ -101,7 +101,7 @@ class InputChecks:
         for _ in range(2):
             try:
                 lm.complete(**DEFAULT_CALL)
-            except _REFUSALS:
+            except REFUSALS:
                 pytest.skip("it refuses the lists of the kit")
             except Exception:  # there is no answer
                 pass
@@ -118,15 +118,12 @@ class InputChecks:
 def _call_with(bench: Bench, text: str, place: str) -> Mapping[str, Any]:
     if place == "prompt":
         return {"prompt": text}
-    if "messages" not in bench.info.capabilities:
-        pytest.skip("its Info.capabilities names no messages")
+    needs(bench, "messages")
     if place == "result":
-        if "tools" not in bench.info.capabilities:
-            pytest.skip("its Info.capabilities names no tools")
+        needs(bench, "tools")
         history = tool_turns()
         history[2]["content"] = text
-        tools = {"tools": TOOLS} if "tools" in bench.info.params else {}
-        return {"messages": history, **tools}
+        return {"messages": history, **tools_for(bench)}
     said = turns("user", "assistant", "user", texts=(TEXTS[0], TEXTS[1], text))
     if place == "parts":
         said[-1]["content"] = [{"type": "text", "text": text}]
@@ -140,8 +137,7 @@ def _calls(bench: Bench) -> list[Mapping[str, Any]]:
     if "messages" in info.capabilities:
         calls.append({"messages": turns("user", "assistant", "user")})
     if {"messages", "tools"} <= info.capabilities:
-        tools = {"tools": TOOLS} if "tools" in info.params else {}
-        calls.append({"messages": tool_turns(), **tools})
+        calls.append({"messages": tool_turns(), **tools_for(bench)})
     if {"messages", "images"} <= info.capabilities:
         content = content_with(IMAGES[0][0])
         calls.append({"messages": [{"role": "user", "content": content}]})

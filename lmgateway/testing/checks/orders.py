@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from ...errors import ConfigError, InputError, PluginError, UnsupportedError
+from ...errors import PluginError
 from ...types import JSON
 from ..bench import Bench
-from ..conversations import CALLS, IMAGES, TEXTS, TOOLS, content_with, tool_turns, turns
+from ..conversations import CALLS, IMAGES, TEXTS, content_with, tool_turns, turns
 from ..sent import Sent, dumped, leaves_of, share_of
 from ..voices import spot_of
+from .sights import seen_if_taken, tools_for
 
 __all__ = ["OrderChecks"]
 
-_REFUSALS = (InputError, UnsupportedError, ConfigError)
 _LONG = 41
 _ODD = {
     "cut": ('{"word": "fumitory', "fumitory"),
@@ -33,14 +33,16 @@ class OrderChecks:
         """However many turns there are, each arrives, in order."""
         texts = tuple(f"This is turn {n}, of the sort kit{n:03}x." for n in range(_LONG))
         roles = [("user", "assistant")[n % 2] for n in range(_LONG)]
-        sent = _seen(bench, {"messages": turns(*roles, texts=texts)}, "messages", stream=way)
+        sent = seen_if_taken(
+            bench, {"messages": turns(*roles, texts=texts)}, "messages", stream=way
+        )
         _check_order(sent, [f"kit{n:03}x" for n in range(_LONG)], "the turns of a conversation")
 
     def test_turns_of_one_side_are_all_sent(self, bench: Bench) -> None:
         """Several turns of one role stand one after another; none takes the place of another."""
         for roles in (("user", "user", "user"), ("user", "assistant", "assistant", "user")):
             texts = (*TEXTS[:2], "They are a bistort.", TEXTS[2])[-len(roles) :]
-            sent = _seen(bench, {"messages": turns(*roles, texts=texts)}, "messages")
+            sent = seen_if_taken(bench, {"messages": turns(*roles, texts=texts)}, "messages")
             _check_order(
                 sent, [text.split()[-1].strip(".?") for text in texts], "turns of one role"
             )
@@ -50,7 +52,7 @@ class OrderChecks:
         for roles in (("system", "user"), ("developer", "user"), ("system", "system", "user")):
             texts = (*TEXTS[1:][: len(roles) - 1], "They are a bistort.")
             call = {"messages": turns(*roles, texts=texts), "system": TEXTS[0]}
-            sent = _seen(bench, call, "messages", "system")
+            sent = seen_if_taken(bench, call, "messages", "system")
             said = [TEXTS[0], *texts[:-1]]
             words = [text.split()[-1].strip(".?") for text in said]
             _check_order(sent, words, "the system texts, system= before those in messages,")
@@ -63,7 +65,7 @@ class OrderChecks:
     def test_a_developers_text_is_no_turn_of_the_users(self, bench: Bench) -> None:
         """A turn of the role ``developer`` differs from the same words of the user's."""
         said, others = (
-            _seen(bench, {"messages": turns(role, "user")}, "messages", "system")
+            seen_if_taken(bench, {"messages": turns(role, "user")}, "messages", "system")
             for role in ("developer", "user")
         )
         assert said != others, (
@@ -75,7 +77,7 @@ class OrderChecks:
         """Where nothing but the order ties a result to its call, it is the order of the calls."""
         history = tool_turns((CALLS[0][1], CALLS[0][1]))
         history[2:4] = history[3:1:-1]
-        sent = _seen(bench, {"messages": history, **_tools(bench)}, "messages", "tools")
+        sent = seen_if_taken(bench, {"messages": history, **tools_for(bench)}, "messages", "tools")
         tree = sent.main("bistort")
         words = ("tansy", "borage", "bellwort", "milkvetch")
         said = [_leaves(share_of(tree, word, [w for w in words if w != word])) for word in words]
@@ -104,8 +106,8 @@ class OrderChecks:
         for messages, given, capability in conversations:
             if not {"messages", capability} <= bench.info.capabilities:
                 continue
-            tools = _tools(bench) if capability == "tools" else {}
-            sent = _seen(bench, {"messages": messages, **tools}, "messages")
+            tools = tools_for(bench) if capability == "tools" else {}
+            sent = seen_if_taken(bench, {"messages": messages, **tools}, "messages")
             spots = [spot_of(sent.main(given[0]), word) for word in given]
             for one, other in pairwise(each for each in spots if each is not None):
                 assert one.comes_before(other), (
@@ -116,7 +118,9 @@ class OrderChecks:
 
     def test_arguments_are_written_once(self, bench: Bench) -> None:
         """The arguments of a call are JSON, or a text of JSON; not a text of a text of it."""
-        sent = _seen(bench, {"messages": tool_turns(), **_tools(bench)}, "messages", "tools")
+        sent = seen_if_taken(
+            bench, {"messages": tool_turns(), **tools_for(bench)}, "messages", "tools"
+        )
         for path, leaf in leaves_of(sent.exchanges):
             if isinstance(leaf, str) and leaf[:1] == '"' and CALLS[0][3][0] in leaf:
                 pytest.fail(
@@ -135,33 +139,15 @@ class OrderChecks:
         history = tool_turns()
         history[1]["tool_calls"][0]["function"]["arguments"] = text
         try:
-            sent = _seen(bench, {"messages": history, **_tools(bench)}, "messages", "tools")
+            sent = seen_if_taken(
+                bench, {"messages": history, **tools_for(bench)}, "messages", "tools"
+            )
         except PluginError as error:
             pytest.fail(f"arguments of a call that are no object break the plugin: {error}")
         assert sent.holds(word), (
             f"the arguments {text!r} of a call are dropped: the model does not see what it did "
             "wrong, and does it again. Look where tool_calls are written"
         )
-
-
-def _tools(bench: Bench) -> dict[str, Any]:
-    return {"tools": TOOLS} if "tools" in bench.info.params else {}
-
-
-def _seen(bench: Bench, call: Mapping[str, Any], *capabilities: str, stream: bool = False) -> Sent:
-    """What is sent for a call, if it takes such calls and it can be seen."""
-    for capability in capabilities:
-        if capability not in bench.info.capabilities:
-            pytest.skip(f"its Info.capabilities names no {capability}")
-    try:
-        sent = bench.sent(call, stream=stream)
-    except _REFUSALS as error:
-        pytest.skip(f"it refuses such a call: {error}")
-    if not sent.exchanges:
-        pytest.skip("it asks for nothing, so what it makes of a call cannot be seen")
-    if sent.is_hidden:
-        pytest.skip("its Blocking has no key that says what is asked")
-    return sent
 
 
 def _check_order(sent: Sent, words: Sequence[str], what: str) -> None:

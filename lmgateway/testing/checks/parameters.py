@@ -10,16 +10,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ...errors import ConfigError, InputError, UnsupportedError
 from ...types import JSON
 from ..bench import DEFAULT_CALL, Bench
 from ..conversations import TOOLS, turns
 from ..samples import BESIDE, sample_values
 from ..sent import Path, Sent, leaves_of
+from .sights import REFUSALS
 
 __all__ = ["ParameterChecks"]
 
-_REFUSALS = (InputError, UnsupportedError, ConfigError)
 #: Numbers that services take as they are.
 _SHORT = {"p": "top_p", "k": "top_k"}  # names of services, and whose they are
 _OF_SEVERAL = re.compile(r"(sequences|stops|words|strings|texts|list)$", re.I)
@@ -176,7 +175,7 @@ def _names_a_model(bench: Bench, sent: Sent | None, *, stream: bool) -> bool:
     """Whether the model's name stands where a service looks for one, in any kind of request."""
     several = [sent] if sent is not None else []
     if "messages" in bench.info.capabilities:
-        with suppress(*_REFUSALS):
+        with suppress(*REFUSALS):
             call = {"messages": turns("user", "assistant", "user")}
             several.append(bench.sent(call, stream=stream))
     return any(
@@ -199,7 +198,7 @@ def _try(bench: Bench, params: Mapping[str, Any], *, stream: bool = False) -> Se
     """What is sent with these parameters; None if they are refused."""
     try:
         sent = bench.sent({**DEFAULT_CALL, **params}, stream=stream)
-    except _REFUSALS:
+    except REFUSALS:
         return None
     if not sent.exchanges:
         pytest.skip("it asks for nothing, so what it makes of a parameter cannot be seen")

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ...errors import ConfigError, InputError, PluginError, UnsupportedError
+from ...errors import PluginError, UnsupportedError
 from ..bench import DEFAULT_CALL, Bench
 from ..samples import BESIDE, sample_values
 from ..sent import Sent
 from ..wire import Wire
+from .sights import REFUSALS, needs_stream
 
 __all__ = ["RequestChecks"]
 
-_REFUSALS = (InputError, UnsupportedError, ConfigError)
 
 _TURNS = [
     {"role": "user", "content": "The word is heliotrope."},
@@ -54,7 +54,8 @@ class RequestChecks:
         self, bench: Bench, parameter: str, stream: bool
     ) -> None:
         """A parameter changes the request, or is refused; it is never dropped."""
-        _needs_stream(bench, stream=stream)
+        if stream:
+            needs_stream(bench)
         beside = {name: v for name, v in BESIDE.get(parameter, {}).items() if name != parameter}
         beside = {name: v for name, v in beside.items() if name in bench.info.params}
         without = bench.first({**DEFAULT_CALL, **beside}, stream=stream)
@@ -75,7 +76,7 @@ class RequestChecks:
             asked = bench.first({**DEFAULT_CALL, **params}, stream=stream)
         except PluginError:
             raise
-        except _REFUSALS:
+        except REFUSALS:
             return "refused"
         return "sent" if asked != without else "dropped"
 
@@ -110,8 +111,3 @@ class RequestChecks:
         if asked is None:
             pytest.skip("its Blocking has no key that says what is asked")
         assert Sent((asked,)).holds(prompt), "the prompt was changed on its way"
-
-
-def _needs_stream(bench: Bench, *, stream: bool) -> None:
-    if stream and "lmgateway_stream" not in bench.plugin.hooks:
-        pytest.skip("it does not stream")

@@ -17,6 +17,7 @@ from ..records import ends_of, is_framed
 from ..wire import Pieces, Wire
 from .answers import essence
 from .arrival import cut, needs_body
+from .sights import needs_stream
 
 __all__ = ["StreamChecks"]
 
@@ -106,7 +107,7 @@ class StreamChecks:
         self, bench: Bench, plain: RecordedCall
     ) -> None:
         """Where a stream was asked for and a plain answer comes, that is the answer."""
-        _needs_stream(bench)
+        needs_stream(bench)
         if bench.asks(stream=True) != "HTTP":
             pytest.skip("its stream is no HTTP")
         if any(is_framed(call.body) for call in bench.calls if call.stream):
@@ -181,7 +182,7 @@ class StreamChecks:
     def test_an_interrupt_passes_through(self, bench: Bench, stream: bool) -> None:
         """The provider lets Ctrl-C and cancellation pass, whatever it is waiting for."""
         if stream:
-            _needs_stream(bench)
+            needs_stream(bench)
         for thrown in (KeyboardInterrupt(), GeneratorExit()):
             flow, _ = bench.hook(DEFAULT_CALL, stream=stream)
             if isinstance(flow, dict):
@@ -210,11 +211,6 @@ def _throw(flow: Any, thrown: BaseException) -> None:
             pytest.fail(f"{name} became {type(error).__name__}: {error}", pytrace=False)
         return
     pytest.fail(f"the flow goes on after {type(thrown).__name__}", pytrace=False)
-
-
-def _needs_stream(bench: Bench) -> None:
-    if "lmgateway_stream" not in bench.plugin.hooks:
-        pytest.skip("it does not stream")
 
 
 def _content(result: BenchResult) -> tuple[Any, ...]:

@@ -13,9 +13,10 @@ from ...errors import InputError, PluginError, UnsupportedError
 from ...types import JSON
 from ..bench import Bench
 from ..calls import RecordedCall
-from ..conversations import TEXTS, TOOLS, tool_turns, turns
+from ..conversations import TEXTS, tool_turns, turns
 from ..sent import Path, Sent, dumped, leaves_of
 from ..voices import spot_of, spots_of
+from .sights import needs, tools_for
 
 __all__ = ["TurnChecks"]
 
@@ -76,11 +77,10 @@ class TurnChecks:
 
     def test_a_thought_is_not_sent_as_said(self, bench: Bench) -> None:
         """``reasoning`` of a turn is left out, or sent as what it is."""
-        if "messages" not in bench.info.capabilities:
-            pytest.skip("its Info.capabilities names no messages")
+        needs(bench, "messages")
         histories: list[tuple[Any, dict[str, Any]]] = [(turns("user", "assistant", "user"), {})]
         if "tools" in bench.info.capabilities:
-            histories.append((tool_turns(), _tools(bench)))
+            histories.append((tool_turns(), tools_for(bench)))
         for history, tools in histories:
             history[1]["reasoning"] = _THOUGHT
             tree = bench.sent({"messages": history, **tools}).main(TEXTS[1])
@@ -124,10 +124,9 @@ class TurnChecks:
 
     def test_that_a_tool_failed_is_in_the_services_form(self, bench: Bench) -> None:
         """``is_error`` is told where the service has a place for it, and only of what failed."""
-        if not {"messages", "tools"} <= bench.info.capabilities:
-            pytest.skip("its Info.capabilities names no tools")
+        needs(bench, "messages", "tools")
         good, bad = (
-            bench.sent({"messages": tool_turns(failed=failed), **_tools(bench)})
+            bench.sent({"messages": tool_turns(failed=failed), **tools_for(bench)})
             for failed in (False, True)
         )
         if not good.exchanges or good.is_hidden:
@@ -156,10 +155,6 @@ class TurnChecks:
             )
 
 
-def _tools(bench: Bench) -> dict[str, Any]:
-    return {"tools": TOOLS} if "tools" in bench.info.params else {}
-
-
 def _objects(tree: JSON) -> Iterator[frozenset[str]]:
     """The names of the fields of each object in a tree."""
     if isinstance(tree, Mapping):
@@ -181,8 +176,7 @@ def _is_failure(path: Path, leaf: JSON) -> bool:
 
 def _message(bench: Bench, answered: RecordedCall) -> dict[str, Any]:
     """The turn that a recorded call was answered with."""
-    if "messages" not in bench.info.capabilities:
-        pytest.skip("its Info.capabilities names no messages")
+    needs(bench, "messages")
     if answered.kind != "complete" or not answered.responses:
         pytest.skip("no answer is recorded")
     message: Any = bench.replay(answered).completion["choices"][0].get("message")

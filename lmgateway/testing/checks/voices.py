@@ -7,17 +7,15 @@ from typing import Any
 
 import pytest
 
-from ...errors import ConfigError, InputError, UnsupportedError
-from ...types import JSON
 from ..bench import Bench
-from ..conversations import CALLS, RESULTS, TEXTS, TOOLS, tool_turns, turns
+from ..conversations import CALLS, RESULTS, TEXTS, tool_turns, turns
 from ..voices import Spot, Voices, spot_of, stands_as
+from .sights import needs, seen_if_taken, tools_for
 
 __all__ = ["VoiceChecks"]
 
 _WORDS = ("heliotrope", "quillwort", "samphire")
 _LOOK = "Look where the role of a turn is written"
-_REFUSALS = (InputError, UnsupportedError, ConfigError)
 
 
 class VoiceChecks:
@@ -26,7 +24,8 @@ class VoiceChecks:
     def test_a_conversation_is_told_as_a_prompt_is(self, bench: Bench, way: bool) -> None:
         """A turn of the user's is marked as a prompt alone is."""
         voices = _voices(bench, stream=way)
-        prompt = spot_of(_main(bench, {"prompt": TEXTS[0]}, _WORDS[0], stream=way), _WORDS[0])
+        sent = seen_if_taken(bench, {"prompt": TEXTS[0]}, stream=way)
+        prompt = spot_of(sent.main(_WORDS[0]), _WORDS[0])
         for name, value in voices.user.items():
             told = None if prompt is None else prompt.mark(name)
             assert told in (None, value) or told != voices.model[name], (
@@ -38,8 +37,8 @@ class VoiceChecks:
     def test_calls_and_results_are_told_as_whose_they_are(self, bench: Bench, way: bool) -> None:
         """A call is the model's, and a result is neither the model's nor said by the user."""
         voices = _voices(bench, "tools", stream=way)
-        tools = {"tools": TOOLS} if "tools" in bench.info.params else {}
-        tree = _main(bench, {"messages": tool_turns(), **tools}, "bistort", stream=way)
+        sent = seen_if_taken(bench, {"messages": tool_turns(), **tools_for(bench)}, stream=way)
+        tree = sent.main("bistort")
         user = spot_of(tree, TEXTS[0])
         for word in (CALLS[0][3][0], CALLS[1][3][0], "bistort"):
             spot = spot_of(tree, word)
@@ -63,14 +62,13 @@ class VoiceChecks:
 
     def test_a_system_text_comes_first(self, bench: Bench, way: bool) -> None:
         """It is in a place of its own, or before the conversation; it is not told as the user's."""
-        if "system" not in bench.info.capabilities:
-            pytest.skip("its Info.capabilities names no system")
+        needs(bench, "system")
         calls: list[Mapping[str, Any]] = [{"prompt": TEXTS[1], "system": TEXTS[0]}]
         if "messages" in bench.info.capabilities:
             calls.append({"messages": turns("user", texts=TEXTS[1:2]), "system": TEXTS[0]})
             calls.append({"messages": turns("system", "user")})
         for call in calls:
-            tree = _main(bench, call, _WORDS[1], stream=way)
+            tree = seen_if_taken(bench, call, stream=way).main(_WORDS[1])
             system, user = spot_of(tree, TEXTS[0]), spot_of(tree, TEXTS[1])
             if system is None or user is None:
                 continue  # elsewhere, or in another form
@@ -91,24 +89,9 @@ def _is_before(one: Spot, other: Spot) -> bool:
 
 
 def _voices(bench: Bench, *capabilities: str, stream: bool) -> Voices:
-    for capability in ("messages", *capabilities):
-        if capability not in bench.info.capabilities:
-            pytest.skip(f"its Info.capabilities names no {capability}")
+    needs(bench, "messages", *capabilities)
     call = {"messages": turns("user", "assistant", "user")}
-    voices = Voices.of(_main(bench, call, _WORDS[1], stream=stream), _WORDS)
+    voices = Voices.of(seen_if_taken(bench, call, stream=stream).main(_WORDS[1]), _WORDS)
     if voices is None:
         pytest.skip("it writes whole conversations into one text, or tells no roles")
     return voices
-
-
-def _main(bench: Bench, call: Mapping[str, Any], word: str, *, stream: bool) -> JSON:
-    """The request that holds a word, if it can be seen."""
-    try:
-        sent = bench.sent(call, stream=stream)
-    except _REFUSALS as error:
-        pytest.skip(f"it refuses such a call: {error}")
-    if not sent.exchanges:
-        pytest.skip("it asks for nothing, so what it makes of a call cannot be seen")
-    if sent.is_hidden:
-        pytest.skip("its Blocking has no key that says what is asked")
-    return sent.main(word)
