@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import TypeVar
 
 from lmgateway.errors import ConfigError, InputError
 
@@ -24,6 +26,8 @@ _BLOCK_SIZE = 256 * 1024
 _TEMPLATE = b"tokenizer.chat_template"
 _POOLING = b".pooling_type"
 _HEAD = 64 * 1024 * 1024  # more than the metadata at a file's beginning ever has
+
+T = TypeVar("T")
 
 
 class Weights:
@@ -51,11 +55,7 @@ class Weights:
         Raises:
             InputError: the file cannot be read, or is no GGUF file.
         """
-        try:
-            stat = self.path.stat()
-            return _digest(self.path, stat.st_size, stat.st_mtime_ns)
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
+        return self._read(lambda stat: _digest(self.path, stat.st_size, stat.st_mtime_ns))
 
     def knows_tools(self) -> bool:
         """Whether the model's chat template knows tools, so that llama.cpp can tell it of them.
@@ -63,10 +63,7 @@ class Weights:
         Raises:
             InputError: the file cannot be read.
         """
-        try:
-            return _knows_tools(self.path, self.path.stat().st_mtime_ns)
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
+        return self._read(lambda stat: _knows_tools(self.path, stat.st_mtime_ns))
 
     def pools(self) -> bool:
         """Whether the file says how the vectors of a text's tokens become one.
@@ -74,8 +71,12 @@ class Weights:
         Raises:
             InputError: the file cannot be read.
         """
+        return self._read(lambda stat: _pools(self.path, stat.st_mtime_ns))
+
+    def _read(self, read: Callable[[os.stat_result], T]) -> T:
+        """What is read of the file; what it is told, says whether the file has changed."""
         try:
-            return _pools(self.path, self.path.stat().st_mtime_ns)
+            return read(self.path.stat())
         except OSError as error:
             raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
 
