@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from importlib.util import find_spec
 from time import localtime, monotonic, strftime, time
 from typing import Any
 
@@ -96,7 +95,6 @@ class Counts:
     answered_before: int = 0
     done_before: int = 0
     started: float = field(default_factory=monotonic)
-    _priced: bool = field(default_factory=lambda: find_spec("genai_prices") is not None)
     _unpriced: bool = False
 
     def add(self, reply: Reply) -> None:
@@ -112,7 +110,7 @@ class Counts:
             self.cached += 1
         elif self._unpriced:
             return  # the sum is unknown already, and a look-up costs a third of a row
-        elif self._priced and (paid := price(reply)) is not None:
+        elif (paid := price(reply)) is not None:
             self.known_cost += paid
         else:
             self._unpriced = True
