@@ -12,9 +12,12 @@ from urllib.parse import urlsplit
 from ..errors import ConfigError
 from .provenance import Provenance
 
-__all__ = ["Host", "hosts", "needs_key"]
+__all__ = ["WITH_OWN_ROW", "Host", "hosts", "needs_key"]
 
 #: The keys without which a row is of no use; the file's first lines name the others.
+#: Plugins whose own host has a row, of their name.
+WITH_OWN_ROW = frozenset({"openai"})
+
 _REQUIRED = ("title", "api_base", "needs_key", "page", "read")
 
 

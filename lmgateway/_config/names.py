@@ -15,7 +15,7 @@ from .._plugins.contract import Plugin
 from .._plugins.registry import is_installed
 from .._store.settings import SWITCH, says_off
 from ..errors import ConfigError, InputError, UnknownProviderError
-from .catalogue import Host, hosts
+from .catalogue import WITH_OWN_ROW, Host, hosts
 from .files import Document, find, read
 from .provenance import Environment, Provenance
 from .tables import NOTHING, Config, ModelTable, build, wrong
@@ -281,10 +281,10 @@ def _served_by(provider: Provenance, config: Config) -> tuple[Provenance, Host |
         host = hosts().get(name)
         # Without its host [providers.groq] plugin = "openai" would send GROQ_API_KEY to OpenAI.
         return own.plugin, host if host is not None and host.plugin == own.plugin.value else None
+    if is_installed(name):  # for most of them the catalogue need not be read
+        return provider, hosts().get(name) if name in WITH_OWN_ROW else None
     host = hosts().get(name)
-    if host is None or is_installed(name):  # OpenAI's own row is of the plugin of that name
-        return provider, host if host is not None and host.plugin == name else None
-    return Provenance(host.plugin, "catalogue", name), host
+    return (provider, None) if host is None else (Provenance(host.plugin, "catalogue", name), host)
 
 
 def _is_provider(name: str, config: Config) -> bool:

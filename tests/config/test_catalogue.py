@@ -34,6 +34,17 @@ def test_it_holds_the_hosts_that_were_asked_for() -> None:
     assert set(hosts()) >= ASKED
 
 
+def test_the_plugins_whose_own_host_has_a_row_are_named() -> None:
+    assert {host.name for host in ROWS if host.plugin == host.name} == catalogue.WITH_OWN_ROW
+
+
+def test_a_plugin_without_one_is_found_without_the_catalogue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lmgateway._config.names.hosts", lambda: pytest.fail("it was read"))
+    get_lm("echo").close()
+
+
 @pytest.mark.parametrize("host", ROWS, ids=named)
 def test_a_row_says_where_it_is_from_and_when(host: Host) -> None:
     assert host.page.startswith("https://")
